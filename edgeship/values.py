@@ -120,6 +120,61 @@ class DatasetInfo:
     classes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset read once into `.npy` files (memory-mapped by whoever needs it); raw samples, before preprocessing."""
+
+    info: DatasetInfo
+    x_path: Path
+    """`[n, ...]` of the raw dtype."""
+    y_path: Path | None
+    """`[n]` integer class indices, or `[n, ...]` float targets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatModel:
+    """The one `.tflite` that every recipe of a model is derived from."""
+
+    path: Path
+    source: ModelSource
+    sha256: str
+    signature: Signature
+    is_float: bool
+    """False where the user handed over an already quantized `.tflite`: it is then the only variant there can be."""
+    tools: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetadata:
+    """What is written into the `.tflite` for people and for TFLite's own tools."""
+
+    name: str
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    licence: str = ""
+    labels: tuple[str, ...] = ()
+    preprocess: Preprocess = Preprocess()
+    input_minimum: float | None = None
+    input_maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goals:
+    """What the user wants to hold; each one that is set is a gate. None: not asked for."""
+
+    metric: str = "auto"
+    """top1, top5, mse, mae, auc, `package.module:callable`, or auto (top1 for class labels, mse otherwise)."""
+    max_drop: float | None = None
+    """Points the metric may lose against the float model."""
+    max_kb: float | None = None
+    """Size of the model file, in units of 1,000 bytes."""
+    max_ms: float | None = None
+    """p50 latency on the machine that measures, milliseconds."""
+    max_rss_mb: float | None = None
+    """Peak resident memory of one process that runs the model, MiB."""
+
+
 # --- recipes, artifacts ---------------------------------------------------------------------------------------------
 
 

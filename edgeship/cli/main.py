@@ -1,0 +1,107 @@
+"""The command group: verbs are found lazily, errors become text (or JSON) and an exit status, never a traceback."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from edgeship import __version__
+from edgeship.errors import EdgeshipError, InputError
+from edgeship.registry import did_you_mean
+
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("edgeship.cli.demo:demo", "The whole job on this machine, no board needed."),
+    "init": ("edgeship.cli.init:init", "Write a commented edgeship.yaml."),
+    "target": ("edgeship.cli.target:target", "List, show, check and probe target profiles."),
+    "inspect": ("edgeship.cli.inspect:inspect", "Say what a model file or a bundle really holds."),
+    "build": ("edgeship.cli.build:build", "Convert, quantize, score and bundle a model for targets."),
+    "deploy": ("edgeship.cli.deploy:deploy", "Bring a model or a bundle to devices, prove it and start it."),
+    "status": ("edgeship.cli.operate:status", "Say what a device runs."),
+    "rollback": ("edgeship.cli.operate:rollback", "Return a device to the release before."),
+    "logs": ("edgeship.cli.operate:logs", "Show a service's log from a device."),
+    "bench": ("edgeship.cli.operate:bench", "Measure a release's latency on a device."),
+    "verify": ("edgeship.cli.operate:verify", "Hash what is on a device again and report drift."),
+    "history": ("edgeship.cli.operate:history", "Show what was done on a device, from its audit log."),
+}
+"""verb -> (module:object, one line of help). The module is imported only when its verb is used."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a verb's module only when the verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            near = did_you_mean(args[0], VERBS)
+            raise InputError(
+                "unknown-command",
+                f"there is no command '{args[0]}'",
+                context={"known": ", ".join(VERBS)},
+                hint=f"edgeship {near} --help" if near else "edgeship --help",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="edgeship")
+def group() -> None:
+    """From a trained TensorFlow model to a small, checked, low-power service on a device, or on a fleet of them.
+
+    \b
+    Try it without a board:   edgeship demo
+    On a board over SSH:      edgeship deploy model.keras --target raspberry-pi-5 --host pi@10.0.0.7
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on `arguments` (default: sys.argv) and return the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        outcome: Any = group.main(args=words, prog_name="edgeship", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except EdgeshipError as error:
+        return _fail(error, words)
+    except click.exceptions.NoArgsIsHelpError as help_page:
+        click.echo(help_page.format_message())
+        return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "edgeship"
+        return _fail(InputError("bad-usage", error.format_message(), hint=f"{command} --help"), words)
+    except click.ClickException as error:
+        return _fail(InputError("bad-usage", error.format_message()), words)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: nothing more was started", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _fail(error: EdgeshipError, words: Sequence[str]) -> int:
+    """Show an error: text on stderr, and with --json one JSON document on stdout."""
+    click.echo(error.render(), err=True)
+    if "--json" in words:
+        click.echo(json.dumps(error.as_json(), indent=2))
+    return error.exit_code

@@ -1,0 +1,56 @@
+"""What all tests share: where real data stands, the order (fast first), and that CI skips nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+ORDER = {"slow": 1, "devlab": 2}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real models and labelled data beside the checkout."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the shared model and data folder beside the checkout")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, then those that convert models, then those that start devices."""
+    items.sort(key=lambda item: max((ORDER.get(mark.name, 0) for mark in item.iter_markers()), default=0))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here, with the reason."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+    if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
+        pytest.skip("needs the shared model and data folder beside the checkout")
+    if item.get_closest_marker("devlab"):
+        if not (SHARED / "devlab" / "lab.py").is_file():
+            pytest.skip("needs the lab of simulated devices beside the checkout")
+        if os.geteuid() != 0:
+            pytest.skip("needs root: the lab makes namespaces and mounts")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """In CI, name what was skipped as a failure: nothing may skip there."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if os.environ.get("EDGESHIP_NO_SKIP") and skipped:
+        terminalreporter.section("skipped, but nothing may skip here")
+        for report in skipped:
+            terminalreporter.line(f"{report.nodeid}: {report.longrepr}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn a run that skipped something into a failed one where nothing may skip."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("EDGESHIP_NO_SKIP") and reporter and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,97 @@
+"""The floor contract: a file imports only from floors below its own; rooms on one floor do not import each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "edgeship"
+
+FLOORS: dict[str, int] = {
+    "values": 0, "errors": 0, "digest": 0, "registry": 0, "progress": 0, "strictyaml": 0,
+    "profile": 1, "project": 1, "assets": 1, "toolchain": 1,
+    "model": 2,
+    "quantize": 3, "score": 3, "compress": 3, "compile": 3,
+    "bundle": 4,
+    "remote": 5, "device": 5,
+    "deploy": 6,
+    "fleet": 7,
+    "pipeline": 8, "cli": 9, "report": 9, "demo": 9, "__main__": 9,
+}  # fmt: skip
+HELD_TOGETHER = {("cli", "report"), ("cli", "demo"), ("demo", "report"), ("__main__", "cli")}
+"""On the top floor the command line may use the rooms beside it; nothing may use the command line."""
+
+HEAVY = {
+    "tensorflow", "tf_keras", "keras", "tflite_support", "ai_edge_litert", "ai_edge_quantizer",
+    "tensorflow_model_optimization", "sklearn", "ethosu",
+}  # fmt: skip
+HEAVY_HOMES: set[str] = set()
+"""Modules (dotted, below edgeship) that only ever run inside a worker process and may import heavy tools at the top."""
+
+
+def files() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if "_assets" not in p.parts)
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> set[tuple[str, bool]]:
+    """Return (dotted name, stands at module level) for every import in a file."""
+    found: set[tuple[str, bool]] = set()
+    top = {id(n) for n in getattr(tree, "body", [])}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, id(node) in top) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add((node.module, id(node) in top))
+            if node.module == "edgeship":
+                found |= {(f"edgeship.{alias.name}", id(node) in top) for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_file_keeps_to_its_floor(path: Path) -> None:
+    own = room(path)
+    island = own == "runtime" or "helper" in path.parts
+    broken: list[str] = []
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.ImportFrom) and node.level and own != "runtime"), (
+            f"{path}: relative import"
+        )
+    for name, at_top in imports(tree):
+        if at_top and name.split(".")[0] in HEAVY:
+            dotted = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+            if dotted not in HEAVY_HOMES and not island:
+                broken.append(f"imports {name} at module level: heavy tools belong in worker functions")
+        if not name.startswith("edgeship."):
+            continue
+        other = name.split(".")[1]
+        if island:
+            broken.append(f"is on an island and imports {name}")
+        elif other == "runtime":
+            broken.append(f"imports the island ({name})")
+        elif other == own or own == "__init__" or other == "__version__":
+            continue
+        elif other not in FLOORS:
+            broken.append(f"imports {name}, which has no floor")
+        elif FLOORS[other] >= FLOORS[own] and (own, other) not in HELD_TOGETHER:
+            broken.append(f"is on floor {FLOORS[own]} and imports {name} of floor {FLOORS[other]}")
+    assert not broken, f"{path.relative_to(ROOT)}: " + "; ".join(sorted(broken))
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {room(p) for p in files()} - {"__init__", "runtime", "_assets"}
+    assert rooms <= set(FLOORS), f"rooms without a floor: {sorted(rooms - set(FLOORS))}"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_file_is_one_noun(path: Path) -> None:
+    lines = len(path.read_text().splitlines())
+    assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines: there are two nouns in it"

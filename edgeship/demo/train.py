@@ -52,7 +52,7 @@ def train(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, Any
             keras.layers.Conv2D(32, 3, padding="same", strides=2, activation="relu"),
             keras.layers.DepthwiseConv2D(3, padding="same", activation="relu"),
             keras.layers.Conv2D(32, 1, activation="relu"),
-            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Flatten(),
             keras.layers.Dense(10, activation="softmax", name="probabilities"),
         ],
         name="digits",

@@ -1,0 +1,95 @@
+"""The JSON documents of `--json`: one function a schema of docs/schemas/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgeship.pipeline import BuildReport, TargetBuild
+from edgeship.values import EXIT_CODE_OF_STATE, DeployReport, GateResult, Unavailable, Variant, as_json
+
+SEVERITY = (0, 1, 3, 4, 5)
+"""Exit codes from good to bad: the worst host decides for all."""
+
+
+def build_document(report: BuildReport) -> dict[str, Any]:
+    """Return the `edgeship.build/1` document."""
+    return {
+        "schema": "edgeship.build/1",
+        "model": {"path": str(report.model.path), "sha256": report.model.sha256},
+        "seconds": round(report.seconds, 3),
+        "targets": [_target(built) for built in report.targets],
+    }
+
+
+def _target(built: TargetBuild) -> dict[str, Any]:
+    none = {"unavailable": built.reason}
+    chosen = built.chosen
+    return {
+        "target": built.target,
+        "bundle": str(built.bundle.path) if built.bundle else none,
+        "sha256": built.bundle.sha256 if built.bundle else none,
+        "chosen": chosen.artifact.recipe if chosen else none,
+        "reason": built.reason,
+        "variants": [_variant(variant) for variant in built.variants],
+        "gates": [_gate(gate) for gate in (chosen.gates if chosen else ())],
+    }
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    artifact, card = variant.artifact, variant.scorecard
+    return {
+        "recipe": artifact.recipe,
+        "bytes": artifact.bytes,
+        "sha256": artifact.sha256,
+        "precision": as_json(artifact.precision),
+        "metric": {
+            "name": card.metric.name,
+            "value": as_json(card.metric.value),
+            "float": as_json(card.metric.float_value),
+            "drop": as_json(card.metric.drop),
+        },
+        "agreement": as_json(card.agreement),
+        "latency_ms": as_json(card.latency_ms),
+        "peak_rss_mb": as_json(card.peak_rss_mb),
+        "gates": [_gate(gate) for gate in variant.gates],
+    }
+
+
+def _gate(gate: GateResult) -> dict[str, Any]:
+    document: dict[str, Any] = as_json(gate)
+    return document
+
+
+def deploy_document(report: DeployReport) -> dict[str, Any]:
+    """Return the `edgeship.deploy/1` document."""
+    document = as_json(report)
+    document["from"] = report.from_release or {"unavailable": "nothing was deployed before"}
+    del document["from_release"]
+    document["hint"] = report.hint or {"unavailable": "nothing to do"}
+    document["serving"] = report.serving or {"unavailable": f"the release is {report.state}"}
+    return {"schema": "edgeship.deploy/1", **document}
+
+
+def deploys_document(reports: Sequence[DeployReport]) -> dict[str, Any]:
+    """Return one host's `edgeship.deploy/1`, or `edgeship.deploys/1` around several."""
+    if len(reports) == 1:
+        return deploy_document(reports[0])
+    return {
+        "schema": "edgeship.deploys/1",
+        "exit_code": deploys_exit_code(reports),
+        "hosts": [deploy_document(report) for report in reports],
+    }
+
+
+def deploys_exit_code(reports: Sequence[DeployReport]) -> int:
+    """Return the worst host's exit code: degraded, then unknown, reverted, failed, good."""
+    return max((EXIT_CODE_OF_STATE[r.state] for r in reports), key=SEVERITY.index, default=0)
+
+
+def worst_golden(report: DeployReport) -> str:
+    """Return what the golden vectors said, in words."""
+    golden = report.golden
+    if isinstance(golden, Unavailable):
+        return golden.reason
+    return f"{golden.vectors - golden.failed}/{golden.vectors} agree; worst: {golden.worst}"

@@ -1,0 +1,91 @@
+"""What people read at the end of a verb: tables and the next command to type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeship.pipeline import BuildReport, TargetBuild
+from edgeship.report.documents import worst_golden
+from edgeship.report.figures import duration, figure, size
+from edgeship.report.table import table
+from edgeship.values import DeployReport, Unavailable, Variant
+
+
+def build_text(report: BuildReport) -> str:
+    """Return the report of a build: one block a target."""
+    return "\n\n".join(target_text(built) for built in report.targets)
+
+
+def target_text(built: TargetBuild) -> str:
+    """Return one target's table of variants, what was chosen and why, and where the bundle lies."""
+    lines = [f"{built.target}:", variants_table(built.variants, built.chosen)]
+    lines += _gaps(built.variants)
+    if built.chosen and built.bundle:
+        lines.append(f"chosen: {built.chosen.artifact.recipe} ({built.reason})")
+        lines.append(f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}")
+    else:
+        lines.append(f"no bundle: {built.reason}")
+    return "\n".join(lines)
+
+
+def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
+    """Return the table of variants: bytes, metric, drop, agreement, latency, gates."""
+    name = variants[0].scorecard.metric.name if variants else "metric"
+    rows = []
+    for variant in variants:
+        card, artifact = variant.scorecard, variant.artifact
+        failed = [gate.name for gate in variant.gates if gate.verdict == "fail"]
+        rows.append(
+            [
+                "*" if chosen and artifact.sha256 == chosen.artifact.sha256 else "",
+                artifact.recipe,
+                f"{artifact.bytes:,}",
+                figure(card.metric.value),
+                figure(card.metric.drop),
+                figure(card.agreement.argmax, 3),
+                figure(card.agreement.cosine, 4),
+                figure(card.latency_ms.p50, 3),
+                figure(card.latency_ms.p95, 3),
+                "no: " + ", ".join(failed) if failed else "yes",
+            ]
+        )
+    header = ["", "recipe", "bytes", name, "drop", "argmax", "cosine", "p50 ms", "p95 ms", "admitted"]
+    return table(header, rows, right=range(2, 9))
+
+
+def _gaps(variants: Sequence[Variant]) -> list[str]:
+    """Return one line for each distinct reason why a figure is missing, and one for each failed gate."""
+    reasons: dict[str, None] = {}
+    for variant in variants:
+        card = variant.scorecard
+        for value in (card.metric.value, card.metric.drop, card.agreement.argmax, card.latency_ms.p50):
+            if isinstance(value, Unavailable):
+                reasons[f"n/a: {value.reason}"] = None
+        for gate in variant.gates:
+            if gate.verdict == "fail":
+                reasons[f"{variant.artifact.recipe}: {gate.name} failed: {gate.reason}"] = None
+    return list(reasons)
+
+
+def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
+    """Return what one device said: state, reason, golden vectors, where it serves, what to type next."""
+    lines = [f"{report.host}: {report.state} - {report.reason}"]
+    if verbose:
+        lines += [f"    {s.name:<12} {duration(s.seconds):>8}  {s.detail}" for s in report.steps]
+    lines.append(f"  release {report.release[:12]} of {report.app} for {report.target}")
+    if report.state not in ("unchanged", "failed", "planned"):
+        lines.append(f"  golden vectors: {worst_golden(report)}")
+    if report.serving:
+        lines.append(f"  serving: {report.serving}")
+    lines.append(f"  {size(report.bytes_sent)} sent, {duration(report.seconds)}")
+    if report.hint:
+        lines.append(f"hint: {report.hint}")
+    return "\n".join(lines)
+
+
+def deploys_table(reports: Sequence[DeployReport]) -> str:
+    """Return one row a host."""
+    rows = [
+        [r.host, r.state, r.release[:12], size(r.bytes_sent), duration(r.seconds), r.reason] for r in reports
+    ]
+    return table(["host", "state", "release", "sent", "time", "reason"], rows, right=(3, 4))

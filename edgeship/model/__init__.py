@@ -1,0 +1,1 @@
+"""Models and data: sources, conversion, inspection, datasets, preprocessing, metadata."""

@@ -1,0 +1,178 @@
+"""A dataset, read once and checked, as `.npy` files that every later step maps into memory:
+`load_dataset(...)`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeship.digest import sha256_json
+from edgeship.errors import InputError
+from edgeship.model.sink import Sink
+from edgeship.progress import Progress, Silent
+from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.values import Dataset, DatasetInfo, Resize
+
+Role = Literal["calibration", "evaluation", "train"]
+CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+FORMS = (
+    ".npz with x and optional y, .npy, a folder of images (a sub-folder a class), or package.module:callable"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What a reader found: blocks of `x`, blocks of `y` (None: not labelled), and class names where it knows
+    them."""
+
+    x: Iterator[NDArray[Any]]
+    y: Iterator[NDArray[Any]] | None
+    classes: tuple[str, ...] = ()
+
+
+def load_dataset(
+    reference: str,
+    work: Path,
+    *,
+    role: Role,
+    limit: int | None = None,
+    base: Path | None = None,
+    resize: Resize | None = None,
+    progress: Progress | None = None,
+    limits: WorkerLimits | None = None,
+) -> Dataset:
+    """Return the dataset that `reference` names, its samples copied into `work` and checked on the way.
+
+    `limit` keeps the first samples (of image folders: taken in turn from each class). `base` is where
+    relative paths and modules are looked for. `resize` is used only for images of several sizes, which must
+    become one size to be an array; bilinear values are then rounded to the image's own dtype. (Resizing again
+    to the same size changes nothing, so a later `apply` does no harm.) Doubles become float32, labels `[n,
+    1]` become `[n]`, integer labels int64.
+
+    Raises InputError: `dataset-not-found`, `dataset-unknown-form`, `dataset-empty`, `dataset-not-finite`,
+    `dataset-not-numbers`, `dataset-keys`, `dataset-labels`, `dataset-shapes-differ`, `dataset-corrupt`,
+    `dataset-pickled`, `dataset-image-broken`, `dataset-folder`, `dataset-callable`,
+    `dataset-callable-failed`.
+    """
+    show = progress or Silent()
+    if limit is not None and limit < 1:
+        raise InputError("dataset-limit", f"a limit of {limit} samples leaves none", hint="give 1 or more")
+    work.mkdir(parents=True, exist_ok=True)
+    root = base or Path.cwd()
+    path = root / Path(reference).expanduser()
+    show.step(f"reading the {role} data {reference}")
+    if not path.exists() and CALLABLE.fullmatch(reference):
+        return _from_callable(reference, work, role, limit, root, show, limits or WorkerLimits())
+    from edgeship.model.arrays import open_npy, open_npz
+    from edgeship.model.images import open_images
+
+    if not path.exists():
+        raise InputError(
+            "dataset-not-found",
+            f"there is no such {role} data",
+            context={"dataset": reference, "looked for": path, "a dataset is": FORMS},
+            hint=f"ls {path.parent}",
+        )
+    if path.is_dir():
+        samples = open_images(path, reference, limit=limit, resize=resize, progress=show)
+    elif path.suffix.lower() == ".npz":
+        samples = open_npz(path, reference, limit=limit)
+    elif path.suffix.lower() == ".npy":
+        samples = open_npy(path, reference, limit=limit)
+    else:
+        raise InputError(
+            "dataset-unknown-form",
+            f"{path.suffix or 'a file without a suffix'} is no form of dataset",
+            context={"dataset": reference, "a dataset is": FORMS},
+            hint="numpy.savez('data.npz', x=x, y=y) makes one",
+        )
+    return store(samples, reference, work, role)
+
+
+def store(samples: Samples, reference: str, work: Path, role: str) -> Dataset:
+    """Write samples into `work` under names made of their digest and return the dataset."""
+    with open_sink("x", reference, work, role) as x, open_sink("y", reference, work, role) as y:
+        for block in samples.x:
+            x.add(block)
+        for block in samples.y or ():
+            y.add(labels(block))
+        return finish(x, y if samples.y is not None else None, reference, work, role, samples.classes)
+
+
+def open_sink(what: Literal["x", "y"], reference: str, work: Path, role: str) -> Sink:
+    """Return where an array of a dataset is written until it is whole."""
+    return Sink(work / f"{role}.{what}.{os.getpid()}.part", what=what, reference=reference, role=role)
+
+
+def finish(
+    x: Sink, y: Sink | None, reference: str, work: Path, role: str, classes: tuple[str, ...]
+) -> Dataset:
+    """Close the sinks, give the files names made of their digest and return the dataset."""
+    x.close()
+    if y is not None and y.count != x.count:
+        raise InputError(
+            "dataset-labels",
+            f"x has {x.count} samples and y has {y.count} labels",
+            context={"dataset": reference},
+            hint="give one label a sample: len(x) == len(y)",
+        )
+    sinks = {"x": x}
+    if y is not None:
+        y.close()
+        sinks["y"] = y
+    sha256 = sha256_json({name: sink.describe() for name, sink in sinks.items()})
+    final = {name: work / f"{role}-{sha256[:16]}.{name}.npy" for name in sinks}
+    for name, sink in sinks.items():
+        sink.path.replace(final[name])
+    assert x.shape is not None
+    info = DatasetInfo(
+        reference=reference,
+        sha256=sha256,
+        count=x.count,
+        shape=x.shape,
+        dtype=str(x.dtype),
+        minimum=x.minimum,
+        maximum=x.maximum,
+        labelled=y is not None,
+        classes=classes,
+    )
+    return Dataset(info=info, x_path=final["x"], y_path=final.get("y"))
+
+
+def labels(y: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as `[n]` int64 class indices, or float targets `[n, ...]` as they are."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    return y.astype(np.int64) if y.dtype.kind in "biu" else y
+
+
+def _from_callable(
+    reference: str, work: Path, role: str, limit: int | None, root: Path, show: Progress, limits: WorkerLimits
+) -> Dataset:
+    """Let a worker process call the user's code (it may import anything) and write the samples."""
+    result = run_worker(
+        "edgeship.model.samples:collect",
+        {
+            "reference": reference,
+            "work": str(work.resolve()),
+            "role": role,
+            "limit": limit,
+            "root": str(root),
+        },
+        progress=show,
+        limits=limits,
+        python_path=(root.resolve(),),
+    )
+    info = dict(result.value["info"])
+    info["shape"], info["classes"] = tuple(info["shape"]), tuple(info["classes"])
+    y_path = result.value["y_path"]
+    return Dataset(
+        info=DatasetInfo(**info), x_path=Path(result.value["x_path"]), y_path=Path(y_path) if y_path else None
+    )

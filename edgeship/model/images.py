@@ -1,0 +1,157 @@
+"""Datasets that are folders of images: one sub-folder a class, or one folder without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeship.errors import InputError
+from edgeship.model.dataset import Samples
+from edgeship.model.preprocess import resize as resize_images
+from edgeship.progress import Progress
+from edgeship.values import Resize
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval"}
+
+
+def open_images(
+    folder: Path, reference: str, *, limit: int | None, resize: Resize | None, progress: Progress
+) -> Samples:
+    """Return the images of a folder as `[height, width, channels]` uint8 (uint16 for 16-bit grey), in sorted
+    order.
+
+    Classes are the sub-folders' names, sorted. Grey images keep one channel unless some are coloured;
+    transparency is dropped and the orientation tag is not applied, as TensorFlow's own loaders do. Sizes must
+    agree, or `resize` says which to bring them to. Raises InputError `dataset-folder`,
+    `dataset-image-broken`, `dataset-shapes-differ`.
+    """
+    files, classes = _list(folder, reference, limit)
+    sizes, mode = _survey(files, reference)
+    if len(sizes) > 1 and resize is None:
+        (first, a), (second, b) = list(sizes.items())[:2]
+        raise InputError(
+            "dataset-shapes-differ",
+            "the images have several sizes, and a model takes one",
+            context={
+                "dataset": reference,
+                str(a): f"{first[0]} x {first[1]}",
+                str(b): f"{second[0]} x {second[1]}",
+            },
+            hint="say which size in edgeship.yaml:  preprocess: {resize: {height: 224, width: 224}}",
+        )
+    if len(sizes) > 1:
+        progress.note(f"images of {len(sizes)} sizes are brought to one size while they are read")
+    to = resize if len(sizes) > 1 else None
+    y = iter([np.asarray([label for _, label in files], dtype=np.int64)]) if classes else None
+    return Samples(
+        x=_pixels([path for path, _ in files], mode, to, reference, progress), y=y, classes=classes
+    )
+
+
+def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
+    """Return [(file, class index)] and the classes; with `limit`, files are taken from each class in turn."""
+    loose = _images(folder)
+    below = {
+        p.name: _images(p) for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")
+    }
+    classes = tuple(below) if any(below.values()) else ()  # an empty folder is a class too, as in Keras
+    if loose and classes:
+        raise _folder(
+            reference,
+            "the folder holds both images and sub-folders of images: are there classes or not?",
+            {"images": len(loose), "sub-folders": ", ".join(classes[:8])},
+            "move the loose images into their classes' folders",
+        )
+    if not loose and not classes:
+        deeper = {
+            str(p.parent.parent.relative_to(folder))
+            for p in folder.glob("*/*/*")
+            if p.suffix.lower() in SUFFIXES
+        }
+        hint = f"did you mean {folder / sorted(deeper)[0]}?" if deeper else f"ls {folder}"
+        raise _folder(reference, "the folder holds no images", {"wanted": " ".join(sorted(SUFFIXES))}, hint)
+    if classes and {name.lower() for name in classes} <= SPLITS:
+        raise _folder(
+            reference,
+            "the sub-folders look like parts of a dataset, not like classes",
+            {"sub-folders": ", ".join(classes)},
+            f"give one of them: {folder / classes[0]}",
+        )
+    groups = [[(path, index) for path in below[name]] for index, name in enumerate(classes)]
+    if not classes:
+        groups = [[(path, 0) for path in loose]]
+    if limit is None:
+        return [entry for group in groups for entry in group], classes
+    turns = [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]
+    return turns[:limit], classes
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    )
+
+
+def _survey(files: list[tuple[Path, int]], reference: str) -> tuple[dict[tuple[int, int], Path], str]:
+    """Return (height, width) -> first file of that size, and the mode all are read in; only headers are
+    read."""
+    sizes: dict[tuple[int, int], Path] = {}
+    modes: set[str] = set()
+    for path, _ in files:
+        image = _open(path, reference)
+        sizes.setdefault((image.height, image.width), path)
+        modes.add(image.mode)
+        image.close()
+    if modes <= {"I;16", "I;16B", "I;16L"}:
+        return sizes, "I;16"
+    return sizes, "L" if modes <= {"1", "L", "LA"} else "RGB"
+
+
+def _pixels(
+    paths: list[Path], mode: str, to: Resize | None, reference: str, progress: Progress
+) -> Iterator[NDArray[Any]]:
+    """Yield one `[1, height, width, channels]` block an image."""
+    for done, path in enumerate(paths):
+        image = _open(path, reference)
+        try:
+            pixels = np.asarray(image if mode == "I;16" else image.convert(mode))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise _broken(path, reference, error) from None
+        finally:
+            image.close()
+        if mode == "I;16":
+            pixels = pixels.astype(np.uint16)
+        block = pixels.reshape(1, *pixels.shape[:2], -1)
+        yield np.rint(resize_images(block, to)).astype(block.dtype) if to else block
+        if done % 100 == 99:
+            progress.advance(done + 1, len(paths), "images")
+
+
+def _open(path: Path, reference: str) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _broken(path, reference, error) from None
+
+
+def _broken(path: Path, reference: str, error: Exception) -> InputError:
+    return InputError(
+        "dataset-image-broken",
+        f"an image cannot be read: {error}",
+        context={"dataset": reference, "file": path, "bytes": path.stat().st_size},
+        hint=f"remove or replace it: rm {path}",
+    )
+
+
+def _folder(reference: str, message: str, context: dict[str, object], hint: str) -> InputError:
+    return InputError("dataset-folder", message, context={"dataset": reference, **context}, hint=hint)

@@ -1,0 +1,289 @@
+"""What a target profile says: everything about a kind of machine that code would otherwise have to guess.
+
+The models here hold no default that is a figure about hardware: figures stand in `targets/*.yaml`. `extends:`
+is resolved by `edgeship.profile.loader` before anything is validated here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+
+from edgeship.digest import sha256_json
+from edgeship.strictyaml import Strict
+from edgeship.values import GoldenTolerance
+
+
+def _matching(pattern: str, wanted: str) -> AfterValidator:
+    """Return a validator that wants text of a form, and says which in words."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {wanted}, found '{value}'")
+        return value
+
+    return AfterValidator(check)
+
+
+def _requirement(value: str) -> str:
+    try:
+        Requirement(value)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"expected what pip installs, such as numpy<2, found '{value}': {reason}") from None
+    return value
+
+
+NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+Name = Annotated[str, _matching(NAME, "lower-case letters, digits and single dashes")]
+Version = Annotated[str, _matching(r"[0-9]+(\.[0-9]+)+([.a-z0-9-]*)", "a version such as 2.31, in quotes")]
+PythonVersion = Annotated[str, _matching(r"3\.[0-9]{1,2}", "a Python version such as '3.11', in quotes")]
+PipRequirement = Annotated[str, AfterValidator(_requirement)]
+Positive = Annotated[int, Field(ge=1)]
+
+Architecture = Literal["x86_64", "aarch64", "armv7l"]
+EngineName = Literal["litert", "tflite_runtime"]
+DelegateName = Literal["xnnpack", "edgetpu", "gpu", "none"]
+
+EXTENDS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "null"},
+    ],
+    "default": None,
+}
+
+
+class Libc(Strict):
+    """The C library of the device."""
+
+    kind: Literal["glibc", "musl"]
+    """Which C library. What edgeship ships is built for glibc; musl is refused with the reason."""
+    version: Version
+    """Oldest version that a device of this target has; nothing in the bundle may need a newer one."""
+
+
+class Python(Strict):
+    """The device's own Python, which runs the service."""
+
+    versions: Annotated[tuple[PythonVersion, ...], Field(min_length=1)]
+    """Versions of `python3` a device of this target may have."""
+
+
+class Runtime(Strict):
+    """What executes the model on the device."""
+
+    engine: EngineName
+    """litert: libLiteRt.so through ctypes, no packages. tflite_runtime: the Python package, with numpy."""
+    version: Version
+    """Version of the engine; golden vectors are exact only inside the same version."""
+    delegate: DelegateName
+    """Run-time accelerator plug-in that must take part; falling back silently fails the proof."""
+    delegate_library: str | None = None
+    """Shared library of the delegate, as the device's loader finds it (libedgetpu.so.1); null: built in."""
+    delegate_version: str | None = None
+    """Release of the delegate's library that pairs with the engine's version."""
+    threads: Positive
+    """Threads of one inference."""
+    preinstalled: bool
+    """Whether the device brings the engine itself and it must not be replaced (Mendel)."""
+    files: tuple[str, ...] = ()
+    """Files of the engine's wheel that travel in the bundle, for engine litert."""
+    packages: tuple[PipRequirement, ...] = ()
+    """Python packages that travel in the bundle, as pip requirements."""
+    distribution_packages: tuple[str, ...] = ()
+    """Packages expected from the device's own distribution (apt names)."""
+    libraries: tuple[str, ...] = ()
+    """Shared libraries that must be found on the device, by soname."""
+
+
+class Precision(Strict):
+    """Which recipes suit the target."""
+
+    wants: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Recipe aliases from best to last resort; the first that passes every gate is chosen."""
+    accepts: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Every recipe alias that runs at all."""
+    granularity: Literal["per_channel", "per_tensor"]
+    """How weights are quantized best: one scale a channel, or one a tensor."""
+    io: Literal["float32", "int8", "uint8", "as_model"]
+    """Type of the model's input and output tensors; as_model: whatever the recipe gives."""
+
+    @model_validator(mode="after")
+    def _wants_are_accepted(self) -> Precision:
+        strangers = [w for w in self.wants if w not in self.accepts]
+        if strangers:
+            raise ValueError(f"wants {', '.join(strangers)}, which accepts does not list")
+        return self
+
+
+class Batch(Strict):
+    """The batch axis."""
+
+    fixed: Positive
+    """Samples of one inference; pinned when the model is exported, because delegates need static shapes."""
+
+
+class Memory(Strict):
+    """Memory that a model can have."""
+
+    ram_mb: Positive
+    """RAM of the smallest device of this target, MiB."""
+    accelerator_kb: Positive | None = None
+    """Memory on the accelerator for parameters, KiB; null: none, or shared with the CPU."""
+
+
+class Compiler(Strict):
+    """Build-time translation for an accelerator."""
+
+    backend: Literal["none", "edgetpu", "vela"]
+    """Which compiler translates the model before it ships."""
+    min_runtime_version: Positive | None = None
+    """Highest runtime number the device's library understands; the compiler must not ask for more."""
+    options: tuple[str, ...] = ()
+    """Further arguments for the compiler."""
+
+
+class Service(Strict):
+    """How the service is kept running."""
+
+    manager: Literal["systemd", "supervised", "auto"]
+    """systemd: a hardened unit. supervised: a process of our own. auto: systemd where it is."""
+    user: str | None = None
+    """Account the service runs under; null: an account of its own, as the service manager can give one."""
+    groups: tuple[str, ...] = ()
+    """Groups the service needs to open the accelerator's device nodes."""
+    memory_max_mb: Positive
+    """Memory the service may take before the kernel stops it, MiB."""
+
+
+class Trip(Strict):
+    """A temperature at which the device itself acts."""
+
+    at: float
+    """Degrees Celsius."""
+    effect: Literal["slower", "shutdown"]
+    """What the device does there."""
+
+
+class Sensor(Strict):
+    """Something the device can be asked. A reading is a value or unknown; unknown is never zero."""
+
+    name: Name
+    """Name in metrics and profiles."""
+    kind: Literal["temperature", "power", "energy", "throttle", "frequency", "load", "memory"]
+    """What is measured."""
+    path: str | None = None
+    """File to read; `*` stands for a number that differs between devices."""
+    command: tuple[str, ...] | None = None
+    """Command to run where there is no file."""
+    label: str | None = None
+    """Text that the `*_label` file beside a hwmon channel must hold for the path to be this sensor."""
+    unit: Literal["celsius", "watts", "joules", "hertz", "ratio", "bytes", "flags"]
+    """Unit after scaling."""
+    scale: float = 1.0
+    """Reading times scale is in `unit`."""
+    bits: dict[str, int] = Field(default_factory=dict)
+    """For flags: meaning -> bit number."""
+    trips: tuple[Trip, ...] = ()
+    """For temperatures: where the device slows down or stops."""
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> Sensor:
+        if (self.path is None) == (self.command is None):
+            raise ValueError("a sensor is read from a 'path' or by a 'command': give one of them")
+        return self
+
+
+class Accelerator(Strict):
+    """Something that must be plugged in."""
+
+    name: Name
+    """What it is."""
+    any_of: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Ways to see it: usb:VENDOR:PRODUCT, pci:VENDOR:DEVICE, or a device node (`*` for a number)."""
+    required: bool = True
+    """Whether a device without it is refused."""
+
+
+class Tolerances(Strict):
+    """How far the device may be from the expected outputs, outside the recorded runtime and delegate."""
+
+    max_lsb: Annotated[int, Field(ge=0)]
+    """Quantized outputs: steps."""
+    max_abs: Annotated[float, Field(ge=0)]
+    """Float outputs: absolute difference."""
+    min_cosine: Annotated[float, Field(ge=-1, le=1)]
+    """Cosine similarity of one output with the expected one."""
+    argmax: bool
+    """Whether the largest output must be the same one."""
+
+    def as_value(self) -> GoldenTolerance:
+        """Return the same limits as the value that travels into golden files."""
+        return GoldenTolerance(**self.model_dump())
+
+
+class Source(Strict):
+    """Where a figure of this profile comes from."""
+
+    figure: str
+    """Key path of the figure, or of the section that holds it."""
+    source: str
+    """Document, address, or `measured` with how."""
+    confidence: Literal["documented", "measured", "reported", "assumed"]
+    """documented by its maker; measured by us; reported by users; assumed: verify before relying on it."""
+
+
+class TargetProfile(Strict):
+    """A kind of machine: what a model must become to run there, and what the device brings."""
+
+    name: Name
+    """The target's name: the file's name without .yaml."""
+    title: str
+    """The name people use."""
+    summary: str
+    """One sentence for the list of targets."""
+    aliases: tuple[Name, ...] = ()
+    """Other names that mean this target."""
+    extends: Annotated[str | None, WithJsonSchema(EXTENDS_SCHEMA)] = None
+    """The profile this builds on; or machine (uname -m) -> profile, by the machine edgeship runs on."""
+    abstract: bool = False
+    """A base for others: not a target itself, hidden from lists."""
+    architecture: Architecture
+    """What `uname -m` says of the userland."""
+    cpu_flags: tuple[str, ...]
+    """Processor features that the runtime needs, as /proc/cpuinfo names them."""
+    libc: Libc
+    python: Python
+    runtime: Runtime
+    precision: Precision
+    batch: Batch
+    memory: Memory
+    compiler: Compiler
+    service: Service
+    sensors: tuple[Sensor, ...]
+    """What a governor may read."""
+    devices: tuple[Accelerator, ...]
+    """Accelerators."""
+    tolerances: Tolerances
+    notes: tuple[str, ...] = ()
+    """What a person should do or know before the first deployment."""
+    sources: tuple[Source, ...]
+    """Where the figures come from. Entries of bases count too, except for figures set again here."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything the profile says, after `extends:`."""
+        return sha256_json(self.model_dump(mode="json"))
+
+    def source_of(self, figure: str) -> Source | None:
+        """Return the source of a key path: the entry for it, or for the nearest section around it."""
+        entries = {s.figure: s for s in self.sources}
+        while figure:
+            if figure in entries:
+                return entries[figure]
+            figure = figure.rpartition(".")[0]
+        return None

@@ -1,0 +1,243 @@
+"""`edgeship.yaml`, with the command line laid over it -> Project: what all commands work from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeship.errors import InputError
+from edgeship.project.schema import (
+    Datasets,
+    Deploy,
+    Device,
+    Golden,
+    Metadata,
+    ProjectFile,
+    ServiceSection,
+)
+from edgeship.registry import did_you_mean
+from edgeship.strictyaml import Document, KeyPath, Mark, load, validate
+from edgeship.values import Goals, ModelMetadata, Preprocess
+
+KIND = "project"
+FILE_NAME = "edgeship.yaml"
+HINT = "edgeship init shows every key with its default"
+
+OPTIONS: dict[str, KeyPath] = {
+    "app": ("app",),
+    "version": ("version",),
+    "model": ("model",),
+    "targets": ("targets",),
+    "recipes": ("recipes",),
+    "hosts": ("hosts",),
+    "labels": ("labels",),
+    "calibration": ("datasets", "calibration"),
+    "evaluation": ("datasets", "evaluation"),
+    "train": ("datasets", "train"),
+    "metric": ("goals", "accuracy", "metric"),
+    "max_drop": ("goals", "accuracy", "max_drop"),
+    "max_kb": ("goals", "size", "max_kb"),
+    "max_ms": ("goals", "latency", "max_ms"),
+    "max_rss_mb": ("goals", "memory", "max_rss_mb"),
+    "listen": ("service", "listen"),
+    "threads": ("service", "threads"),
+    "root": ("device", "root"),
+    "vectors": ("golden", "vectors"),
+    "goal": ("deploy", "goal"),
+    "parallel": ("deploy", "parallel"),
+    "connect_seconds": ("deploy", "connect_seconds"),
+    "health_seconds": ("deploy", "health_seconds"),
+    "confirm_seconds": ("deploy", "confirm_seconds"),
+    "keep_releases": ("deploy", "keep_releases"),
+    "accept_new_host_key": ("deploy", "accept_new_host_key"),
+}
+"""Name of a command-line option (underscores for dashes) -> the key it stands for."""
+
+PATH_KEYS: tuple[KeyPath, ...] = (
+    ("model",),
+    ("labels",),
+    ("datasets", "calibration"),
+    ("datasets", "evaluation"),
+    ("datasets", "train"),
+)
+"""Keys that may hold a path, relative to the file's folder or to where the command was typed."""
+
+CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+"""`package.module:callable`, which is not a path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """Every setting, checked: from the file, the command line and the defaults of the schema."""
+
+    base: Path
+    """Absolute folder that relative dataset paths start from: the file's, or where the command was typed."""
+    document: Document
+    """What was written, for `merge`."""
+    file: ProjectFile
+    """The settings as keys."""
+    preprocess: Preprocess
+    goals: Goals
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Kinds of device to build for, as written: names or aliases."""
+        return self.file.targets
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Recipes to try, as written; empty: what each target wants."""
+        return self.file.recipes
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Devices to deploy to, as written."""
+        return self.file.hosts
+
+    @property
+    def version(self) -> str:
+        """The user's own number for the release."""
+        return self.file.version
+
+    @property
+    def datasets(self) -> Datasets:
+        """References of the datasets; paths are relative to `base` or absolute."""
+        return self.file.datasets
+
+    @property
+    def metadata(self) -> Metadata:
+        """What to write into the model file."""
+        return self.file.metadata
+
+    @property
+    def service(self) -> ServiceSection:
+        """How to serve on the device."""
+        return self.file.service
+
+    @property
+    def device(self) -> Device:
+        """Where edgeship lives on the device."""
+        return self.file.device
+
+    @property
+    def deploy(self) -> Deploy:
+        """How a deployment goes."""
+        return self.file.deploy
+
+    @property
+    def golden(self) -> Golden:
+        """How many golden vectors to record."""
+        return self.file.golden
+
+    @property
+    def model(self) -> Path | None:
+        """The model's absolute path, where one is named."""
+        return self.base / self.file.model if self.file.model else None
+
+    def app_for(self, model: Path) -> str:
+        """Return the app's name: as set, else made from the model file's name."""
+        if self.file.app:
+            return self.file.app
+        slug = re.sub(r"[^a-z0-9]+", "-", model.resolve().stem.lower()).strip("-")[:63].strip("-")
+        return slug or "model"
+
+    def read_labels(self) -> tuple[str, ...]:
+        """Return the class names. Raises InputError `labels-not-readable`."""
+        if not isinstance(self.file.labels, str):
+            return self.file.labels
+        path = self.base / self.file.labels
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InputError(
+                "labels-not-readable",
+                f"{self.document.file}: labels: cannot read '{self.file.labels}': {reason}",
+                context={"file": path, "wanted": "one label a line, in the order of the model's output"},
+                hint=f"ls -l {path}",
+            ) from None
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+    def metadata_for(self, model: Path) -> ModelMetadata:
+        """Return what to write into the files made from `model`; input ranges are the caller's to add."""
+        part = self.file.metadata
+        return ModelMetadata(
+            name=part.name or self.app_for(model),
+            description=part.description,
+            version=self.file.version,
+            author=part.author,
+            licence=part.licence,
+            labels=self.read_labels(),
+            preprocess=self.preprocess,
+        )
+
+    def merge(self, *, directory: Path | None = None, **options: Any) -> Project:
+        """Return the project with command-line options laid over it: the command line wins.
+
+        Names are those of OPTIONS; None or an empty tuple means that an option was not given. Relative paths
+        start from `directory` (default: the current one). Raises InputError `invalid-project`.
+        """
+        here = (directory or Path.cwd()).resolve()
+        value: dict[str, Any] = dict(self.document.value)
+        marks = dict(self.document.marks)
+        for name, given in options.items():
+            if name not in OPTIONS:
+                raise TypeError(f"no setting is called {name!r}; near: {did_you_mean(name, OPTIONS)}")
+            if given is None or given == () or given == []:
+                continue
+            path = OPTIONS[name]
+            item = tuple(given) if isinstance(given, list) else given
+            item = str(item) if isinstance(item, Path) else item
+            if path in PATH_KEYS and isinstance(item, str):
+                item = _seen_from(self.base, here, item)
+            value = _with(value, path, item)
+            marks = {p: m for p, m in marks.items() if p[: len(path)] != path}
+            marks[path] = Mark(file=f"--{name.replace('_', '-')}", line=0)
+        return _project(Document(file=self.document.file, value=value, marks=marks), self.base)
+
+
+def load_project(path: Path | None = None, *, directory: Path | None = None) -> Project:
+    """Return a file's settings; with None those of ./edgeship.yaml where there is one, else the defaults.
+
+    Raises InputError `project-not-readable`, `project-syntax`, `invalid-project` (with every problem).
+    """
+    here = (directory or Path.cwd()).resolve()
+    file = (here / path) if path else here / FILE_NAME
+    if path is None and not file.exists():
+        return _project(Document(file=FILE_NAME, value={}), here)
+    if file.is_dir():
+        raise InputError(
+            "project-not-readable",
+            f"{path}: this is a folder, not a project file",
+            context={"wanted": "a file such as edgeship.yaml"},
+            hint=f"edgeship --help; perhaps you meant {Path(path or '.') / FILE_NAME}",
+        )
+    document = load(file, shown=str(path or FILE_NAME), kind=KIND)
+    return _project(document, file.resolve().parent)
+
+
+def _project(document: Document, base: Path) -> Project:
+    file = validate(ProjectFile, document, kind=KIND, hint=HINT)
+    return Project(
+        base=base, document=document, file=file, preprocess=file.as_preprocess(), goals=file.as_goals()
+    )
+
+
+def _with(value: Mapping[str, Any], path: KeyPath, item: Any) -> dict[str, Any]:
+    """Return a copy of nested mappings with one key set; a non-mapping in the way is replaced."""
+    key = str(path[0])
+    if len(path) == 1:
+        return {**value, key: item}
+    below = value.get(key)
+    return {**value, key: _with(below if isinstance(below, Mapping) else {}, path[1:], item)}
+
+
+def _seen_from(base: Path, here: Path, text: str) -> str:
+    """Return a path typed in `here` as the project sees it from `base`; module:callable stays as it is."""
+    if here == base or (CALLABLE.fullmatch(text) and not (here / text).exists()):
+        return text
+    return os.path.normpath(here / text)

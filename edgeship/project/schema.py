@@ -1,0 +1,309 @@
+"""The keys of `edgeship.yaml`: meaning, type and default, each said once, here.
+
+The docstring under a key is its documentation: it becomes the comment in what `edgeship init` writes, in
+`examples/edgeship.yaml` and in the JSON Schema.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+
+from edgeship import values
+from edgeship.strictyaml import Strict
+
+
+def _app(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
+        raise ValueError(f"expected up to 63 lower-case letters, digits and dashes, found '{value}'")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(
+        r"local:.+|([A-Za-z0-9._-]+@)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", value
+    ):
+        raise ValueError(f"expected user@host, user@host:port or local:DIR, found '{value}'")
+    return value
+
+
+def _listen(value: str) -> str:
+    port = re.fullmatch(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", value)
+    if not re.fullmatch(r"unix:.+", value) and not (port and int(port[1]) <= 65535):
+        raise ValueError(f"expected ADDRESS:PORT or unix:PATH, found '{value}'")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"expected an absolute path on the device, found '{value}'")
+    return value
+
+
+def _ratio(value: Any) -> Any:
+    """Turn text such as 1/255 into the nearest double; leave the rest to the strict check."""
+    if isinstance(value, str) and (parts := re.fullmatch(r"([0-9]+)/([0-9]+)", value)) and int(parts[2]):
+        return int(parts[1]) / int(parts[2])
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number, found {value}")
+    return value
+
+
+def _metric(value: str) -> str:
+    known = ("auto", "top1", "top5", "mse", "mae", "auc")
+    if value not in known and not re.fullmatch(r"[\w.]+:[\w.]+", value):
+        raise ValueError(f"expected {', '.join(known)} or package.module:callable, found '{value}'")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_finite)]
+Ratio = Annotated[
+    Number,
+    BeforeValidator(_ratio),
+    WithJsonSchema({"type": ["number", "string"], "pattern": "^[0-9]+/[0-9]+$"}),
+]
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AppName = Annotated[str, AfterValidator(_app)]
+HostText = Annotated[str, AfterValidator(_host)]
+Dataset = str
+Texts = tuple[str, ...]
+Labels = Annotated[
+    Annotated[str, Tag("file")] | Annotated[Texts, Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "file"),
+]
+
+
+class Section(Strict):
+    """A part of the file. One with all settings commented out (`goals:` and nothing) has its defaults."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_parts_have_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        empty = {
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Strict) and name in data and data[name] is None
+        }
+        return {key: value for key, value in data.items() if key not in empty}
+
+
+class Datasets(Section):
+    """A dataset is .npz with x and optional y, .npy, a folder of images (a sub-folder a class), or
+    package.module:callable yielding samples."""
+
+    calibration: Dataset | None = None
+    """Representative samples for int8: some hundreds, drawn like real requests."""
+    evaluation: Dataset | None = None
+    """Labelled samples that were never trained on: every accuracy in the report comes from them."""
+    train: Dataset | None = None
+    """What the model was trained on, for compression that trains again."""
+
+
+class ResizeTo(Section):
+    """Size that images are brought to."""
+
+    height: Positive
+    """Pixels."""
+    width: Positive
+    """Pixels."""
+    method: Literal["bilinear", "nearest"] = "bilinear"
+    """How pixels in between are made."""
+
+
+class PreprocessSection(Section):
+    """From a raw sample to what the model was trained on: resize, then (x * scale - mean) / std. Hand over
+    raw data: edgeship applies this to calibration, evaluation and golden vectors, and on the device."""
+
+    resize: ResizeTo | None = None
+    """Bring images to this size; nothing: samples have the model's size already."""
+    scale: Ratio = 1.0
+    """Factor for raw values: 1/255 turns bytes into 0..1."""
+    mean: Annotated[tuple[Number, ...], Field(min_length=1)] = (0.0,)
+    """One value, or one a channel (last axis), in units of the scaled value."""
+    std: Annotated[tuple[Number, ...], Field(min_length=1)] = (1.0,)
+    """One value, or one a channel (last axis), in units of the scaled value."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> PreprocessSection:
+        if any(s <= 0 for s in self.std):
+            raise ValueError(f"std must be above 0, found {list(self.std)}")
+        if 1 not in (len(self.mean), len(self.std)) and len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, std has {len(self.std)}")
+        return self
+
+
+class Accuracy(Section):
+    """How much accuracy compression may cost."""
+
+    metric: Annotated[str, AfterValidator(_metric)] = "auto"
+    """top1, top5, mse, mae, auc, module:callable, or auto: top1 for class labels, mse otherwise."""
+    max_drop: Limit | None = None
+    """Points the metric may lose against the float model."""
+
+
+class Size(Section):
+    """How large the model file may be."""
+
+    max_kb: Limit | None = None
+    """Units of 1,000 bytes."""
+
+
+class LatencyGoal(Section):
+    """How long one inference may take."""
+
+    max_ms: Limit | None = None
+    """Milliseconds at the median, on the machine that measures."""
+
+
+class MemoryGoal(Section):
+    """How much memory one process that runs the model may take."""
+
+    max_rss_mb: Limit | None = None
+    """Peak resident memory, MiB."""
+
+
+class GoalsSection(Section):
+    """Each goal that is set is a gate: unmet, nothing is bundled, and edgeship exits with 3."""
+
+    accuracy: Accuracy = Accuracy()
+    size: Size = Size()
+    latency: LatencyGoal = LatencyGoal()
+    memory: MemoryGoal = MemoryGoal()
+
+
+class Metadata(Section):
+    """Written into the .tflite file, where TFLite's own tools show it."""
+
+    name: str | None = None
+    """Name of the model; nothing: the app's name."""
+    description: str = ""
+    """What it does, for people."""
+    author: str = ""
+    """Who made it."""
+    licence: str = ""
+    """Under which terms."""
+
+
+class Limits(Section):
+    """What one client, or all of them, can ask of the service."""
+
+    queue: Positive = 32
+    """Requests that wait; one more is answered 503 with Retry-After."""
+    connections: Positive = 64
+    """Open connections."""
+    body_bytes: Positive = 8_388_608
+    """Largest request body; a longer one is answered 413."""
+    header_bytes: Positive = 16_384
+    """Largest request head; a longer one is answered 431."""
+    request_seconds: Seconds = 10.0
+    """Time to send a request completely."""
+    idle_seconds: Seconds = 60.0
+    """How long a connection may stay silent."""
+    drain_seconds: Seconds = 10.0
+    """Time for requests under way when the service is told to stop."""
+
+
+class ServiceSection(Section):
+    """The service on the device."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8500"
+    """ADDRESS:PORT or unix:PATH. There is no authentication: think before opening it to a network."""
+    threads: Positive | None = None
+    """Threads of one inference; nothing: what the target profile says."""
+    limits: Limits = Limits()
+
+
+class Device(Section):
+    """Where edgeship lives on the device."""
+
+    root: Annotated[str, AfterValidator(_absolute)] = "/var/lib/edgeship"
+    """Folder for releases and state, on one persistent file system."""
+
+
+class Deploy(Section):
+    """How a deployment goes."""
+
+    goal: Literal["stage", "test", "activate"] = "activate"
+    """How far: stage (upload and verify), test (and prove with golden vectors), activate (and serve)."""
+    connect_seconds: Seconds = 10.0
+    """Time for a device to answer at all."""
+    health_seconds: Seconds = 30.0
+    """Time for the new release to get ready on the device."""
+    confirm_seconds: Seconds = 120.0
+    """The device returns to the previous release by itself unless it is confirmed within this time."""
+    parallel: Positive = 8
+    """Devices worked on at once."""
+    keep_releases: Annotated[int, Field(ge=2)] = 3
+    """Releases that stay on a device, the running one and the one before it always."""
+    accept_new_host_key: bool = False
+    """Trust a host seen for the first time, and record its key. A changed key is always refused."""
+
+
+class Golden(Section):
+    """Recorded inputs and outputs that a device must reproduce before it serves."""
+
+    vectors: Annotated[int, Field(ge=1, le=256)] = 8
+    """How many."""
+
+
+class ProjectFile(Section):
+    """`edgeship.yaml`: every setting of every command. The command line wins over the file."""
+
+    app: AppName | None = None
+    """Name of the service on devices; nothing: the model file's name."""
+    version: Annotated[str, Field(min_length=1, max_length=64)] = "1"
+    """Your own number for this release, in quotes."""
+    model: str | None = None
+    """What you trained: .keras, .h5, a SavedModel folder, or .tflite."""
+    targets: Texts = ()
+    """Kinds of device to build for; `edgeship target list` shows them."""
+    datasets: Datasets = Datasets()
+    preprocess: PreprocessSection = PreprocessSection()
+    labels: Labels = ()
+    """Names of the classes, in the order of the model's output: a list, or a text file with one a line."""
+    recipes: Texts = ()
+    """Quantization recipes to try; nothing: what each target wants."""
+    goals: GoalsSection = GoalsSection()
+    metadata: Metadata = Metadata()
+    golden: Golden = Golden()
+    service: ServiceSection = ServiceSection()
+    device: Device = Device()
+    hosts: tuple[HostText, ...] = ()
+    """Devices to deploy to: user@host[:port] over SSH, or local:DIR for a folder that behaves as a device."""
+    deploy: Deploy = Deploy()
+
+    def as_preprocess(self) -> values.Preprocess:
+        """Return the preprocessing as the value that travels to datasets and devices."""
+        part = self.preprocess
+        resize = values.Resize(**part.resize.model_dump()) if part.resize else None
+        return values.Preprocess(resize=resize, scale=part.scale, mean=part.mean, std=part.std)
+
+    def as_goals(self) -> values.Goals:
+        """Return the goals as the value that gates are made from."""
+        goals = self.goals
+        return values.Goals(
+            metric=goals.accuracy.metric,
+            max_drop=goals.accuracy.max_drop,
+            max_kb=goals.size.max_kb,
+            max_ms=goals.latency.max_ms,
+            max_rss_mb=goals.memory.max_rss_mb,
+        )

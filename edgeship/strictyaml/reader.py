@@ -1,0 +1,254 @@
+"""One YAML file as plain values, with the line of every key.
+
+Scalars follow YAML 1.2's core schema, not 1.1: `no` and `on` are words, `1e-3` is a number, `12:30` is text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgeship.errors import InputError
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in a document: ("sensors", 0, "path")."""
+
+NODE_LIMIT = 20_000
+"""A hand-written file never has this many values; one that has is made of aliases that multiply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Where a value was written: file as shown to people, line counted from 1 (0: it has no lines)."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A YAML mapping from one file, or several merged: plain values (sequences as tuples) and their marks."""
+
+    file: str
+    value: dict[str, Any]
+    marks: Mapping[KeyPath, Mark] = field(default_factory=dict)
+
+    def mark(self, path: KeyPath) -> Mark:
+        """Return the mark of `path`, or of the nearest value around it that has one."""
+        for end in range(len(path), -1, -1):
+            if found := self.marks.get(path[:end]):
+                return found
+        return Mark(file=self.file, line=1)
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a key path as people write it: `sensors[0].path`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def read_text(path: Path, *, shown: str, kind: str) -> str:
+    """Return a file's text; `shown` names the file in errors, `kind` (kebab-case) what it is.
+
+    Raises InputError `<kind>-not-readable`.
+    """
+    what = kind.replace("-", " ")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{kind}-not-readable",
+            f"{shown}: this is not UTF-8 text (byte {error.start})",
+            context={"file": path, "wanted": f"a {what} in YAML"},
+            hint=f"file {path}",
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{kind}-not-readable",
+            f"{shown}: cannot read this {what}: {error.strerror or error}",
+            context={"file": path},
+            hint=f"ls -l {path}",
+        ) from None
+
+
+def parse(text: str, *, shown: str, kind: str) -> Document:
+    """Return the document in `text`. An empty text is an empty mapping.
+
+    Raises InputError `<kind>-syntax` with line and column: not YAML, not one mapping, a key twice, a key
+    that is not text, an alias inside itself.
+    """
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return Document(file=shown, value={})
+        if not isinstance(node, yaml.MappingNode):
+            raise _Refused("expected keys and values at the top of the file", node.start_mark)
+        reader = _Reader(loader, shown)
+        return Document(file=shown, value=reader.mapping(node, ()), marks=reader.marks)
+    except _Refused as refused:
+        raise _syntax_error(kind, shown, refused.reason, refused.mark) from None
+    except yaml.reader.ReaderError as error:
+        reason = f"character #x{error.character:04x} at position {error.position} is not allowed in YAML"
+        raise _syntax_error(kind, shown, reason, None) from None
+    except yaml.MarkedYAMLError as error:
+        reason = " ".join(filter(None, [error.problem, f"({error.context})" if error.context else None]))
+        raise _syntax_error(kind, shown, reason, error.problem_mark or error.context_mark) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def load(path: Path, *, shown: str | None = None, kind: str) -> Document:
+    """Return the YAML mapping in a file: `parse` of `read_text`, with the same errors."""
+    name = shown or str(path)
+    return parse(read_text(path, shown=name, kind=kind), shown=name, kind=kind)
+
+
+class _Refused(Exception):
+    def __init__(self, reason: str, mark: yaml.Mark) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.mark = mark
+
+
+def _syntax_error(kind: str, shown: str, reason: str, mark: yaml.Mark | None) -> InputError:
+    where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    context = {}
+    if mark and (snippet := mark.get_snippet(indent=0, max_length=100)):
+        context["text"] = snippet.splitlines()[0].strip()
+    return InputError(
+        f"{kind}-syntax",
+        f"{shown}: {reason}{where}",
+        context=context,
+        hint=f"correct line {mark.line + 1} of {shown}; text with ': ' or ' #' in it needs quotes"
+        if mark
+        else None,
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalars of YAML 1.2's core schema, plus merge keys (`<<`)."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own name
+
+
+_DIGITS = list("-+.0123456789")
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), _DIGITS)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    _DIGITS,
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"), ["<"])
+
+
+class _Reader:
+    """Builds plain values from YAML nodes and notes where each was written."""
+
+    def __init__(self, loader: _Loader, shown: str) -> None:
+        self.loader = loader
+        self.shown = shown
+        self.marks: dict[KeyPath, Mark] = {}
+        self._open: set[int] = set()
+        self._count = 0
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self._count += 1
+        if self._count > NODE_LIMIT:
+            raise _Refused(f"more than {NODE_LIMIT} values: aliases multiply here", node.start_mark)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            self._enter(node)
+            items = []
+            for index, item in enumerate(node.value):
+                here = (*path, index)
+                self.marks[here] = self._mark(item)
+                items.append(self.value(item, here))
+            self._open.discard(id(node))
+            return tuple(items)
+        return self._scalar(node)
+
+    def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        self._enter(node)
+        result: dict[str, Any] = {}
+        own: dict[str, yaml.Node] = {}
+        merged: list[yaml.Node] = []
+        for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                continue
+            key = self._key(key_node)
+            if key in own:
+                first = own[key].start_mark.line + 1
+                raise _Refused(
+                    f"{dotted((*path, key))}: this key stands here twice, first in line {first}",
+                    key_node.start_mark,
+                )
+            own[key] = key_node
+        for other in merged:
+            if not isinstance(other, yaml.MappingNode):
+                raise _Refused("'<<' takes a mapping", other.start_mark)
+            for key, item in self.mapping(other, path).items():
+                result.setdefault(key, item)
+        for key_node, value_node in node.value:
+            if key_node.tag != "tag:yaml.org,2002:merge":
+                here = (*path, self._key(key_node))
+                self._forget_below(here)
+                self.marks[here] = self._mark(key_node)
+                result[self._key(key_node)] = self.value(value_node, here)
+        self._open.discard(id(node))
+        return result
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            raise _Refused(f"the tag {node.tag} is not used here", node.start_mark)
+        kind = node.tag.rpartition(":")[2]
+        if kind not in ("str", "int", "float", "bool", "null"):
+            raise _Refused(f"the tag !!{kind} is not used here", node.start_mark)
+        if kind == "int":
+            return int(node.value)
+        if kind == "float":
+            return float(node.value)
+        return self.loader.construct_object(node, deep=True)
+
+    def _key(self, node: yaml.Node) -> str:
+        value = self._scalar(node) if isinstance(node, yaml.ScalarNode) else None
+        if not isinstance(value, str):
+            seen = f"; found {value!r}: put it in quotes" if value is not None else ""
+            raise _Refused(f"a key must be text{seen}", node.start_mark)
+        return value
+
+    def _enter(self, node: yaml.Node) -> None:
+        if id(node) in self._open:
+            raise _Refused("an alias may not stand inside what it names", node.start_mark)
+        self._open.add(id(node))
+
+    def _forget_below(self, path: KeyPath) -> None:
+        """Drop the marks of a merged-in value that is written again here."""
+        for known in [p for p in self.marks if p[: len(path)] == path]:
+            del self.marks[known]
+
+    def _mark(self, node: yaml.Node) -> Mark:
+        return Mark(file=self.shown, line=node.start_mark.line + 1)

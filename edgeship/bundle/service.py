@@ -1,0 +1,170 @@
+"""service.json: all that the runtime on the device needs to serve, in the form docs/formats.md fixes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeship.errors import InputError
+from edgeship.profile import TargetProfile
+from edgeship.values import Artifact, DatasetInfo, Preprocess, TensorSpec, Variant
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+DATATYPES: Mapping[str, str] = {
+    "bool": "BOOL", "uint8": "UINT8", "int8": "INT8", "uint16": "UINT16", "int16": "INT16",
+    "uint32": "UINT32", "int32": "INT32", "uint64": "UINT64", "int64": "INT64",
+    "float16": "FP16", "float32": "FP32", "float64": "FP64",
+}  # fmt: skip
+"""NumPy's name -> the Open Inference Protocol's."""
+
+
+def check_names(app: str, version: str) -> None:
+    """Raise InputError `bad-app-name` unless both can be a folder, a unit and a part of a URL."""
+    for key, value in (("app", app), ("version", version)):
+        if not NAME.match(value):
+            raise InputError(
+                "bad-app-name",
+                f"'{value}' cannot name an application or its version",
+                context={"key": key, "wanted": "up to 64 letters, digits, dots, dashes and underscores"},
+                hint="give another with --app NAME, or in edgeship.yaml",
+            )
+
+
+def service_values(
+    profile: TargetProfile,
+    *,
+    app: str,
+    version: str,
+    listen: str,
+    limits: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    variants: Sequence[Variant],
+    chosen: Variant,
+    samples: DatasetInfo | None,
+    preprocess: Preprocess,
+    labels: Sequence[str],
+) -> dict[str, Any]:
+    """Return what `service.json.j2` asks for. `samples` says what clients send; without it they send model
+    units."""
+    return {
+        "app": app,
+        "version": version,
+        "listen": listen,
+        "limits": dict(limits),
+        "engine": dict(engine),
+        "chosen": chosen.artifact.recipe,
+        "variants": [variant_entry(v.artifact, samples, preprocess, profile.batch.fixed) for v in variants],
+        "labels": list(labels),
+    }
+
+
+def variant_entry(
+    artifact: Artifact, samples: DatasetInfo | None, preprocess: Preprocess, batch: int
+) -> dict[str, Any]:
+    """Return the entry of one variant. Raises InputError `model-not-servable` for an open shape or unknown
+    type."""
+    signature = artifact.signature
+    single = len(signature.inputs) == 1
+    return {
+        "recipe": artifact.recipe,
+        "file": model_name(artifact.recipe),
+        "sha256": artifact.sha256,
+        "golden": golden_name(artifact.recipe),
+        "inputs": [
+            input_entry(spec, samples if single else None, preprocess if single else Preprocess(), batch)
+            for spec in signature.inputs
+        ],
+        "outputs": [output_entry(spec) for spec in signature.outputs],
+    }
+
+
+def input_entry(
+    spec: TensorSpec, samples: DatasetInfo | None, preprocess: Preprocess, batch: int
+) -> dict[str, Any]:
+    """Return what a client sends for one input, and what it becomes."""
+    tensor = tensor_entry(spec)
+    if samples is not None:
+        datatype, shape = DATATYPES.get(samples.dtype), [_batch_of(spec, batch), *samples.shape]
+    elif preprocess.is_identity() and spec.quantization is None:
+        datatype, shape = DATATYPES.get(spec.dtype), list(spec.shape)
+    else:
+        datatype, shape = "FP32", list(spec.shape)
+    if datatype is None:
+        raise _not_servable(
+            spec, f"samples of type {samples.dtype if samples else spec.dtype} have no datatype"
+        )
+    return {
+        "name": spec.name,
+        "datatype": datatype,
+        "shape": shape,
+        "tensor": tensor,
+        "preprocess": preprocess_entry(preprocess),
+    }
+
+
+def output_entry(spec: TensorSpec) -> dict[str, Any]:
+    """Return what a client gets for one output: real numbers, or the tensor's own where they are no quantized
+    ones."""
+    real = spec.quantization is not None or spec.dtype == "float16"
+    return {
+        "name": spec.name,
+        "datatype": "FP32" if real else DATATYPES[spec.dtype],
+        "shape": list(spec.shape),
+        "tensor": tensor_entry(spec),
+    }
+
+
+def tensor_entry(spec: TensorSpec) -> dict[str, Any]:
+    """Return the tensor as the model file has it."""
+    if -1 in spec.shape:
+        raise _not_servable(spec, f"its shape {list(spec.shape)} is open")
+    if spec.dtype not in DATATYPES:
+        raise _not_servable(spec, f"its type {spec.dtype} cannot be sent")
+    quantization = spec.quantization
+    if quantization is not None and len(quantization.scales) != 1:
+        raise _not_servable(spec, "it is quantized per channel")
+    return {
+        "dtype": spec.dtype,
+        "shape": list(spec.shape),
+        "scale": quantization.scales[0] if quantization else None,
+        "zero_point": quantization.zero_points[0] if quantization else None,
+    }
+
+
+def preprocess_entry(preprocess: Preprocess) -> dict[str, Any] | None:
+    """Return the declared preprocessing, or None where it changes nothing."""
+    if preprocess.is_identity():
+        return None
+    resize = preprocess.resize
+    return {
+        "resize": {"height": resize.height, "width": resize.width, "method": resize.method}
+        if resize
+        else None,
+        "scale": preprocess.scale,
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+    }
+
+
+def model_name(recipe: str) -> str:
+    """Return where a recipe's model file stands in a release."""
+    return f"models/{recipe}.tflite"
+
+
+def golden_name(recipe: str) -> str:
+    """Return where a recipe's golden vectors stand in a release."""
+    return f"golden/{recipe}.json"
+
+
+def _batch_of(spec: TensorSpec, batch: int) -> int:
+    return spec.shape[0] if spec.shape and spec.shape[0] > 0 else batch
+
+
+def _not_servable(spec: TensorSpec, why: str) -> InputError:
+    return InputError(
+        "model-not-servable",
+        f"tensor '{spec.name}' cannot be served: {why}",
+        context={"tensor": spec.name, "type": spec.dtype, "shape": list(spec.shape)},
+        hint="edgeship inspect MODEL shows all tensors; give inputs and outputs fixed shapes and plain types",
+    )

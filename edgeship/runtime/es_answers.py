@@ -1,0 +1,84 @@
+"""Inference requests answered by the worker: every outcome is an Answer, nothing escapes."""
+
+import json
+import sys
+import time
+
+import es_infer
+from es_errors import EngineFailed, Refused
+from es_model import Model
+
+# After so many engine failures in a row the service says that it is not ready (an accelerator may be gone).
+FAILURES_UNTIL_UNREADY = 3
+
+
+class Answer(object):
+    """Status, header lines and body of an HTTP answer; `close` ends the connection after it."""
+
+    __slots__ = ("status", "headers", "body", "close")
+
+    def __init__(self, status, headers, body, close=False):
+        self.status, self.headers, self.body, self.close = status, headers, body, close
+
+
+def json_answer(status, document, headers="", close=False):
+    """Return an Answer with a JSON body."""
+    body = json.dumps(document).encode("utf-8")
+    return Answer(status, "Content-Type: application/json\r\n" + headers, body, close)
+
+
+def refusal(error):
+    """Return the Answer for a Refused."""
+    headers = "".join("%s: %s\r\n" % pair for pair in error.headers)
+    return json_answer(error.status, {"error": error.reason}, headers, error.close)
+
+
+def log(event, **facts):
+    """Write one line of JSON to stderr."""
+    facts["event"] = event
+    sys.stderr.write(json.dumps(facts, sort_keys=True) + "\n")
+    sys.stderr.flush()
+
+
+class Answering(Model):
+    """A Model that answers HTTP requests."""
+
+    def __init__(self, release, metrics):
+        Model.__init__(self, release)
+        self._metrics = metrics
+        self.failures = 0
+
+    @property
+    def healthy(self):
+        """Whether the engine has not failed several times in a row."""
+        return self.failures < FAILURES_UNTIL_UNREADY
+
+    def answer(self, request, expired):
+        """Return the Answer to one POST .../infer; `expired` says that it waited too long for its turn."""
+        try:
+            if expired:
+                raise Refused(503, "the request waited too long in the queue", [("Retry-After", "1")])
+            call = es_infer.decode(request, self)
+            tensors = self.encode(call.samples)
+            begun = time.perf_counter()
+            outputs = self.engine.run(tensors)
+            self._metrics.inference.observe(time.perf_counter() - begun)
+            self.failures = 0
+            headers, body = es_infer.encode(call, outputs, self)
+            return Answer(200, headers, body)
+        except Refused as error:
+            return refusal(error)
+        except EngineFailed as error:
+            self.failures += 1
+            log("engine-failed", reason=str(error), in_a_row=self.failures)
+            return json_answer(500, {"error": "the engine failed: %s" % error})
+        except Exception as error:  # Whatever it is, the next request deserves an answer too.
+            log("internal-error", kind=type(error).__name__, reason=str(error)[:300], line=_line(error))
+            return json_answer(500, {"error": "internal error (%s)" % type(error).__name__})
+
+
+def _line(error):
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else "%s:%d" % (trace.tb_frame.f_code.co_filename, trace.tb_lineno)

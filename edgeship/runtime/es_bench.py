@@ -1,0 +1,61 @@
+"""`bench`: how long the engine takes on this device, warm-up apart from the steady state."""
+
+import time
+
+from es_errors import CannotRun, EngineFailed
+from es_model import Model
+from es_prove import peak_rss_mb, percentile
+
+BENCH_SCHEMA = "edgeship.bench/1"
+_GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+
+
+def governor():
+    """Return the CPU frequency governor's name, or why it is not known."""
+    try:
+        with open(_GOVERNOR) as stream:
+            return stream.read().strip()
+    except OSError as error:
+        return {"unavailable": "%s: %s" % (_GOVERNOR, error.strerror or error)}
+
+
+def bench(release, recipe, seconds, runs):
+    """Return the edgeship.bench/1 document: at least `runs` runs and `seconds` seconds after the warm-up."""
+    model = Model(release, recipe)
+    try:
+        warm = model.warm_up(5)
+        inputs = model.zeros()
+        times = []
+        begun = time.perf_counter()
+        now = begun
+        while len(times) < runs or now - begun < seconds:
+            model.engine.run(inputs)
+            after = time.perf_counter()
+            times.append((after - now) * 1e3)
+            now = after
+        peak = peak_rss_mb()
+        info = model.engine.info()
+        delegated, how = model.engine.delegated()
+    except EngineFailed as error:
+        raise CannotRun("engine-failed", str(error))
+    finally:
+        model.close()
+    times.sort()
+    return {
+        "schema": BENCH_SCHEMA,
+        "release": release.id,
+        "variant": model.recipe,
+        "engine": dict(info, delegated=delegated, detail=how),
+        "threads": release.engine["threads"],
+        "governor": governor(),
+        "runs": len(times),
+        "seconds": round(now - begun, 3),
+        "load_ms": round(model.load_ms, 3),
+        "latency_ms": {
+            "cold": round(warm[0], 4),
+            "p50": round(percentile(times, 0.5), 4),
+            "p95": round(percentile(times, 0.95), 4),
+            "mean": round(sum(times) / len(times), 4),
+        },
+        "peak_rss_mb": peak,
+    }

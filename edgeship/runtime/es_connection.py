@@ -1,0 +1,51 @@
+"""One client connection: its reader, its unsent bytes and its deadline. The Server moves it from state to state."""
+
+import time
+
+from es_http import RequestReader
+
+# States: READING (idle, or a request is arriving), WAITING (its request is with the worker), LINGERING (our last answer
+# is sent and our side closed; what the client still sends is thrown away, so that it gets to read the answer).
+READING, WAITING, LINGERING = "reading", "waiting", "lingering"
+
+
+class Connection(object):
+    """Owned by the Server's loop; knows no routes."""
+
+    __slots__ = ("sock", "fd", "reader", "out", "state", "deadline", "idle", "closing", "events", "discarded", "started")
+
+    def __init__(self, sock, limits):
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.reader = RequestReader(limits["header_bytes"], limits["body_bytes"])
+        self.out = b""
+        self.state = READING
+        self.idle = True
+        self.closing = False
+        self.events = 0
+        self.discarded = 0
+        self.started = 0.0
+        self.deadline = time.monotonic() + limits["request_seconds"]
+
+    def receive(self, size=262144):
+        """Return received bytes, b"" at the end of the stream, None where nothing is there."""
+        try:
+            return self.sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b""
+
+    def send(self, data=b""):
+        """Send what can be sent now and keep the rest in `out`; return False where the client is gone."""
+        if self.out:
+            data = self.out + data if data else self.out
+        try:
+            sent = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.out = b""
+            return False
+        self.out = b"" if sent == len(data) else data[sent:]
+        return True

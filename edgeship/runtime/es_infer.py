@@ -1,0 +1,235 @@
+"""One inference request of the Open Inference Protocol v2: JSON and binary tensor data in, the same out.
+
+Binary: `Inference-Header-Content-Length` tells how long the JSON part of the body is; the tensors' bytes follow in the
+order of the inputs that carry `binary_data_size`. Length 0 means: no JSON, the whole body is the one input.
+"""
+
+import json
+import re
+import sys
+
+from es_decode import classify
+from es_errors import Refused
+from es_tensors import DATATYPES, RANGES, count, is_float, pack
+
+# Before 3.11 (and security releases of older ones) Python takes quadratic time for a very long integer.
+_LONG_NUMBER = None if hasattr(sys, "get_int_max_str_digits") else re.compile(rb"[0-9]{400}")
+
+
+class Call(object):
+    """A decoded request: id, samples [(data, datatype, shape)] in the model's order, and the outputs wanted."""
+
+    __slots__ = ("id", "samples", "wanted")
+
+
+def _no_constant(name):
+    raise Refused(400, "the body is not JSON: %s is not a number" % name)
+
+
+def parse_json(data):
+    """Return the JSON object in bytes; raises Refused (400)."""
+    if _LONG_NUMBER is not None and _LONG_NUMBER.search(data):
+        raise Refused(400, "the body holds a number of more than 400 digits")
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except RecursionError:
+        raise Refused(400, "the body is not JSON that can be read: too deeply nested")
+    except ValueError as error:
+        raise Refused(400, "the body is not JSON: %s" % str(error)[:200])
+    if not isinstance(document, dict):
+        raise Refused(400, "the body must be a JSON object")
+    return document
+
+
+def _split(request):
+    """Return (JSON bytes or None, the binary part)."""
+    text = request.headers.get("inference-header-content-length")
+    body = request.body
+    if text is None:
+        return body, b""
+    if not (text.isdigit() and len(text) < 16) or int(text) > len(body):
+        raise Refused(400, "Inference-Header-Content-Length %r does not fit a body of %d bytes" % (text[:40], len(body)))
+    length = int(text)
+    if length == 0:
+        return None, body
+    return body[:length], memoryview(body)[length:]
+
+
+def decode(request, model):
+    """Return the Call of an HTTP request; raises Refused (400) with the reason."""
+    head, binary = _split(request)
+    call = Call()
+    if head is None:
+        if len(model.encoders) != 1:
+            raise Refused(400, "a body of bare bytes needs a model of one input; this one has %d" % len(model.encoders))
+        encoder = model.encoders[0]
+        if -1 in encoder.shape:
+            raise Refused(400, "a body of bare bytes cannot tell the shape; send a JSON header")
+        call.id, call.samples = None, [(binary, encoder.datatype, encoder.shape)]
+        call.wanted = [(index, True, 0) for index in range(len(model.decoders))]
+        return call
+    document = parse_json(head)
+    call.id = document.get("id")
+    if call.id is not None and not isinstance(call.id, str):
+        raise Refused(400, "`id` must be a string")
+    call.samples = _samples(document.get("inputs"), binary, model)
+    call.wanted = _wanted(document, model)
+    return call
+
+
+def _parameters(owner, where):
+    found = owner.get("parameters")
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise Refused(400, "%s: `parameters` must be an object" % where)
+    return found
+
+
+def _samples(inputs, binary, model):
+    if not isinstance(inputs, list):
+        raise Refused(400, "`inputs` must be a list")
+    by_name = {}
+    offset = 0
+    for item in inputs:
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+            raise Refused(400, "every input needs a `name`")
+        name = item["name"]
+        if name in by_name:
+            raise Refused(400, "input %r stands twice" % name)
+        size = _parameters(item, "input %r" % name).get("binary_data_size")
+        data = None
+        if size is not None:
+            if not isinstance(size, int) or isinstance(size, bool) or size < 0 or offset + size > len(binary):
+                text = "input %r: binary_data_size %s; %d bytes of binary data are left"
+                raise Refused(400, text % (name, json.dumps(size)[:40], len(binary) - offset))
+            data = binary[offset : offset + size]
+            offset += size
+        by_name[name] = (item, data)
+    if offset != len(binary):
+        raise Refused(400, "%d bytes of binary data belong to no input" % (len(binary) - offset))
+    known = [encoder.name for encoder in model.encoders]
+    for name in by_name:
+        if name not in known:
+            raise Refused(400, "unknown input %r; the model has: %s" % (name, ", ".join(known)))
+    missing = [name for name in known if name not in by_name]
+    if missing:
+        raise Refused(400, "input %r is missing" % missing[0])
+    return [_sample(encoder, *by_name[encoder.name]) for encoder in model.encoders]
+
+
+def _sample(encoder, item, data):
+    datatype, shape = item.get("datatype"), item.get("shape")
+    if not isinstance(datatype, str) or not isinstance(shape, list):
+        raise Refused(400, "input %r: needs `datatype` and `shape`" % encoder.name)
+    if not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
+        raise Refused(400, "input %r: `shape` must be a list of whole numbers" % encoder.name)
+    encoder.check(datatype, shape)
+    if data is not None:
+        if "data" in item:
+            raise Refused(400, "input %r: has both `data` and binary_data_size" % encoder.name)
+        return data, datatype, shape
+    if not isinstance(item.get("data"), list):
+        raise Refused(400, "input %r: `data` must be a list (or give binary_data_size)" % encoder.name)
+    values = _flat(encoder.name, item["data"], shape)
+    return _packed(encoder.name, values, DATATYPES[datatype][0]), datatype, shape
+
+
+def _flat(name, data, shape):
+    """Return the numbers of a flat or nested list that agrees with `shape`."""
+    total = count(shape)
+    if data and isinstance(data[0], list):
+        for depth, size in enumerate(shape):
+            if len(data) != count(shape[: depth + 1]):
+                raise Refused(400, "input %r: `data` does not agree with shape %s" % (name, shape))
+            if depth == len(shape) - 1:
+                break
+            following = shape[depth + 1]
+            if any(not isinstance(row, list) or len(row) != following for row in data):
+                raise Refused(400, "input %r: `data` does not agree with shape %s" % (name, shape))
+            data = [value for row in data for value in row]
+    if len(data) != total:
+        raise Refused(400, "input %r: %d values; shape %s needs %d" % (name, len(data), shape, total))
+    return data
+
+
+def _packed(name, values, dtype):
+    kinds = set(map(type, values))
+    allowed = {bool} if dtype == "bool" else {int, float} if is_float(dtype) else {int}
+    if not kinds <= allowed:
+        seen = ", ".join(sorted(kind.__name__ for kind in kinds - allowed))
+        raise Refused(400, "input %r: `data` holds %s; wanted %s" % (name, seen, dtype))
+    try:
+        return pack(values, dtype)
+    except (OverflowError, ValueError):
+        span = RANGES.get(dtype)
+        text = "input %r: a value does not fit %s%s"
+        raise Refused(400, text % (name, dtype, " (%d to %d)" % span if span else ""))
+
+
+def _wanted(document, model):
+    """Return [(output's index, binary, classes)] in the order asked for."""
+    binary_all = _flag(_parameters(document, "the request"), "binary_data_output")
+    outputs = document.get("outputs")
+    if outputs is None:
+        return [(index, binary_all, 0) for index in range(len(model.decoders))]
+    if not isinstance(outputs, list):
+        raise Refused(400, "`outputs` must be a list")
+    names = [decoder.name for decoder in model.decoders]
+    wanted = []
+    for item in outputs:
+        if not isinstance(item, dict) or item.get("name") not in names:
+            name = item.get("name") if isinstance(item, dict) else item
+            raise Refused(400, "unknown output %r; the model has: %s" % (name, ", ".join(names)))
+        where = "output %r" % item["name"]
+        parameters = _parameters(item, where)
+        binary = _flag(parameters, "binary_data", binary_all)
+        classes = parameters.get("classification", 0)
+        if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
+            raise Refused(400, "%s: `classification` must be a whole number" % where)
+        if classes and _flag(parameters, "binary_data"):
+            raise Refused(400, "%s: `classification` is given as JSON only" % where)
+        wanted.append((names.index(item["name"]), binary and not classes, classes))
+    return wanted
+
+
+def _flag(parameters, name, default=False):
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise Refused(400, "`%s` must be true or false" % name)
+    return value
+
+
+def encode(call, tensors, model):
+    """Return (header lines, body) for the engine's output tensors; raises Refused (500) for what JSON cannot say."""
+    outputs, blobs = [], []
+    for index, binary, classes in call.wanted:
+        decoder = model.decoders[index]
+        data = decoder.decode(tensors[index])
+        entry = {"name": decoder.name, "datatype": decoder.datatype, "shape": decoder.shape}
+        if binary:
+            entry["parameters"] = {"binary_data_size": len(data)}
+            blobs.append(data)
+        elif classes:
+            numbers = decoder.numbers(data)
+            strings, shape = classify(numbers, decoder.shape, classes, model.release.labels)
+            entry.update(datatype="BYTES", shape=shape, data=strings)
+        else:
+            entry["data"] = decoder.numbers(data)
+        outputs.append(entry)
+    document = {
+        "model_name": model.release.app,
+        "model_version": model.release.version,
+        "parameters": {"variant": model.recipe},
+        "outputs": outputs,
+    }
+    if call.id is not None:
+        document["id"] = call.id
+    try:
+        head = json.dumps(document, allow_nan=False).encode("utf-8")
+    except ValueError:
+        raise Refused(500, "an output holds a value that is not finite, which JSON cannot say; ask for binary output")
+    if not blobs:
+        return "Content-Type: application/json\r\n", head
+    lines = "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
+    return lines, b"".join([head] + blobs)

@@ -1,0 +1,255 @@
+"""`prove` and `record`: golden vectors on the engine of this device, or through the live service."""
+
+import binascii
+import json
+import os
+import resource
+import time
+
+from es_client import Client
+from es_decode import OutputDecoder
+from es_encode import InputEncoder
+from es_errors import CannotRun, EngineFailed, Refused
+from es_golden import GOLDEN_SCHEMA, Tally, Verdict, compare, load_golden, same_triple, tolerance_of, vectors
+from es_model import Model, raw_shape
+from es_tensors import pack, unpack
+
+PROVE_SCHEMA = "edgeship.prove/1"
+# Enough repetitions for a 95th percentile, and a bound for models that need seconds.
+_TIMED_RUNS, _TIMED_SECONDS = 40, 2.0
+
+
+def percentile(sorted_values, fraction):
+    """Return the nearest-rank percentile of a sorted list."""
+    return sorted_values[min(len(sorted_values) - 1, int(fraction * len(sorted_values)))]
+
+
+def peak_rss_mb():
+    """Return the largest resident memory of this process so far, in MB (2**20 bytes)."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1)
+
+
+def _latency(cold, times):
+    times = sorted(times)
+    return {
+        "cold": round(cold, 4),
+        "p50": round(percentile(times, 0.5), 4) if times else {"unavailable": "no run succeeded"},
+        "p95": round(percentile(times, 0.95), 4) if times else {"unavailable": "no run succeeded"},
+    }
+
+
+def prove(release, recipe):
+    """Return the edgeship.prove/1 document of golden vectors run on the engine."""
+    variant = release.variant(recipe)
+    golden = load_golden(release, variant)
+    model = Model(release, variant["recipe"])
+    try:
+        info = model.engine.info()
+        exact = same_triple(golden, info)
+        cold = model.warm_up(1)[0]
+        tally, times, tensors = Tally(), [], None
+        for raw, expected in vectors(golden, variant):
+            tensors = _encoded(model, raw, tally.vectors)
+            begun = time.perf_counter()
+            got = model.engine.run(tensors)
+            times.append((time.perf_counter() - begun) * 1e3)
+            tally.add(_verdicts(variant, golden, expected, got, exact))
+        until = time.perf_counter() + _TIMED_SECONDS
+        while len(times) < _TIMED_RUNS and time.perf_counter() < until:
+            begun = time.perf_counter()
+            model.engine.run(tensors)
+            times.append((time.perf_counter() - begun) * 1e3)
+        peak = peak_rss_mb()
+        delegated, how = model.engine.delegated()
+    except EngineFailed as error:
+        raise CannotRun("engine-failed", str(error))
+    finally:
+        model.close()
+    return {
+        "schema": PROVE_SCHEMA,
+        "release": release.id,
+        "variant": variant["recipe"],
+        "vectors": tally.vectors,
+        "failed": tally.failed,
+        "worst": tally.worst(),
+        "exact": tally.exact,
+        "exact_required": exact,
+        "engine": dict(info, delegated=delegated, detail=how),
+        "load_ms": round(model.load_ms, 3),
+        "latency_ms": _latency(cold, times),
+        "peak_rss_mb": peak,
+        "reason": _reason(tally, info, delegated, how),
+    }
+
+
+def _encoded(model, raw, number):
+    try:
+        return model.encode_raw(raw)
+    except Refused as error:
+        raise CannotRun("bad-golden-file", "vector %d: %s" % (number, error.reason))
+
+
+def _verdicts(variant, golden, expected, got, exact):
+    for index, (spec, theirs, ours) in enumerate(zip(variant["outputs"], expected, got)):
+        yield spec["name"], compare(theirs, ours, spec["tensor"], tolerance_of(golden, index), exact)
+
+
+def _reason(tally, info, delegated=None, how=""):
+    reasons = []
+    if tally.failed:
+        reasons.append("%d of %d golden vectors failed; first: %s" % (tally.failed, tally.vectors, tally.text))
+    if delegated is False:
+        reasons.append("the delegate %s took no part: %s" % (info["delegate"], how))
+    return "; ".join(reasons)
+
+
+def record(release, recipe, inputs_path):
+    """Return an edgeship.golden/1 document (without tolerance) for the inputs in a file."""
+    variant = release.variant(recipe)
+    try:
+        with open(inputs_path, "rb") as stream:
+            document = json.loads(stream.read().decode("utf-8"))
+    except OSError as error:
+        raise CannotRun("inputs-missing", "%s: %s" % (inputs_path, error.strerror or error))
+    except ValueError as error:
+        raise CannotRun("bad-inputs-file", "%s: %s" % (inputs_path, error))
+    if not isinstance(document, dict) or not isinstance(document.get("vectors"), list):
+        raise CannotRun("bad-inputs-file", "%s: `vectors` is missing" % inputs_path)
+    model = Model(release, variant["recipe"])
+    try:
+        info = model.engine.info()
+        recorded = []
+        for raw, _ in vectors(document, variant, outputs=False):
+            outputs = model.engine.run(_encoded(model, raw, len(recorded)))
+            recorded.append({"inputs": [_base64(d) for d in raw], "outputs": [_base64(d) for d in outputs]})
+        delegated, _ = model.engine.delegated()
+    except EngineFailed as error:
+        raise CannotRun("engine-failed", str(error))
+    finally:
+        model.close()
+    machine = os.uname().machine
+    made = {"engine": info["name"], "version": info["version"], "delegate": info["delegate"]}
+    made.update(machine=machine, delegated=delegated)
+    return {"schema": GOLDEN_SCHEMA, "recipe": variant["recipe"], "recorded_with": made, "vectors": recorded}
+
+
+def _base64(data):
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
+def prove_live(release, recipe, url):
+    """Return the edgeship.prove/1 document of golden vectors sent to the running service, in binary and once as JSON."""
+    variant = release.variant(recipe)
+    golden = load_golden(release, variant)
+    live = _Live(release, variant, Client(url, release.limits["request_seconds"] + 5.0))
+    wrong = live.identity()
+    tally, times = Tally(), []
+    if not wrong:
+        exact = same_triple(golden, release.engine_triple())
+        for raw, expected in vectors(golden, variant):
+            begun = time.perf_counter()
+            got, text = live.infer(raw)
+            times.append((time.perf_counter() - begun) * 1e3)
+            if not text and tally.vectors == 0:
+                text = live.json_agrees(raw, got)
+            if text:
+                tally.add([("", Verdict(False, None, None, None, text))])
+            else:
+                tally.add(_verdicts(variant, golden, expected, live.stored(got), exact))
+    live.client.close()
+    reason = wrong or _reason(tally, {})
+    return {
+        "schema": PROVE_SCHEMA,
+        "release": release.id,
+        "variant": variant["recipe"],
+        "live": url,
+        "vectors": tally.vectors,
+        "failed": tally.failed,
+        "worst": tally.worst(),
+        "exact": tally.exact and not wrong,
+        "engine": dict(release.engine_triple(), delegated="unknown"),
+        "latency_ms": _latency(times[0] if times else 0.0, times) if times else {"unavailable": "not asked"},
+        "peak_rss_mb": {"unavailable": "the service is another process; see its /metrics"},
+        "reason": reason,
+    }
+
+
+class _Live(object):
+    """The running service as the golden vectors see it."""
+
+    def __init__(self, release, variant, client):
+        self.release, self.variant, self.client = release, variant, client
+        self.encoders = [InputEncoder(spec) for spec in variant["inputs"]]
+        self.decoders = [OutputDecoder(spec) for spec in variant["outputs"]]
+        self.path = "/v2/models/%s/versions/%s" % (release.app, release.version)
+
+    def identity(self):
+        """Return "" where the service is ready and is this release, or what is wrong."""
+        status, headers, body = self.client.ask("GET", self.path + "/ready")
+        seen = headers.get("Edgeship-Release")
+        if seen != self.release.id:
+            return "the service runs release %s; expected %s" % (seen, self.release.id)
+        if status != 200:
+            return "the service is not ready: %d %s" % (status, body[:200].decode("utf-8", "replace"))
+        return ""
+
+    def infer(self, raw):
+        """Return ([decoded output bytes], "") or (None, what went wrong), asked in binary."""
+        inputs = []
+        for encoder, data in zip(self.encoders, raw):
+            entry = {"name": encoder.name, "datatype": encoder.datatype, "shape": raw_shape(encoder, len(data))}
+            inputs.append(dict(entry, parameters={"binary_data_size": len(data)}))
+        head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode("utf-8")
+        headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+        status, headers, body = self.client.ask("POST", self.path + "/infer", b"".join([head] + raw), headers)
+        document, text = self._document(status, headers, body)
+        if text:
+            return None, text
+        offset = int(headers["Inference-Header-Content-Length"])
+        blobs = []
+        for output in document["outputs"]:
+            size = output["parameters"]["binary_data_size"]
+            blobs.append(body[offset : offset + size])
+            offset += size
+        return blobs, ""
+
+    def _document(self, status, headers, body):
+        if status != 200:
+            return None, "the service answered %d: %s" % (status, body[:200].decode("utf-8", "replace"))
+        length = int(headers.get("Inference-Header-Content-Length", len(body)))
+        document = json.loads(body[:length].decode("utf-8"))
+        seen = document["parameters"]["variant"]
+        if seen != self.variant["recipe"] or headers.get("Edgeship-Release") != self.release.id:
+            return None, "the service answered as variant %s of release %s" % (seen, headers.get("Edgeship-Release"))
+        return document, ""
+
+    def json_agrees(self, raw, blobs):
+        """Return "" where the same sample as JSON gives the same numbers."""
+        inputs = []
+        for encoder, data in zip(self.encoders, raw):
+            values = list(unpack(data, encoder.raw_dtype))
+            values = [bool(v) for v in values] if encoder.datatype == "BOOL" else values
+            entry = {"name": encoder.name, "datatype": encoder.datatype, "shape": raw_shape(encoder, len(data))}
+            inputs.append(dict(entry, data=values))
+        body = json.dumps({"inputs": inputs}).encode("utf-8")
+        status, headers, body = self.client.ask("POST", self.path + "/infer", body)
+        document, text = self._document(status, headers, body)
+        if text:
+            return "as JSON: " + text
+        for decoder, output, blob in zip(self.decoders, document["outputs"], blobs):
+            if output["data"] != decoder.numbers(blob):
+                return "output %r differs between JSON and binary" % decoder.name
+        return ""
+
+    def stored(self, blobs):
+        """Return the tensors' bytes that the decoded answers came from, so that both proofs compare the same way."""
+        tensors = []
+        for decoder, blob in zip(self.decoders, blobs):
+            if decoder.scale is None:
+                values = unpack(blob, decoder.out_dtype)
+                tensors.append(blob if decoder.dtype == decoder.out_dtype else pack([round(v) for v in values], decoder.dtype))
+            else:
+                values = unpack(blob, decoder.out_dtype)
+                stored = [round(v / decoder.scale) + decoder.zero_point for v in values]
+                tensors.append(pack(stored, decoder.dtype))
+        return tensors

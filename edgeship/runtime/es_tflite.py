@@ -1,0 +1,131 @@
+"""Engine `tflite_runtime`: TFLite's Python interpreter with NumPy, for armv7, older libc and the Edge TPU.
+
+The package comes from the release's `site` folder or from the device itself; `ai_edge_litert` is taken where only that
+is installed. Samples are prepared by the same standard-library code as under the other engine, so both agree.
+"""
+
+import os
+
+from es_engine import TensorSpec
+from es_errors import CannotRun, EngineFailed
+from es_probe_model import ADD_MODEL
+
+DELEGATES = ("xnnpack", "edgetpu", "none")
+_EDGETPU_CUSTOM_OP = "edgetpu-custom-op"
+
+
+def _interpreter_module():
+    """Return (module, version) of the first interpreter package that can be imported."""
+    reasons = []
+    for package in ("tflite_runtime", "ai_edge_litert"):
+        try:
+            module = __import__(package + ".interpreter", fromlist=["Interpreter"])
+            version = getattr(__import__(package), "__version__", None) or _installed_version(package)
+            return module, version
+        except Exception as error:  # A package built for another NumPy or libc fails in many ways; each is a reason.
+            reasons.append("%s: %s" % (package, error))
+    raise CannotRun("engine-library", "no TFLite interpreter can be imported (%s)" % "; ".join(reasons))
+
+
+def _installed_version(package):
+    """Return the version that the package's installer wrote beside it ("unknown" where there is none)."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__import__(package).__file__)))
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(package + "-") and name.endswith(".dist-info"):
+            return name[len(package) + 1 : -len(".dist-info")]
+    return "unknown"
+
+
+def _taken(interpreter):
+    """Return whether a delegate replaced nodes: the interpreter then lists them after the model's own."""
+    names = [str(op.get("op_name")) for op in interpreter._get_ops_details()]
+    return any(name == "DELEGATE" or "XNNPack" in name for name in names)
+
+
+class TfliteEngine(object):
+    """An allocated interpreter. Not safe for two threads at once."""
+
+    def __init__(self, release, variant):
+        engine = release.engine
+        self.delegate = engine.get("delegate") or "none"
+        if self.delegate not in DELEGATES:
+            text = "engine tflite_runtime has no delegate %r; it has: %s"
+            raise CannotRun("unknown-delegate", text % (self.delegate, ", ".join(DELEGATES)))
+        path = release.path(variant["file"])
+        if not os.path.isfile(path):
+            raise CannotRun("model-load", "%s is missing" % path)
+        module, self.version = _interpreter_module()
+        self._module = module
+        arguments = {"model_path": path, "num_threads": engine["threads"]}
+        arguments.update(self._delegate_arguments(module, engine))
+        try:
+            self._interpreter = module.Interpreter(**arguments)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise CannotRun("model-load", "%s: %s" % (path, error))
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+        self.inputs = [self._spec(detail) for detail in self._inputs]
+        self.outputs = [self._spec(detail) for detail in self._outputs]
+        import numpy
+
+        self._numpy = numpy
+
+    def _delegate_arguments(self, module, engine):
+        """Return the interpreter's keyword arguments for the delegate asked for; refuse a missing library by name."""
+        if self.delegate == "edgetpu":
+            library = engine.get("delegate_library") or "libedgetpu.so.1"
+            try:
+                return {"experimental_delegates": [module.load_delegate(library)]}
+            except (ValueError, OSError) as error:
+                text = "cannot load the Edge TPU library %s: %s. Install libedgetpu1-std (or -max) of the version that pairs"
+                text += " with the runtime, and check that the accelerator is attached (lsusb; ls /dev/apex_0)"
+                raise CannotRun("delegate-missing", text % (library, str(error).strip() or type(error).__name__))
+        if self.delegate == "none":
+            resolver = getattr(module, "OpResolverType", None)
+            if resolver is not None:
+                return {"experimental_op_resolver_type": resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+        return {}
+
+    @staticmethod
+    def _spec(detail):
+        return TensorSpec(detail["name"], detail["dtype"].__name__.rstrip("_"), [int(n) for n in detail["shape"]])
+
+    def run(self, inputs):
+        """Return the output tensors' bytes for the input tensors' bytes, both in the file's order."""
+        try:
+            for detail, data in zip(self._inputs, inputs):
+                array = self._numpy.frombuffer(data, dtype=detail["dtype"]).reshape(detail["shape"])
+                self._interpreter.set_tensor(detail["index"], array)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(detail["index"]).tobytes() for detail in self._outputs]
+        except (ValueError, RuntimeError) as error:
+            raise EngineFailed(str(error))
+
+    def info(self):
+        """Return name, version (as the package tells it) and delegate."""
+        return {"name": "tflite_runtime", "version": self.version, "delegate": self.delegate}
+
+    def delegated(self):
+        """Return (answer, how it is known) from the interpreter's own list of operations after delegation."""
+        if self.delegate == "none":
+            return "inapplicable", "no delegate was asked for"
+        try:
+            names = [str(op.get("op_name")) for op in self._interpreter._get_ops_details()]
+        except AttributeError:
+            return "unknown", "this interpreter cannot list its operations"
+        if self.delegate == "edgetpu":
+            if _EDGETPU_CUSTOM_OP in names or any("EdgeTpu" in name for name in names):
+                return True, "the Edge TPU library is loaded and the model holds its operation"
+            return False, "the model holds no %s: it was not compiled for the Edge TPU" % _EDGETPU_CUSTOM_OP
+        if _taken(self._interpreter):
+            return True, "XNNPACK holds a part of the model"
+        small = self._module.Interpreter(model_content=ADD_MODEL, num_threads=1)
+        small.allocate_tensors()
+        if _taken(small):
+            return "inapplicable", "XNNPACK starts here but has no kernel for this model's operations and types"
+        return False, "XNNPACK did not start on this machine"
+
+    def close(self):
+        """Drop the interpreter."""
+        self._interpreter = None

@@ -1,0 +1,75 @@
+"""The thread that owns the engine: loads it, warms it up, then answers one job after another."""
+
+import collections
+import os
+import queue
+import threading
+import time
+import traceback
+
+from es_errors import CannotRun
+
+WARM_UP_RUNS = 2
+
+
+class Job(object):
+    """One inference request on its way through the worker; `answer` is filled in before it comes back."""
+
+    __slots__ = ("connection", "request", "deadline", "answer")
+
+    def __init__(self, connection, request, deadline):
+        self.connection, self.request, self.deadline = connection, request, deadline
+        self.answer = None
+
+
+class Worker(object):
+    """`start` begins loading; `ready`, `failure` and `finished` tell the loop, which is woken through `wake_fd`."""
+
+    def __init__(self, load, wake_fd):
+        self._load = load
+        self._wake_fd = wake_fd
+        self._jobs = queue.SimpleQueue()
+        self.finished = collections.deque()
+        self.ready = False
+        self.failure = None
+        self.model = None
+        self.busy_since = None
+        self._thread = threading.Thread(target=self._main, name="worker", daemon=True)
+
+    def start(self):
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, job):
+        """Hand over a job; it comes back in `finished`."""
+        self._jobs.put(job)
+
+    def stuck(self, now, patience):
+        """Return whether the thread is gone, or busy with one job for more than `patience` seconds."""
+        since = self.busy_since
+        return not self._thread.is_alive() or (since is not None and now - since > patience)
+
+    def _wake(self):
+        try:
+            os.write(self._wake_fd, b"w")
+        except BlockingIOError:
+            pass  # The pipe is full of wake-ups already.
+
+    def _main(self):
+        try:
+            self.model = self._load()
+            self.model.warm_up(WARM_UP_RUNS)
+            self.ready = True
+        except CannotRun as error:
+            self.failure = error
+        except Exception as error:
+            self.failure = CannotRun("model-load", "%s: %s" % (type(error).__name__, error))
+            traceback.print_exc()
+        self._wake()
+        while self.ready:
+            job = self._jobs.get()
+            self.busy_since = now = time.monotonic()
+            job.answer = self.model.answer(job.request, expired=now > job.deadline)
+            self.busy_since = None
+            self.finished.append(job)
+            self._wake()

@@ -1,0 +1,143 @@
+"""What runs on a device: serve, prove, record or bench one release. Started as `python3 -I -B runtime/main.py ...`.
+
+Prints exactly one JSON document on stdout. Exit code 0: good; 1: a check failed; 2: cannot run, and the document says
+why. Python 3.7 and its standard library are enough (docs/formats.md has the contract).
+"""
+
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from es_errors import CannotRun  # noqa: E402
+from es_release import load_release  # noqa: E402
+
+USAGE = """usage: main.py serve  --release DIR [--listen ADDR] [--announce FILE]
+       main.py prove  --release DIR [--variant R] [--live URL]
+       main.py record --release DIR --inputs FILE [--variant R]
+       main.py bench  --release DIR [--variant R] [--seconds S] [--runs N]"""
+
+_OPTIONS = {
+    "serve": ("release", "listen", "announce"),
+    "prove": ("release", "variant", "live"),
+    "record": ("release", "inputs", "variant"),
+    "bench": ("release", "variant", "seconds", "runs"),
+    "delegation": ("release", "variant"),  # Asked by the litert engine of itself; see es_litert_probe.
+}
+
+
+def parse(arguments):
+    """Return (command, {option: text}). By hand: argparse costs 3 ms and half a megabyte on every start."""
+    command = arguments[0] if arguments else ""
+    if command not in _OPTIONS:
+        raise CannotRun("bad-command", "unknown command %r\n%s" % (command, USAGE))
+    options = {}
+    rest = list(arguments[1:])
+    while rest:
+        name, mark, value = rest.pop(0).partition("=")
+        if name[:2] != "--" or name[2:] not in _OPTIONS[command]:
+            raise CannotRun("bad-option", "%s takes no %r\n%s" % (command, name, USAGE))
+        if not mark:
+            if not rest:
+                raise CannotRun("bad-option", "%s needs a value" % name)
+            value = rest.pop(0)
+        options[name[2:]] = value
+    for needed in ("release",) + (("inputs",) if command == "record" else ()):
+        if needed not in options:
+            raise CannotRun("bad-option", "%s needs --%s\n%s" % (command, needed, USAGE))
+    return command, options
+
+
+def _number(options, name, kind, default):
+    try:
+        value = kind(options.get(name, default))
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1e9:
+        raise CannotRun("bad-option", "--%s %s is not a number that makes sense" % (name, options[name]))
+    return value
+
+
+def _announcer(release, path):
+    """Return the function that writes the announcement: atomically, or nothing where no file was asked for."""
+
+    def announce(url):
+        if path is None:
+            return
+        document = {"url": url, "pid": os.getpid(), "release": release.id, "app": release.app}
+        document["variant"] = release.variant()["recipe"]
+        temporary = "%s.%d" % (path, os.getpid())
+        with open(temporary, "w") as stream:
+            stream.write(json.dumps(document, sort_keys=True) + "\n")
+        os.replace(temporary, path)
+
+    return announce
+
+
+def serve(release, options):
+    """Serve until SIGTERM; return (exit code, document)."""
+    from es_server import Server
+
+    path = os.path.abspath(options["announce"]) if "announce" in options else None
+    address = options.get("listen") or release.service.get("listen")
+    if not isinstance(address, str):
+        raise CannotRun("bad-listen-address", "neither --listen nor service.json says where to listen")
+    directory = os.path.dirname(path) if path else os.getcwd()
+    server = Server(release, address, directory, os.environ, _announcer(release, path))
+    code = server.run()
+    answered = sum(server.metrics.requests.values())
+    reason = "stopped" if code == 0 else "stopped before every answer was out"
+    return code, {"schema": "edgeship.serve/1", "release": release.id, "answered": answered, "reason": reason}
+
+
+def run(arguments):
+    """Return (exit code, document) of a command line."""
+    command, options = parse(arguments)
+    release = load_release(options["release"], sealed=command == "serve" or "live" in options)
+    site = release.engine.get("site")
+    if site and os.path.isdir(release.path(site)):
+        sys.path.insert(1, release.path(site))
+    recipe = options.get("variant")
+    if command == "serve":
+        return serve(release, options)
+    if command == "prove":
+        from es_prove import prove, prove_live
+
+        document = prove_live(release, recipe, options["live"]) if "live" in options else prove(release, recipe)
+        return (1 if document["reason"] else 0), document
+    if command == "record":
+        from es_prove import record
+
+        return 0, record(release, recipe, options["inputs"])
+    if command == "bench":
+        from es_bench import bench
+
+        return 0, bench(release, recipe, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50))
+    from es_litert_probe import examine
+
+    answer, text = examine(release, release.variant(recipe))
+    return 0, {"delegated": answer, "text": text}
+
+
+def main(arguments):
+    """Run a command line, print its document, return its exit code."""
+    try:
+        code, document = run(arguments)
+    except CannotRun as error:
+        code, document = 2, {"error": error.error, "reason": error.reason}
+        sys.stderr.write("%s: %s\n" % (error.error, error.reason))
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        code, document = 2, {"error": "internal-error", "reason": "%s: %s" % (type(error).__name__, error)}
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+if __name__ == "__main__":
+    # The worker thread may be inside the engine: leave without waiting for it or tearing modules down under it.
+    os._exit(main(sys.argv[1:]))

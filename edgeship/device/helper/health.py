@@ -1,0 +1,164 @@
+"""Which release serves, and whether it is right: proofs on a staged release and through the live endpoint."""
+
+import json
+import os
+import sys
+import time
+
+from .base import Refusal, call, canonical, python_command, read_json, start_ticks
+from .files import write_whole
+from .state import check_fence, read_state
+from .store import check_release
+from .supervise import Supervised, systemd_runs
+from .systemd import Systemd
+
+
+def helper_path():
+    """Return this file's own path: what the dead-man and boot recovery will run."""
+    return os.path.abspath(sys.argv[0])
+
+
+def manager_of(place, wanted):
+    """Return the service manager: `systemd`, `supervised`, or `auto` (systemd where it is pid 1 and we are
+    root)."""
+    if wanted == "systemd" and not systemd_runs():
+        raise Refusal("no-systemd", "systemd was asked for, and is not pid 1 of this device")
+    if wanted == "systemd" or (wanted == "auto" and os.geteuid() == 0 and systemd_runs()):
+        return Systemd(place, helper_path())
+    return Supervised(place, helper_path())
+
+
+def settings_path(place, release):
+    """Return where a release's settings on this device are kept."""
+    return place.of("settings", release + ".json")
+
+
+def read_settings(place, release):
+    """Return {"manager", "listen"} a release was last started with; the manager it must be stopped with."""
+    return read_json(settings_path(place, release)) or {"manager": "auto", "listen": None}
+
+
+def write_settings(place, release, manager, listen):
+    """Remember how a release is started, so that going back to it starts it the same way."""
+    write_whole(settings_path(place, release), canonical({"manager": manager, "listen": listen}))
+
+
+def manager_for(place, release):
+    """Return the service manager that a release was started with."""
+    return manager_of(place, read_settings(place, release)["manager"])
+
+
+def run_prove(place, release, seconds, live=None):
+    """Return (document, reason): what the release's own `prove` said, and why it is not good (None: it
+    is)."""
+    folder = place.release(release)
+    argv = python_command(os.path.join(folder, "runtime", "main.py"), "prove", "--release", folder)
+    status, out, err = call(argv + (["--live", live] if live else []), seconds, cwd=folder)
+    if status is None:
+        return None, "golden vectors were not through after %d s" % seconds
+    try:
+        document = json.loads(out.decode("utf-8"))
+    except ValueError:
+        return None, "prove ended with status %s: %s" % (
+            status,
+            err or out.decode("utf-8", "replace")[-500:] or "no output",
+        )
+    if status == 0 and document.get("failed") == 0 and document.get("vectors", 0) > 0:
+        return document, None
+    if status == 0 and "error" not in document:
+        return document, "prove tried %s vectors, %s failed" % (
+            document.get("vectors"),
+            document.get("failed"),
+        )
+    return document, document.get("reason") or document.get("error") or "prove ended with status %s" % status
+
+
+def prove(place, request):
+    """Run golden vectors on the staged release, while whatever serves goes on serving."""
+    check_fence(place, request["fence"])
+    problems = check_release(place, request["release"])
+    if problems:
+        raise Refusal(
+            "release-damaged", "release %s: %s" % (request["release"][:12], "; ".join(problems[:3]))
+        )
+    begun = time.monotonic()
+    document, reason = run_prove(place, request["release"], request["seconds"])
+    return {"prove": document, "reason": reason, "seconds": time.monotonic() - begun}
+
+
+def serving(place, manager):
+    """Return what serves now: the manager's view, and what the service announced if its process is the living
+    one."""
+    seen = manager.observe()
+    announced = read_json(manager.announce) if manager.announce else None
+    if (
+        not isinstance(announced, dict)
+        or not seen["running"]
+        or not same_service(announced.get("pid"), seen["pid"])
+    ):
+        announced = None
+    seen["release"] = announced["release"] if announced else None
+    seen["url"] = announced["url"] if announced else None
+    return seen
+
+
+def same_service(announced, pid):
+    """Return whether the announced process is the service's main process or a child of it."""
+    for _ in range(4):
+        if announced == pid:
+            return True
+        try:
+            with open("/proc/%d/stat" % announced) as stream:
+                announced = int(stream.read().rsplit(")", 1)[1].split()[1])
+        except (OSError, ValueError, TypeError):
+            return False
+    return False
+
+
+def wait_ready(place, manager, release, seconds):
+    """Wait until the service announces `release`; return (what serves, reason why not or None)."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = serving(place, manager)
+        if seen["release"] == release and start_ticks(seen["pid"]) is not None:
+            return seen, None
+        if seen["failed"] or seen["restarts"] >= 2:
+            return seen, "the service died at start (exit status %s)%s" % (
+                seen["last_exit"],
+                last_words(manager),
+            )
+        if seen["release"] is not None:
+            return seen, "release %s answers instead" % seen["release"][:12]
+        if time.monotonic() > deadline:
+            return seen, "the service was not ready after %d s%s" % (seconds, last_words(manager))
+        time.sleep(0.05)
+
+
+def last_words(manager):
+    """Return the end of the service's log, for a reason's end."""
+    lines = [line for line in manager.log_tail(12) if "edgeship:" not in line and "systemd[1]" not in line]
+    return ": " + " | ".join(line.strip()[-200:] for line in lines[-3:]) if lines else ""
+
+
+def check_live(place, release, ready_seconds, prove_seconds):
+    """Return {"serving", "prove", "reason"}: readiness, then golden vectors through the live endpoint."""
+    manager = manager_for(place, release)
+    seen, reason = wait_ready(place, manager, release, ready_seconds)
+    document = None
+    if reason is None:
+        document, reason = run_prove(place, release, prove_seconds, live=seen["url"])
+        if reason is not None:
+            reason = "golden vectors through the live service: %s" % reason
+    if reason is None:
+        after = serving(place, manager)
+        if after["release"] != release or after["pid"] != seen["pid"]:
+            reason = "the service was replaced while it was being checked"
+    return {"serving": seen, "prove": document, "reason": reason}
+
+
+def health(place, request):
+    """Check the release that the state record names, through the live endpoint."""
+    record = read_state(place)
+    if not record.get("to"):
+        return {"serving": None, "prove": None, "reason": "nothing is deployed"}
+    return check_live(place, record["to"], request["ready_seconds"], request["prove_seconds"])

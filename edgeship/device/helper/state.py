@@ -1,0 +1,198 @@
+"""Where things lie below the root, the two-slot state record, the fence, and the audit log."""
+
+import contextlib
+import json
+import os
+import re
+import time
+
+from .base import FORMAT, Refusal, boot_identity, boot_seconds, canonical, read_json, sha256_hex
+from .files import locked, make_folder, sync_folder, write_fully, write_whole
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
+IN_TRIAL = ("ARMED", "TRIAL", "REVERTING")
+LOCK_SECONDS = 60
+SLOT_BYTES = 4096
+
+
+class Place(object):
+    """The paths of one root and one application on the device."""
+
+    def __init__(self, root, app=None):
+        if not os.path.isabs(root):
+            raise Refusal("bad-request", "root %r is not an absolute path" % (root,))
+        if app is not None and not NAME.match(app):
+            raise Refusal("bad-request", "app %r is not a plain name" % (app,))
+        self.root = root
+        self.app_name = app
+        self.lock = os.path.join(root, "lock")
+        self.cas = os.path.join(root, "cas")
+        self.trust = os.path.join(root, "trust")
+        self.app = os.path.join(root, "apps", app) if app else None
+
+    def of(self, *parts):
+        """Return a path below the application's folder."""
+        return os.path.join(self.app, *parts)
+
+    def blob(self, digest):
+        """Return where a blob lies in the content-addressed store."""
+        return os.path.join(self.cas, digest[:2], digest)
+
+    def release(self, release):
+        """Return the folder of a release; refuses what is not a digest."""
+        if not isinstance(release, str) or not DIGEST.match(release):
+            raise Refusal("bad-request", "release %r is not a SHA-256" % (release,))
+        return self.of("releases", release)
+
+    def prepare(self):
+        """Make the layout; refuse one of another version. Idempotent and durable."""
+        stamp = os.path.join(self.root, "format")
+        make_folder(self.root, 0o750)
+        found = read_json(stamp)
+        if found is not None and found != FORMAT:
+            raise Refusal(
+                "layout-version", "%s says layout %r; this helper knows %d" % (stamp, found, FORMAT)
+            )
+        for path in (os.path.join(self.root, "bin"), os.path.join(self.cas, "incoming"), self.trust):
+            make_folder(path, 0o750)
+        for name in ("releases", "shared", "log", "run", "settings", "pins"):
+            make_folder(self.of(name), 0o755)
+        if found is None:
+            write_whole(stamp, canonical(FORMAT))
+
+    def held(self, seconds=LOCK_SECONDS):
+        """Hold the device's one lock."""
+        return locked(self.lock, seconds)
+
+
+def read_slots(folder, stem):
+    """Return (newest valid record or None, the slot a new one must go to). A torn slot loses to the other
+    one."""
+    best, slot = None, 1
+    for index in (0, 1):
+        record = read_json(os.path.join(folder, "%s.%d" % (stem, index)))
+        if not isinstance(record, dict) or "sha" not in record or not isinstance(record.get("seq"), int):
+            continue
+        body = {key: value for key, value in record.items() if key != "sha"}
+        if sha256_hex(canonical(body)) == record["sha"] and (best is None or body["seq"] > best["seq"]):
+            best, slot = body, index
+    return best, 1 - slot
+
+
+def write_slots(folder, stem, record):
+    """Write a record over the slot that does not hold the newest one; durable on return.
+
+    Slots have a fixed size and are overwritten in place, so that a full disk cannot keep a revert from being
+    recorded.
+    """
+    newest, slot = read_slots(folder, stem)
+    body = dict(record, seq=(newest["seq"] if newest else 0) + 1)
+    path = os.path.join(folder, "%s.%d" % (stem, slot))
+    text = canonical(dict(body, sha=sha256_hex(canonical(body))))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
+    try:
+        write_fully(descriptor, text + b" " * max(0, SLOT_BYTES - len(text)))
+        os.ftruncate(descriptor, max(SLOT_BYTES, len(text)))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_folder(folder)
+    return body
+
+
+def read_state(place):
+    """Return the application's state record; `state` is NONE where nothing was ever deployed."""
+    record = read_slots(place.app, "state")[0] if os.path.isdir(place.app) else None
+    return record or {"seq": 0, "state": "NONE", "to": None, "from": None, "tx": None, "previous": None}
+
+
+def change_state(place, state, **changes):
+    """Write the next state record, and tell the audit log. Returns the record. The lock is held by the
+    caller."""
+    record = dict(read_state(place), state=state, **changes)
+    if isinstance(record.get("reason"), str):
+        record["reason"] = record["reason"][:1500]
+    written = write_slots(place.app, "state", record)
+    with contextlib.suppress(OSError):  # a log that cannot grow must not keep a device from going back
+        audit(
+            place, state.lower(), {key: written.get(key) for key in ("tx", "from", "to", "reason", "result")}
+        )
+    return written
+
+
+def time_left(record):
+    """Return the seconds a trial still has; 0 where it is over or from an earlier start of the device."""
+    if record["state"] not in IN_TRIAL or record.get("boot") != boot_identity():
+        return 0.0
+    return max(0.0, record.get("deadline", 0) - boot_seconds())
+
+
+def read_floor(place):
+    """Return what may only grow on this device: fences and the newest time seen."""
+    return read_slots(place.trust, "floor")[0] or {"fences": {}, "time": 0}
+
+
+def check_fence(place, fence):
+    """Refuse a controller whose lease was overtaken by a newer one."""
+    stored = read_floor(place)["fences"].get(place.app_name, 0)
+    if not isinstance(fence, int) or fence < stored:
+        raise Refusal(
+            "fenced", "a newer deployment (fence %d) took over from this one (fence %s)" % (stored, fence)
+        )
+
+
+def raise_fence(place, fence):
+    """Store a new fence (None: one above the stored one) durably, and return it."""
+    floor = read_floor(place)
+    stored = floor["fences"].get(place.app_name, 0)
+    fence = stored + 1 if fence is None else fence
+    if fence < stored:
+        raise Refusal(
+            "fenced", "a newer deployment (fence %d) took over from this one (fence %d)" % (stored, fence)
+        )
+    fences = dict(floor["fences"], **{place.app_name: fence})
+    write_slots(place.trust, "floor", {"fences": fences, "time": max(floor["time"], int(time.time()))})
+    return fence
+
+
+def audit(place, event, facts):
+    """Append one line to the application's audit log; each line carries the digest of the one before it."""
+    path = place.of("log", "audit.jsonl")
+    last = "0" * 64
+    with contextlib.suppress(OSError, ValueError, KeyError, IndexError), open(path, "rb") as stream:
+        stream.seek(max(0, os.path.getsize(path) - 8192))
+        last = json.loads(stream.read().splitlines()[-1].decode("utf-8"))["sha"]
+    body = {"event": event, "at": int(time.time()), "boot": boot_identity(), "previous": last}
+    body.update({key: value for key, value in facts.items() if value is not None})
+    line = canonical(dict(body, sha=sha256_hex(canonical(body))))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        write_fully(descriptor, (b"\n" if torn else b"") + line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_audit(place):
+    """Return (entries, number of the first line that does not follow from the one before it, or None)."""
+    entries, broken, last = [], None, "0" * 64
+    try:
+        with open(place.of("log", "audit.jsonl"), "rb") as stream:
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        return [], None
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line.decode("utf-8"))
+            body = {key: value for key, value in entry.items() if key != "sha"}
+            good = entry["previous"] == last and sha256_hex(canonical(body)) == entry["sha"]
+            last = entry["sha"]
+            entries.append(body)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            good = False
+        if not good and broken is None:
+            broken = number
+    return entries, broken

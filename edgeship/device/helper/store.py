@@ -1,0 +1,283 @@
+"""Blobs and releases: upload with resume, stage, verify, collect garbage."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+from .base import Refusal, read_json
+from .files import (
+    BLOCK,
+    hash_file,
+    make_folder,
+    remove_tree,
+    sync_file,
+    sync_folder,
+    write_fully,
+    write_whole,
+)
+from .state import DIGEST, IN_TRIAL, check_fence, read_state
+
+IDLE_SECONDS = 60
+
+
+def incoming_path(place, digest):
+    """Return where a blob grows until it is whole."""
+    return os.path.join(place.cas, "incoming", place.app_name, digest + ".part")
+
+
+def have(place, request):
+    """Tell, for each wanted blob that is missing, how many bytes are here already and their SHA-256."""
+    missing = []
+    for digest in request["blobs"]:
+        if not DIGEST.match(digest):
+            raise Refusal("bad-request", "blob %r is not a SHA-256" % (digest,))
+        if os.path.isfile(place.blob(digest)):
+            continue
+        part = incoming_path(place, digest)
+        prefix, size = hash_file(part) if os.path.isfile(part) else (None, 0)
+        missing.append({"sha256": digest, "offset": size, "prefix_sha256": prefix})
+    return {"missing": missing}
+
+
+def upload_lock(place):
+    """Take the application's upload lock; a stale upload that still waits on a dead connection is ended.
+
+    Only the holder writes its pid into the locked file, so that pid is alive and is an upload of this
+    application.
+    """
+    folder = os.path.join(place.cas, "incoming", place.app_name)
+    make_folder(folder, 0o750)
+    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o640)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(descriptor, b"%-16d" % os.getpid(), 0)
+            return descriptor
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() > deadline:
+                raise Refusal("locked", "another upload of %s does not end" % place.app_name) from None
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(os.pread(descriptor, 16, 0)), signal.SIGTERM)
+            time.sleep(0.05)
+
+
+def read_some(stream, wanted):
+    """Return up to `wanted` bytes of the upload, b"" at its end or where nothing came for IDLE_SECONDS."""
+    descriptor = stream.fileno()
+    if not select.select([descriptor], [], [], IDLE_SECONDS)[0]:
+        return b""
+    return os.read(descriptor, min(BLOCK, wanted))
+
+
+def put(place, request, stream):
+    """Append the bytes that follow the request to their blobs, each at the offset that `have` reported.
+
+    A blob is hashed when it is whole and only then gets its name in the store. A cut upload keeps its
+    verified part.
+    """
+    check_fence(place, request["fence"])
+    lock = upload_lock(place)
+    taken, folders = 0, set()
+    try:
+        for blob in request["blobs"]:
+            taken += put_blob(place, blob, stream, folders)
+    finally:
+        for folder in folders:
+            sync_folder(folder)
+        os.close(lock)
+    check_fence(place, request["fence"])
+    return {"bytes": taken}
+
+
+def put_blob(place, blob, stream, folders):
+    """Receive one blob; return the bytes taken. Raises Refusal `upload-cut` or `blob-hash`."""
+    part, final = incoming_path(place, blob["sha256"]), place.blob(blob["sha256"])
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size < blob["offset"]:
+            raise Refusal("upload-offset", "%s has %d bytes here, not %d" % (part, size, blob["offset"]))
+        os.ftruncate(descriptor, blob["offset"])
+        os.lseek(descriptor, blob["offset"], os.SEEK_SET)
+        left = blob["bytes"] - blob["offset"]
+        while left:
+            data = read_some(stream, left)
+            if not data:
+                raise Refusal("upload-cut", "the upload ended %d bytes early" % left)
+            write_fully(descriptor, data)
+            left -= len(data)
+    finally:
+        os.fsync(descriptor)
+        os.close(descriptor)
+    found = hash_file(part)[0]
+    if found != blob["sha256"]:
+        os.unlink(part)
+        raise Refusal("blob-hash", "a received file has SHA-256 %s, not %s" % (found, blob["sha256"]))
+    os.chmod(part, 0o444)
+    make_folder(os.path.dirname(final), 0o750)
+    os.rename(part, final)
+    folders.update((os.path.dirname(final), os.path.dirname(part)))
+    return blob["bytes"] - blob["offset"]
+
+
+def load_manifest(place, release):
+    """Return the manifest of a release from the store, checked against its digest."""
+    path = place.blob(release)
+    if not os.path.isfile(path) or hash_file(path)[0] != release:
+        raise Refusal("blob-missing", "the manifest of release %s is not here" % release[:12])
+    with open(path, "rb") as stream:
+        return json.loads(stream.read().decode("utf-8"))
+
+
+def checked_name(name):
+    """Return a manifest's file name; refuses what would leave the release's folder."""
+    parts = name.split("/")
+    if not name or name.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in name:
+        raise Refusal("bad-manifest", "file name %r leaves the release" % (name,))
+    return name
+
+
+def check_release(place, release):
+    """Return what is wrong with a release on disk: a list of texts, empty where every hash holds."""
+    folder = place.release(release)
+    manifest_path = os.path.join(folder, "manifest.json")
+    if not os.path.isfile(manifest_path):
+        return ["manifest.json is missing"]
+    if hash_file(manifest_path)[0] != release:
+        return ["manifest.json has changed"]
+    files = read_json(manifest_path)["files"]
+    problems = []
+    for name in sorted(files):
+        path = os.path.join(folder, checked_name(name))
+        if os.path.islink(path) or not os.path.isfile(path):
+            problems.append("%s is missing" % name)
+        elif hash_file(path) != (files[name]["sha256"], files[name]["bytes"]):
+            problems.append("%s has changed" % name)
+    for base, _, names in os.walk(folder):
+        for name in names:
+            relative = os.path.relpath(os.path.join(base, name), folder)
+            if relative != "manifest.json" and relative not in files:
+                problems.append("%s does not belong to the release" % relative)
+    return problems
+
+
+def stage(place, request):
+    """Build the release's folder from verified blobs; it appears under its name only when whole and
+    durable."""
+    release, final = request["release"], place.release(request["release"])
+    with place.held():
+        check_fence(place, request["fence"])
+        sweep(place)
+        if os.path.isdir(final):
+            problems = check_release(place, release)
+            if not problems:
+                return {"staged": "present"}
+            os.rename(final, place.of("releases", ".trash-%s-%s" % (release, request["tx"])))
+        manifest = load_manifest(place, release)
+        if manifest.get("app") != place.app_name:
+            raise Refusal("bad-manifest", "the release is for app %r" % (manifest.get("app"),))
+        temporary = place.of("releases", ".tmp-" + request["tx"])
+        folders = {temporary}
+        make_folder(temporary)
+        link_blob(place, release, release, os.path.join(temporary, "manifest.json"), False)
+        for name, info in sorted(manifest["files"].items()):
+            path = os.path.join(temporary, checked_name(name))
+            make_folder(os.path.dirname(path))
+            folders.add(os.path.dirname(path))
+            link_blob(place, info["sha256"], name, path, info.get("executable", False))
+        for folder in sorted(folders, reverse=True):
+            sync_folder(folder)
+        os.rename(temporary, final)
+        sync_folder(os.path.dirname(final))
+        sweep(place)
+    return {"staged": "new", "files": len(manifest["files"]) + 1}
+
+
+def link_blob(place, digest, name, path, executable):
+    """Hard-link a blob into a release after hashing it again; copies where links are not to be had."""
+    source = place.blob(digest)
+    if not os.path.isfile(source) or hash_file(source)[0] != digest:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(source)  # rotten or lost: the next upload brings it again
+        raise Refusal(
+            "blob-missing", "%s (%s) is not in the device's store, or damaged there" % (name, digest[:12])
+        )
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP):
+            raise
+        with open(source, "rb") as stream:
+            write_whole(path, stream.read())
+    os.chmod(path, 0o555 if executable or os.stat(path).st_mode & 0o100 else 0o444)
+    sync_file(path)
+
+
+def sweep(place):
+    """Remove what interrupted calls left behind: staging, trash and stale names."""
+    releases = place.of("releases")
+    for name in os.listdir(releases):
+        if name.startswith((".tmp-", ".trash-")):
+            remove_tree(os.path.join(releases, name))
+    for name in os.listdir(place.app):
+        if name.startswith("current.tmp-"):
+            remove_tree(place.of(name))
+
+
+def releases_present(place):
+    """Return the ids of the releases on disk, newest first (by when they were staged)."""
+    folder = place.of("releases")
+    if not os.path.isdir(folder):
+        return []
+    names = [name for name in os.listdir(folder) if DIGEST.match(name)]
+    return sorted(names, key=lambda name: (-os.stat(os.path.join(folder, name)).st_ctime, name))
+
+
+def collect(place, request):
+    """Delete releases beyond current, previous, pinned and the `keep` newest, then blobs nothing refers
+    to."""
+    with place.held():
+        check_fence(place, request["fence"])
+        record = read_state(place)
+        if record["state"] in IN_TRIAL:
+            return {"removed": [], "blobs": 0}
+        pins = os.listdir(place.of("pins")) if os.path.isdir(place.of("pins")) else []
+        present = releases_present(place)
+        keep = {record.get("to"), record.get("from"), record.get("previous")} | set(pins)
+        removed = [name for name in present[max(0, request["keep"]) :] if name not in keep]
+        blobs = set()
+        for name in removed:
+            manifest = read_json(os.path.join(place.release(name), "manifest.json")) or {"files": {}}
+            blobs.update([name], (info["sha256"] for info in manifest["files"].values()))
+            trash = place.of("releases", ".trash-" + name)
+            os.rename(place.release(name), trash)
+            sync_folder(place.of("releases"))
+            remove_tree(trash)
+            remove_tree(place.of("settings", name + ".json"))
+        return {"removed": removed, "blobs": drop_blobs(place, blobs)}
+
+
+def drop_blobs(place, digests):
+    """Delete those of the removed releases' blobs that no other release links to; return how many.
+
+    Others are left alone: another application's upload may have brought them and not linked them yet.
+    """
+    count = 0
+    for path in (place.blob(digest) for digest in digests):
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_nlink == 1:
+                os.unlink(path)
+                count += 1
+    return count
+
+
+def end_quietly(_number, _frame):
+    """Leave at SIGTERM: a newer upload took the lock over; what is on disk is kept."""
+    sys.exit(1)

@@ -1,0 +1,284 @@
+"""The service manager where there is no systemd: one supervising process for each application."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+
+from .base import Refusal, call, canonical, clean_environment, python_command, read_json, start_ticks
+from .files import locked, make_folder, write_whole
+from .state import Place
+
+LOG_BYTES = 1 << 20
+FIRST_PAUSE, LONGEST_PAUSE, CALM_SECONDS = 0.3, 30.0, 30.0
+DRAIN_SECONDS = 15.0
+PR_SET_PDEATHSIG = 1
+
+
+def alive(process):
+    """Return whether {"pid", "start"} still names the same living process."""
+    return (
+        bool(process) and process.get("start") is not None and start_ticks(process["pid"]) == process["start"]
+    )
+
+
+def end_process(process, number=signal.SIGTERM):
+    """Signal a recorded process, unless its pid belongs to another one by now."""
+    if alive(process):
+        with contextlib.suppress(OSError):
+            os.kill(process["pid"], number)
+
+
+def detach(argv, log):
+    """Start `argv` in a session of its own, so that it outlives this call and the SSH session it came by."""
+    with open(log, "ab") as sink:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            cwd="/",
+            env=clean_environment(),
+            start_new_session=True,
+            close_fds=True,
+        )
+    return {"pid": child.pid, "start": start_ticks(child.pid)}
+
+
+class Supervised(object):
+    """Runs an application's release under a supervising process of ours."""
+
+    kind = "supervised"
+
+    def __init__(self, place, helper):
+        self.place, self.helper = place, helper
+        self.record_path = place.of("run", "supervisor.json")
+        self.announce = place.of("run", "announce.json")
+
+    def install(self, release, listen):
+        """Write what the supervisor starts: the release's folder and where it listens."""
+        make_folder(self.place.of("run"))
+        start = {"release": release, "listen": listen}
+        write_whole(self.place.of("run", "start.json"), canonical(start))
+
+    def restart(self):
+        """Stop what runs and start the installed release. Returns at once; readiness is asked for
+        separately."""
+        self.stop()
+        argv = python_command(self.helper, "supervise", self.place.root, self.place.app_name)
+        supervisor = detach(argv, self.place.of("log", "supervisor.log"))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = (read_json(self.record_path) or {}).get("supervisor")
+            if found and found["pid"] == supervisor["pid"]:
+                return
+            if not alive(supervisor):
+                break
+            time.sleep(0.02)
+        raise Refusal(
+            "service-start",
+            "the supervising process did not start; see %s" % self.place.of("log", "supervisor.log"),
+        )
+
+    def stop(self):
+        """End supervisor and service: politely first, for DRAIN_SECONDS, then not."""
+        record = read_json(self.record_path) or {}
+        parts = [record.get("supervisor"), record.get("child")]
+        end_process(parts[0])
+        if not alive(parts[0]):
+            end_process(parts[1])
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while any(alive(part) for part in parts) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for part in parts:
+            end_process(part, signal.SIGKILL)
+        for path in (self.record_path, self.announce):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def remove(self):
+        """Stop, and forget what to start: after a first deployment that was taken back."""
+        self.stop()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.place.of("run", "start.json"))
+
+    def observe(self):
+        """Return {"running", "pid", "restarts", "failed"}: what the supervisor and the kernel say now."""
+        record = read_json(self.record_path) or {}
+        child = record.get("child")
+        running = alive(child)
+        return {
+            "manager": self.kind,
+            "running": running,
+            "pid": child["pid"] if running else None,
+            "restarts": record.get("restarts", 0),
+            "failed": not alive(record.get("supervisor")),
+            "last_exit": record.get("last_exit"),
+        }
+
+    def log_tail(self, lines):
+        """Return the last lines of the service's log."""
+        text = b""
+        for name in ("service.log.1", "service.log"):
+            with contextlib.suppress(OSError), open(self.place.of("log", name), "rb") as stream:
+                text += stream.read()
+        return [line.decode("utf-8", "replace") for line in text.splitlines()[-lines:]]
+
+    def hook_boot(self):
+        """Have recovery run at boot through cron where it is installed; return the hook's name or None."""
+        if os.geteuid() != 0 or not os.path.isdir("/etc/cron.d"):
+            return None
+        path = "/etc/cron.d/edgeship-%s" % self.place.app_name
+        command = " ".join(python_command(self.helper, "boot", self.place.root, self.place.app_name))
+        line = "@reboot root %s\n" % command
+        with contextlib.suppress(OSError), open(path) as stream:
+            if stream.read() == line:
+                return path
+        write_whole(path, line.encode("utf-8"))
+        return path
+
+
+class Log(object):
+    """A log file that is turned over once at LOG_BYTES, so that it never fills the disk."""
+
+    def __init__(self, path):
+        self.path = path
+        self.stream = open(path, "ab", buffering=0)  # noqa: SIM115
+
+    def write(self, data):
+        """Append; what cannot be written (a full disk) is dropped rather than stopping the service."""
+        with contextlib.suppress(OSError):
+            if self.stream.tell() + len(data) > LOG_BYTES:
+                self.stream.close()
+                os.replace(self.path, self.path + ".1")
+                self.stream = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            self.stream.write(data)
+
+    def say(self, text):
+        """Append a line of the supervisor's own."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.write(("%s edgeship: %s\n" % (stamp, text)).encode("utf-8"))
+
+
+def die_with_parent():
+    """Ask the kernel to end this process when the supervisor dies, however it dies."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+class Supervisor(object):
+    """Keeps one service running: restarts it with growing pauses, keeps its log, ends with it at SIGTERM."""
+
+    def __init__(self, place):
+        self.place = place
+        self.log = Log(place.of("log", "service.log"))
+        self.restarts, self.last_exit, self.stopping, self.child = 0, None, False, None
+        self.wake, self.alarm = os.pipe()
+        os.set_blocking(self.alarm, False)
+        signal.signal(signal.SIGTERM, self.on_stop)
+        signal.signal(signal.SIGINT, self.on_stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def on_stop(self, _number, _frame):
+        """Note that the end was asked for, and wake the loop up."""
+        self.stopping = True
+        with contextlib.suppress(OSError):
+            os.write(self.alarm, b"x")
+
+    def tell(self):
+        """Write who runs: pids with their start times, so that a reused pid is never mistaken for ours."""
+        child = None if self.child is None else {"pid": self.child.pid, "start": start_ticks(self.child.pid)}
+        write_whole(
+            self.place.of("run", "supervisor.json"),
+            canonical(
+                {
+                    "supervisor": {"pid": os.getpid(), "start": start_ticks(os.getpid())},
+                    "child": child,
+                    "restarts": self.restarts,
+                    "last_exit": self.last_exit,
+                }
+            ),
+        )
+
+    def run(self):
+        """Start, watch and restart until told to stop."""
+        pause = FIRST_PAUSE
+        while not self.stopping:
+            begun = time.monotonic()
+            self.start_child()
+            self.tell()
+            self.pump()
+            self.last_exit = self.child.wait()
+            if self.stopping:
+                break
+            self.log.say(
+                "the service ended with status %d; starting it again in %.1f s" % (self.last_exit, pause)
+            )
+            self.restarts += 1
+            self.child = None
+            self.tell()
+            pause = FIRST_PAUSE if time.monotonic() - begun > CALM_SECONDS else pause
+            select.select([self.wake], [], [], pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+        self.log.say("stopped")
+
+    def start_child(self):
+        """Start the release that is installed."""
+        start = read_json(self.place.of("run", "start.json"))
+        folder = self.place.release(start["release"])
+        argv = python_command(os.path.join(folder, "runtime", "main.py"), "serve", "--release", folder)
+        argv += ["--announce", self.place.of("run", "announce.json")]
+        if start["listen"]:
+            argv += ["--listen", start["listen"]]
+        self.log.say("starting release %s" % start["release"][:12])
+        self.child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=clean_environment(),
+            preexec_fn=die_with_parent,
+            close_fds=True,
+        )
+
+    def pump(self):
+        """Copy the service's output to the log until it ends; when told to stop, end it within
+        DRAIN_SECONDS."""
+        pipe, deadline = self.child.stdout.fileno(), None
+        while self.child.poll() is None:
+            if self.stopping and deadline is None:
+                deadline = time.monotonic() + DRAIN_SECONDS - 2
+                self.child.terminate()
+            if deadline is not None and time.monotonic() > deadline:
+                self.child.kill()
+            ready = select.select([pipe] if deadline else [pipe, self.wake], [], [], 0.2)[0]
+            if pipe in ready:
+                data = os.read(pipe, 65536)
+                if not data:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self.child.wait(timeout=0.2)
+                else:
+                    self.log.write(data)
+        while select.select([pipe], [], [], 0)[0]:
+            data = os.read(pipe, 65536)
+            if not data:
+                break
+            self.log.write(data)
+
+
+def run_supervisor(root, app):
+    """Be the supervising process of one application; only one can be."""
+    place = Place(root, app)
+    with locked(place.of("run", "supervisor.lock"), 20):
+        Supervisor(place).run()
+    return 0
+
+
+def systemd_runs():
+    """Return whether systemd is pid 1 of this device."""
+    return os.path.isdir("/run/systemd/system") and call(["systemctl", "--version"], 20)[0] == 0

@@ -1,0 +1,330 @@
+"""The activation protocol: arm, switch on trial, confirm, or go back by itself."""
+
+import os
+import signal
+import time
+
+from .base import Refusal, boot_identity, boot_seconds, canonical, python_command, read_json, start_ticks
+from .files import point_link, write_whole
+from .health import check_live, helper_path, manager_for, manager_of, read_settings, serving, write_settings
+from .state import (
+    IN_TRIAL,
+    Place,
+    change_state,
+    check_fence,
+    raise_fence,
+    read_state,
+    time_left,
+)
+from .store import check_release, sweep
+from .supervise import alive, detach
+from .systemd import start_timer, stop_timer, timer_waits
+
+LEAST_SECONDS = 2.0
+
+
+def lease(place, request):
+    """Take the application over for one deployment: finish what is overdue, refuse while a trial runs, raise
+    the fence."""
+    place.prepare()
+    with place.held():
+        record = settle_overdue(place, request.get("ready_seconds", 60), request.get("prove_seconds", 120))
+        if record["state"] in IN_TRIAL:
+            raise Refusal(
+                "busy",
+                "another deployment (%s) is on trial for another %d s"
+                % (record["tx"], time_left(record) + 1),
+                seconds=time_left(record),
+                tx=record["tx"],
+            )
+        fence = raise_fence(place, request.get("fence"))
+        sweep(place)
+    return {"fence": fence, "record": record}
+
+
+def dead_man_name(tx):
+    """Return the name of the transient unit that goes back when nobody confirms."""
+    return "edgeship-deadman-%s" % tx
+
+
+def start_dead_man(place, manager, tx, ttl):
+    """Start what goes back by itself after `ttl` seconds, outliving this call and its SSH session; None: it
+    did not."""
+    argv = python_command(helper_path(), "deadman", place.root, place.app_name, tx)
+    if manager.kind == "systemd":
+        return {"unit": dead_man_name(tx)} if start_timer(dead_man_name(tx), ttl, argv) else None
+    process = detach(argv, place.of("log", "supervisor.log"))
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline and alive(process):
+        told = read_json(place.of("run", "deadman.json")) or {}
+        if told.get("tx") == tx and told.get("process", {}).get("pid") == process["pid"]:
+            return {"process": process}
+        time.sleep(0.02)
+    return None
+
+
+def dead_man_armed(record):
+    """Return whether the dead-man of a record is really there now."""
+    dead_man = record.get("deadman") or {}
+    if "unit" in dead_man:
+        return timer_waits(dead_man["unit"])
+    return alive(dead_man.get("process"))
+
+
+def stop_dead_man(record):
+    """Disarm; a process of our own sees the new state by itself and leaves."""
+    dead_man = record.get("deadman") or {}
+    if "unit" in dead_man:
+        stop_timer(dead_man["unit"])
+
+
+def arm(place, request):
+    """Record what is about to happen and start the dead-man; the reply tells what was read back."""
+    release, tx, ttl = request["release"], request["tx"], float(request["ttl"])
+    with place.held():
+        check_fence(place, request["fence"])
+        record = read_state(place)
+        if record["state"] in IN_TRIAL:
+            raise Refusal("busy", "another deployment (%s) is on trial" % record["tx"], tx=record["tx"])
+        problems = check_release(place, release)
+        if problems:
+            raise Refusal("release-damaged", "release %s: %s" % (release[:12], "; ".join(problems[:3])))
+        if os.path.lexists(place.of("current")) and not os.path.islink(place.of("current")):
+            raise Refusal("current-not-a-link", "%s is not a symbolic link" % place.of("current"))
+        manager = manager_of(place, request["service"])
+        write_settings(place, release, manager.kind, request.get("listen"))
+        previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
+        change_state(
+            place,
+            "ARMED",
+            tx=tx,
+            fence=request["fence"],
+            to=release,
+            ttl=ttl,
+            boot=boot_identity(),
+            deadline=boot_seconds() + ttl,
+            helper=os.path.basename(helper_path()),
+            reason=None,
+            result=None,
+            deadman=None,
+            **{"from": previous},
+        )
+        dead_man = start_dead_man(place, manager, tx, ttl)
+        if dead_man is None:
+            finish(place, tx, previous, "the dead-man could not be armed")
+            raise Refusal("not-armed", "the dead-man did not start, so nothing was switched")
+        record = change_state(place, "ARMED", deadman=dead_man)
+        hook = manager.hook_boot() if request.get("hook_boot") else None
+    return {"record": record, "armed": dead_man_armed(record), "boot_hook": hook, "manager": manager.kind}
+
+
+def activate(place, request):
+    """Switch to the armed release on trial, check it locally, and go back at once where it is not healthy."""
+    tx = request["tx"]
+    with place.held():
+        check_fence(place, request["fence"])
+        record = read_state(place)
+        if record["state"] != "ARMED" or record["tx"] != tx or time_left(record) < LEAST_SECONDS:
+            raise Refusal("not-armed", "state is %s of %s" % (record["state"], record["tx"]), record=record)
+        record = change_state(place, "TRIAL")
+        reason = switch(place, record["to"], record["from"])
+    live = {"serving": None, "prove": None, "reason": reason}
+    if reason is None:
+        ready = min(request["ready_seconds"], max(LEAST_SECONDS, time_left(record) - LEAST_SECONDS))
+        live = check_live(place, record["to"], ready, request["prove_seconds"])
+    if live["reason"] is not None:
+        with place.held():
+            revert_to_from(place, tx, live["reason"], request["ready_seconds"], request["prove_seconds"])
+    record = read_state(place)
+    return dict(live, record=record, seconds_left=time_left(record))
+
+
+def switch(place, release, other):
+    """Point `current` at a release and have it started; return the reason why it could not be started, or
+    None.
+
+    `other` is the release that served until now: where it ran under another service manager, that one stops
+    it.
+    """
+    point_link(place.of("current"), os.path.join("releases", release))
+    try:
+        manager = manager_for(place, release)
+        if other and other != release and read_settings(place, other)["manager"] != manager.kind:
+            manager_for(place, other).remove()
+        manager.install(release, read_settings(place, release)["listen"])
+        manager.restart()
+    except (Refusal, OSError) as error:
+        return "the service could not be started: %s" % error
+    return None
+
+
+def finish(place, tx, release, reason):
+    """Record that the device is back on `release` (None: nothing is deployed) and why."""
+    record = read_state(place)
+    if release is None:
+        return change_state(
+            place, "NONE", tx=tx, to=None, reason=reason, result="reverted", deadman=None, **{"from": None}
+        )
+    return change_state(
+        place,
+        "COMMITTED",
+        tx=tx,
+        to=release,
+        reason=reason,
+        result="reverted",
+        deadman=None,
+        **{"from": record.get("previous")},
+    )
+
+
+def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
+    """Go back to the release recorded as `from`; the lock is held. Returns the final record. Idempotent on
+    tx."""
+    record = read_state(place)
+    if record["state"] not in IN_TRIAL or record["tx"] != tx:
+        return record
+    switched, old, new = record["state"] != "ARMED", record["from"], record["to"]
+    if record["state"] == "REVERTING":
+        reason = record.get("reason") or reason
+    change_state(place, "REVERTING", reason=reason)
+    problem = None
+    if switched and old is None:
+        point_link(place.of("current"), None)
+        manager_for(place, new).remove()
+    elif switched:
+        problem = switch(place, old, new)
+        if problem is None:
+            problem = check_live(place, old, ready_seconds, prove_seconds)["reason"]
+    stop_dead_man(record)
+    if problem is not None:
+        return change_state(
+            place,
+            "DEGRADED",
+            to=old,
+            result="reverted",
+            deadman=None,
+            reason="%s; and the release before it is not healthy either: %s" % (reason[:700], problem),
+        )
+    return finish(place, tx, old, reason)
+
+
+def revert(place, request):
+    """Go back now, at the controller's word."""
+    with place.held():
+        check_fence(place, request["fence"])
+        record = revert_to_from(
+            place, request["tx"], request["reason"], request["ready_seconds"], request["prove_seconds"]
+        )
+    return {"record": record}
+
+
+def confirm(place, request):
+    """Make the trial final. Idempotent on (tx, fence); refused once the time is over or another release
+    serves."""
+    with place.held():
+        check_fence(place, request["fence"])
+        record = read_state(place)
+        if (
+            record["state"] == "COMMITTED"
+            and record["tx"] == request["tx"]
+            and record.get("result") == "committed"
+        ):
+            return {"record": record}
+        if record["state"] != "TRIAL" or record["tx"] != request["tx"]:
+            raise Refusal(
+                "not-on-trial",
+                "state is %s of %s: %s" % (record["state"], record["tx"], record.get("reason")),
+                record=record,
+            )
+        if time_left(record) <= 0:
+            record = revert_to_from(place, request["tx"], "nobody confirmed in time", 60, 120)
+            raise Refusal("too-late", "the trial's time was over", record=record)
+        seen = serving(place, manager_for(place, record["to"]))
+        if seen["release"] != record["to"] or seen["restarts"] != request["restarts"]:
+            raise Refusal(
+                "not-serving",
+                "release %s serves with %s restarts" % (seen["release"], seen["restarts"]),
+                record=record,
+                serving=seen,
+            )
+        dead_man = record
+        previous = record["from"] if record["from"] != record["to"] else record.get("previous")
+        record = change_state(
+            place,
+            "COMMITTED",
+            result="committed",
+            reason=request.get("reason"),
+            previous=previous,
+            deadman=None,
+            **{"from": previous},
+        )
+        stop_dead_man(dead_man)
+    return {"record": record}
+
+
+def settle_overdue(place, ready_seconds, prove_seconds):
+    """Finish what an earlier start of the device, or an overdue trial, left open; the lock is held. Returns
+    the record.
+
+    A trial of this start with time left is left alone: its dead-man is waiting.
+    """
+    record = read_state(place)
+    if record["state"] in IN_TRIAL and (record["state"] == "REVERTING" or time_left(record) <= 0):
+        restarted = record.get("boot") != boot_identity()
+        reason = "the device restarted during the trial" if restarted else "nobody confirmed in time"
+        record = revert_to_from(place, record["tx"], reason, ready_seconds, prove_seconds)
+    return record
+
+
+def run_dead_man(root, app, tx):
+    """Wait for the trial's deadline and go back unless it was confirmed; the body of the dead-man."""
+    place = Place(root, app)
+    record = read_state(place)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    write_whole(
+        place.of("run", "deadman.json"),
+        canonical({"tx": tx, "process": {"pid": os.getpid(), "start": start_ticks(os.getpid())}}),
+    )
+    while record["state"] in IN_TRIAL and record["tx"] == tx:
+        left = time_left(record)
+        if left <= 0:
+            with place.held(3600):
+                revert_to_from(place, tx, "nobody confirmed within %d s" % record.get("ttl", 0), 60, 120)
+        else:
+            time.sleep(min(left, 0.5))
+        record = read_state(place)
+    return 0
+
+
+def run_boot(root, app):
+    """Bring the application back to its confirmed release before it starts; at any other time, do nothing.
+
+    Run by systemd before the application's unit, or by cron. A record of this very start means that the unit
+    was merely started again, perhaps in the middle of an activation that holds the lock: nothing to do then.
+    """
+    place = Place(root, app)
+    record = read_state(place)
+    if record["state"] in IN_TRIAL and record.get("boot") == boot_identity():
+        return 0
+    with place.held():
+        record = read_state(place)
+        sweep(place)
+        if record["state"] in IN_TRIAL:
+            reason = "the device restarted during the trial"
+            change_state(place, "REVERTING", reason=reason)
+            if record["from"] is None:
+                manager_for(place, record["to"]).remove()
+            record = finish(place, record["tx"], record["from"], reason)
+        release = record.get("to")
+        point_link(place.of("current"), os.path.join("releases", release) if release else None)
+        if not release:
+            return 0
+        problems = check_release(place, release)
+        if problems:
+            change_state(place, "DEGRADED", reason="after a restart: " + "; ".join(problems[:3]))
+            return 1
+        manager = manager_for(place, release)
+        manager.install(release, read_settings(place, release)["listen"])
+        if manager.kind != "systemd":
+            manager.restart()
+    return 0

@@ -1,0 +1,99 @@
+"""`local:DIR`: this machine as a device. Commands take the same way as over SSH, through /bin/sh."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+from edgeship.remote.command import Command, Completed, link_lost, timed_out
+from edgeship.values import Host
+
+
+class LocalTransport:
+    """Runs commands here. `sudo` has no effect: a local device is the user's own folder."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._child: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def run(self, command: Command, progress: Callable[[int], None] | None = None) -> Completed:
+        """Run a command through /bin/sh; see `Transport.run`."""
+        if self._closed:
+            raise link_lost(self._host.text, "it was closed")
+        line = Command(argv=command.argv).shell_line()
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", line],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._child = child
+        feeder = threading.Thread(target=self._feed, args=(child, command, progress), daemon=True)
+        feeder.start()
+        try:
+            return self._wait(child, command)
+        finally:
+            self._child = None
+            if child.poll() is None:
+                self._end(child)
+
+    def _wait(self, child: subprocess.Popen[bytes], command: Command) -> Completed:
+        """Collect the output until the end, the timeout, or `close`."""
+        kept: dict[str, bytes] = {}
+
+        def collect(name: str, stream: object) -> None:
+            kept[name] = stream.read()  # type: ignore[attr-defined]
+
+        readers = [
+            threading.Thread(target=collect, args=(n, s), daemon=True)
+            for n, s in (("out", child.stdout), ("err", child.stderr))
+        ]
+        for reader in readers:
+            reader.start()
+        deadline = time.monotonic() + command.timeout
+        for reader in readers:
+            reader.join(max(0.0, deadline - time.monotonic()))
+        if any(reader.is_alive() for reader in readers):
+            raise timed_out(self._host.text, command.timeout)
+        status = child.wait()
+        if self._closed:
+            raise link_lost(self._host.text, "it was closed")
+        return Completed(
+            status=status, stdout=kept.get("out", b""), stderr=kept.get("err", b"").decode("utf-8", "replace")
+        )
+
+    @staticmethod
+    def _feed(
+        child: subprocess.Popen[bytes], command: Command, progress: Callable[[int], None] | None
+    ) -> None:
+        """Write stdin; a command that does not read all of it is no error here."""
+        sent = 0
+        with contextlib.suppress(BrokenPipeError, ValueError), child.stdin as stdin:  # type: ignore[union-attr]
+            for piece in command.pieces():
+                stdin.write(piece)
+                sent += len(piece)
+                if progress:
+                    progress(sent)
+
+    @staticmethod
+    def _end(child: subprocess.Popen[bytes]) -> None:
+        """Kill the command's process group, as a lost SSH session would leave nobody to read its output."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+    def close(self) -> None:
+        """End the link and a command that is running."""
+        self._closed = True
+        child = self._child
+        if child is not None and child.poll() is None:
+            self._end(child)

@@ -33,8 +33,9 @@ def explain(error: Exception, host: Host, connection: Any, identity: Path | None
     if isinstance(error, paramiko.BadAuthenticationType):
         return DeviceError(
             "password-only",
-            f"{host.text} takes {', '.join(error.allowed_types)} only; edgeship logs in with keys, never
-            passwords", context=where,
+            f"{host.text} takes {', '.join(error.allowed_types)} only; edgeship logs in with keys, never "
+            "passwords",
+            context=where,
             hint=f"ssh-copy-id {target}",
         )
     if isinstance(error, paramiko.AuthenticationException):
@@ -78,8 +79,9 @@ def _other(error: Exception, host: Host, where: dict[str, str], target: str) -> 
     if isinstance(error, paramiko.SSHException) and "banner" in str(error).lower():
         return DeviceError(
             "no-ssh-banner",
-            f"{host.text} accepts connections but does not speak SSH: frozen, overloaded, or not an SSH
-            server", context=where,
+            f"{host.text} accepts connections but does not speak SSH: frozen, overloaded, or not an SSH "
+            "server",
+            context=where,
             hint=PORT_HINT.format(target=target),
         )
     if isinstance(error, OSError):

@@ -109,8 +109,10 @@ def changed_key(host: str, name: str, keytype: str, blob: bytes, known: KnownKey
             "recorded": f"{known.path}:{known.line}: {known.keytype} {fingerprint(known.blob)}",
             "offered": f"{keytype} {fingerprint(blob)}",
         },
-        hint=f"only if you know why: ssh-keygen -R '{name}' -f {known.path}, then deploy with
-        --accept-new-host-key",
+        hint=(
+            f"only if you know why: ssh-keygen -R '{name}' -f {known.path}, then deploy with "
+            f"--accept-new-host-key"
+        ),
     )
 
 

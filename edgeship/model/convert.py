@@ -1,0 +1,233 @@
+"""One float `.tflite` per model, which every recipe is derived from: `to_float_tflite(...)`.
+
+Converters crash, disagree about versions and depend on how a model was saved; so each way runs in a worker
+process of its own, in order of what usually works, and when none does, every way's own error is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
+from edgeship.errors import EdgeshipError, InputError, ToolError
+from edgeship.model.normalise import in_order, normalised
+from edgeship.model.precision import precision_of
+from edgeship.model.tflite import TfliteFile, read_tflite
+from edgeship.progress import Progress
+from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.values import FloatModel, ModelKind, ModelSource
+
+FORMAT = 1
+"""Part of the cache key: raise it when the worker's way of exporting changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One way from a model to a float `.tflite`: a function of the worker module, and the packages it
+    uses."""
+
+    name: str
+    function: str
+    packages: tuple[str, ...]
+    legacy: bool = False
+    """Whether `tf.keras` must be the old Keras in this process."""
+
+
+_WORKER = "edgeship.model.convert_worker"
+KERAS3 = Route(name="Keras 3", function=f"{_WORKER}:from_keras3", packages=("tensorflow", "keras"))
+KERAS3_EXPORT = Route(
+    name="Keras 3, exported as a SavedModel",
+    function=f"{_WORKER}:from_keras3_export",
+    packages=("tensorflow", "keras"),
+)
+TF_KERAS = Route(
+    name="tf_keras", function=f"{_WORKER}:from_tf_keras", packages=("tensorflow", "tf-keras"), legacy=True
+)
+SIGNATURE = Route(
+    name="SavedModel signature", function=f"{_WORKER}:from_signature", packages=("tensorflow",), legacy=True
+)
+DIRECT = Route(
+    name="SavedModel as it is", function=f"{_WORKER}:from_saved_model", packages=("tensorflow",), legacy=True
+)
+ROUTES: dict[ModelKind, tuple[Route, ...]] = {
+    "keras": (KERAS3, KERAS3_EXPORT, TF_KERAS),
+    "h5": (TF_KERAS, KERAS3, KERAS3_EXPORT),
+    "saved_model": (SIGNATURE, DIRECT, TF_KERAS),
+    "tflite": (),
+}
+DECISIVE = {
+    "model-dynamic-shape", "unsupported-operation", "saved-model-signatures", "model-weights-only",
+    "model-custom-object", "model-lambda", "model-no-input-shape",
+}  # fmt: skip
+"""Errors that no other route can change: shown at once instead of after two more conversions."""
+
+
+def to_float_tflite(
+    source: ModelSource,
+    work: Path,
+    *,
+    progress: Progress,
+    limits: WorkerLimits | None = None,
+    batch: int = 1,
+) -> FloatModel:
+    """Return the float model of `source`, with every shape fixed and the first axis of its inputs set to
+    `batch`.
+
+    The same source gives the same bytes in any folder on any day (same tool versions); what was converted
+    once under `work` is used again. A `.tflite` is taken as it is, `is_float` False where it is quantized
+    already. Raises InputError `model-dynamic-shape`, `unsupported-operation`, `saved-model-signatures`,
+    `model-custom-object`, `model-weights-only`, `model-corrupt`; ToolError `conversion-failed` with each
+    route's error.
+    """
+    key = sha256_json(
+        {
+            "format": FORMAT,
+            "source": source.sha256,
+            "kind": source.kind,
+            "batch": batch,
+            "tools": _installed(),
+        }
+    )
+    folder = work / f"float-{key[:16]}"
+    path, record = folder / "model.tflite", folder / "record.json"
+    cached = _cached(path, record)
+    if cached is not None:
+        progress.step("using the float model converted before")
+        return _finish(path, source, cached)
+    folder.mkdir(parents=True, exist_ok=True)
+    if source.kind == "tflite":
+        content, tools = source.path.read_bytes(), dict[str, str]()
+        read_tflite(source.path)
+    else:
+        content, tools = _convert(source, folder, progress, limits or WorkerLimits(), batch)
+    content = normalised(content)
+    path.write_bytes(content)
+    _check_static(read_tflite(path), source, batch, progress)
+    record.write_bytes(canonical_json({"sha256": sha256_bytes(content), "tools": tools}))
+    return _finish(path, source, tools)
+
+
+def _convert(
+    source: ModelSource, folder: Path, progress: Progress, limits: WorkerLimits, batch: int
+) -> tuple[bytes, dict[str, str]]:
+    """Return the bytes of the first route that works and the versions of its tools."""
+    failures: list[tuple[Route, EdgeshipError]] = []
+    for route in ROUTES[source.kind]:
+        progress.step(f"converting {source.path.name} to float TFLite ({route.name})")
+        raw = folder / "raw.tflite"
+        try:
+            result = run_worker(
+                route.function,
+                {"source": str(source.path.resolve()), "out": str(raw.resolve()), "batch": batch},
+                limits=limits,
+                progress=progress,
+                environment={
+                    "KERAS_BACKEND": "tensorflow",
+                    "TF_USE_LEGACY_KERAS": "1" if route.legacy else "0",
+                    "PYTHONHASHSEED": "0",
+                },
+            )
+        except EdgeshipError as error:
+            if error.reference in DECISIVE:
+                raise
+            failures.append((route, error))
+            progress.note(f"{route.name} could not convert it: {_first_line(error)}")
+            continue
+        content = in_order(raw.read_bytes(), result.value["inputs"], result.value["outputs"])
+        raw.unlink()
+        return content, {name: _version(name) for name in route.packages}
+    raise _all_failed(source, failures)
+
+
+def _all_failed(source: ModelSource, failures: list[tuple[Route, EdgeshipError]]) -> EdgeshipError:
+    """Return one error that shows why each route failed; the user's own mistakes keep their reference and
+    hint."""
+    context: dict[str, object] = {"model": source.path}
+    for route, error in failures:
+        context[route.name] = f"{error.reference}: {_first_line(error)}"
+    own = next((error for _, error in failures if isinstance(error, InputError)), None)
+    if own is not None:
+        return InputError(own.reference, own.message, context={**context, **own.context}, hint=own.hint)
+    return ToolError(
+        "conversion-failed",
+        f"none of {len(failures)} ways to convert the model worked",
+        context=context,
+        hint="save it as a SavedModel where it was trained (model.export(FOLDER)) and give that folder",
+    )
+
+
+def _first_line(error: EdgeshipError) -> str:
+    return error.message.strip().splitlines()[0][:300]
+
+
+def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: Progress) -> None:
+    """Raise `model-dynamic-shape` for an input or output whose size is open; note such tensors inside."""
+    graph = file.main
+    producers = {tensor: operator for operator in graph.operators for tensor in operator.outputs}
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        if tensor.is_dynamic:
+            made_by = producers.get(index)
+            raise InputError(
+                "model-dynamic-shape",
+                f"the size of '{tensor.name}' is only known when the model runs",
+                context={
+                    "model": source.path,
+                    "shape": list(tensor.shape_signature),
+                    "made by": f"operation {made_by.index} ({made_by.op})"
+                    if made_by
+                    else "the model's input",
+                    "wanted": "fixed sizes",
+                },
+                hint="export it with fixed input sizes; leave steps like NonMaxSuppression to the host",
+            )
+    for index in graph.inputs:
+        shape = graph.tensors[index].shape
+        if source.kind == "tflite" and batch != 1 and shape[:1] != (batch,):
+            raise InputError(
+                "model-batch",
+                f"a .tflite keeps the batch it was made with: {list(shape)[:1]}, not {batch}",
+                context={"model": source.path, "input": graph.tensors[index].name},
+                hint="give the .keras, .h5 or SavedModel it was made from",
+            )
+    inside = next((t for t in graph.tensors if t.is_dynamic), None)
+    if inside is not None:
+        op = producers.get(inside.index)
+        progress.note(
+            f"'{inside.name}' inside the model has an open size {list(inside.shape_signature)}"
+            + (f", from operation {op.index} ({op.op})" if op else "")
+            + ": accelerators will not take it"
+        )
+
+
+def _finish(path: Path, source: ModelSource, tools: dict[str, str]) -> FloatModel:
+    file = read_tflite(path)
+    precision = precision_of(file)
+    is_float = precision.weights == "float32" and precision.activations == "float32"
+    return FloatModel(
+        path=path, source=source, sha256=file.sha256, signature=file.signature, is_float=is_float, tools=tools
+    )
+
+
+def _cached(path: Path, record: Path) -> dict[str, str] | None:
+    """Return the recorded tools where the converted file is there and whole."""
+    try:
+        known: dict[str, Any] = json.loads(record.read_text())
+        return dict(known["tools"]) if sha256_file(path) == known["sha256"] else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _installed() -> dict[str, str]:
+    return {name: _version(name) for name in ("tensorflow", "keras", "tf-keras")}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,1 @@
+"""Recipes, calibration and post-training quantization: a float `.tflite` -> checked artifacts."""

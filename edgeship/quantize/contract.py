@@ -1,0 +1,189 @@
+"""The contract check: what a produced `.tflite` really is, against what the target needs. Reads the file, not
+the request.
+
+Every check is a GateResult whose value is the number of things found wrong (limit 0) and whose reason names
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile, read_tflite
+from edgeship.quantize.lint import lint
+from edgeship.quantize.recipes import RECIPES, io_type
+from edgeship.quantize.versions import equivalent_release, needed_version, per_channel_dense, supports
+from edgeship.values import GateResult, Recipe, Verdict
+
+if TYPE_CHECKING:
+    from edgeship.profile import TargetProfile
+
+SHOWN = 5
+"""Findings that a reason spells out; the rest are counted."""
+INTEGERS = ("int8", "uint8", "int16", "int32", "int64", "bool")
+
+
+def check(path: Path, recipe: Recipe, profile: TargetProfile) -> tuple[GateResult, ...]:
+    """Return the verdicts on a produced file: precision, io-types, fully-integer, static-shapes, operators,
+    quantization.
+
+    Raises InputError where the file cannot be read at all.
+    """
+    held = read_tflite(path)
+    checks: tuple[tuple[str, Callable[[], tuple[Verdict, list[str], str]]], ...] = (
+        ("precision", lambda: _precision(held, recipe)),
+        ("io-types", lambda: _io(held, recipe, profile)),
+        ("fully-integer", lambda: _integer(held, recipe, profile)),
+        ("static-shapes", lambda: _static(held)),
+        ("operators", lambda: _operators(held, recipe, profile)),
+        ("quantization", lambda: _quantization(held)),
+    )
+    return tuple(_result(name, *run()) for name, run in checks)
+
+
+def _result(name: str, verdict: Verdict, found: list[str], good: str) -> GateResult:
+    text = "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+    return GateResult(name=name, verdict=verdict, limit=0.0, value=float(len(found)), reason=text or good)
+
+
+def _precision(held: TfliteFile, recipe: Recipe) -> tuple[Verdict, list[str], str]:
+    """Return whether the recipe had any effect: its weights are of the type its name promises."""
+    wanted = recipe.precision.weights
+    if recipe.name not in RECIPES or wanted == "float32":
+        return "pass", [], "the weights are as they were handed over"
+    kinds = {t.dtype for graph in held.subgraphs for t in graph.tensors if t.has_data and t.elements > 1}
+    if wanted in kinds:
+        return "pass", [], f"the file holds {wanted} weights"
+    why = f"no tensor holds {wanted}: the model has no operation that {recipe.name} covers"
+    return "fail", [why], ""
+
+
+def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:
+    wanted = io_type(recipe, profile.precision.io)
+    graph = held.main
+    found = [
+        f"{side} '{tensor.name}' is {tensor.dtype}, {profile.name} wants {wanted}"
+        for side, indices in (("input", graph.inputs), ("output", graph.outputs))
+        for tensor in (graph.tensors[i] for i in indices)
+        if tensor.dtype != wanted and not (side == "output" and tensor.dtype in ("int32", "int64", "bool"))
+    ]
+    return ("fail" if found else "pass"), found, f"inputs and outputs are {wanted}"
+
+
+def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:
+    """Return whether everything that is computed is an integer, where the recipe promises it.
+
+    A target that accepts integer recipes only cannot run the rest; elsewhere float parts are slower, not
+    wrong.
+    """
+    if recipe.precision.activations not in ("int8", "uint8", "int16"):
+        return "pass", [], f"{recipe.name} computes in float by design"
+    found = []
+    for graph in held.subgraphs:
+        float_boundary = {i for i in (*graph.inputs, *graph.outputs) if graph.tensors[i].dtype == "float32"}
+        for op in graph.operators:
+            for index in op.outputs:
+                tensor = graph.tensors[index]
+                if tensor.dtype in INTEGERS or (index in float_boundary and op.op == "DEQUANTIZE"):
+                    continue
+                found.append(_float_tensor(op, tensor, recipe))
+    only_integers = all(
+        RECIPES[name].precision.activations.startswith("int") for name in profile.precision.accepts
+    )
+    verdict: Verdict = "pass" if not found else "fail" if only_integers else "inconclusive"
+    return verdict, found, "every computed tensor is an integer"
+
+
+def _float_tensor(op: Operator, tensor: Tensor, recipe: Recipe) -> str:
+    """Return what is wrong with one tensor: where, why, and the fix."""
+    if op.op in ("DEQUANTIZE", "QUANTIZE"):
+        why = "a conversion for a neighbour that stayed in float; fix the neighbour"
+    elif op.custom:
+        why = "a custom operation cannot be quantized; replace it with built-in ones"
+    else:
+        why = f"{op.op} has no {recipe.precision.activations} form here; replace it, or move it to the host"
+    return f"op {op.index} {op.op} '{tensor.name}' is {tensor.dtype}: {why}"
+
+
+def _static(held: TfliteFile) -> tuple[Verdict, list[str], str]:
+    found = []
+    for graph in held.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.is_dynamic:
+                sizes = list(tensor.shape_signature)
+                found.append(f"tensor '{tensor.name}' {sizes} is open, made by {_producer(graph, tensor)}")
+    if found:
+        found[0] += "; pin the batch and the shape at export"
+    return ("fail" if found else "pass"), found, "every shape is fixed"
+
+
+def _producer(graph: Subgraph, tensor: Tensor) -> str:
+    for op in graph.operators:
+        if tensor.index in op.outputs:
+            return f"op {op.index} {op.op}"
+    return "the caller: it is an input" if tensor.index in graph.inputs else "no operation"
+
+
+def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:
+    """Return whether the runtime has every operator in the version that the file and its types ask for."""
+    runtime = profile.runtime
+    available = equivalent_release(runtime.engine, runtime.version)
+    missing: list[str] = []
+    unknown: list[str] = []
+    for graph in held.subgraphs:
+        for op in graph.operators:
+            if op.custom:
+                if not (op.op == "edgetpu-custom-op" and runtime.delegate == "edgetpu"):
+                    kind = "a TensorFlow (Flex)" if op.op.startswith("Flex") else "a custom"
+                    missing.append(f"op {op.index} {op.op} is {kind} operation, which {runtime.engine} lacks")
+                continue
+            needed = max(op.version, _needed(graph, op))
+            support = supports(available, op.op, needed)
+            where = f"op {op.index} {op.op} version {needed}"
+            if support.verdict == "no":
+                missing.append(
+                    f"{where} is of TensorFlow {support.since}, {runtime.engine} {runtime.version} is older"
+                )
+            elif support.verdict == "unknown":
+                unknown.append(f"nothing is recorded of {where} in {runtime.engine} {runtime.version}")
+            elif dense := _wrong_dense(graph, op, recipe, available):
+                missing.append(dense)
+    if missing:
+        return "fail", missing, ""
+    if unknown:
+        return "inconclusive", unknown, ""
+    return "pass", [], f"{runtime.engine} {runtime.version} has every operator"
+
+
+def _needed(graph: Subgraph, op: Operator) -> int:
+    tensors = [graph.tensors[i] if i >= 0 else None for i in op.inputs]
+    return needed_version(
+        op.op,
+        [t.dtype if t else None for t in tensors],
+        [graph.tensors[i].dtype for i in op.outputs],
+        per_channel=any(
+            t is not None and t.has_data and t.quantization is not None and len(t.quantization.scales) > 1
+            for t in tensors
+        ),
+    )
+
+
+def _wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: str) -> str | None:
+    """Return the complaint about a per-channel FULLY_CONNECTED that an older runtime computes wrongly, or
+    None.
+    """
+    if op.op != "FULLY_CONNECTED" or recipe.precision.activations not in ("int8", "int16"):
+        return None
+    weights = graph.tensors[op.inputs[1]]
+    if weights.quantization is None or len(weights.quantization.scales) < 2:
+        return None
+    if per_channel_dense("static", available):
+        return None
+    return f"op {op.index} FULLY_CONNECTED has a scale per channel, too new for TensorFlow {available}"
+
+
+def _quantization(held: TfliteFile) -> tuple[Verdict, list[str], str]:
+    found = [finding for graph in held.subgraphs for finding in lint(held, graph)]
+    return ("fail" if found else "pass"), found, "scales, zero points and biases are sound"

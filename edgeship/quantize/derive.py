@@ -1,0 +1,202 @@
+"""One float `.tflite` + recipes -> artifacts, all in one worker process, so that recipes do not multiply its
+start.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeship.digest import sha256_file
+from edgeship.errors import EdgeshipError, InputError, ToolError
+from edgeship.progress import Progress
+from edgeship.quantize.recipes import io_type, recipe_of, row_of
+from edgeship.quantize.settings import settings
+from edgeship.quantize.versions import equivalent_release, per_channel_dense
+from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.values import Artifact, FloatModel, Recipe
+
+if TYPE_CHECKING:
+    from edgeship.profile import TargetProfile
+
+WORKER = "edgeship.quantize.worker:derive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derivation:
+    """What came of a set of recipes: the files, and why others could not be made."""
+
+    artifacts: tuple[Artifact, ...]
+    failed: tuple[tuple[str, str], ...]
+    """(recipe, reason), in the order asked for."""
+
+
+def derive(
+    float_model: FloatModel,
+    recipe: Recipe,
+    calibration_npy: Path | None,
+    calibration_sha256: str | None,
+    out: Path,
+    *,
+    profile: TargetProfile,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Return the artifact of one recipe, written into folder `out`. Raises what `derive_all` raises, and
+    ToolError `quantization-failed`.
+    """
+    made = derive_all(
+        float_model, (recipe,), calibration_npy, calibration_sha256, out, profile=profile, progress=progress
+    )
+    if made.failed:
+        raise ToolError(
+            "quantization-failed",
+            f"{recipe.name} could not be derived: {made.failed[0][1]}",
+            context={"model": float_model.source.path, "recipe": recipe.name},
+            hint="try another --recipe; --recipe fp16 and --recipe dynamic ask least of a model",
+        )
+    return made.artifacts[0]
+
+
+def derive_all(
+    float_model: FloatModel,
+    recipes: Sequence[Recipe],
+    calibration_npy: Path | None,
+    calibration_sha256: str | None,
+    out: Path,
+    *,
+    profile: TargetProfile,
+    progress: Progress | None = None,
+    limits: WorkerLimits | None = None,
+) -> Derivation:
+    """Return the artifacts of `recipes`, written as `<recipe>.tflite` into folder `out`.
+
+    `calibration_npy` holds float32 samples `[n, ...]` in model units. The same inputs give the same bytes. A
+    recipe that fails is a reason in the result, and a tool that dies is asked for each recipe alone, so one
+    cannot take the others with it. Raises InputError `calibration-missing`, `several-inputs`,
+    `model-already-quantized`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not float_model.is_float:
+        return Derivation(artifacts=(_as_given(float_model, recipes, out),), failed=())
+    needing = [recipe for recipe in recipes if recipe.needs_calibration]
+    if needing:
+        _check_calibration(float_model, needing[0], calibration_npy)
+    jobs = [_job(recipe, out, profile) for recipe in recipes]
+    payload = {"model": str(float_model.path), "calibration": str(calibration_npy), "jobs": jobs}
+    failed, tools = _run(payload, limits or WorkerLimits(), progress)
+    artifacts = tuple(
+        _artifact(
+            out / f"{recipe.name}.tflite",
+            recipe.name,
+            float_model,
+            calibration_sha256 if recipe.needs_calibration else None,
+            tools,
+        )
+        for recipe in recipes
+        if recipe.name not in failed
+    )
+    reasons = tuple((recipe.name, failed[recipe.name]) for recipe in recipes if recipe.name in failed)
+    return Derivation(artifacts=artifacts, failed=reasons)
+
+
+def _run(
+    payload: dict[str, Any], limits: WorkerLimits, progress: Progress | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return (recipe -> reason for failure, versions of tools); jobs are run one by one where all at once
+    crashes.
+    """
+    try:
+        value = run_worker(WORKER, payload, limits=limits, progress=progress).value
+    except InputError:
+        raise
+    except EdgeshipError as error:
+        if len(payload["jobs"]) == 1:
+            return {payload["jobs"][0]["recipe"]: error.message}, {}
+        failed: dict[str, str] = {}
+        tools: dict[str, str] = {}
+        for job in payload["jobs"]:
+            why, versions = _run({**payload, "jobs": [job]}, limits, progress)
+            failed |= why
+            tools |= versions
+        return failed, tools
+    return dict(value["failed"]), dict(value["tools"])
+
+
+def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
+    """Return what the worker needs to know of one recipe for one target."""
+    row = row_of(recipe.name)
+    available = equivalent_release(profile.runtime.engine, profile.runtime.version)
+    # edgetpu_compiler's last release is of 2021, when no converter made per-channel FULLY_CONNECTED.
+    dense = profile.compiler.backend == "none" and per_channel_dense(row.kind, available)
+    return {
+        "recipe": recipe.name,
+        "ranges": row.ranges,
+        "out": str(out / f"{recipe.name}.tflite"),
+        "settings": settings(
+            row,
+            per_channel=profile.precision.granularity == "per_channel",
+            per_channel_dense=dense,
+            io=io_type(recipe, profile.precision.io),
+        ),
+    }
+
+
+def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: Path | None) -> None:
+    inputs = float_model.signature.inputs
+    if len(inputs) != 1:
+        names = ", ".join(f"{t.name} {list(t.shape)}" for t in inputs)
+        raise InputError(
+            "several-inputs",
+            f"{recipe.name} needs samples; a dataset holds one x and the model has {len(inputs)} inputs",
+            context={"model": float_model.source.path, "inputs": names},
+            hint="use a recipe that needs no calibration: --recipe fp16, dynamic, weight-int8 or weight-int4",
+        )
+    if calibration is None:
+        raise InputError(
+            "calibration-missing",
+            f"{recipe.name} ({recipe.alias}) needs calibration samples, a hundred or more",
+            context={"model": float_model.source.path, "key": "calibration"},
+            hint="--calibration samples.npz (an array x), or --recipe dynamic, which needs none",
+        )
+
+
+def _as_given(float_model: FloatModel, recipes: Sequence[Recipe], out: Path) -> Artifact:
+    """Return a model that came quantized as its own only artifact."""
+    from edgeship.model.precision import precision_of
+    from edgeship.model.tflite import read_tflite
+
+    own = recipe_of(precision_of(read_tflite(float_model.path)))
+    others = [recipe.name for recipe in recipes if recipe.name != own.name]
+    if others:
+        raise InputError(
+            "model-already-quantized",
+            f"the model came quantized as {own.name}: {others[0]} cannot be derived from it",
+            context={"model": float_model.source.path, "asked": ", ".join(others)},
+            hint="hand over the float model (.keras, .h5, SavedModel, float .tflite), or leave --recipe out",
+        )
+    path = out / f"{own.name}.tflite"
+    shutil.copyfile(float_model.path, path)
+    return _artifact(path, own.name, float_model, None, {})
+
+
+def _artifact(
+    path: Path, recipe: str, float_model: FloatModel, calibration: str | None, tools: dict[str, str]
+) -> Artifact:
+    from edgeship.model.precision import precision_of
+    from edgeship.model.tflite import read_tflite
+
+    held = read_tflite(path)
+    return Artifact(
+        path=path,
+        recipe=recipe,
+        bytes=held.size,
+        sha256=sha256_file(path),
+        signature=held.signature,
+        precision=precision_of(held),
+        model_sha256=float_model.source.sha256,
+        calibration_sha256=calibration,
+        tools={**float_model.tools, **tools},
+    )

@@ -1,0 +1,76 @@
+"""The worker that derives recipes from one float `.tflite` with ai-edge-quantizer. TensorFlow is never loaded
+here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeship.quantize.finish import constants_of, correct_biases, set_versions
+from edgeship.quantize.observe import Observation, observe
+
+TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
+
+
+def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "modules"}`.
+
+    `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings,
+    ranges, out}]`. The calibration samples are run through the float model once for all jobs. A job that
+    fails is recorded and the others go on.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    content = Path(payload["model"]).read_bytes()
+    original = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    seen: Observation | None = None
+    if any(job["ranges"] != "none" for job in payload["jobs"]):
+        report("running the calibration samples through the float model")
+        seen = observe(
+            content,
+            Path(payload["calibration"]),
+            constants_of(original),
+            lambda done, total: report("samples", done, total),
+        )
+    failed = {}
+    for job in payload["jobs"]:
+        report(f"deriving {job['recipe']}")
+        try:
+            made = _quantized(content, job, original, seen)
+        except Exception as error:  # the quantizer raises anything; one recipe's failure is not the others'
+            failed[job["recipe"]] = f"{type(error).__name__}: {str(error).strip()[:500] or '(no message)'}"
+            continue
+        Path(job["out"]).write_bytes(made)
+    tools = {name: importlib.metadata.version(name) for name in TOOLS}
+    return {"failed": failed, "tools": tools, "tensorflow": "tensorflow" in sys.modules}
+
+
+def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observation | None) -> bytes:
+    """Return the quantized file of one job."""
+    if not job["settings"]:
+        return content
+    from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_quantizer import quantizer
+
+    tool = quantizer.Quantizer(bytearray(content))
+    tool.load_quantization_recipe(job["settings"])
+    statistics = None
+    if job["ranges"] != "none" and seen is not None:
+        statistics = {
+            name: {
+                "min": np.array([[low]], dtype=np.float32),
+                "max": np.array([[high]], dtype=np.float32),
+            }
+            for name, (low, high) in seen.ranges(job["ranges"]).items()
+        }
+    result = tool.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
+    if seen is not None and statistics is not None:
+        correct_biases(model, original, seen)
+    set_versions(model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -1,0 +1,1 @@
+"""Artifacts + samples -> scorecards, gates and the choice between variants."""

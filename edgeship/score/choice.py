@@ -1,0 +1,128 @@
+"""The choice between variants: the best one, and the ladder of those worth carrying. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edgeship.values import Figure, Goals, Unavailable, Variant
+
+
+def choose_best(
+    variants: Sequence[Variant], wants: Sequence[str], goals: Goals
+) -> tuple[Variant | None, str]:
+    """Return the variant to run and why, or None and the best that was found.
+
+    Among the variants that no gate stopped, the first recipe in `wants` (canonical names, best first) is
+    taken: what is fast on a target is a fact of the target, and latency on this machine would choose wrongly
+    for it. Recipes that are not in `wants` come after, smallest drop first, then smallest file. `goals` only
+    adds to the words.
+    """
+    admitted = [v for v in variants if v.admitted]
+    if admitted:
+        best = min(admitted, key=lambda v: _preference(v, wants))
+        return best, _why(best, variants, wants)
+    if not variants:
+        return None, "there is no variant to choose from"
+    nearest = min(variants, key=_shortfall)
+    failures = "; ".join(g.reason for g in nearest.gates if g.verdict == "fail")
+    asked = ", ".join(_goals(goals)) or "every gate"
+    return None, f"no variant meets {asked}; best found: {describe(nearest)}: {failures}"
+
+
+def pareto(variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Return the ladder: the variants no other one matches or beats in drop, bytes and p50 latency, cheap to
+    costly.
+
+    Cheap is a small p50, then few bytes. A figure that is not known beats nothing. Of variants equal in all
+    three the first stays.
+    """
+    kept = [
+        v
+        for i, v in enumerate(variants)
+        if not any(
+            _dominates(o, v) or (j < i and _costs(o) == _costs(v))
+            for j, o in enumerate(variants)
+            if o is not v
+        )
+    ]
+    return tuple(sorted(kept, key=lambda v: (_cost(v.scorecard.latency_ms.p50), v.artifact.bytes)))
+
+
+def describe(variant: Variant) -> str:
+    """Return a variant in a few words with what was measured: recipe, metric beside the float model's, bytes,
+    p50.
+    """
+    metric = variant.scorecard.metric
+    parts = [variant.artifact.recipe]
+    if isinstance(metric.value, Unavailable):
+        parts.append(f"{metric.name} not known")
+    else:
+        beside = "" if isinstance(metric.float_value, Unavailable) else f" (float {metric.float_value:.4g})"
+        parts.append(f"{metric.name} {metric.value:.4g}{beside}")
+    parts.append(f"{variant.artifact.bytes:,} bytes")
+    p50 = variant.scorecard.latency_ms.p50
+    if not isinstance(p50, Unavailable):
+        parts.append(f"p50 {p50:.3g} ms on this machine")
+    return ", ".join(parts)
+
+
+def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str]) -> str:
+    recipe = best.artifact.recipe
+    by_recipe = {v.artifact.recipe: v for v in variants}
+    stopped = [by_recipe[w] for w in wants if w in by_recipe and not by_recipe[w].admitted]
+    text = describe(best)
+    unknown = [g.name for g in best.gates if g.verdict in ("no-data", "inconclusive")]
+    gates = (
+        "passes every gate" if not unknown else f"no gate stops it ({', '.join(unknown)} could not be told)"
+    )
+    if recipe in wants:
+        earlier = [v for v in stopped if wants.index(v.artifact.recipe) < wants.index(recipe)]
+        place = "what the target wants first" if recipe == wants[0] else "the best of what the target wants"
+        if earlier:
+            reason = next(g.reason for g in earlier[0].gates if g.verdict == "fail")
+            return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
+        return f"{text}: {place}; {gates}"
+    return f"{text}: smallest drop of the recipes made; {gates}"
+
+
+def _preference(variant: Variant, wants: Sequence[str]) -> tuple[float, float, int, str]:
+    recipe = variant.artifact.recipe
+    place = wants.index(recipe) if recipe in wants else len(wants)
+    return place, _cost(variant.scorecard.metric.drop), variant.artifact.bytes, recipe
+
+
+def _shortfall(variant: Variant) -> tuple[int, float, int, str]:
+    """Order for the best found: fewest failed gates, then the smallest excess over a limit, then bytes."""
+    failed = [g for g in variant.gates if g.verdict == "fail"]
+    excess = 0.0
+    for g in failed:
+        if isinstance(g.value, Unavailable) or isinstance(g.limit, Unavailable):
+            excess = math.inf
+        else:
+            excess = max(excess, (g.value - g.limit) / max(abs(g.limit), 1e-9))
+    return len(failed), excess, variant.artifact.bytes, variant.artifact.recipe
+
+
+def _goals(goals: Goals) -> list[str]:
+    named = (
+        ("drop", goals.max_drop, ""),
+        ("size", goals.max_kb, " kB"),
+        ("latency", goals.max_ms, " ms"),
+        ("memory", goals.max_rss_mb, " MiB"),
+    )
+    return [f"{name} <= {limit:g}{unit}" for name, limit, unit in named if limit is not None]
+
+
+def _cost(figure: Figure) -> float:
+    return math.inf if isinstance(figure, Unavailable) or figure != figure else figure
+
+
+def _costs(variant: Variant) -> tuple[float, float, float]:
+    card = variant.scorecard
+    return _cost(card.metric.drop), float(variant.artifact.bytes), _cost(card.latency_ms.p50)
+
+
+def _dominates(one: Variant, other: Variant) -> bool:
+    a, b = _costs(one), _costs(other)
+    return all(x <= y for x, y in zip(a, b, strict=True)) and a != b

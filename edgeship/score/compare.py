@@ -1,0 +1,61 @@
+"""How far two sets of outputs are apart. Pure NumPy; arrays are `[n, ...]`, one row a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def cosines(one: Array, other: Array) -> NDArray[np.float64]:
+    """Return the cosine similarity of each pair of rows, in [-1, 1].
+
+    Two rows of zeros are alike (1), a row of zeros is unlike any other (0), and a row with NaN or infinity
+    gives NaN.
+    """
+    a, b = _rows(one), _rows(other)
+    # Dividing by the largest magnitude first keeps squares of very large and very small values finite.
+    a, b = _scaled(a), _scaled(b)
+    lengths = np.sqrt((a * a).sum(axis=1)) * np.sqrt((b * b).sum(axis=1))
+    products = (a * b).sum(axis=1)
+    both_zero = ~a.any(axis=1) & ~b.any(axis=1)
+    safe = np.where(lengths == 0.0, 1.0, lengths)
+    return np.where(both_zero, 1.0, np.clip(products / safe, -1.0, 1.0))
+
+
+def max_abs(one: Array, other: Array) -> float:
+    """Return the largest absolute difference; NaN where either holds one, 0 for empty arrays."""
+    if one.size == 0:
+        return 0.0
+    difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    equal = one == other  # infinity minus infinity is not a difference
+    return float(np.max(np.where(equal, 0.0, difference)))
+
+
+def max_lsb(one: Array, other: Array) -> int:
+    """Return the largest difference of two integer arrays in steps of the quantized scale."""
+    if one.size == 0:
+        return 0
+    return int(np.max(np.abs(one.astype(np.int64) - other.astype(np.int64))))
+
+
+def argmax_share(one: Array, other: Array) -> float:
+    """Return the share (0..1) of rows with the same largest entry (of equal ones the first)."""
+    return float(np.mean(_rows(one).argmax(axis=1) == _rows(other).argmax(axis=1)))
+
+
+def has_classes(outputs: Array) -> bool:
+    """Return whether rows can be read as scores of two classes or more: `[n, classes]`, ones left out."""
+    return outputs.ndim >= 2 and outputs.shape[-1] >= 2 and outputs[0].size == outputs.shape[-1]
+
+
+def _rows(values: Array) -> NDArray[np.float64]:
+    return values.reshape(len(values), -1).astype(np.float64)
+
+
+def _scaled(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    return np.asarray(rows / np.where(largest == 0.0, 1.0, largest))

@@ -1,0 +1,41 @@
+"""Gates: pure checks of a scorecard against the user's goals. A limit that is met exactly passes."""
+
+from __future__ import annotations
+
+from edgeship.values import Artifact, Figure, GateResult, Goals, Scorecard, Unavailable, Verdict
+
+
+def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateResult, ...]:
+    """Return one result per goal that is set: accuracy, size, latency, memory, in this order."""
+    metric = scorecard.metric
+    unit = " points" if metric.name in ("top1", "top5") else ""
+    asked = (
+        ("accuracy", goals.max_drop, metric.drop, f"{metric.name} drop", unit),
+        ("size", goals.max_kb, artifact.bytes / 1000, "model file", " kB"),
+        ("latency", goals.max_ms, scorecard.latency_ms.p50, "p50 latency on this machine", " ms"),
+        ("memory", goals.max_rss_mb, scorecard.peak_rss_mb, "peak memory of one process", " MiB"),
+    )
+    return tuple(
+        gate(name, limit, value, what, unit) for name, limit, value, what, unit in asked if limit is not None
+    )
+
+
+def gate(name: str, limit: float, value: Figure, what: str, unit: str) -> GateResult:
+    """Return whether `value` is at most `limit`. No value is no-data: neither a pass nor a failure.
+
+    A drop computed in floating point misses an exact limit by the last bit (94.0 - 93.5 against 0.5), so one
+    part in 10^9 of slack is given.
+    """
+    if isinstance(value, Unavailable):
+        reason = f"{what}: not known, {value.reason}"
+        return GateResult(name=name, verdict="no-data", limit=limit, value=value, reason=reason)
+    if value != value:
+        reason = f"{what} is not a number"
+        return GateResult(
+            name=name, verdict="fail", limit=limit, value=Unavailable(reason=reason), reason=reason
+        )
+    within = value <= limit + 1e-9 * max(1.0, abs(limit))
+    verdict: Verdict = "pass" if within else "fail"
+    relation = "within" if within else "over"
+    reason = f"{what} {value:.4g}{unit} is {relation} the limit of {limit:.4g}{unit}"
+    return GateResult(name=name, verdict=verdict, limit=limit, value=value, reason=reason)

@@ -1,0 +1,243 @@
+"""The workers that run models: outputs on samples, latency, peak memory, and the user's own metric."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeship.errors import InputError
+
+Array = NDArray[Any]
+WARM_UP = 3
+LEAST_RUNS = 50
+LONGEST_SECONDS = 1.0
+SHORTEST_SECONDS = 0.3
+"""A run of 50 is over in 2 ms for a small model: keep going this long, so that p95 means something."""
+
+
+class Model:
+    """One `.tflite` in LiteRT's interpreter with XNNPACK on one thread, fed in model units, answering in real
+    units.
+    """
+
+    def __init__(self, path: str) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_path=path, num_threads=1)
+        self._interpreter.allocate_tensors()
+        self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
+        self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
+
+    def feed(self, block: Array) -> None:
+        """Set the first input from float32 values in model units: clamp(round_half_even(value / scale) +
+        zero_point).
+        """
+        entry = self.inputs[0]
+        self._interpreter.set_tensor(entry["index"], stored(block.reshape(entry["shape"]), entry))
+
+    def feed_zeros(self) -> None:
+        """Set every input to zeros of its own type."""
+        for entry in self.inputs:
+            self._interpreter.set_tensor(entry["index"], np.zeros(entry["shape"], dtype=entry["dtype"]))
+
+    def invoke(self) -> None:
+        """Run the model once."""
+        self._interpreter.invoke()
+
+    def read(self) -> list[Array]:
+        """Return every output as float32: scale * (stored - zero_point) in doubles, rounded once."""
+        return [real(self._interpreter.get_tensor(o["index"]), o) for o in self.outputs]
+
+
+def stored(values: Array, entry: dict[str, Any]) -> Array:
+    """Return float values as a tensor stores them (docs/formats.md, service.json)."""
+    scale, zero_point = entry["quantization"]
+    dtype = np.dtype(entry["dtype"])
+    if not np.issubdtype(dtype, np.integer) or scale == 0:
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    steps = np.rint(values.astype(np.float64) / float(scale)) + int(zero_point)
+    clamped: Array = np.clip(steps, limits.min, limits.max).astype(dtype)
+    return clamped
+
+
+def real(values: Array, entry: dict[str, Any]) -> Array:
+    """Return a stored tensor as float32."""
+    scale, zero_point = entry["quantization"]
+    if not np.issubdtype(values.dtype, np.integer) or scale == 0:
+        return values.astype(np.float32)
+    return (float(scale) * (values.astype(np.float64) - int(zero_point))).astype(np.float32)
+
+
+def outputs(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+    """Run every model of `payload["models"]` (`[{name, path, out}]`) on the samples of `payload["samples"]`.
+
+    Output k of a model goes to `<out>.<k>.npy`, `[n, ...]` float32. Returns `{"outputs": {name: count},
+    "failed": {name: reason}}`.
+    """
+    samples = np.load(payload["samples"], mmap_mode="r")
+    counts: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    for job in payload["models"]:
+        report(f"running {job['name']} on {len(samples)} samples")
+        try:
+            counts[job["name"]] = _outputs(job, samples, report)
+        except Exception as error:  # an interpreter raises anything; one model's failure is not the others'
+            failed[job["name"]] = f"{type(error).__name__}: {str(error).strip()[:500] or '(no message)'}"
+    return {"outputs": counts, "failed": failed}
+
+
+def _outputs(job: dict[str, Any], samples: Array, report: Any) -> int:
+    model = Model(job["path"])
+    if len(model.inputs) != 1:
+        raise ValueError(f"the model has {len(model.inputs)} inputs and a dataset holds one x")
+    shape = [int(size) for size in model.inputs[0]["shape"]]
+    batch = shape[0] if len(shape) == samples.ndim else 1
+    if math.prod(shape) != batch * math.prod(samples.shape[1:]):
+        raise ValueError(f"the model takes {shape}, the samples are {list(samples.shape[1:])}")
+    collected: list[Array] = []
+    for start in range(0, len(samples), batch):
+        block = np.asarray(samples[start : start + batch], dtype=np.float32)
+        count = len(block)
+        if count < batch:
+            block = np.concatenate([block, np.repeat(block[-1:], batch - count, axis=0)])
+        model.feed(block)
+        model.invoke()
+        for k, values in enumerate(model.read()):
+            rows = values.reshape(batch, *values.shape[1:]) if values.shape[:1] == (batch,) else values[None]
+            if start == 0:
+                collected.append(np.empty((len(samples), *rows.shape[1:]), dtype=np.float32))
+            collected[k][start : start + count] = rows[:count]
+        if start % max(batch, len(samples) // 20) < batch:
+            report("samples", start + count, len(samples))
+    for k, values in enumerate(collected):
+        np.save(f"{job['out']}.{k}.npy", values)
+    return len(collected)
+
+
+def latency(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+    """Return `{"cold", "p50", "p95", "runs", "peak_rss_mb"}` of one model alone in this process.
+
+    Cold, milliseconds: from opening the file to the first answer. p50 and p95: single runs after a warm-up,
+    one thread, batch as in the file; at least 50 runs or 1 s. Memory: the peak of this process, MiB,
+    interpreter included.
+    """
+    report(f"measuring {payload['name']}")
+    importlib.import_module("ai_edge_litert.interpreter")
+    started = time.perf_counter()
+    model = Model(payload["path"])
+    _fill(model, payload.get("samples"))
+    model.invoke()
+    model.read()
+    cold = time.perf_counter() - started
+    for _ in range(WARM_UP):
+        model.invoke()
+    times: list[float] = []
+    begun = time.perf_counter()
+    while True:
+        before = time.perf_counter()
+        model.invoke()
+        after = time.perf_counter()
+        times.append(after - before)
+        spent = after - begun
+        if spent >= LONGEST_SECONDS or (len(times) >= LEAST_RUNS and spent >= SHORTEST_SECONDS):
+            break
+    p50, p95 = np.percentile(times, (50, 95))
+    return {
+        "cold": 1000 * cold,
+        "p50": 1000 * float(p50),
+        "p95": 1000 * float(p95),
+        "runs": len(times),
+        "peak_rss_mb": _peak_rss_mb(),
+    }
+
+
+def _fill(model: Model, samples: str | None) -> None:
+    """Give the model one real sample where there is one that fits, zeros otherwise."""
+    model.feed_zeros()
+    if samples is None or len(model.inputs) != 1:
+        return
+    held = np.load(samples, mmap_mode="r")
+    batch = int(model.inputs[0]["shape"][0]) if len(model.inputs[0]["shape"]) == held.ndim else 1
+    if len(held) >= batch and held[:batch].size == math.prod(int(s) for s in model.inputs[0]["shape"]):
+        model.feed(np.asarray(held[:batch], dtype=np.float32))
+
+
+def _peak_rss_mb() -> float | None:
+    """Return the peak resident memory of this program, MiB.
+
+    VmHWM starts anew at exec; getrusage's ru_maxrss does not, and would report a large parent's peak as ours.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")]
+    return found[0] if found else None
+
+
+def own_metric(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+    """Return `{"values": {name: value}, "higher_is_better": bool}` of the user's `package.module:callable`.
+
+    `payload`: `metric`, `labels` (path), `outputs`: `{name: path}`. The working directory is on the module
+    path. Raises InputError `metric-own-not-found`, `metric-own-failed`, `metric-own-value`.
+    """
+    report(f"computing {payload['metric']}")
+    function = _load(payload["metric"])
+    labels = np.load(payload["labels"])
+    values = {}
+    for name, path in payload["outputs"].items():
+        try:
+            value = function(np.load(path), labels)
+        except Exception as error:
+            raise InputError(
+                "metric-own-failed",
+                f"{payload['metric']} raised {type(error).__name__}: {error}",
+                context={"outputs": list(np.load(path, mmap_mode="r").shape), "labels": list(labels.shape)},
+                hint="it is called as callable(outputs, labels) with NumPy arrays and returns one number",
+            ) from None
+        if not isinstance(value, int | float | np.number) or not math.isfinite(float(value)):
+            raise InputError(
+                "metric-own-value",
+                f"{payload['metric']} returned {value!r:.80}, not a finite number",
+                context={"metric": payload["metric"]},
+                hint="return float(...) of one number",
+            )
+        values[name] = float(value)
+    return {"values": values, "higher_is_better": bool(getattr(function, "higher_is_better", True))}
+
+
+def _load(reference: str) -> Any:
+    """Return the callable that `package.module:callable` names."""
+    folder = os.getcwd()  # noqa: PTH109 - a string is what sys.path takes
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module_name, _, path = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise InputError(
+            "metric-own-not-found",
+            f"the metric {reference} cannot be loaded: {type(error).__name__}: {error}",
+            context={"looked in": folder, "python": json.dumps(sys.version.split()[0])},
+            hint=f"python -c 'import {module_name}' must work in that folder",
+        ) from None
+    if not callable(found):
+        raise InputError(
+            "metric-own-not-found",
+            f"{reference} is a {type(found).__name__}, not something to call",
+            context={"looked in": folder},
+            hint="name a function: package.module:function",
+        )
+    return found

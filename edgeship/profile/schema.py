@@ -65,13 +65,17 @@ class Libc(Strict):
     """Which C library. What edgeship ships is built for glibc; musl is refused with the reason."""
     version: Version
     """Oldest version that a device of this target has; nothing in the bundle may need a newer one."""
+    libstdcxx: Version | None = None
+    """Newest GLIBCXX version of the device's libstdc++.so.6 (3.4.30 came with GCC 12); null: not counted on."""
 
 
 class Python(Strict):
     """The device's own Python, which runs the service."""
 
     versions: Annotated[tuple[PythonVersion, ...], Field(min_length=1)]
-    """Versions of `python3` a device of this target may have."""
+    """Versions of Python a device of this target may have."""
+    command: str
+    """The interpreter, as found on the PATH."""
 
 
 class Runtime(Strict):
@@ -181,8 +185,10 @@ class Sensor(Strict):
     """File to read; `*` stands for a number that differs between devices."""
     command: tuple[str, ...] | None = None
     """Command to run where there is no file."""
+    times: str | None = None
+    """Second file, found beside the first; both readings are multiplied (volts by amperes)."""
     label: str | None = None
-    """Text that the `*_label` file beside a hwmon channel must hold for the path to be this sensor."""
+    """Which of several matches it is: the text in a thermal zone's `type`, or in a hwmon channel's `*_label`."""
     unit: Literal["celsius", "watts", "joules", "hertz", "ratio", "bytes", "flags"]
     """Unit after scaling."""
     scale: float = 1.0

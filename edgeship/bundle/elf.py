@@ -102,18 +102,26 @@ def read_elf(path: Path) -> ElfFacts:
 
 
 def check_elf(
-    files: Iterable[tuple[str, Path]], *, machine: str, libc: str, libc_version: str | None, target: str
+    files: Iterable[tuple[str, Path]],
+    *,
+    machine: str,
+    libc: str,
+    libc_version: str | None,
+    libstdcxx: str | None,
+    target: str,
 ) -> Needs:
     """Return what `files` (name in the release, path) ask of a device, once each has been found to fit
     `target`.
 
-    Raises ToolError `elf-wrong-machine`, `elf-wrong-libc`, `elf-needs-newer-libc` or `elf-soft-float`, naming
-    the file, what it needs and what the profile offers.
+    Raises ToolError `elf-wrong-machine`, `elf-wrong-libc`, `elf-needs-newer-libc`,
+    `elf-needs-newer-libstdcxx` or `elf-soft-float`, naming the file, what it needs and what the profile
+    offers.
     """
     facts = {name: read_elf(path) for name, path in files}
     for name, one in facts.items():
         _check_machine(name, one, machine, target)
         _check_libc(name, one, libc, libc_version, target)
+        _check_libstdcxx(name, one, libstdcxx, target)
     provided = {one.soname for one in facts.values()} | {name.rpartition("/")[2] for name in facts}
     libraries = {
         soname
@@ -168,6 +176,19 @@ def _check_libc(name: str, facts: ElfFacts, libc: str, libc_version: str | None,
             f"{name} needs a newer C library than target {target} has",
             context={"needs": f"GLIBC_{dotted(facts.glibc)}", "profile": f"libc.version: {libc_version}"},
             hint="use runtime.engine: tflite_runtime in the target's YAML, or a newer system on the device",
+        )
+
+
+def _check_libstdcxx(name: str, facts: ElfFacts, libstdcxx: str | None, target: str) -> None:
+    if libstdcxx and facts.glibcxx and facts.glibcxx > parse_version(libstdcxx):
+        raise ToolError(
+            "elf-needs-newer-libstdcxx",
+            f"{name} needs a newer C++ library than target {target} has",
+            context={
+                "needs": f"GLIBCXX_{dotted(facts.glibcxx)}",
+                "profile": f"libc.libstdcxx: {libstdcxx}",
+            },
+            hint=f"edgeship target show {target}",
         )
 
 

@@ -222,6 +222,7 @@ def _check(profile: TargetProfile, files: dict[str, bytes]) -> Needs:
             machine=profile.architecture,
             libc=profile.libc.kind,
             libc_version=profile.libc.version,
+            libstdcxx=profile.libc.libstdcxx,
             target=profile.name,
         )
 

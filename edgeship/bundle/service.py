@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeship.errors import InputError
-from edgeship.profile import TargetProfile
 from edgeship.values import Artifact, DatasetInfo, Preprocess, TensorSpec, Variant
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -32,7 +31,6 @@ def check_names(app: str, version: str) -> None:
 
 
 def service_values(
-    profile: TargetProfile,
     *,
     app: str,
     version: str,
@@ -54,14 +52,12 @@ def service_values(
         "limits": dict(limits),
         "engine": dict(engine),
         "chosen": chosen.artifact.recipe,
-        "variants": [variant_entry(v.artifact, samples, preprocess, profile.batch.fixed) for v in variants],
+        "variants": [variant_entry(v.artifact, samples, preprocess) for v in variants],
         "labels": list(labels),
     }
 
 
-def variant_entry(
-    artifact: Artifact, samples: DatasetInfo | None, preprocess: Preprocess, batch: int
-) -> dict[str, Any]:
+def variant_entry(artifact: Artifact, samples: DatasetInfo | None, preprocess: Preprocess) -> dict[str, Any]:
     """Return the entry of one variant. Raises InputError `model-not-servable` for an open shape or unknown
     type."""
     signature = artifact.signature
@@ -72,24 +68,22 @@ def variant_entry(
         "sha256": artifact.sha256,
         "golden": golden_name(artifact.recipe),
         "inputs": [
-            input_entry(spec, samples if single else None, preprocess if single else Preprocess(), batch)
+            input_entry(spec, samples if single else None, preprocess if single else Preprocess())
             for spec in signature.inputs
         ],
         "outputs": [output_entry(spec) for spec in signature.outputs],
     }
 
 
-def input_entry(
-    spec: TensorSpec, samples: DatasetInfo | None, preprocess: Preprocess, batch: int
-) -> dict[str, Any]:
+def input_entry(spec: TensorSpec, samples: DatasetInfo | None, preprocess: Preprocess) -> dict[str, Any]:
     """Return what a client sends for one input, and what it becomes."""
     tensor = tensor_entry(spec)
     if samples is not None:
-        datatype, shape = DATATYPES.get(samples.dtype), [_batch_of(spec, batch), *samples.shape]
+        datatype, shape = DATATYPES.get(samples.dtype), [*fixed_shape(spec)[:1], *samples.shape]
     elif preprocess.is_identity() and spec.quantization is None:
-        datatype, shape = DATATYPES.get(spec.dtype), list(spec.shape)
+        datatype, shape = DATATYPES.get(spec.dtype), fixed_shape(spec)
     else:
-        datatype, shape = "FP32", list(spec.shape)
+        datatype, shape = "FP32", fixed_shape(spec)
     if datatype is None:
         raise _not_servable(
             spec, f"samples of type {samples.dtype if samples else spec.dtype} have no datatype"
@@ -110,14 +104,14 @@ def output_entry(spec: TensorSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "datatype": "FP32" if real else DATATYPES[spec.dtype],
-        "shape": list(spec.shape),
+        "shape": fixed_shape(spec),
         "tensor": tensor_entry(spec),
     }
 
 
 def tensor_entry(spec: TensorSpec) -> dict[str, Any]:
-    """Return the tensor as the model file has it."""
-    if -1 in spec.shape:
+    """Return the tensor as the runtime finds it."""
+    if -1 in spec.shape[1:]:
         raise _not_servable(spec, f"its shape {list(spec.shape)} is open")
     if spec.dtype not in DATATYPES:
         raise _not_servable(spec, f"its type {spec.dtype} cannot be sent")
@@ -126,10 +120,15 @@ def tensor_entry(spec: TensorSpec) -> dict[str, Any]:
         raise _not_servable(spec, "it is quantized per channel")
     return {
         "dtype": spec.dtype,
-        "shape": list(spec.shape),
+        "shape": fixed_shape(spec),
         "scale": quantization.scales[0] if quantization else None,
         "zero_point": quantization.zero_points[0] if quantization else None,
     }
+
+
+def fixed_shape(spec: TensorSpec) -> list[int]:
+    """Return a tensor's shape, 1 for a batch axis left open: what the file stores and runtimes start with."""
+    return [1 if size == -1 and axis == 0 else size for axis, size in enumerate(spec.shape)]
 
 
 def preprocess_entry(preprocess: Preprocess) -> dict[str, Any] | None:
@@ -155,10 +154,6 @@ def model_name(recipe: str) -> str:
 def golden_name(recipe: str) -> str:
     """Return where a recipe's golden vectors stand in a release."""
     return f"golden/{recipe}.json"
-
-
-def _batch_of(spec: TensorSpec, batch: int) -> int:
-    return spec.shape[0] if spec.shape and spec.shape[0] > 0 else batch
 
 
 def _not_servable(spec: TensorSpec, why: str) -> InputError:

@@ -109,6 +109,18 @@ def find_row(request: WheelRequest, *locks: Path) -> LockRow | None:
     return next((row for lock in locks for row in read_lock(lock) if row.serves(request)), None)
 
 
+def lock_row(request: WheelRequest, wheel: Path) -> LockRow:
+    """Return the row that pins `request` to the file `wheel`."""
+    return LockRow(
+        requirement=request.requirement,
+        python=request.python,
+        machine=request.machine,
+        libc=request.libc,
+        file=wheel.name,
+        sha256=sha256_file(wheel),
+    )
+
+
 def lock_text(rows: Iterable[LockRow]) -> str:
     """Return the text of a lock file, each row once, sorted."""
     lines = [
@@ -148,7 +160,7 @@ def fetch_wheel(request: WheelRequest, *, cache: Path, progress: Progress, lock:
         final = folder / wheel.name
         wheel.replace(final)
     if not row:
-        _pin(user_lock, request, final.name, digest, progress)
+        _pin(user_lock, lock_row(request, final), progress)
     return final
 
 
@@ -216,16 +228,8 @@ def _refusal(request: WheelRequest, said: str) -> ToolError:
     )
 
 
-def _pin(user_lock: Path, request: WheelRequest, file: str, digest: str, progress: Progress) -> None:
-    row = LockRow(
-        requirement=request.requirement,
-        python=request.python,
-        machine=request.machine,
-        libc=request.libc,
-        file=file,
-        sha256=digest,
-    )
+def _pin(user_lock: Path, row: LockRow, progress: Progress) -> None:
     part = user_lock.with_suffix(f".{os.getpid()}.part")
     part.write_text(lock_text([*read_lock(user_lock), row]))
     part.replace(user_lock)
-    progress.note(f"{request.requirement} was not in the lock: pinned to {file} (sha256 {digest[:12]})")
+    progress.note(f"{row.requirement} was not in the lock: pinned to {row.file} (sha256 {row.sha256[:12]})")

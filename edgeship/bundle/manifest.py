@@ -1,0 +1,112 @@
+"""manifest.json: what a release is, what it asks of a device, where it came from, and the digest of every
+file in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import edgeship
+from edgeship.bundle.payload import BASE_RAM_MB, Payload
+from edgeship.bundle.service import model_name
+from edgeship.digest import sha256_bytes, sha256_file
+from edgeship.profile import TargetProfile
+from edgeship.values import Dataset, ModelSource, Variant, as_json
+
+SCHEMA = "edgeship.manifest/1"
+MIB = 1 << 20
+
+
+def make_manifest(
+    *,
+    profile: TargetProfile,
+    app: str,
+    version: str,
+    payload: Payload,
+    variants: Sequence[Variant],
+    chosen: Variant,
+    source: ModelSource,
+    calibration: Dataset | None,
+    evaluation: Dataset | None,
+    files: Mapping[str, Path | bytes],
+    golden_source: str,
+) -> dict[str, Any]:
+    """Return the edgeship.manifest/1 document over `files` (name in the release -> content, all but the
+    manifest).
+
+    Nothing in it depends on a clock, on the machine that builds, or on where things lay there.
+    """
+    return {
+        "schema": SCHEMA,
+        "app": app,
+        "version": version,
+        "target": profile.name,
+        "requires": requirements(profile, payload, variants, files),
+        "engine": {
+            "name": profile.runtime.engine,
+            "version": profile.runtime.version,
+            "delegate": profile.runtime.delegate,
+        },
+        "chosen": chosen.artifact.recipe,
+        "variants": [variant_entry(variant) for variant in variants],
+        "provenance": {
+            "edgeship": edgeship.__version__,
+            "model": {"name": source.path.name, "sha256": source.sha256},
+            "profile_sha256": profile.digest(),
+            "calibration_sha256": calibration.info.sha256 if calibration else None,
+            "evaluation_sha256": evaluation.info.sha256 if evaluation else None,
+            "golden": golden_source,
+            "tools": {k: v for variant in variants for k, v in variant.artifact.tools.items()},
+            "packages": payload.versions,
+        },
+        "files": {name: file_entry(content) for name, content in sorted(files.items())},
+    }
+
+
+def requirements(
+    profile: TargetProfile, payload: Payload, variants: Sequence[Variant], files: Mapping[str, Path | bytes]
+) -> dict[str, Any]:
+    """Return what a device must have. Versions of glibc and libstdc++ are what the files need, not what tags
+    say."""
+    models = sum(variant.artifact.bytes for variant in variants)
+    # Weights are unpacked for the kernels, fp16 ones to twice their size, and activations come on top.
+    ram_mb = BASE_RAM_MB[profile.runtime.engine] + -(-4 * models // MIB)
+    return {
+        "machine": profile.architecture,
+        "libc": {"kind": profile.libc.kind, "version": payload.needs.glibc},
+        "libstdcxx": payload.needs.glibcxx,
+        "python": list(payload.python),
+        "cpu_flags": list(profile.cpu_flags),
+        "packages": list(payload.packages),
+        "libraries": list(payload.libraries),
+        "ram_mb": ram_mb,
+        "disk_bytes": sum(file_entry(content)["bytes"] for content in files.values()),
+        "service": profile.service.manager,
+    }
+
+
+def variant_entry(variant: Variant) -> dict[str, Any]:
+    """Return what the manifest says of a variant: figures, and why there is none; no latency, no memory."""
+    artifact, metric = variant.artifact, variant.scorecard.metric
+    return {
+        "recipe": artifact.recipe,
+        "file": model_name(artifact.recipe),
+        "bytes": artifact.bytes,
+        "sha256": artifact.sha256,
+        "precision": as_json(artifact.precision),
+        "metric": {
+            "name": metric.name,
+            "value": as_json(metric.value),
+            "float": as_json(metric.float_value),
+            "drop": as_json(metric.drop),
+        },
+        "agreement": as_json(variant.scorecard.agreement),
+    }
+
+
+def file_entry(content: Path | bytes) -> dict[str, Any]:
+    """Return digest and size of one file. Nothing in a release is run by name, so nothing is executable."""
+    if isinstance(content, bytes):
+        return {"sha256": sha256_bytes(content), "bytes": len(content), "executable": False}
+    return {"sha256": sha256_file(content), "bytes": content.stat().st_size, "executable": False}

@@ -1,0 +1,319 @@
+"""Golden vectors: raw inputs with the outputs a model must give for them, recorded by the runtime that
+devices carry.
+
+The outputs come from the island itself, run on this machine over the release as it will ship, so that a
+device can be compared with exactly what was scored here. A second opinion, LiteRT's own interpreter fed by
+the host's preprocessing, must agree before anything is recorded: that proves the island's preprocessing and
+engine, not only their constancy.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeship.errors import ToolError
+from edgeship.model.preprocess import apply
+from edgeship.progress import Progress, Silent
+from edgeship.score.compare import cosines, has_classes, max_abs
+from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.values import Dataset, GoldenTolerance, Preprocess, Resize
+
+Array = NDArray[Any]
+SCHEMA = "edgeship.golden/1"
+SEED = 20_240
+RECORD_SECONDS = 300.0
+SECOND_OPINION_COSINE = 0.99
+"""Both paths run the same kernels: less than this is another computation, not rounding."""
+NUMPY_OF: Mapping[str, str] = {
+    "BOOL": "bool", "UINT8": "uint8", "INT8": "int8", "UINT16": "uint16", "INT16": "int16",
+    "UINT32": "uint32", "INT32": "int32", "UINT64": "uint64", "INT64": "int64",
+    "FP16": "float16", "FP32": "float32", "FP64": "float64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Inputs to record: one tuple of arrays (an array per model input, batch axis included) a vector."""
+
+    vectors: tuple[tuple[Array, ...], ...]
+    source: str
+    """Where they come from, for people."""
+
+
+def select_inputs(entry: Mapping[str, Any], dataset: Dataset | None, count: int) -> Selection:
+    """Return `count` raw inputs for a variant of service.json, the same ones every time.
+
+    From a dataset: its samples with the smallest and the largest value, one sample a class in turn, then
+    samples spread evenly; two more are all lowest and all highest value. Without one (or for a model of
+    several inputs): seeded noise over the range of each input, and the same two edges.
+    """
+    inputs = entry["inputs"]
+    if dataset is None or len(inputs) != 1:
+        return _seeded(inputs, count)
+    samples = np.load(dataset.x_path, mmap_mode="r")
+    labels = np.load(dataset.y_path) if dataset.y_path else None
+    batch = inputs[0]["shape"][0]
+    edges = _edges(inputs[0], float(dataset.info.minimum), float(dataset.info.maximum))[: max(0, count - 1)]
+    chosen = pick(samples, labels, count - len(edges))
+    dtype = np.dtype(NUMPY_OF[inputs[0]["datatype"]])
+    vectors = [_batch(samples, i, batch).astype(dtype) for i in chosen]
+    return Selection(
+        vectors=tuple((v.reshape(inputs[0]["shape"]),) for v in (*vectors, *edges)),
+        source=f"samples of {dataset.info.reference.rpartition('/')[2]}, and the edges of its range",
+    )
+
+
+def pick(samples: Array, labels: Array | None, count: int) -> list[int]:
+    """Return up to `count` distinct sample indices: extremes, one a class in the order of classes, then
+    evenly spread."""
+    flat = samples.reshape(len(samples), -1)
+    order = [int(flat.min(axis=1).argmin()), int(flat.max(axis=1).argmax())]
+    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu":
+        order += [int(np.argmax(labels == value)) for value in np.unique(labels)]
+    order += [int(i) for i in np.linspace(0, len(samples) - 1, num=min(len(samples), 4 * count))]
+    return list(dict.fromkeys(order))[:count]
+
+
+def record(
+    release: Path,
+    recipe: str,
+    selection: Selection,
+    *,
+    tolerance: GoldenTolerance,
+    exact: bool,
+    keep: int,
+    model: Path,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Return the edgeship.golden/1 document of a recipe: what the island in `release` answers to `selection`.
+
+    `release` holds runtime/, service.json and the model, with an engine of this machine. `exact` says whether
+    devices will run the recorded triple of engine, version and delegate; where they will not, and an equal
+    argmax is asked for, vectors whose two highest outputs lie within the tolerance are left out first: no
+    device could promise their order. `keep` vectors stay. `model` is what the second opinion runs.
+    Raises ToolError `golden-cannot-record`, `golden-not-finite`, `golden-disagree`.
+    """
+    show = progress or Silent()
+    show.step(f"recording golden vectors of {recipe}")
+    service = json.loads((release / "service.json").read_text())
+    entry = next(v for v in service["variants"] if v["recipe"] == recipe)
+    document = _run_island(release, recipe, selection)
+    outputs = [_answers(vector, entry) for vector in document["vectors"]]
+    real = [[_real(a, spec) for a, spec in zip(one, entry["outputs"], strict=True)] for one in outputs]
+    if not all(np.isfinite(a).all() for one in real for a in one):
+        raise ToolError(
+            "golden-not-finite",
+            f"{recipe} answers NaN or infinity to inputs within its range",
+            hint="edgeship inspect MODEL; try another recipe with --recipe",
+        )
+    second_opinion(model, entry, selection, real, recipe)
+    kept = range(len(real)) if exact or not tolerance.argmax else _decided(real, entry, tolerance, keep)
+    return {
+        "schema": SCHEMA,
+        "recipe": recipe,
+        "recorded_with": document["recorded_with"],
+        "tolerance": asdict(tolerance),
+        "vectors": [document["vectors"][i] for i in sorted(kept)[:keep]],
+    }
+
+
+def second_opinion(
+    model: Path, entry: Mapping[str, Any], selection: Selection, real: Sequence[Sequence[Array]], recipe: str
+) -> None:
+    """Raise ToolError `golden-disagree` unless LiteRT's interpreter, fed by the host, gives the same
+    answers."""
+    with tempfile.TemporaryDirectory(prefix="edgeship-golden-") as folder:
+        inputs = {f"{v}.{i}": a for v, arrays in enumerate(selection.vectors) for i, a in enumerate(arrays)}
+        np.savez(Path(folder) / "inputs.npz", **inputs)
+        run_worker(
+            "edgeship.score.golden:interpret",
+            {"model": str(model), "folder": folder, "vectors": len(selection.vectors),
+             "preprocess": [i["preprocess"] for i in entry["inputs"]]},
+            limits=WorkerLimits(seconds=RECORD_SECONDS),
+        )  # fmt: skip
+        with np.load(Path(folder) / "outputs.npz") as held:
+            other = [[held[f"{v}.{o}"] for o in range(len(one))] for v, one in enumerate(real)]
+    for number, (one, two) in enumerate(zip(real, other, strict=True)):
+        for spec, a, b in zip(entry["outputs"], one, two, strict=True):
+            cosine = float(cosines(a.reshape(1, -1), b.reshape(1, -1))[0])
+            step = spec["tensor"]["scale"] or 0.0
+            if cosine < SECOND_OPINION_COSINE and max_abs(a, b) > 2 * step:
+                raise ToolError(
+                    "golden-disagree",
+                    f"the runtime for devices and LiteRT's interpreter give different answers for {recipe}",
+                    context={
+                        "vector": f"{number}, output '{spec['name']}'",
+                        "cosine": f"{cosine:.4f}, wanted {SECOND_OPINION_COSINE} at least",
+                        "largest difference": f"{max_abs(a, b):.4g}",
+                    },
+                    hint="report this with the model: it must not ship; another --recipe may do",
+                )
+
+
+def interpret(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+    """Worker: answer `inputs.npz` (`<vector>.<input>` raw) with `outputs.npz` (`<vector>.<output>` real
+    numbers)."""
+    from edgeship.score.worker import Model, stored
+
+    model = Model(payload["model"])
+    rules = [preprocess_of(p) for p in payload["preprocess"]]
+    answers: dict[str, Array] = {}
+    with np.load(Path(payload["folder"]) / "inputs.npz") as held:
+        for vector in range(payload["vectors"]):
+            for i, tensor in enumerate(model.inputs):
+                values = apply(rules[i], held[f"{vector}.{i}"]).reshape(tensor["shape"])
+                model._interpreter.set_tensor(tensor["index"], stored(values, tensor))
+            model.invoke()
+            answers |= {f"{vector}.{o}": np.array(a) for o, a in enumerate(model.read())}
+    np.savez(Path(payload["folder"]) / "outputs.npz", **answers)
+    return {"vectors": payload["vectors"]}
+
+
+def preprocess_of(document: Mapping[str, Any] | None) -> Preprocess:
+    """Return the value that a `preprocess` of service.json describes."""
+    if document is None:
+        return Preprocess()
+    resize = document["resize"]
+    return Preprocess(
+        resize=Resize(**resize) if resize else None,
+        scale=document["scale"],
+        mean=tuple(document["mean"]),
+        std=tuple(document["std"]),
+    )
+
+
+def _run_island(release: Path, recipe: str, selection: Selection) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="edgeship-golden-") as folder:
+        asked = Path(folder) / "inputs.json"
+        vectors = [{"inputs": [_text(a) for a in arrays]} for arrays in selection.vectors]
+        asked.write_text(json.dumps({"vectors": vectors}))
+        command = [sys.executable, "-I", "-B", str(release / "runtime" / "main.py"), "record"]
+        command += ["--release", str(release), "--inputs", str(asked), "--variant", recipe]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=RECORD_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise _cannot(recipe, f"nothing within {RECORD_SECONDS:.0f} s") from None
+    try:
+        document: Any = json.loads(done.stdout)
+    except ValueError:
+        words = done.stderr.decode(errors="replace").strip()
+        raise _cannot(recipe, words[-500:] or f"status {done.returncode} and no result") from None
+    if done.returncode != 0 or document.get("schema") != SCHEMA:
+        raise _cannot(recipe, str(document.get("reason") or document.get("error") or document)[:500])
+    return dict(document)
+
+
+def _cannot(recipe: str, why: str) -> ToolError:
+    return ToolError(
+        "golden-cannot-record",
+        f"the runtime for devices cannot run {recipe} on this machine",
+        context={"it said": why},
+        hint="try another recipe with --recipe, or look at the model with: edgeship inspect MODEL",
+    )
+
+
+def _seeded(inputs: Sequence[Mapping[str, Any]], count: int) -> Selection:
+    """Return noise between the ends of each input's range; the last two vectors are the ends themselves."""
+    source = np.random.Generator(np.random.PCG64(SEED))
+    vectors: list[tuple[Array, ...]] = []
+    for number in range(count):
+        edge = number - (count - 2) if count > 2 else -1
+        arrays: list[Array] = []
+        for entry in inputs:
+            low, high = value_range(entry)
+            shape, dtype = entry["shape"], np.dtype(NUMPY_OF[entry["datatype"]])
+            # Generator.random makes the same doubles in every NumPy; its other methods promise less.
+            at = source.random(shape) if edge < 0 else np.full(shape, float(edge))
+            values = low + at * (high - low)
+            arrays.append((np.rint(values) if dtype.kind in "iub" else values).astype(dtype))
+        vectors.append(tuple(arrays))
+    return Selection(vectors=tuple(vectors), source="seeded noise over the inputs' range: no data was given")
+
+
+def value_range(entry: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the lowest and highest raw value worth sending for an input of service.json."""
+    dtype = np.dtype(NUMPY_OF[entry["datatype"]])
+    tensor = entry["tensor"]
+    if dtype.kind == "b":
+        return 0.0, 1.0
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    if dtype.kind in "iu":
+        return 0.0, 1.0  # most often an index: larger ones may lead outside a table
+    low, high = -1.0, 1.0
+    if tensor["scale"]:
+        limits = np.iinfo(np.dtype(tensor["dtype"]))
+        low, high = (tensor["scale"] * (q - tensor["zero_point"]) for q in (limits.min, limits.max))
+    rule = preprocess_of(entry["preprocess"])
+    ends = [(v * s + m) / rule.scale for v in (low, high) for m in rule.mean for s in rule.std]
+    return min(ends), max(ends)
+
+
+def _batch(samples: Array, first: int, size: int) -> Array:
+    """Return `size` samples from `first` on, around the end."""
+    return np.stack([samples[(first + k) % len(samples)] for k in range(size)])
+
+
+def _edges(entry: Mapping[str, Any], minimum: float, maximum: float) -> list[Array]:
+    """Return the input that is all lowest value, and the one that is all highest: of the type, or of the
+    data."""
+    dtype = np.dtype(NUMPY_OF[entry["datatype"]])
+    ends = value_range(entry) if dtype.kind in "iu" and dtype.itemsize <= 2 else (minimum, maximum)
+    return [np.full(entry["shape"], end, dtype=dtype) for end in ends]
+
+
+def _decided(
+    real: Sequence[Sequence[Array]], entry: Mapping[str, Any], tolerance: GoldenTolerance, keep: int
+) -> list[int]:
+    """Return the `keep` vectors whose highest output leads the second by most steps of the tolerance
+    allowed."""
+
+    def lead(number: int) -> float:
+        leads = [np.inf]
+        for values, spec in zip(real[number], entry["outputs"], strict=True):
+            if has_classes(values):
+                second, first = np.sort(values.reshape(-1))[-2:]
+                step = spec["tensor"]["scale"]
+                leads.append(
+                    float(first - second)
+                    / (2 * (step * tolerance.max_lsb if step else tolerance.max_abs) or 1e-9)
+                )
+        return min(leads)
+
+    safe = [n for n in range(len(real)) if lead(n) > 1.0]
+    if len(safe) >= min(3, keep):
+        return safe
+    return sorted(range(len(real)), key=lambda n: (-lead(n), n))[: max(3, len(safe))]
+
+
+def _text(values: Array) -> str:
+    data = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def _array(text: str, spec: Mapping[str, Any]) -> Array:
+    tensor = spec["tensor"]
+    dtype = np.dtype(tensor["dtype"]).newbyteorder("<")
+    return np.frombuffer(base64.b64decode(text), dtype=dtype).reshape(tensor["shape"])
+
+
+def _answers(vector: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Array]:
+    """Return the output tensors of one vector of a golden document."""
+    return [_array(text, spec) for text, spec in zip(vector["outputs"], entry["outputs"], strict=True)]
+
+
+def _real(values: Array, spec: Mapping[str, Any]) -> Array:
+    scale, zero_point = spec["tensor"]["scale"], spec["tensor"]["zero_point"]
+    doubles = values.astype(np.float64)
+    return doubles if scale is None else np.asarray(scale * (doubles - zero_point))

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "edgeship"
 
-FLOORS: dict[str, int] = {
-    "values": 0, "errors": 0, "digest": 0, "registry": 0, "progress": 0, "strictyaml": 0,
+FLOORS: dict[str, float] = {
+    "values": 0, "errors": 0, "digest": 0, "progress": 0, "registry": 0.1, "strictyaml": 0.2,
     "profile": 1, "project": 1, "assets": 1, "toolchain": 1,
     "model": 2,
     "quantize": 3, "score": 3, "compress": 3, "compile": 3,
@@ -73,6 +73,8 @@ def test_file_keeps_to_its_floor(path: Path) -> None:
         if not name.startswith("edgeship."):
             continue
         other = name.split(".")[1]
+        if island and name.startswith("edgeship.device.helper") and own == "device":
+            continue  # the helper's own modules, which ship as one file
         if island:
             broken.append(f"is on an island and imports {name}")
         elif other == "runtime":

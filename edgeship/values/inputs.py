@@ -1,0 +1,151 @@
+"""What the user hands over: the model, the data, how samples are prepared, and what must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+ModelKind = Literal["keras", "h5", "saved_model", "tflite"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """What the user trained: a `.keras` or `.h5` file, a SavedModel folder, or a `.tflite` file."""
+
+    path: Path
+    kind: ModelKind
+    sha256: str
+    """SHA-256 of the file, or of the folder's relative names and contents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """Affine quantization: real = scale * (stored - zero_point); one entry per channel along `axis`, or one in all."""
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output tensor of a model file."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Sizes; -1 where the file leaves one open."""
+    dtype: str
+    """NumPy's name: float32, int8, uint8, int16, ..."""
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Inputs and outputs of a model file, in the file's order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """Bring images to `height` x `width` pixels. Half-pixel centres; `method` nearest or bilinear."""
+
+    height: int
+    width: int
+    method: Literal["nearest", "bilinear"] = "bilinear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocess:
+    """What turns a raw sample into what the model was trained on: resize, then (x * scale - mean) / std.
+
+    Declared once in `edgeship.yaml`; applied to calibration and evaluation data and golden vectors on the host, and by
+    the runtime on the device to every request. `mean` and `std` hold one value, or one per channel (last axis), in
+    units of the scaled value.
+    """
+
+    resize: Resize | None = None
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def is_identity(self) -> bool:
+        """Return whether nothing would change."""
+        return (
+            self.resize is None and self.scale == 1.0 and set(self.mean) == {0.0} and set(self.std) == {1.0}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInfo:
+    """What is known of a dataset once it has been read and checked (the samples themselves stay on disk)."""
+
+    reference: str
+    """What the user wrote: a path or `package.module:callable`."""
+    sha256: str
+    """Digest of the samples as read (dtype, shape, bytes), so a callable has one too."""
+    count: int
+    shape: tuple[int, ...]
+    """Shape of one raw sample, without the batch axis."""
+    dtype: str
+    minimum: float
+    maximum: float
+    labelled: bool
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset read once into `.npy` files (memory-mapped by whoever needs it); raw samples, before preprocessing."""
+
+    info: DatasetInfo
+    x_path: Path
+    """`[n, ...]` of the raw dtype."""
+    y_path: Path | None
+    """`[n]` integer class indices, or `[n, ...]` float targets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatModel:
+    """The one `.tflite` that every recipe of a model is derived from."""
+
+    path: Path
+    source: ModelSource
+    sha256: str
+    signature: Signature
+    is_float: bool
+    """False where the user handed over an already quantized `.tflite`: it is then the only variant there can be."""
+    tools: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetadata:
+    """What is written into the `.tflite` for people and for TFLite's own tools."""
+
+    name: str
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    licence: str = ""
+    labels: tuple[str, ...] = ()
+    preprocess: Preprocess = Preprocess()
+    input_minimum: float | None = None
+    input_maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goals:
+    """What the user wants to hold; each one that is set is a gate. None: not asked for."""
+
+    metric: str = "auto"
+    """top1, top5, mse, mae, auc, `package.module:callable`, or auto (top1 for class labels, mse otherwise)."""
+    max_drop: float | None = None
+    """Points the metric may lose against the float model."""
+    max_kb: float | None = None
+    """Size of the model file, in units of 1,000 bytes."""
+    max_ms: float | None = None
+    """p50 latency on the machine that measures, milliseconds."""
+    max_rss_mb: float | None = None
+    """Peak resident memory of one process that runs the model, MiB."""

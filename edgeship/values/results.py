@@ -1,0 +1,150 @@
+"""What a build makes and measures: recipes, artifacts, scorecards, gates, variants and the bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeship.values.figures import Figure
+from edgeship.values.inputs import Signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """What tensors hold: numpy dtype names, or `int4`; `mixed` where they differ."""
+
+    weights: str
+    activations: str
+    io: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A named quantization rule: one data row of `edgeship.quantize.recipes`."""
+
+    name: str
+    """Says what the file holds, e.g. static_wi8_ai8."""
+    alias: str
+    """What people say: int8."""
+    precision: Precision
+    needs_calibration: bool
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One model file on the host, with what it was made from."""
+
+    path: Path
+    recipe: str
+    bytes: int
+    sha256: str
+    signature: Signature
+    precision: Precision
+    model_sha256: str
+    calibration_sha256: str | None
+    tools: dict[str, str] = field(default_factory=dict)
+    """Version of each tool that had a hand in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A task metric of an artifact beside the same metric of the float model.
+
+    `drop` is in points of the metric's own scale, positive where the artifact is worse; percentages are 0..100.
+    """
+
+    name: str
+    value: Figure
+    float_value: Figure
+    drop: Figure
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How near an artifact's outputs are to the float model's on the same samples."""
+
+    argmax: Figure
+    """Share (0..1) of samples with the same largest output."""
+    cosine: Figure
+    """Smallest cosine similarity over samples."""
+    max_abs: Figure
+    """Largest absolute difference of a dequantized output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Milliseconds of one inference at batch 1 on the machine that measured."""
+
+    cold: Figure
+    p50: Figure
+    p95: Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorecard:
+    """What was measured about an artifact."""
+
+    artifact_sha256: str
+    evaluation_sha256: str | None
+    metric: Metric
+    agreement: Agreement
+    latency_ms: Latency
+    peak_rss_mb: Figure
+
+
+Verdict = Literal["pass", "fail", "inconclusive", "no-data"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """The outcome of a pure check on measurements."""
+
+    name: str
+    verdict: Verdict
+    limit: Figure
+    value: Figure
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """An artifact a device may run, with its scorecard and what the gates say of it."""
+
+    artifact: Artifact
+    scorecard: Scorecard
+    gates: tuple[GateResult, ...]
+
+    @property
+    def admitted(self) -> bool:
+        """Whether no gate failed."""
+        return all(gate.verdict != "fail" for gate in self.gates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenTolerance:
+    """How far a device's output may be from the expected one.
+
+    `exact` holds inside the same (runtime, version, delegate); elsewhere `max_lsb` (quantized outputs, in steps),
+    `max_abs` (float outputs), `min_cosine` and, for classifiers, an equal argmax.
+    """
+
+    max_lsb: int
+    max_abs: float
+    min_cosine: float
+    argmax: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A sealed archive on the host. `release` is the digest of its manifest: the release id on every device."""
+
+    path: Path
+    sha256: str
+    bytes: int
+    release: str
+    app: str
+    target: str
+    manifest: dict[str, Any]

@@ -1,5 +1,6 @@
 """Target profiles: `targets/*.yaml` -> TargetProfile, with errors that name line and key path."""
 
+from edgeship.profile.facts import from_facts
 from edgeship.profile.loader import (
     LoadedProfile,
     check_profile,
@@ -9,12 +10,15 @@ from edgeship.profile.loader import (
     load_with_origins,
 )
 from edgeship.profile.schema import TargetProfile
+from edgeship.profile.text import as_text
 
 __all__ = [
     "LoadedProfile",
     "TargetProfile",
+    "as_text",
     "check_profile",
     "find_profile",
+    "from_facts",
     "list_profiles",
     "load_profile",
     "load_with_origins",

@@ -1,9 +1,8 @@
 """Finds target profiles by name, alias or path, resolves `extends:`, and says exactly what is wrong with one.
 
-`extends:` takes the named profile and lays this file over it: mappings merge key by key; lists, text and
-numbers replace what was there; null empties it. `name`, `title`, `summary`, `aliases` and `abstract` are
-never inherited.
-`sources` add up, except that a figure set again here needs a source of its own.
+`extends:` takes the named profile and lays this file over it: mappings merge key by key; lists, text and numbers
+replace what was there; null empties it. `name`, `title`, `summary`, `aliases`, `abstract` and `recognised_by` are
+never inherited. `sources` add up, except that a figure set again here needs a source of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from edgeship.registry import did_you_mean
 from edgeship.strictyaml import Document, KeyPath, Mark, Problem, load, problems_in, refuse
 
 KIND = "target-profile"
-OWN = ("name", "title", "summary", "aliases", "abstract")
+OWN = ("name", "title", "summary", "aliases", "abstract", "recognised_by")
 """Keys that say which profile this is, and so are not inherited."""
 
 
@@ -192,10 +191,7 @@ def merge(base: Document, own: Document) -> Document:
     marks = {p: m for p, m in base.marks.items() if p[0] not in OWN}
     set_here: list[KeyPath] = []
     value = _lay_over(inherited, own.value, (), marks, own.marks, set_here)
-    own_sources = own.value.get("sources", ())
-    if isinstance(own_sources, tuple):
-        kept = [s for s in base.value.get("sources", ()) if not _superseded(s, set_here)]
-        value["sources"] = (*own_sources, *kept)
+    _add_sources(value, marks, base, own, set_here)
     return Document(file=own.file, value=value, marks=marks)
 
 
@@ -221,6 +217,26 @@ def _lay_over(
         if key not in base or below != item:
             set_here.append(here)
     return result
+
+
+def _add_sources(
+    value: dict[str, Any],
+    marks: dict[KeyPath, Mark],
+    base: Document,
+    own: Document,
+    set_here: Sequence[KeyPath],
+) -> None:
+    """Append the base's sources, with their marks, to those of the profile itself."""
+    sources = own.value.get("sources", ())
+    inherited = base.value.get("sources", ())
+    if not isinstance(sources, tuple) or not isinstance(inherited, tuple):
+        return
+    kept = [i for i, source in enumerate(inherited) if not _superseded(source, set_here)]
+    for place, index in enumerate(kept, start=len(sources)):
+        for path, mark in base.marks.items():
+            if path[:2] == ("sources", index):
+                marks["sources", place, *path[2:]] = mark
+    value["sources"] = (*sources, *(inherited[i] for i in kept))
 
 
 def _superseded(source: object, set_here: Sequence[KeyPath]) -> bool:

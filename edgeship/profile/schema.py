@@ -259,6 +259,8 @@ class TargetProfile(Strict):
     """The profile this builds on; or machine (uname -m) -> profile, by the machine edgeship runs on."""
     abstract: bool = False
     """A base for others: not a target itself, hidden from lists."""
+    recognised_by: tuple[str, ...] = ()
+    """Texts in the model's name or the devices seen by which a probe knows this target; `any`: a fallback."""
     architecture: Architecture
     """What `uname -m` says of the userland."""
     cpu_flags: tuple[str, ...]

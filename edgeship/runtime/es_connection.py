@@ -1,18 +1,34 @@
-"""One client connection: its reader, its unsent bytes and its deadline. The Server moves it from state to state."""
+"""One client connection: its reader, its unsent bytes and its deadline. The Server moves it from state to
+state.
+"""
 
 import time
 
 from es_http import RequestReader
 
-# States: READING (idle, or a request is arriving), WAITING (its request is with the worker), LINGERING (our last answer
-# is sent and our side closed; what the client still sends is thrown away, so that it gets to read the answer).
+# States: READING (idle, or a request is arriving), WAITING (its request is with the worker), LINGERING (our
+# last answer is sent and our side closed; what the client still sends is thrown away, so that it gets to read
+# the answer).
 READING, WAITING, LINGERING = "reading", "waiting", "lingering"
 
 
 class Connection(object):
-    """Owned by the Server's loop; knows no routes."""
+    """Owned by the loop; knows no routes."""
 
-    __slots__ = ("sock", "fd", "reader", "out", "state", "deadline", "idle", "closing", "events", "discarded", "started")
+    __slots__ = (
+        "sock",
+        "fd",
+        "reader",
+        "out",
+        "state",
+        "deadline",
+        "idle",
+        "closing",
+        "ended",
+        "events",
+        "discarded",
+        "started",
+    )
 
     def __init__(self, sock, limits):
         self.sock = sock
@@ -21,7 +37,8 @@ class Connection(object):
         self.out = b""
         self.state = READING
         self.idle = True
-        self.closing = False
+        self.closing = False  # The connection ends after the answer.
+        self.ended = False  # The client will send nothing more.
         self.events = 0
         self.discarded = 0
         self.started = 0.0

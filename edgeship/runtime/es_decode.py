@@ -1,4 +1,6 @@
-"""From what the model holds to what a client gets: dequantize to FP32, and the most likely classes with their labels."""
+"""From what the model holds to what a client gets: dequantize to FP32, and the most likely classes with their
+labels.
+"""
 
 from es_errors import CannotRun
 from es_tensors import DATATYPES, DTYPES, byte_tables, count, interleave, is_float, pack, unpack
@@ -17,10 +19,14 @@ class OutputDecoder(object):
         self.scale = tensor.get("scale")
         self.zero_point = tensor.get("zero_point") or 0
         if self.datatype not in DATATYPES or self.dtype not in DTYPES:
-            raise CannotRun("unknown-datatype", "output %r: %s to %s" % (self.name, self.dtype, self.datatype))
+            raise CannotRun(
+                "unknown-datatype", "output %r: %s to %s" % (self.name, self.dtype, self.datatype)
+            )
         self.out_dtype = DATATYPES[self.datatype][0]
         if self.scale is None and not is_float(self.out_dtype) and self.out_dtype != self.dtype:
-            raise CannotRun("unknown-datatype", "output %r: %s as %s" % (self.name, self.dtype, self.datatype))
+            raise CannotRun(
+                "unknown-datatype", "output %r: %s as %s" % (self.name, self.dtype, self.datatype)
+            )
         if count(self.shape) != count(self.tensor_shape) or not all(size > 0 for size in self.shape):
             text = "output %r: shape %s does not fit the tensor's shape %s"
             raise CannotRun("bad-shape", text % (self.name, self.shape, self.tensor_shape))
@@ -53,9 +59,11 @@ class OutputDecoder(object):
 
 
 def classify(numbers, shape, k, labels):
-    """Return (strings, shape): per row of the last axis the `k` highest as "value:index[:label]", highest first.
+    """Return (strings, shape): per row of the last axis the `k` highest as "value:index[:label]", highest
+    first.
 
-    The form of the Open Inference Protocol's classification extension. Equal values keep the order of their index.
+    The form of the Open Inference Protocol's classification extension. Equal values keep the order of their
+    index.
     """
     width = shape[-1] if shape else 1
     k = min(k, width)

@@ -1,7 +1,9 @@
-"""From what a client sends to what the model holds: resize, scale, mean, std, quantize. Standard library only.
+"""From what a client sends to what the model holds: resize, scale, mean, std, quantize. Standard library
+only.
 
-docs/formats.md fixes the arithmetic (IEEE double, one rounding at the end); the host has a NumPy twin. Eight-bit samples
-have 256 possible values, so each becomes a table lookup done by `bytes.translate`, one table per byte of the result.
+docs/formats.md fixes the arithmetic (IEEE double, one rounding at the end); the host has a NumPy twin.
+Eight-bit samples have 256 possible values, so each becomes a table lookup done by `bytes.translate`, one
+table per byte of the result.
 """
 
 import math
@@ -10,8 +12,9 @@ import es_resize
 from es_errors import CannotRun, Refused
 from es_tensors import DATATYPES, DTYPES, RANGES, byte_tables, count, interleave, is_float, pack, unpack
 
-# 1.5 * 2**52: adding it to a double below 2**51 rounds to an integer, half to even, and leaves that integer (modulo 256)
-# in the lowest byte of the sum: the rounding of IEEE 754 done by the adder instead of a call per element.
+# 1.5 * 2**52: adding it to a double below 2**51 rounds to an integer, half to even, and leaves that integer
+# (modulo 256) in the lowest byte of the sum: the rounding of IEEE 754 done by the adder instead of a call per
+# element.
 _ROUND = 6755399441055744.0
 
 
@@ -35,7 +38,7 @@ class InputEncoder(object):
         self.channels = self.shape[-1] if self.shape else 1
         self.steps = self._channel_steps(rules)
         self.as_is = not self.steps and self.scale is None and self.resize is None
-        self._tables = None
+        self._tables = self._in_range = self._shift = None
         self._check_sizes()
 
     def _channel_steps(self, rules):
@@ -57,11 +60,17 @@ class InputEncoder(object):
     def _check_sizes(self):
         good = all(size > 0 for size in self.tensor_shape)
         if self.resize is None:
-            good = good and all(size > 0 for size in self.shape) and count(self.shape) == count(self.tensor_shape)
+            good = (
+                good
+                and all(size > 0 for size in self.shape)
+                and count(self.shape) == count(self.tensor_shape)
+            )
         else:
             height, width = self.resize["height"], self.resize["width"]
-            good = good and len(self.shape) == 4 and count(self.tensor_shape) == count(
-                [self.shape[0], height, width, self.channels]
+            good = (
+                good
+                and len(self.shape) == 4
+                and count(self.tensor_shape) == count([self.shape[0], height, width, self.channels])
             )
             if self.resize.get("method", "bilinear") not in ("bilinear", "nearest"):
                 raise CannotRun("bad-preprocess", "input %r: unknown resize method" % self.name)
@@ -82,7 +91,9 @@ class InputEncoder(object):
             raise Refused(400, "input %r: shape %s; wanted %s" % (self.name, list(shape), self.shape))
 
     def encode(self, data, datatype, shape):
-        """Return the tensor's bytes for raw `data` (bytes-like, C order). Raises Refused (400) for what cannot be."""
+        """Return the tensor's bytes for raw `data` (bytes-like, C order). Raises Refused (400) for what
+        cannot be.
+        """
         self.check(datatype, shape)
         dtype, _, width = DATATYPES[datatype]
         if len(data) != count(shape) * width:
@@ -128,7 +139,9 @@ class InputEncoder(object):
         if self._tables is None:
             every = unpack(bytes(range(256)), self.raw_dtype)
             steps = self.steps or [None]
-            self._tables = [byte_tables(self._store(self._normalised(every, step)), self.dtype) for step in steps]
+            self._tables = [
+                byte_tables(self._store(self._normalised(every, step)), self.dtype) for step in steps
+            ]
         if len(self._tables) == 1:
             return interleave([data.translate(table) for table in self._tables[0]])
         width, channels = len(self._tables[0]), self.channels
@@ -159,25 +172,33 @@ class InputEncoder(object):
         return pack(self._store(values), self.dtype)
 
     def _store(self, values):
-        """Return the numbers that the tensor holds: rounded, shifted and clamped, or the values of a float tensor."""
+        """Return the numbers that the tensor holds: rounded, shifted and clamped, or the values of a float
+        tensor.
+        """
         if is_float(self.dtype):
             return values
         low, high = RANGES[self.dtype]
         scale, zero = self.scale, self.zero_point
-        if scale is None:
-            stored = [round(v) for v in values]
-        else:
-            stored = [round(v / scale) + zero for v in values]
+        stored = [round(v) for v in values] if scale is None else [round(v / scale) + zero for v in values]
         if stored and (min(stored) < low or max(stored) > high):
             stored = [low if q < low else high if q > high else q for q in stored]
         return stored
 
     def _quantize_bytes(self, values):
-        """`_store` and `pack` for eight bits, about three times as fast where nothing needs clamping."""
-        scale, zero = self.scale, self.zero_point
-        low, high = RANGES[self.dtype]
-        edges = (min(values), max(values)) if len(values) else ()
-        if any(not low <= round(v / scale) + zero <= high for v in edges):
+        """`_store` and `pack` for eight bits, twice as fast where nothing needs clamping.
+
+        The lowest bytes are right if every double is the one that a value inside the range would have given.
+        """
+        if self._in_range is None:
+            low, high = RANGES[self.dtype]
+            inside = range(low - self.zero_point, high - self.zero_point + 1)
+            self._in_range = byte_tables(
+                [_ROUND + q for q in sorted(inside, key=lambda q: q & 255)], "float64"
+            )
+            self._shift = bytes((q + self.zero_point) & 255 for q in range(256))
+        scale = self.scale
+        sums = pack([v / scale + _ROUND for v in values], "float64")
+        lowest = sums[0::8]
+        if interleave([lowest.translate(table) for table in self._in_range]) != sums:
             return pack(self._store(values), self.dtype)
-        lowest = pack([v / scale + _ROUND for v in values], "float64")[0::8]
-        return lowest.translate(bytes((q + zero) & 255 for q in range(256)))
+        return lowest.translate(self._shift)

@@ -1,9 +1,9 @@
 """The one interface of the inference engines, and the choice between them.
 
-An engine offers: `inputs` and `outputs` (lists of TensorSpec, in the order of the model file), `run(list of bytes) ->
-list of bytes`, `info()` -> {"name", "version", "delegate"}, `delegated()` -> (answer, text) and `close()`.
-`delegated` answers True (the delegate took part), False (asked for, and it did not), "inapplicable" (it works here, but
-has no kernel for any operation of this model) or "unknown".
+An engine offers: `inputs` and `outputs` (lists of TensorSpec, in the order of the model file), `run(list of
+bytes) -> list of bytes`, `info()` -> {"name", "version", "delegate"}, `delegated()` -> (answer, text) and
+`close()`. `delegated` answers True (the delegate took part), False (asked for, and it did not),
+"inapplicable" (it works here, but has no kernel for any operation of this model) or "unknown".
 """
 
 from collections import namedtuple
@@ -21,7 +21,9 @@ def load_engine(release, variant):
     elif name == "tflite_runtime":
         from es_tflite import TfliteEngine as engine
     else:
-        raise CannotRun("unknown-engine", "service.json: engine.name is %r; known: litert, tflite_runtime" % name)
+        raise CannotRun(
+            "unknown-engine", "service.json: engine.name is %r; known: litert, tflite_runtime" % name
+        )
     loaded = engine(release, variant)
     try:
         _check(variant, loaded)

@@ -2,7 +2,9 @@
 
 
 class CannotRun(Exception):
-    """The process cannot do its job: `error` is a kebab-case reference, `reason` one sentence for people. Exit code 2."""
+    """The process cannot do its job: `error` is a kebab-case reference, `reason` one sentence for people.
+    Exit code 2.
+    """
 
     def __init__(self, error, reason):
         Exception.__init__(self, "%s: %s" % (error, reason))

@@ -10,7 +10,8 @@ from es_tensors import DTYPES, count, is_float, unpack
 
 GOLDEN_SCHEMA = "edgeship.golden/1"
 
-# lsb and abs are the largest differences (lsb None for floats), cosine the smallest; text is "" where all is well.
+# lsb and abs are the largest differences (lsb None for floats), cosine the smallest; text is "" where all is
+# well.
 Verdict = namedtuple("Verdict", "same lsb abs cosine text")
 
 
@@ -60,7 +61,9 @@ def vectors(document, variant, outputs=True):
 
 
 def tolerance_of(document, index):
-    """Return the tolerance of output `index`: `tolerance` is one object for all, or a list with one an output."""
+    """Return the tolerance of output `index`: `tolerance` is one object for all, or a list with one an
+    output.
+    """
     tolerance = document.get("tolerance") or {}
     if isinstance(tolerance, list):
         tolerance = tolerance[index] if index < len(tolerance) else {}

@@ -1,7 +1,9 @@
-"""HTTP/1.1 on the server's side, as a strict reader without input or output of its own (docs/adr/0003-http-parser.md).
+"""HTTP/1.1 on the server's side, as a strict reader without input or output of its own
+(docs/adr/0003-http-parser.md).
 
-Strict means: what RFC 9112 lets a server refuse is refused (bare line feeds, folded headers, spaces before a colon, both
-length headers, unknown transfer codings), because what two parsers read differently is how requests are smuggled.
+Strict means: what RFC 9112 lets a server refuse is refused (bare line feeds, folded headers, spaces before a
+colon, both length headers, unknown transfer codings), because what two parsers read differently is how
+requests are smuggled.
 """
 
 import re
@@ -19,17 +21,38 @@ _DIGITS = re.compile(rb"[0-9]{1,18}\Z")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\Z")
 
 REASONS = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
-    413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed", 431: "Request Header Fields Too Large",
-    500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable",
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
     505: "HTTP Version Not Supported",
-}  # fmt: skip
+}
 
 
 class Request(object):
-    """One request: method, path (without the query, not decoded), headers by lower-case name, body once complete."""
+    """One request: method, path (without the query, not decoded), headers by lower-case name, body once
+    complete.
+    """
 
-    __slots__ = ("method", "path", "headers", "keep_alive", "length", "chunked", "expects_continue", "body", "started")
+    __slots__ = (
+        "method",
+        "path",
+        "headers",
+        "keep_alive",
+        "length",
+        "chunked",
+        "expects_continue",
+        "body",
+        "started",
+    )
 
 
 def _refuse(status, reason):
@@ -122,8 +145,9 @@ def _framing(request, modern):
 class RequestReader(object):
     """Bytes in, requests out, one at a time.
 
-    `feed` takes what arrived; `next` returns a complete Request, or None while there is none. `next` raises Refused where
-    the stream cannot be trusted any more. `must_continue` is true once when the client waits for "100 Continue".
+    `feed` takes what arrived; `next` returns a complete Request, or None while there is none. `next` raises
+    Refused where the stream cannot be trusted any more. `must_continue` is true once when the client waits
+    for "100 Continue".
     """
 
     def __init__(self, header_bytes, body_bytes):
@@ -176,7 +200,9 @@ class RequestReader(object):
 
     def _read_head(self):
         buffer = self._buffer
-        while buffer[:2] == b"\r\n":  # An empty line or two after a body is an old client's habit (RFC 9112, 2.2).
+        while (
+            buffer[:2] == b"\r\n"
+        ):  # An empty line or two after a body is an old client's habit (RFC 9112, 2.2).
             del buffer[:2]
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if end < 0 or end > self._header_bytes:
@@ -190,13 +216,18 @@ class RequestReader(object):
         del buffer[: end + 4]
         request = parse_head(head)
         if request.length > self._body_bytes:
-            raise _refuse(413, "the body holds %d bytes; at most %d are taken" % (request.length, self._body_bytes))
+            raise _refuse(
+                413, "the body holds %d bytes; at most %d are taken" % (request.length, self._body_bytes)
+            )
         self._request, self._chunks, self._missing, self._trailer = request, bytearray(), 0, False
-        self.must_continue = request.expects_continue and not buffer and (request.chunked or request.length > 0)
+        self.must_continue = (
+            request.expects_continue and not buffer and (request.chunked or request.length > 0)
+        )
         return True
 
     def _refuse_bare_newline(self):
-        # Without this a client that ends lines with LF alone would wait for its timeout to learn of the mistake.
+        # Without this a client that ends lines with LF alone would wait for its timeout to learn of the
+        # mistake.
         newline = self._buffer.find(b"\n", self._searched)
         if newline == 0 or (newline > 0 and self._buffer[newline - 1] != 13):
             raise _refuse(400, "a line of the head ends without a carriage return")
@@ -250,7 +281,9 @@ class RequestReader(object):
 
 
 def response(status, headers, body, keep_alive, head_only=False):
-    """Return the bytes of an answer. `headers` is text of whole lines ("Name: value\\r\\n..."), `body` bytes."""
+    """Return the bytes of an answer. `headers` is text of whole lines ("Name: value\\r\\n..."), `body`
+    bytes.
+    """
     head = "HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n%s\r\n" % (
         status,
         REASONS.get(status, "Unknown"),

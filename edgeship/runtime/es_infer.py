@@ -1,7 +1,8 @@
 """One inference request of the Open Inference Protocol v2: JSON and binary tensor data in, the same out.
 
-Binary: `Inference-Header-Content-Length` tells how long the JSON part of the body is; the tensors' bytes follow in the
-order of the inputs that carry `binary_data_size`. Length 0 means: no JSON, the whole body is the one input.
+Binary: `Inference-Header-Content-Length` tells how long the JSON part of the body is; the tensors' bytes
+follow in the order of the inputs that carry `binary_data_size`. Length 0 means: no JSON, the whole body is
+the one input.
 """
 
 import json
@@ -17,7 +18,9 @@ _LONG_NUMBER = None if hasattr(sys, "get_int_max_str_digits") else re.compile(rb
 
 
 class Call(object):
-    """A decoded request: id, samples [(data, datatype, shape)] in the model's order, and the outputs wanted."""
+    """A decoded request: id, samples [(data, datatype, shape)] in the model's order, and the outputs
+    wanted.
+    """
 
     __slots__ = ("id", "samples", "wanted")
 
@@ -48,7 +51,9 @@ def _split(request):
     if text is None:
         return body, b""
     if not (text.isdigit() and len(text) < 16) or int(text) > len(body):
-        raise Refused(400, "Inference-Header-Content-Length %r does not fit a body of %d bytes" % (text[:40], len(body)))
+        raise Refused(
+            400, "Inference-Header-Content-Length %r does not fit a body of %d bytes" % (text[:40], len(body))
+        )
     length = int(text)
     if length == 0:
         return None, body
@@ -61,7 +66,9 @@ def decode(request, model):
     call = Call()
     if head is None:
         if len(model.encoders) != 1:
-            raise Refused(400, "a body of bare bytes needs a model of one input; this one has %d" % len(model.encoders))
+            raise Refused(
+                400, "a body of bare bytes needs a model of one input; this one has %d" % len(model.encoders)
+            )
         encoder = model.encoders[0]
         if -1 in encoder.shape:
             raise Refused(400, "a body of bare bytes cannot tell the shape; send a JSON header")
@@ -139,7 +146,7 @@ def _flat(name, data, shape):
     """Return the numbers of a flat or nested list that agrees with `shape`."""
     total = count(shape)
     if data and isinstance(data[0], list):
-        for depth, size in enumerate(shape):
+        for depth in range(len(shape)):
             if len(data) != count(shape[: depth + 1]):
                 raise Refused(400, "input %r: `data` does not agree with shape %s" % (name, shape))
             if depth == len(shape) - 1:
@@ -201,7 +208,9 @@ def _flag(parameters, name, default=False):
 
 
 def encode(call, tensors, model):
-    """Return (header lines, body) for the engine's output tensors; raises Refused (500) for what JSON cannot say."""
+    """Return (header lines, body) for the engine's output tensors; raises Refused (500) for what JSON cannot
+    say.
+    """
     outputs, blobs = [], []
     for index, binary, classes in call.wanted:
         decoder = model.decoders[index]
@@ -228,7 +237,9 @@ def encode(call, tensors, model):
     try:
         head = json.dumps(document, allow_nan=False).encode("utf-8")
     except ValueError:
-        raise Refused(500, "an output holds a value that is not finite, which JSON cannot say; ask for binary output")
+        raise Refused(
+            500, "an output holds a value that is not finite, which JSON cannot say; ask for binary output"
+        )
     if not blobs:
         return "Content-Type: application/json\r\n", head
     lines = "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)

@@ -1,4 +1,6 @@
-"""Addresses: `127.0.0.1:8500`, `[::1]:8500`, `unix:service.sock`; opened for listening without taking what is another's."""
+"""Addresses: `127.0.0.1:8500`, `[::1]:8500`, `unix:service.sock`; opened for listening without taking what is
+another's.
+"""
 
 import errno
 import os
@@ -11,7 +13,9 @@ BACKLOG = 128
 
 
 def open_listener(address, directory):
-    """Return (listening socket, url, path of the unix socket or None). Unix paths are relative to `directory`."""
+    """Return (listening socket, url, path of the unix socket or None). Unix paths are relative to
+    `directory`.
+    """
     if address.startswith("unix:"):
         return _open_unix(os.path.join(directory, address[len("unix:") :]))
     host, mark, port = address.rpartition(":")
@@ -36,11 +40,13 @@ def open_listener(address, directory):
 def _open_unix(path):
     path = os.path.abspath(path)
     if len(os.fsencode(path)) > 107:
-        text = "%s is longer than the 107 bytes that a unix socket's path may have; announce in a shorter directory"
+        text = "%s is longer than the 107 bytes of a unix socket's path; announce in a shorter directory"
         raise CannotRun("cannot-listen", text % path)
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o117)  # The owner and the group may talk to the service; the socket is born with these bits.
+    mask = os.umask(
+        0o117
+    )  # The owner and the group may talk to the service; the socket is born with these bits.
     try:
         sock.bind(path)
         sock.listen(BACKLOG)

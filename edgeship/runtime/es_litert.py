@@ -50,14 +50,18 @@ class LiteRtEngine(object):
             raise CannotRun("model-load", "%s is missing" % self._model_path)
         lib = self.library
         self.environment = self._keep("Environment", self._environment())
-        self._model = self._keep("Model", lib.handle("CreateModelFromFile", self.environment, os.fsencode(self._model_path)))
+        self._model = self._keep(
+            "Model", lib.handle("CreateModelFromFile", self.environment, os.fsencode(self._model_path))
+        )
         self._options = self._keep("Options", self.compile_options(profiling))
         compiled = lib.handle("CreateCompiledModel", self.environment, self._model, self._options)
         self._compiled = self._keep("CompiledModel", compiled)
         self._bind()
 
     def _environment(self):
-        """Return an environment that registers the CPU and, for delegate gpu, the GPU accelerator; refuse without it."""
+        """Return an environment that registers the CPU and, for delegate gpu, the GPU accelerator; refuse
+        without it.
+        """
         wanted = abi.CPU | (abi.GPU if self.delegate == "gpu" else 0)
         options = (abi.EnvironmentOption * 3)()
         for option, tag, value in ((options[0], abi.OPTION_AUTO_REGISTER, wanted),
@@ -68,8 +72,9 @@ class LiteRtEngine(object):
         env = self.library.handle("CreateEnvironment", 3, options)
         if self.delegate == "gpu" and not self._hardware(env) & abi.GPU:
             self.library.destroy("Environment", env)
-            text = "no GPU accelerator could be registered from %s (libLiteRtGpuAccelerator.so, libLiteRtWebGpuAccelerator.so"
-            text += " or libLiteRtOpenClAccelerator.so with a working driver); a CPU fallback is not what was asked for"
+            text = "no GPU accelerator could be registered from %s: it takes libLiteRtGpuAccelerator.so,"
+            text += " libLiteRtWebGpuAccelerator.so or libLiteRtOpenClAccelerator.so, and a working driver;"
+            text += " falling back to the CPU is not what was asked for"
             raise CannotRun("delegate-missing", text % os.path.dirname(self._library_path))
         return env
 
@@ -81,10 +86,14 @@ class LiteRtEngine(object):
         return found
 
     def compile_options(self, profiling):
-        """Return compilation options for the threads and the delegate of the release; the caller frees them."""
+        """Return compilation options for the threads and the delegate of the release; the caller frees
+        them.
+        """
         lib = self.library
         options = lib.handle("CreateOptions")
-        lib.call("SetOptionsHardwareAccelerators", options, abi.CPU | (abi.GPU if self.delegate == "gpu" else 0))
+        lib.call(
+            "SetOptionsHardwareAccelerators", options, abi.CPU | (abi.GPU if self.delegate == "gpu" else 0)
+        )
         text = "num_threads = %d\n" % self._threads
         if self.delegate == "none":
             text += 'kernel_mode = "builtin"\n'
@@ -113,13 +122,18 @@ class LiteRtEngine(object):
         subgraph = self.library.handle("GetSignatureSubgraph", signature)
         self.inputs, self._inputs, self._input_slots = self._side("Input", signature, subgraph)
         self.outputs, self._outputs, self._output_slots = self._side("Output", signature, subgraph)
-        self._lock, self._unlock = self.library.function("LockTensorBuffer"), self.library.function("UnlockTensorBuffer")
+        self._lock, self._unlock = (
+            self.library.function("LockTensorBuffer"),
+            self.library.function("UnlockTensorBuffer"),
+        )
         self._run = self.library.function("RunCompiledModel")
         self._address = ctypes.c_void_p()
         self._where = ctypes.byref(self._address)
 
     def _side(self, side, signature, subgraph):
-        """Return (specs in the file's order, buffers in the signature's order, [(buffer, bytes)] in the file's order)."""
+        """Return (specs in the file's order, buffers in the signature's order, [(buffer, bytes)] in the
+        file's order).
+        """
         lib = self.library
         total = lib.size("GetNumSignature%ss" % side, signature)
         buffers = (ctypes.c_void_p * total)()
@@ -127,21 +141,28 @@ class LiteRtEngine(object):
         for index in range(total):
             tensor = lib.handle("GetSignature%sTensorByIndex" % side, signature, index)
             kind = self._tensor_type(side, index, tensor)
-            needs = lib.handle("GetCompiledModel%sBufferRequirements" % side, self._compiled, self._index, index)
+            needs = lib.handle(
+                "GetCompiledModel%sBufferRequirements" % side, self._compiled, self._index, index
+            )
             make = "CreateManagedTensorBufferFromRequirements"
             buffer = self._keep("TensorBuffer", lib.handle(make, self.environment, ctypes.byref(kind), needs))
             buffers[index] = buffer
             shape = list(kind.layout.dimensions[: kind.layout.bits & 127])
             spec = TensorSpec(self._name(tensor), abi.ELEMENT_TYPES.get(kind.element, "unknown"), shape)
             by_tensor[tensor] = (spec, (buffer, lib.size("GetTensorBufferPackedSize", buffer)))
-        order = [lib.handle("GetSubgraph" + side, subgraph, i) for i in range(lib.size("GetNumSubgraph%ss" % side, subgraph))]
+        order = [
+            lib.handle("GetSubgraph" + side, subgraph, i)
+            for i in range(lib.size("GetNumSubgraph%ss" % side, subgraph))
+        ]
         # A signature may leave out tensors of the subgraph, or name one twice; then its own order must do.
         if len(order) != len(by_tensor) or any(tensor not in by_tensor for tensor in order):
             order = list(by_tensor)
         return [by_tensor[t][0] for t in order], buffers, [by_tensor[t][1] for t in order]
 
     def _tensor_type(self, side, index, tensor):
-        """Return the ranked type with every open size closed: open inputs become 1, outputs what follows from that."""
+        """Return the ranked type with every open size closed: open inputs become 1, outputs what follows from
+        that.
+        """
         kind = self.library.get("GetRankedTensorType", abi.RankedType, tensor)
         rank = kind.layout.bits & 127
         sizes = kind.layout.dimensions
@@ -173,7 +194,9 @@ class LiteRtEngine(object):
             self._compiled, self._index, len(self._inputs), self._inputs, len(self._outputs), self._outputs
         )
         if status:
-            raise EngineFailed("LiteRtRunCompiledModel: %s (status %d)" % (abi.STATUS.get(status, "error"), status))
+            raise EngineFailed(
+                "LiteRtRunCompiledModel: %s (status %d)" % (abi.STATUS.get(status, "error"), status)
+            )
         return [self._copy_out(buffer, size) for buffer, size in self._output_slots]
 
     def _copy_in(self, buffer, data, size):
@@ -193,7 +216,9 @@ class LiteRtEngine(object):
             raise EngineFailed("LiteRt%s: %s (status %d)" % (name, abi.STATUS.get(status, "error"), status))
 
     def info(self):
-        """Return name, version and delegate. The version is the one the release pins: the library tells none."""
+        """Return name, version and delegate. The version is the one the release pins: the library tells
+        none.
+        """
         return {"name": "litert", "version": self.version, "delegate": self.delegate}
 
     def delegated(self):
@@ -207,7 +232,9 @@ class LiteRtEngine(object):
         return self.library.get(name, ctypes.c_bool, self._compiled).value
 
     def profile(self):
-        """Run once with zeros under the profiler (the engine must have been opened with it); return [(kind, tag)]."""
+        """Run once with zeros under the profiler (the engine must have been opened with it); return [(kind,
+        tag)].
+        """
         lib = self.library
         profiler = lib.handle("CompiledModelGetProfiler", self._compiled)
         lib.call("StartProfiler", profiler)

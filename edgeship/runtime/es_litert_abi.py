@@ -1,7 +1,8 @@
 """The part of LiteRT 2.3's C interface that the engine uses, declared for ctypes.
 
-Written from the public headers under litert/c of the LiteRT repository at version 2.3. The library carries no version
-that can be asked for, and its interface changes between versions: a symbol that 2.3 brought is the proof of its age.
+Written from the public headers under litert/c of the LiteRT repository at version 2.3. The library carries no
+version that can be asked for, and its interface changes between versions: a symbol that 2.3 brought is the
+proof of its age.
 """
 
 import ctypes
@@ -20,14 +21,35 @@ LOG_WARNING = 2
 EVENT_DELEGATE_OPERATION, EVENT_OPERATION = 8, 2
 
 ELEMENT_TYPES = {
-    1: "float32", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 10: "float16", 11: "float64",
-    13: "uint64", 16: "uint32", 17: "uint16",
-}  # fmt: skip
+    1: "float32",
+    2: "int32",
+    3: "uint8",
+    4: "int64",
+    6: "bool",
+    7: "int16",
+    9: "int8",
+    10: "float16",
+    11: "float64",
+    13: "uint64",
+    16: "uint32",
+    17: "uint16",
+}
 STATUS = {
-    1: "invalid argument", 2: "out of memory", 3: "runtime failure", 4: "missing input tensor", 5: "unsupported",
-    6: "not found", 7: "timeout", 8: "wrong version", 500: "file I/O", 501: "not a valid model file",
-    502: "dynamic loading", 503: "serialization", 504: "compilation", 1000: "index out of bounds",
-}  # fmt: skip
+    1: "invalid argument",
+    2: "out of memory",
+    3: "runtime failure",
+    4: "missing input tensor",
+    5: "unsupported",
+    6: "not found",
+    7: "timeout",
+    8: "wrong version",
+    500: "file I/O",
+    501: "not a valid model file",
+    502: "dynamic loading",
+    503: "serialization",
+    504: "compilation",
+    1000: "index out of bounds",
+}
 
 _HANDLE, _SIZE, _INT, _TEXT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p
 _OUT = ctypes.c_void_p
@@ -36,7 +58,11 @@ _OUT = ctypes.c_void_p
 class Layout(ctypes.Structure):
     """Rank in the low seven bits, then sizes and strides."""
 
-    _fields_ = [("bits", ctypes.c_uint32), ("dimensions", ctypes.c_int32 * 8), ("strides", ctypes.c_uint32 * 8)]
+    _fields_ = [
+        ("bits", ctypes.c_uint32),
+        ("dimensions", ctypes.c_int32 * 8),
+        ("strides", ctypes.c_uint32 * 8),
+    ]
 
 
 class RankedType(ctypes.Structure):
@@ -112,7 +138,9 @@ _DESTROYERS = ("Environment", "Model", "Options", "CompiledModel", "TensorBuffer
 
 
 class Library(object):
-    """libLiteRt.so, opened and declared. `call` raises EngineFailed where a function answers with an error."""
+    """libLiteRt.so, opened and declared. `call` raises EngineFailed where a function answers with an
+    error.
+    """
 
     def __init__(self, path):
         try:
@@ -127,7 +155,9 @@ class Library(object):
             try:
                 function = getattr(self._lib, "LiteRt" + name)
             except AttributeError:
-                raise CannotRun("engine-version", "%s is not LiteRT %s: it lacks LiteRt%s" % (path, SERIES, name))
+                raise CannotRun(
+                    "engine-version", "%s is not LiteRT %s: it lacks LiteRt%s" % (path, SERIES, name)
+                )
             function.argtypes, function.restype = arguments, _INT
             self._functions[name] = function
         for name in _DESTROYERS:
@@ -148,7 +178,9 @@ class Library(object):
             raise EngineFailed("LiteRt%s: %s (status %d)" % (name, STATUS.get(status, "error"), status))
 
     def get(self, name, kind, *arguments):
-        """Call LiteRt<name> with an output argument of ctypes type `kind` at the end; return what it wrote."""
+        """Call LiteRt<name> with an output argument of ctypes type `kind` at the end; return what it
+        wrote.
+        """
         out = kind()
         self.call(name, *(arguments + (ctypes.byref(out),)))
         return out

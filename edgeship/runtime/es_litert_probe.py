@@ -1,7 +1,8 @@
-"""Did the delegate really take part? LiteRT falls back to its built-in kernels without a word; this finds out.
+"""Did the delegate really take part? LiteRT falls back to its built-in kernels without a word; this finds
+out.
 
-`IsFullyAccelerated` answers for models that were delegated whole. For the others the profiler tells which operations a
-delegate ran; it reserves some 70 MB, so a process of its own does it (`main.py delegation`).
+`IsFullyAccelerated` answers for models that were delegated whole. For the others the profiler tells which
+operations a delegate ran; it reserves some 70 MB, so a process of its own does it (`main.py delegation`).
 """
 
 import ctypes
@@ -14,7 +15,6 @@ import es_litert_abi as abi
 from es_errors import CannotRun, EngineFailed
 from es_litert import LiteRtEngine
 from es_probe_model import ADD_MODEL
-
 
 
 def delegated(engine):
@@ -53,7 +53,10 @@ def examine(release, variant):
             return True, "XNNPACK runs %d operations, the built-in kernels %d" % (by_delegate, len(others))
         names = ", ".join(sorted(set(others)))
         if _starts(engine):
-            return "inapplicable", "XNNPACK starts here but has no kernel for this model's operations: %s" % names
+            return (
+                "inapplicable",
+                "XNNPACK starts here but has no kernel for this model's operations: %s" % names,
+            )
         return False, "XNNPACK did not start on this machine (it needs /sys to know the processor)"
     finally:
         engine.close()

@@ -62,7 +62,9 @@ class Metrics(object):
         self.requests[key] = self.requests.get(key, 0) + 1
 
     def text(self, gauges):
-        """Return the exposition text; `gauges` is [(name, help, value)] of the moment, None values left out."""
+        """Return the exposition text; `gauges` is [(name, help, value)] of the moment, None values left
+        out.
+        """
         lines = []
 
         def family(name, kind, about):
@@ -75,14 +77,26 @@ class Metrics(object):
         family("edgeship_requests_total", "counter", "Answered requests by route and status code.")
         for (route, status), number in sorted(self.requests.items()):
             lines.append('edgeship_requests_total{route="%s",code="%d"} %d' % (route, status, number))
-        family("edgeship_request_seconds", "histogram", "From the complete request to the answer, inference requests.")
+        family(
+            "edgeship_request_seconds",
+            "histogram",
+            "From the complete request to the answer, inference requests.",
+        )
         lines.extend(self.latency.lines("edgeship_request_seconds"))
         family("edgeship_inference_seconds", "histogram", "Time in the engine.")
         lines.extend(self.inference.lines("edgeship_inference_seconds"))
         own = [
-            ("edgeship_uptime_seconds", "Seconds since the process started.", round(time.time() - self.started, 3)),
+            (
+                "edgeship_uptime_seconds",
+                "Seconds since the process started.",
+                round(time.time() - self.started, 3),
+            ),
             ("process_resident_memory_bytes", "Resident memory in bytes.", resident_bytes()),
-            ("process_start_time_seconds", "Start of the process, seconds since 1970.", round(self.started, 3)),
+            (
+                "process_start_time_seconds",
+                "Start of the process, seconds since 1970.",
+                round(self.started, 3),
+            ),
         ]
         for name, about, value in list(gauges) + own:
             if value is not None:

@@ -1,4 +1,6 @@
-"""A loaded variant: raw samples in, decoded outputs out, with the engine, the encoders and the decoders in between."""
+"""A loaded variant: raw samples in, decoded outputs out, with the engine, the encoders and the decoders in
+between.
+"""
 
 import time
 
@@ -27,7 +29,9 @@ class Model(object):
         return [bytes(count(e.tensor_shape) * DTYPES[e.dtype][2]) for e in self.encoders]
 
     def warm_up(self, runs):
-        """Run the engine on zeros; return the milliseconds of each run. The first one is what a cold start costs."""
+        """Run the engine on zeros; return the milliseconds of each run. The first one is what a cold start
+        costs.
+        """
         inputs = self.zeros()
         times = []
         for _ in range(runs):
@@ -47,7 +51,9 @@ class Model(object):
         return tensors
 
     def encode_raw(self, datas):
-        """Return tensors' bytes for raw inputs of the declared datatypes, with open sizes found from the length."""
+        """Return tensors' bytes for raw inputs of the declared datatypes, with open sizes found from the
+        length.
+        """
         samples = []
         for encoder, data in zip(self.encoders, datas):
             samples.append((data, encoder.datatype, raw_shape(encoder, len(data))))
@@ -59,7 +65,9 @@ class Model(object):
 
 
 def raw_shape(encoder, length):
-    """Return the shape of `length` bytes of raw input; one open size can be found, two only where they are equal."""
+    """Return the shape of `length` bytes of raw input; one open size can be found, two only where they are
+    equal.
+    """
     shape = list(encoder.shape)
     opened = [axis for axis, size in enumerate(shape) if size == -1]
     if not opened:

@@ -1,4 +1,6 @@
-"""Telling systemd: READY, STOPPING, WATCHDOG (the datagram protocol of sd_notify(3)). Nothing happens without it."""
+"""Telling systemd: READY, STOPPING, WATCHDOG (the datagram protocol of sd_notify(3)). Nothing happens without
+it.
+"""
 
 import os
 import socket

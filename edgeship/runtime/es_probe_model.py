@@ -1,8 +1,11 @@
-"""A model so small that a delegate which starts at all takes it whole: the question to ask when it took nothing."""
+"""A model so small that a delegate which starts at all takes it whole: the question to ask when it took
+nothing.
+"""
 
 import base64
 
-# A model of one ADD over float32 [1, 4], made for this question with the public schema; XNNPACK has a kernel for it.
+# A model of one ADD over float32 [1, 4], made for this question with the public schema; XNNPACK has a kernel
+# for it.
 ADD_MODEL = base64.b64decode(
     "GAAAAFRGTDMAAA4AGAAUABAADAAIAAQADgAAABQAAAAcAAAAIAAAABgBAAADAAAAAQAAAAQAAADw/v//AAAAAAAAAAABAAAAEAAA"
     "AAwAFAAQAAwACAAEAAwAAAAQAAAAUAAAAFQAAABcAAAAAQAAABQAAAAAAA4AFAAAABAADAALAAQADgAAABAAAAAAAAALDAAAABAA"

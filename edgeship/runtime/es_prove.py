@@ -97,7 +97,9 @@ def _verdicts(variant, golden, expected, got, exact):
 def _reason(tally, info, delegated=None, how=""):
     reasons = []
     if tally.failed:
-        reasons.append("%d of %d golden vectors failed; first: %s" % (tally.failed, tally.vectors, tally.text))
+        reasons.append(
+            "%d of %d golden vectors failed; first: %s" % (tally.failed, tally.vectors, tally.text)
+        )
     if delegated is False:
         reasons.append("the delegate %s took no part: %s" % (info["delegate"], how))
     return "; ".join(reasons)
@@ -138,7 +140,9 @@ def _base64(data):
 
 
 def prove_live(release, recipe, url):
-    """Return the edgeship.prove/1 document of golden vectors sent to the running service, in binary and once as JSON."""
+    """Return the edgeship.prove/1 document of golden vectors sent to the running service, in binary and once
+    as JSON.
+    """
     variant = release.variant(recipe)
     golden = load_golden(release, variant)
     live = _Live(release, variant, Client(url, release.limits["request_seconds"] + 5.0))
@@ -197,10 +201,17 @@ class _Live(object):
         """Return ([decoded output bytes], "") or (None, what went wrong), asked in binary."""
         inputs = []
         for encoder, data in zip(self.encoders, raw):
-            entry = {"name": encoder.name, "datatype": encoder.datatype, "shape": raw_shape(encoder, len(data))}
+            entry = {
+                "name": encoder.name,
+                "datatype": encoder.datatype,
+                "shape": raw_shape(encoder, len(data)),
+            }
             inputs.append(dict(entry, parameters={"binary_data_size": len(data)}))
         head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode("utf-8")
-        headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+        headers = {
+            "Inference-Header-Content-Length": str(len(head)),
+            "Content-Type": "application/octet-stream",
+        }
         status, headers, body = self.client.ask("POST", self.path + "/infer", b"".join([head] + raw), headers)
         document, text = self._document(status, headers, body)
         if text:
@@ -220,7 +231,10 @@ class _Live(object):
         document = json.loads(body[:length].decode("utf-8"))
         seen = document["parameters"]["variant"]
         if seen != self.variant["recipe"] or headers.get("Edgeship-Release") != self.release.id:
-            return None, "the service answered as variant %s of release %s" % (seen, headers.get("Edgeship-Release"))
+            return None, "the service answered as variant %s of release %s" % (
+                seen,
+                headers.get("Edgeship-Release"),
+            )
         return document, ""
 
     def json_agrees(self, raw, blobs):
@@ -229,7 +243,11 @@ class _Live(object):
         for encoder, data in zip(self.encoders, raw):
             values = list(unpack(data, encoder.raw_dtype))
             values = [bool(v) for v in values] if encoder.datatype == "BOOL" else values
-            entry = {"name": encoder.name, "datatype": encoder.datatype, "shape": raw_shape(encoder, len(data))}
+            entry = {
+                "name": encoder.name,
+                "datatype": encoder.datatype,
+                "shape": raw_shape(encoder, len(data)),
+            }
             inputs.append(dict(entry, data=values))
         body = json.dumps({"inputs": inputs}).encode("utf-8")
         status, headers, body = self.client.ask("POST", self.path + "/infer", body)
@@ -242,12 +260,18 @@ class _Live(object):
         return ""
 
     def stored(self, blobs):
-        """Return the tensors' bytes that the decoded answers came from, so that both proofs compare the same way."""
+        """Return the tensors' bytes that the decoded answers came from, so that both proofs compare the same
+        way.
+        """
         tensors = []
         for decoder, blob in zip(self.decoders, blobs):
             if decoder.scale is None:
                 values = unpack(blob, decoder.out_dtype)
-                tensors.append(blob if decoder.dtype == decoder.out_dtype else pack([round(v) for v in values], decoder.dtype))
+                tensors.append(
+                    blob
+                    if decoder.dtype == decoder.out_dtype
+                    else pack([round(v) for v in values], decoder.dtype)
+                )
             else:
                 values = unpack(blob, decoder.out_dtype)
                 stored = [round(v / decoder.scale) + decoder.zero_point for v in values]

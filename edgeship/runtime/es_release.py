@@ -13,7 +13,9 @@ _SECONDS = ("request_seconds", "idle_seconds", "drain_seconds")
 
 
 class Release(object):
-    """What a release directory holds. `id` is the SHA-256 of manifest.json, None while the release is not sealed."""
+    """What a release directory holds. `id` is the SHA-256 of manifest.json, None while the release is not
+    sealed.
+    """
 
     def __init__(self, directory, release_id, service):
         self.directory = directory
@@ -26,12 +28,18 @@ class Release(object):
         self.labels = service.get("labels") or []
 
     def path(self, relative):
-        """Return the absolute path of a file of this release; raises CannotRun where `relative` leads outside."""
+        """Return the absolute path of a file of this release; raises CannotRun where `relative` leads
+        outside.
+        """
         if not isinstance(relative, str) or not relative or "\0" in relative:
-            raise CannotRun("bad-path", "service.json names %r where a relative path must stand" % (relative,))
+            raise CannotRun(
+                "bad-path", "service.json names %r where a relative path must stand" % (relative,)
+            )
         parts = relative.split("/")
         if os.path.isabs(relative) or ".." in parts:
-            raise CannotRun("path-outside-release", "service.json names %r, which leads out of the release" % relative)
+            raise CannotRun(
+                "path-outside-release", "service.json names %r, which leads out of the release" % relative
+            )
         return os.path.join(self.directory, *parts)
 
     def variant(self, recipe=None):
@@ -46,7 +54,11 @@ class Release(object):
     def engine_triple(self):
         """Return {"name", "version", "delegate"} of the engine as the release pins it."""
         engine = self.engine
-        return {"name": engine["name"], "version": engine["version"], "delegate": engine.get("delegate") or "none"}
+        return {
+            "name": engine["name"],
+            "version": engine["version"],
+            "delegate": engine.get("delegate") or "none",
+        }
 
 
 def sha256(data):
@@ -70,7 +82,9 @@ def _read(path, missing):
 
 
 def _need(document, key, kinds, check=None, wanted=""):
-    """Return `document[a][b]` for key "a.b"; raises CannotRun naming the key path, what stands there and what should."""
+    """Return `document[a][b]` for key "a.b"; raises CannotRun naming the key path, what stands there and what
+    should.
+    """
     value = document
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
@@ -85,7 +99,9 @@ def _need(document, key, kinds, check=None, wanted=""):
 def _check_tensor(where, tensor):
     for key, kind in (("name", str), ("datatype", str), ("shape", list), ("tensor", dict)):
         if not isinstance(tensor, dict) or not isinstance(tensor.get(key), kind):
-            raise CannotRun("bad-service-file", "service.json: %s: `%s` is missing or of the wrong kind" % (where, key))
+            raise CannotRun(
+                "bad-service-file", "service.json: %s: `%s` is missing or of the wrong kind" % (where, key)
+            )
     inner = tensor["tensor"]
     if not isinstance(inner.get("dtype"), str) or not isinstance(inner.get("shape"), list):
         raise CannotRun("bad-service-file", "service.json: %s: `tensor` needs dtype and shape" % where)
@@ -98,7 +114,9 @@ def check_service(service):
     """Raise CannotRun unless `service` is an edgeship.service/1 document."""
     if not isinstance(service, dict) or service.get("schema") != SERVICE_SCHEMA:
         seen = service.get("schema") if isinstance(service, dict) else type(service).__name__
-        raise CannotRun("bad-service-file", "service.json: `schema` is %r; wanted %r" % (seen, SERVICE_SCHEMA))
+        raise CannotRun(
+            "bad-service-file", "service.json: `schema` is %r; wanted %r" % (seen, SERVICE_SCHEMA)
+        )
     for key in ("app", "version"):
         _need(service, key, str, _NAME.match, "letters, digits, dot, dash and underscore")
     _need(service, "chosen", str, None, "a recipe")

@@ -1,7 +1,8 @@
 """Image resizing with half-pixel centres in double arithmetic, exactly as docs/formats.md writes it.
 
-nearest: source = floor((i + 0.5) * in / out), clamped. bilinear: s = (i + 0.5) * in / out - 0.5 clamped to [0, in - 1],
-a and b the neighbours on row y0, c and d on row y1: (a*(1-wx) + b*wx)*(1-wy) + (c*(1-wx) + d*wx)*wy.
+nearest: source = floor((i + 0.5) * in / out), clamped. bilinear: s = (i + 0.5) * in / out - 0.5 clamped to
+[0, in - 1], a and b the neighbours on row y0, c and d on row y1: (a*(1-wx) + b*wx)*(1-wy) + (c*(1-wx) +
+d*wx)*wy.
 """
 
 
@@ -21,7 +22,9 @@ def bilinear_weights(size_in, size_out):
 
 
 def nearest(pixels, height, width, channels, out_height, out_width):
-    """Return `pixels` (a flat sequence, H x W x C) at the new size; the result is of the same type as a slice of it."""
+    """Return `pixels` (a flat sequence, H x W x C) at the new size; the result is of the same type as a slice
+    of it.
+    """
     columns = nearest_index(width, out_width)
     stride = width * channels
     picks = [column * channels + channel for column in columns for channel in range(channels)]
@@ -30,7 +33,11 @@ def nearest(pixels, height, width, channels, out_height, out_width):
     for y in nearest_index(height, out_height):
         if y not in rows:
             row = pixels[y * stride : (y + 1) * stride]
-            rows[y] = type(out)(map(row.__getitem__, picks)) if isinstance(out, (bytes, list)) else _take(row, picks)
+            rows[y] = (
+                type(out)(map(row.__getitem__, picks))
+                if isinstance(out, (bytes, list))
+                else _take(row, picks)
+            )
         out += rows[y]
     return out
 
@@ -44,8 +51,8 @@ def _take(row, picks):
 def bilinear(pixels, height, width, channels, out_height, out_width):
     """Return a flat list of doubles, out_height x out_width x channels.
 
-    A source row is brought to the new width once and shared by the output rows that need it: the same products and
-    sums in the same order, fewer of them.
+    A source row is brought to the new width once and shared by the output rows that need it: the same
+    products and sums in the same order, fewer of them.
     """
     across = []
     for first, second, weight in bilinear_weights(width, out_width):

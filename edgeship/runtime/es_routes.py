@@ -1,4 +1,6 @@
-"""The paths of the service, answered without the engine: metadata, health, metrics; and which of them is inference."""
+"""The paths of the service, answered without the engine: metadata, health, metrics; and which of them is
+inference.
+"""
 
 from es_answers import Answer, json_answer
 from es_errors import Refused
@@ -7,10 +9,12 @@ _READ = ("GET", "HEAD")
 
 
 class Routes(object):
-    """Finds the route of a request. `state` is the Server: it tells readiness and the gauges of the moment."""
+    """Finds the route of a request. `state` is the Server: it tells readiness and the gauges of the
+    moment.
+    """
 
-    def __init__(self, release, recipe, metrics, state):
-        self._release, self._recipe, self._metrics, self._state = release, recipe, metrics, state
+    def __init__(self, release, metrics, state):
+        self._release, self._metrics, self._state = release, metrics, state
         model = "/v2/models/" + release.app
         versioned = model + "/versions/" + release.version
         self._infer = {model + "/infer", versioned + "/infer"}
@@ -25,7 +29,9 @@ class Routes(object):
             self._plain[base + "/ready"] = ("model_ready", self._model_ready)
 
     def find(self, request):
-        """Return (route's name for the metrics, Answer or None); None means: inference. Raises Refused (404, 405)."""
+        """Return (route's name for the metrics, Answer or None); None means: inference. Raises Refused (404,
+        405).
+        """
         path = request.path
         if path in self._infer:
             if request.method != "POST":
@@ -68,7 +74,7 @@ class Routes(object):
         return json_answer(503, document, "Retry-After: 1\r\n")
 
     def _model(self):
-        variant = self._release.variant(self._recipe)
+        variant = self._release.variant()
 
         def public(specs):
             return [{key: spec[key] for key in ("name", "datatype", "shape")} for spec in specs]

@@ -4,7 +4,8 @@ import array
 import struct
 import sys
 
-# Open Inference Protocol datatype -> (numpy name, array type code, bytes an element). FP16 has no array type code.
+# Open Inference Protocol datatype -> (numpy name, array type code, bytes an element). FP16 has no array type
+# code.
 DATATYPES = {
     "BOOL": ("bool", "B", 1),
     "UINT8": ("uint8", "B", 1),
@@ -58,9 +59,11 @@ def unpack(data, dtype):
 
 
 def pack(values, dtype):
-    """Return the bytes of a sequence of numbers; raises OverflowError or TypeError where one does not fit the dtype."""
-    if dtype == "float16":
-        return struct.pack("<%de" % len(values), *values)
+    """Return the bytes of a sequence of numbers; raises OverflowError or TypeError where one does not fit the
+    dtype.
+    """
+    if dtype in ("float16", "float64"):
+        return struct.pack("<%d%s" % (len(values), "e" if dtype == "float16" else "d"), *values)
     packed = array.array(DTYPES[dtype][1], values)
     if sys.byteorder == "big":
         packed.byteswap()
@@ -79,7 +82,9 @@ def interleave(planes):
 
 
 def byte_tables(values, dtype):
-    """Return translate tables, one per byte of `dtype`, that map byte k to the packed `values[k]` (256 values)."""
+    """Return translate tables, one per byte of `dtype`, that map byte k to the packed `values[k]` (256
+    values).
+    """
     packed = pack(values, dtype)
     width = len(packed) // 256
     return [packed[index::width] for index in range(width)]

@@ -1,7 +1,8 @@
 """Engine `tflite_runtime`: TFLite's Python interpreter with NumPy, for armv7, older libc and the Edge TPU.
 
-The package comes from the release's `site` folder or from the device itself; `ai_edge_litert` is taken where only that
-is installed. Samples are prepared by the same standard-library code as under the other engine, so both agree.
+The package comes from the release's `site` folder or from the device itself; `ai_edge_litert` is taken where
+only that is installed. Samples are prepared by the same standard-library code as under the other engine, so
+both agree.
 """
 
 import os
@@ -22,7 +23,9 @@ def _interpreter_module():
             module = __import__(package + ".interpreter", fromlist=["Interpreter"])
             version = getattr(__import__(package), "__version__", None) or _installed_version(package)
             return module, version
-        except Exception as error:  # A package built for another NumPy or libc fails in many ways; each is a reason.
+        except (
+            Exception
+        ) as error:  # A package built for another NumPy or libc fails in many ways; each is a reason.
             reasons.append("%s: %s" % (package, error))
     raise CannotRun("engine-library", "no TFLite interpreter can be imported (%s)" % "; ".join(reasons))
 
@@ -72,15 +75,19 @@ class TfliteEngine(object):
         self._numpy = numpy
 
     def _delegate_arguments(self, module, engine):
-        """Return the interpreter's keyword arguments for the delegate asked for; refuse a missing library by name."""
+        """Return the interpreter's keyword arguments for the delegate asked for; refuse a missing library by
+        name.
+        """
         if self.delegate == "edgetpu":
             library = engine.get("delegate_library") or "libedgetpu.so.1"
             try:
                 return {"experimental_delegates": [module.load_delegate(library)]}
             except (ValueError, OSError) as error:
-                text = "cannot load the Edge TPU library %s: %s. Install libedgetpu1-std (or -max) of the version that pairs"
-                text += " with the runtime, and check that the accelerator is attached (lsusb; ls /dev/apex_0)"
-                raise CannotRun("delegate-missing", text % (library, str(error).strip() or type(error).__name__))
+                text = "cannot load the Edge TPU library %s: %s. Install libedgetpu1-std (or -max) of the version"
+                text += " that pairs with the runtime; see whether the accelerator is there: lsusb; ls /dev/apex_0"
+                raise CannotRun(
+                    "delegate-missing", text % (library, str(error).strip() or type(error).__name__)
+                )
         if self.delegate == "none":
             resolver = getattr(module, "OpResolverType", None)
             if resolver is not None:
@@ -89,7 +96,9 @@ class TfliteEngine(object):
 
     @staticmethod
     def _spec(detail):
-        return TensorSpec(detail["name"], detail["dtype"].__name__.rstrip("_"), [int(n) for n in detail["shape"]])
+        return TensorSpec(
+            detail["name"], detail["dtype"].__name__.rstrip("_"), [int(n) for n in detail["shape"]]
+        )
 
     def run(self, inputs):
         """Return the output tensors' bytes for the input tensors' bytes, both in the file's order."""
@@ -123,7 +132,10 @@ class TfliteEngine(object):
         small = self._module.Interpreter(model_content=ADD_MODEL, num_threads=1)
         small.allocate_tensors()
         if _taken(small):
-            return "inapplicable", "XNNPACK starts here but has no kernel for this model's operations and types"
+            return (
+                "inapplicable",
+                "XNNPACK starts here but has no kernel for this model's operations and types",
+            )
         return False, "XNNPACK did not start on this machine"
 
     def close(self):

@@ -1,7 +1,8 @@
-"""What runs on a device: serve, prove, record or bench one release. Started as `python3 -I -B runtime/main.py ...`.
+"""What runs on a device: serve, prove, record or bench one release. Started as `python3 -I -B runtime/main.py
+...`.
 
-Prints exactly one JSON document on stdout. Exit code 0: good; 1: a check failed; 2: cannot run, and the document says
-why. Python 3.7 and its standard library are enough (docs/formats.md has the contract).
+Prints exactly one JSON document on stdout. Exit code 0: good; 1: a check failed; 2: cannot run, and the
+document says why. Python 3.7 and its standard library are enough (docs/formats.md has the contract).
 """
 
 import json
@@ -60,7 +61,9 @@ def _number(options, name, kind, default):
 
 
 def _announcer(release, path):
-    """Return the function that writes the announcement: atomically, or nothing where no file was asked for."""
+    """Return the function that writes the announcement: atomically, or nothing where no file was asked
+    for.
+    """
 
     def announce(url):
         if path is None:
@@ -104,7 +107,9 @@ def run(arguments):
     if command == "prove":
         from es_prove import prove, prove_live
 
-        document = prove_live(release, recipe, options["live"]) if "live" in options else prove(release, recipe)
+        document = (
+            prove_live(release, recipe, options["live"]) if "live" in options else prove(release, recipe)
+        )
         return (1 if document["reason"] else 0), document
     if command == "record":
         from es_prove import record
@@ -113,7 +118,9 @@ def run(arguments):
     if command == "bench":
         from es_bench import bench
 
-        return 0, bench(release, recipe, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50))
+        return 0, bench(
+            release, recipe, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50)
+        )
     from es_litert_probe import examine
 
     answer, text = examine(release, release.variant(recipe))
@@ -139,5 +146,6 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    # The worker thread may be inside the engine: leave without waiting for it or tearing modules down under it.
+    # The worker thread may be inside the engine: leave without waiting for it or tearing modules down under
+    # it.
     os._exit(main(sys.argv[1:]))

@@ -150,7 +150,7 @@ def _wheels(
     for."""
     wanted = (*(() if profile.runtime.preinstalled else wanted_packages(profile)), *runtime_requirements())
     if not wanted:
-        return SPOKEN, []
+        return (profile.python.versions if profile.runtime.preinstalled else SPOKEN), []
     for number, python in enumerate(profile.python.versions):
         try:
             wheels = [

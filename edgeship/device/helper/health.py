@@ -59,10 +59,8 @@ def run_prove(place, release, seconds, live=None):
     try:
         document = json.loads(out.decode("utf-8"))
     except ValueError:
-        return None, "prove ended with status %s: %s" % (
-            status,
-            err or out.decode("utf-8", "replace")[-500:] or "no output",
-        )
+        said = (err or out.decode("utf-8", "replace")).strip().splitlines() or ["no output"]
+        return None, "prove ended with status %s: %s" % (status, said[-1][-500:])
     if status == 0 and document.get("failed") == 0 and document.get("vectors", 0) > 0:
         return document, None
     if status == 0 and "error" not in document:

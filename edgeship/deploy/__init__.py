@@ -1,0 +1,21 @@
+"""Bringing releases to devices: prove, switch on trial, confirm, or go back."""
+
+from edgeship.deploy.deploy import deploy, deploy_many
+from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.plan import PlannedStep, plan
+from edgeship.deploy.verbs import bench, history, logs, probe, rollback, status, verify
+
+__all__ = [
+    "DeployOptions",
+    "PlannedStep",
+    "bench",
+    "deploy",
+    "deploy_many",
+    "history",
+    "logs",
+    "plan",
+    "probe",
+    "rollback",
+    "status",
+    "verify",
+]

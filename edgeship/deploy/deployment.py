@@ -1,0 +1,389 @@
+"""One bundle (or a release that is kept on the device) brought to one host: the protocol's steps, in order."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.preflight import failures, preflight
+from edgeship.deploy.record import Interrupted, Record
+from edgeship.deploy.session import HelperMissing, Session
+from edgeship.deploy.settle import Trial, settle
+from edgeship.deploy.upload import contents, missing_blobs, stream_blobs
+from edgeship.errors import DeviceError, EdgeshipError
+from edgeship.progress import Progress
+from edgeship.remote import LinkLost
+from edgeship.values import Bundle, DeployReport, Goal, GoldenReport, Host, Unavailable
+
+MARGIN = 30.0
+"""Seconds a helper call may take beyond the limits it was given."""
+
+
+class Deployment:
+    """The work on one host. `go` returns a report whatever happens; `interrupt` may come from another thread."""
+
+    def __init__(
+        self, host: Host, options: DeployOptions, progress: Progress, *, app: str, target: str, release: str
+    ) -> None:
+        self.host, self.options, self.progress = host, options, progress
+        self.app, self.target, self.release = app, target, release
+        self.session = Session(host, options, app)
+        self.record = Record(host=host.text, app=app, target=target, release=release, progress=progress)
+        self.trial: Trial | None = None
+        self.fence = 0
+        self.tx = uuid.uuid4().hex[:16]
+        self.cancelled = False
+
+    def interrupt(self) -> None:
+        """Stop as soon as the device is in a safe state."""
+        self.cancelled = True
+        self.session.interrupt()
+
+    def go(self, bundle: Bundle | None) -> DeployReport:
+        """Deploy `bundle`, or activate the kept release where it is None; return what the device said."""
+        try:
+            return self._steps(bundle)
+        except Interrupted:
+            return self._failed("interrupted before anything was switched; nothing was changed", None)
+        except EdgeshipError as error:
+            if self.trial is not None:
+                return self._settle(error)
+            if self.cancelled:
+                return self._failed("interrupted before anything was switched; nothing was changed", None)
+            return self._failed(_reason(error), error.hint)
+        finally:
+            self.session.close()
+
+    def _steps(self, bundle: Bundle | None) -> DeployReport:
+        """Carry out the protocol up to the goal."""
+        found = self._hello(bundle)
+        if found.get("unchanged") and not self.options.force and bundle is not None:
+            self.record.serving = (found.get("serving") or {}).get("url")
+            self.record.golden = Unavailable(reason="not run again: the same verified release already serves")
+            return self._report("unchanged", "this very release already serves, and every hash is right")
+        self._lease()
+        if bundle is not None:
+            self._upload(bundle)
+            self._stage()
+        if self.options.goal is Goal.STAGE:
+            return self._report(
+                "staged", f"release {self.release[:12]} is on the device; nothing was switched"
+            )
+        self._prove()
+        if self.options.goal is Goal.TEST:
+            return self._report("tested", "golden vectors hold on the device; nothing was switched")
+        self._arm()
+        outcome = self._activate()
+        return outcome or self._confirm()
+
+    def _check(self) -> None:
+        """Leave where the user asked to stop."""
+        if self.cancelled:
+            raise Interrupted
+
+    def _hello(self, bundle: Bundle | None) -> dict[str, Any]:
+        """Say hello; a device that was never met is checked against what the bundle requires first."""
+        with self.record.step("hello", "connecting") as note:
+            try:
+                found = self._ask("hello", release=self.release, listen=self.options.listen)
+            except HelperMissing:
+                found = None
+            note.detail = "; ".join(["helper is there" if found else "first contact", *self.session.notes])
+        if found and found.get("unchanged") and not self.options.force:
+            return found
+        if bundle is not None:
+            self._preflight(bundle)
+        if found is None:
+            with self.record.step("helper", "shipping the helper") as note:
+                self._check()
+                self.session.ship()
+                found = self._ask("hello", release=self.release, listen=self.options.listen)
+                note.detail = f"{found['helper']}"
+        self.record.from_release = found["record"].get("to")
+        return found
+
+    def _preflight(self, bundle: Bundle) -> None:
+        """Refuse a device that could not run the release. Raises DeviceError `preflight-<check>`."""
+        with self.record.step("preflight", "checking the device") as note:
+            findings = preflight(
+                self.session.probe(),
+                bundle.manifest,
+                volatile_allowed=self.options.allow_volatile_root,
+                sudo_wanted=self.session.sudo,
+                local=self.host.kind == "local",
+            )
+            bad = failures(findings)
+            open_ends = [f.gate.reason for f in findings if f.gate.verdict == "inconclusive"]
+            note.detail = f"{len(findings)} checks" + "".join(f"; {reason}" for reason in open_ends)
+            if bad:
+                note.detail = "; ".join(f"{f.gate.name}: {f.gate.reason}" for f in bad)
+                raise DeviceError(
+                    f"preflight-{bad[0].gate.name.split()[0]}",
+                    "the device cannot take this release: " + "; ".join(f.gate.reason for f in bad),
+                    hint=bad[0].hint,
+                )
+
+    def _lease(self) -> None:
+        """Take the application over: from here on every call carries the fence."""
+        with self.record.step("lease", "taking the lease") as note:
+            limit = self.options.ready_seconds + 150
+            reply = self._ask("lease", timeout=limit, ready_seconds=self.options.ready_seconds)
+            self.fence = int(reply["fence"])
+            self.record.from_release = reply["record"].get("to")
+            note.detail = f"fence {self.fence}"
+
+    def _upload(self, bundle: Bundle) -> None:
+        """Send what is missing; a cut upload goes on where it stopped, on a fresh connection."""
+        with self.record.step("upload", "sending what is missing") as note:
+            sent = attempts = 0
+            while True:
+                attempts += 1
+                try:
+                    sent += self._upload_once(bundle)
+                    break
+                except LinkLost:
+                    if attempts >= self.options.upload_attempts or self.cancelled:
+                        raise
+                    self.progress.note(
+                        f"{self.host.text}: the link was lost; going on where the upload stopped"
+                    )
+                    self.session.reconnect()
+            note.detail = f"{sent} bytes" + (f" in {attempts} attempts" if attempts > 1 else "")
+
+    def _upload_once(self, bundle: Bundle) -> int:
+        """Ask what is missing, send it, and return how many bytes that was."""
+        self._check()
+        reply = self._ask("have", blobs=sorted(set(contents(bundle).values())))
+        if not reply["missing"]:
+            return 0
+        blobs = missing_blobs(bundle, reply["missing"])
+        total = sum(blob.bytes - blob.offset for blob in blobs)
+
+        def heard(count: int) -> None:
+            self.progress.advance(min(count, total), total, "bytes")
+
+        done = self._ask(
+            "put",
+            blobs=[blob.as_json() for blob in blobs],
+            payload=lambda: stream_blobs(bundle, blobs),
+            progress=heard,
+            timeout=90 + MARGIN,
+            fence=self.fence,
+        )
+        return int(done["bytes"])
+
+    def _stage(self) -> None:
+        """Have the release built from verified blobs."""
+        with self.record.step("stage", "staging") as note:
+            reply = self._ask("stage", release=self.release, timeout=240, fence=self.fence, tx=self.tx)
+            note.detail = (
+                "already there, hashed again" if reply["staged"] == "present" else f"{reply['files']} files"
+            )
+
+    def _prove(self) -> None:
+        """Run golden vectors on the staged release while the old one serves."""
+        with self.record.step("prove", "running golden vectors on the device") as note:
+            limit = self.options.prove_seconds
+            reply = self._ask(
+                "prove", release=self.release, seconds=limit, timeout=limit + MARGIN, fence=self.fence
+            )
+            self.record.golden = golden_report(reply["prove"])
+            if reply["reason"]:
+                raise DeviceError(
+                    "golden-failed",
+                    f"golden vectors on the device: {reply['reason']}; the release was not switched to",
+                    hint=f"edgeship deploy ... --host {self.host.text} --goal test, or build again on this data",
+                )
+            note.detail = describe_proof(reply["prove"])
+
+    def _arm(self) -> None:
+        """Have the device record what is coming and start what goes back by itself."""
+        with self.record.step("arm", "arming the dead-man") as note:
+            self._check()
+            self.trial = Trial(tx=self.tx, fence=self.fence, release=self.release)
+            try:
+                reply = self._ask(
+                    "arm",
+                    release=self.release,
+                    ttl=self.options.trial_seconds,
+                    service=self.options.service_on(self.host),
+                    listen=self.options.listen,
+                    hook_boot=self.host.kind == "ssh" and self.session.sudo,
+                    fence=self.fence,
+                    tx=self.tx,
+                )
+            except LinkLost:
+                raise
+            except DeviceError:
+                self.trial = None  # the helper said no: nothing is armed
+                raise
+            if not reply["armed"]:
+                raise DeviceError(
+                    "not-armed", "the dead-man is not there; going back before anything is switched"
+                )
+            self.record.from_release = reply["record"].get("from")
+            hook = reply["boot_hook"] or "none"
+            note.detail = f"{reply['manager']}, {self.options.trial_seconds:g} s, after a restart: {hook}"
+
+    def _activate(self) -> DeployReport | None:
+        """Switch and check through the live endpoint; return a report where the device went back."""
+        assert self.trial is not None
+        with self.record.step("activate", "switching, and golden vectors through the live service") as note:
+            self._check_or_revert()
+            limit = min(self.options.prove_seconds, self.options.trial_seconds)
+            reply = self._ask(
+                "activate",
+                ready_seconds=self.options.ready_seconds,
+                prove_seconds=limit,
+                timeout=2 * (self.options.ready_seconds + limit) + MARGIN,
+                fence=self.fence,
+                tx=self.tx,
+            )
+            note.detail = reply["reason"] or f"serves at {reply['serving']['url']}"
+        if reply["reason"]:
+            if reply["prove"]:
+                self.record.golden = golden_report(reply["prove"])
+            return self._ended(reply["record"])
+        self.trial.serving = reply["serving"]
+        self.record.golden = golden_report(reply["prove"])
+        return None
+
+    def _check_or_revert(self) -> None:
+        """Where the user asked to stop, have the armed device stand down."""
+        if self.cancelled:
+            raise DeviceError("interrupted", "interrupted")
+
+    def _confirm(self) -> DeployReport:
+        """Look at the device over a fresh connection and make the trial final; then collect garbage."""
+        assert self.trial is not None and self.trial.serving is not None
+        with self.record.step("confirm", "confirming over a fresh connection") as note:
+            self.session.reconnect()
+            self._check_or_revert()
+            seen = self._ask("status")
+            self.trial.compare(seen)
+            self._check_or_revert()
+            reply = self._ask(
+                "confirm", restarts=self.trial.serving["restarts"], fence=self.fence, tx=self.tx
+            )
+            self.trial.serving = seen["serving"]
+            note.detail = f"pid {seen['serving']['pid']}, {seen['serving']['restarts']} restarts, same boot"
+        return self._ended(reply["record"])
+
+    def _ended(self, record: Mapping[str, Any]) -> DeployReport:
+        """Return the report of a trial that came to its end on the device."""
+        if record["state"] == "DEGRADED":
+            return self._report(
+                "degraded",
+                str(record["reason"]),
+                hint=f"edgeship logs --host {self.host.text} --app {self.app}",
+            )
+        if record.get("result") == "committed":
+            self.record.serving = ((self.trial.serving if self.trial else None) or {}).get("url")
+            self._collect()
+            return self._report("committed", f"release {self.release[:12]} serves")
+        back = record.get("to")
+        whole = (
+            f"back on release {back[:12]}"
+            if back
+            else "the service is stopped: there was nothing to go back to"
+        )
+        return self._report(
+            "reverted",
+            f"{record.get('reason')}; {whole}",
+            hint=f"edgeship logs --host {self.host.text} --app {self.app}",
+        )
+
+    def _collect(self) -> None:
+        """Delete old releases; where that fails the deployment stands all the same."""
+        with self.record.step("collect", "removing old releases") as note:
+            try:
+                reply = self._ask("collect", keep=self.options.keep, fence=self.fence)
+                note.detail = f"{len(reply['removed'])} removed"
+            except EdgeshipError as error:
+                note.detail = f"left for the next time: {error.message}"
+
+    def _settle(self, error: EdgeshipError) -> DeployReport:
+        """Read the truth back after a fault during the trial; unknown where that cannot be had."""
+        assert self.trial is not None
+        why = "interrupted" if self.cancelled else error.message
+        self.session.resume()
+        lost = isinstance(error, LinkLost) and not self.cancelled
+        with self.record.step("settle", "reading the device's state back") as note:
+            ended = settle(self.session, self.trial, self.options, why, may_confirm=lost)
+            note.detail = str(ended["state"]) if ended else "not reachable"
+        if ended is not None:
+            return self._ended(ended)
+        back = self.record.from_release
+        goes = f"goes back to release {back[:12]}" if back else "stops the service"
+        return self._report(
+            "unknown",
+            f"{why}; the device could not be asked again. Unconfirmed, it {goes} by itself within "
+            f"{self.options.trial_seconds:g} s of being armed",
+            hint=self._look_hint(),
+        )
+
+    def _ask(self, verb: str, **options: Any) -> dict[str, Any]:
+        """Ask the helper; leave first where the user asked to stop and nothing is armed."""
+        if self.trial is None:
+            self._check()
+        return self.session.ask(verb, **options)
+
+    def _failed(self, reason: str, hint: str | None) -> DeployReport:
+        """Return the report of a host where nothing was changed."""
+        return self._report("failed", reason, hint=hint or self._look_hint())
+
+    def crashed(self, error: Exception) -> DeployReport:
+        """Return the report of a deployment that a defect of edgeship ended."""
+        self.session.close()
+        state = "unknown" if self.trial is not None else "failed"
+        return self._report(
+            state, f"a defect of edgeship: {type(error).__name__}: {error}", hint=self._look_hint()
+        )
+
+    def left(self) -> DeployReport:
+        """Return the report of a deployment that nobody waits for any longer."""
+        on_trial = self.trial is not None
+        reason = "left at once; unconfirmed, the device goes back by itself" if on_trial else "left at once"
+        return self._report("unknown" if on_trial else "failed", reason, hint=self._look_hint())
+
+    def _look_hint(self) -> str:
+        """Return the command that shows the device's state."""
+        return f"edgeship status --host {self.host.text} --app {self.app}"
+
+    def _report(self, state: Any, reason: str, hint: str | None = None) -> DeployReport:
+        """Return the final report."""
+        return self.record.report(state, reason, bytes_sent=self.session.bytes_sent, hint=hint)
+
+
+def _reason(error: EdgeshipError) -> str:
+    """Return an error's reference, message and context on one line, for a report's row."""
+    context = "".join(f"; {key}: {value}" for key, value in error.context.items() if key != "host")
+    return f"{error.reference}: {error.message}{context}"
+
+
+def golden_report(document: Mapping[str, Any] | None) -> GoldenReport | Unavailable:
+    """Return what `prove` said, as a value."""
+    if not document or "vectors" not in document:
+        return Unavailable(reason=str((document or {}).get("reason") or "prove gave no result"))
+    worst = document.get("worst") or {}
+    return GoldenReport(
+        vectors=int(document["vectors"]),
+        failed=int(document.get("failed") or 0),
+        worst=str(worst.get("text", "")),
+    )
+
+
+def describe_proof(document: Mapping[str, Any]) -> str:
+    """Return one line on a proof that held: vectors, engine, delegate, latency."""
+    engine = document.get("engine") or {}
+    latency = (document.get("latency_ms") or {}).get("p50")
+    parts = [f"{document['vectors']} vectors hold"]
+    if document.get("exact"):
+        parts[0] += " exactly"
+    if engine.get("name"):
+        parts.append(f"{engine['name']} {engine.get('version', '')} {engine.get('delegate', '')}".rstrip())
+    if isinstance(latency, int | float):
+        parts.append(f"p50 {latency:.3g} ms")
+    return ", ".join(parts)

@@ -1,0 +1,71 @@
+"""How a deployment is to be done, whatever the bundle and the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeship.device.layout import DEFAULT_ROOT
+from edgeship.remote import ConnectOptions
+from edgeship.values import Goal, Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployOptions:
+    """What the user may choose about a deployment. The defaults suit a board on the local network."""
+
+    goal: Goal = Goal.ACTIVATE
+    root: str = DEFAULT_ROOT
+    """Folder on the device that holds everything; for `local:DIR` it is DIR."""
+    service: Literal["auto", "systemd", "supervised"] = "auto"
+    listen: str | None = None
+    """Where the service listens, instead of what the bundle says: HOST:PORT or unix:NAME."""
+    sudo: bool = True
+    """Become root with `sudo -n` where the user is not root. Without: everything as that user, no systemd unit."""
+    allow_volatile_root: bool = False
+    """Accept a root on tmpfs or an overlay, where a restart may lose everything."""
+    ssh_config: Path | None = None
+    identity: Path | None = None
+    accept_new_host_key: bool = False
+    connect_seconds: float = 10.0
+    cut_seconds: float = 8.0
+    trial_seconds: float = 180.0
+    """Without a confirmation for this long, the device goes back by itself."""
+    ready_seconds: float = 60.0
+    prove_seconds: float = 300.0
+    settle_seconds: float | None = None
+    """How long to try to read the truth back after a lost link; None: until the device has gone back by itself."""
+    keep: int = 3
+    """Releases kept on the device, besides the current and the previous one."""
+    jobs: int = 8
+    """Hosts at work at the same time."""
+    upload_attempts: int = 3
+    force: bool = False
+    """Prove, switch and confirm again even where the same release already serves."""
+
+    def connection(self) -> ConnectOptions:
+        """Return the part that a transport needs."""
+        return ConnectOptions(
+            ssh_config=self.ssh_config,
+            identity=self.identity,
+            accept_new_host_key=self.accept_new_host_key,
+            connect_seconds=self.connect_seconds,
+            cut_seconds=self.cut_seconds,
+        )
+
+    def root_on(self, host: Host) -> str:
+        """Return the device root on `host`."""
+        return str(host.directory) if host.kind == "local" else self.root.rstrip("/") or "/"
+
+    def service_on(self, host: Host) -> str:
+        """Return the service manager to ask for on `host`: a local device never touches this machine's systemd."""
+        if host.kind == "local" or (not self.sudo and self.service == "auto" and host.user != "root"):
+            return "supervised"
+        return self.service
+
+    def settle_limit(self) -> float:
+        """Return the seconds to try to read the truth back: until the device must have gone back by itself."""
+        if self.settle_seconds is not None:
+            return self.settle_seconds
+        return self.trial_seconds + 2 * self.ready_seconds

@@ -1,0 +1,71 @@
+"""What a deployment would do, as values to print: --dry-run contacts nobody and changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeship.deploy.options import DeployOptions
+from edgeship.device.layout import current_link, helper_path, release_folder
+from edgeship.device.ship import helper_sha256, helper_source
+from edgeship.values import Bundle, Goal, Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One step: its name as in reports, what it does, and the files on the device it writes."""
+
+    name: str
+    text: str
+    writes: tuple[str, ...] = ()
+
+
+def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedStep, ...]:
+    """Return the steps that `deploy` would take on a device that has nothing of this bundle yet."""
+    root, app, release = options.root_on(host), bundle.app, bundle.release
+    files = bundle.manifest["files"]
+    size = sum(int(info["bytes"]) for info in files.values())
+    helper = helper_path(root, helper_sha256())
+    unit = f"/etc/systemd/system/edgeship-{app}.service"
+    systemd = options.service_on(host) != "supervised"
+    steps = [
+        PlannedStep(
+            name="hello", text=f"connect to {host.text}; stop here if release {release[:12]} already serves"
+        ),
+        PlannedStep(name="preflight", text="compare the device's facts with what the bundle requires"),
+        PlannedStep(name="helper", text=f"ship the helper, {len(helper_source())} bytes", writes=(helper,)),
+        PlannedStep(name="lease", text="take the application over", writes=(f"{root}/trust/floor.0",)),
+        PlannedStep(
+            name="upload",
+            text=f"send what is missing of {len(files) + 1} files, {size} bytes",
+            writes=(f"{root}/cas/",),
+        ),
+        PlannedStep(
+            name="stage",
+            text="build the release from verified files",
+            writes=(release_folder(root, app, release),),
+        ),
+    ]
+    if options.goal is not Goal.STAGE:
+        steps.append(
+            PlannedStep(
+                name="prove", text="golden vectors on the staged release; the old one goes on serving"
+            )
+        )
+    if options.goal is Goal.ACTIVATE:
+        steps += [
+            PlannedStep(
+                name="arm",
+                text=f"arm what goes back by itself after {options.trial_seconds:g} s",
+                writes=(f"{root}/apps/{app}/state.0",),
+            ),
+            PlannedStep(
+                name="activate",
+                text="switch, start the service, golden vectors through the live endpoint; go back where they fail",
+                writes=(current_link(root, app), *((unit,) if systemd else ())),
+            ),
+            PlannedStep(name="confirm", text="look again over a fresh connection and make it final"),
+            PlannedStep(
+                name="collect", text=f"keep the current, the previous and {options.keep} newest releases"
+            ),
+        ]
+    return tuple(steps)

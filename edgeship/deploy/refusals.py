@@ -1,0 +1,93 @@
+"""What the helper, sudo or the device's shell refused, as errors with a command to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeship.errors import DeviceError
+from edgeship.remote import Completed
+from edgeship.values import Host
+
+HINTS: dict[str, str] = {
+    "no-space": "free some space: ssh {host} df -h {root}; older releases go with the next deployment",
+    "read-only": "the file system is read-only: ssh {host} 'dmesg | tail; sudo mount -o remount,rw /'",
+    "permission": "use an account with sudo, or --root DIR in a folder that this account may write",
+    "input-output": "the storage fails: ssh {host} 'dmesg | tail', then replace the card or disk",
+    "busy": "edgeship status --host {host}",
+    "fenced": "edgeship status --host {host}",
+    "locked": "edgeship status --host {host}",
+    "layout-version": "use the edgeship that made this layout, or another --root",
+    "current-not-a-link": "move it away: ssh {host} mv {root}/apps/APP/current /tmp",
+    "upload-cut": "run the same command again; the upload goes on where it stopped",
+    "blob-missing": "run the same command again; what is missing is sent again",
+    "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
+    "release-damaged": "run the same command again; what is damaged is sent again",
+    "no-systemd": "leave the service manager to edgeship: --service auto",
+    "helper-bug": "this is a defect of edgeship: please report it with the text above",
+}
+
+
+class Refused(DeviceError):
+    """The helper said no; `facts` holds what it found."""
+
+    def __init__(self, reference: str, message: str, *, hint: str | None, facts: Mapping[str, Any]) -> None:
+        super().__init__(reference, message, hint=hint)
+        self.facts = dict(facts)
+
+
+def refused(host: Host, root: str, reply: Mapping[str, Any]) -> Refused:
+    """Return the error for a refusal of the helper."""
+    code = str(reply["code"])
+    hint = (
+        HINTS.get(code, "edgeship status --host {host}").replace("{host}", host.text).replace("{root}", root)
+    )
+    return Refused(code, str(reply["reason"]), hint=hint, facts=reply.get("facts") or {})
+
+
+def no_python(host: Host) -> DeviceError:
+    """Return the refusal of a device without Python."""
+    return DeviceError(
+        "no-python",
+        f"{host.text} has no python3; the helper and the runtime need Python 3.7 or newer",
+        context={"host": host.text},
+        hint="on the device: sudo apt-get install -y python3-minimal",
+    )
+
+
+def could_not_run(host: Host, root: str, done: Completed) -> DeviceError:
+    """Return the error for a helper that could not be started at all."""
+    said = done.stderr.strip() or done.stdout.decode("utf-8", "replace").strip()
+    tail = said.splitlines()[-1] if said else f"exit status {done.status}"
+    context = {"host": host.text, "root": root, "said": tail[-300:]}
+    if "sudo" in said and done.status in (1, 126, 127):
+        return DeviceError(
+            "no-sudo",
+            f"{host.user or 'this user'} cannot become root on {host.text} without a password",
+            context=context,
+            hint='on the device: echo "$USER ALL=(ALL) NOPASSWD: ALL" | sudo tee /etc/sudoers.d/edgeship; or '
+            "deploy as that user: --no-sudo --root DIR",
+        )
+    if "python3" in said and done.status == 127:
+        return no_python(host)
+    for phrase, code, what in (
+        ("Read-only file system", "read-only", "cannot be written: read-only file system"),
+        ("No space left", "no-space", "is full"),
+        ("Permission denied", "permission", "may not be written by this account"),
+        ("Not a directory", "root-not-a-folder", "cannot be made: a part of it is a file"),
+        ("File exists", "root-not-a-folder", "cannot be made: a part of it is a file"),
+    ):
+        if phrase in said:
+            hint = HINTS.get(code, "name another folder: --root DIR")
+            return DeviceError(
+                code,
+                f"{root} on {host.text} {what}",
+                context=context,
+                hint=hint.replace("{host}", host.text).replace("{root}", root),
+            )
+    return DeviceError(
+        "helper-failed",
+        f"the helper could not run on {host.text}",
+        context=context,
+        hint=f"edgeship target probe {host.text}",
+    )

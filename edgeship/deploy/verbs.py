@@ -1,0 +1,199 @@
+"""What can be asked of a device, and going back by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from edgeship.deploy.deploy import run_all
+from edgeship.deploy.deployment import Deployment
+from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.session import HelperMissing, Session
+from edgeship.errors import DeviceError, InputError
+from edgeship.progress import Progress
+from edgeship.registry import did_you_mean
+from edgeship.remote import Command
+from edgeship.values import DeployReport, Host, HostFacts
+
+T = TypeVar("T")
+
+
+def probe(host: Host, options: DeployOptions) -> HostFacts:
+    """Return what a device says of itself. Needs nothing there but a POSIX sh."""
+    with closing(Session(host, options, None)) as session:
+        return session.probe().host
+
+
+def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
+    """Return {"host", "apps": {name: the helper's status}}: the state record, what serves, the releases kept."""
+
+    def look(session: Session) -> dict[str, Any]:
+        names = [app] if app else _with_helper(session, lambda: session.ask("apps"))["apps"]
+        found = {}
+        for name in names:
+            session.app = name
+            found[name] = _with_helper(session, lambda: session.ask("status"))
+            if app and found[name]["record"]["state"] == "NONE" and not found[name]["releases"]:
+                raise _not_deployed(host, app, session)
+        return {"host": host.text, "apps": found}
+
+    with closing(Session(host, options, app)) as session:
+        return look(session)
+
+
+def logs(host: Host, app: str | None, options: DeployOptions, *, lines: int = 100) -> list[str]:
+    """Return the last lines that the service wrote: from the journal, or from its own log file."""
+    return list(_one(host, app, options, "logs", lines=lines, service=options.service_on(host))["lines"])
+
+
+def bench(
+    host: Host,
+    app: str | None,
+    options: DeployOptions,
+    *,
+    variant: str | None = None,
+    seconds: float | None = None,
+    runs: int | None = None,
+) -> dict[str, Any]:
+    """Return the `edgeship.bench/1` document of the current release, measured on the device."""
+    limit = 120 + (seconds or 0)
+    reply = _one(
+        host,
+        app,
+        options,
+        "bench",
+        timeout=limit + 30,
+        limit_seconds=limit,
+        variant=variant,
+        seconds=seconds,
+        runs=runs,
+    )
+    return dict(reply["bench"], release=reply["release"])
+
+
+def verify(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
+    """Return {"record", "drift", ...}: everything kept is hashed again; `drift` lists what is not as it should be."""
+    return _one(host, app, options, "verify", timeout=600)
+
+
+def history(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
+    """Return {"entries", "broken_at"}: the audit log, and the first line that does not follow from the one before."""
+    return _one(host, app, options, "history")
+
+
+def rollback(
+    host: Host, app: str | None, options: DeployOptions, progress: Progress, *, release: str | None = None
+) -> DeployReport:
+    """Go back to the previous release, or to a kept one (an id or the beginning of one): proved, on trial, confirmed.
+
+    Raises InputError `no-such-release` or `nothing-to-roll-back-to`; a failure on the device is a report.
+    """
+    with closing(Session(host, options, app)) as session:
+        app = _only_app(session, host, app)
+        found = _with_helper(session, lambda: session.ask("status"))
+    chosen = _choose(found, host, release)
+    kept = next(entry for entry in found["releases"] if entry["release"] == chosen)
+    work = Deployment(
+        host,
+        replace(options, listen=options.listen or kept["listen"]),
+        progress,
+        app=app,
+        target=str(kept["target"]),
+        release=chosen,
+    )
+    return run_all((work,), lambda each: each.go(None), 1, progress)[0]
+
+
+def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:
+    """Return the full id of the release to go back to."""
+    record, kept = found["record"], [str(entry["release"]) for entry in found["releases"]]
+    listed = ", ".join(name[:12] for name in kept) or "none"
+    if wanted is None:
+        previous = record.get("previous")
+        if not previous or previous not in kept:
+            raise InputError(
+                "nothing-to-roll-back-to",
+                f"{host.text} has no release before the one it runs",
+                context={"kept": listed},
+                hint=f"edgeship rollback --host {host.text} --to RELEASE",
+            )
+        return str(previous)
+    matches = [name for name in kept if name.startswith(wanted.lower())]
+    if len(matches) != 1 or len(wanted) < 4:
+        raise InputError(
+            "no-such-release",
+            f"{wanted!r} names {len(matches)} of the releases kept on {host.text}",
+            context={"kept": listed},
+            hint=f"edgeship status --host {host.text}",
+        )
+    return matches[0]
+
+
+def _one(host: Host, app: str | None, options: DeployOptions, verb: str, **fields: Any) -> dict[str, Any]:
+    """Return the helper's answer on one application."""
+    with closing(Session(host, options, app)) as session:
+        _only_app(session, host, app)
+        return _with_helper(session, lambda: session.ask(verb, **fields))
+
+
+def _only_app(session: Session, host: Host, app: str | None) -> str:
+    """Set and return the application meant: the one named, or the only one there is."""
+    names = list(_with_helper(session, lambda: session.ask("apps"))["apps"])
+    if app is None and len(names) == 1:
+        app = str(names[0])
+    if app is None and names:
+        raise InputError(
+            "which-app",
+            f"several applications are deployed on {host.text}",
+            context={"known": ", ".join(names)},
+            hint=f"add --app {names[0]}",
+        )
+    if app is None or app not in names:
+        raise _not_deployed(host, app, session, names)
+    session.app = app
+    return app
+
+
+def _not_deployed(
+    host: Host, app: str | None, session: Session, names: list[str] | None = None
+) -> InputError:
+    """Return the error for an application that is not there."""
+    known = names if names is not None else list(_with_helper(session, lambda: session.ask("apps"))["apps"])
+    near = did_you_mean(app, [name for name in known if name != app]) if app else None
+    return InputError(
+        "not-deployed",
+        f"{app or 'nothing'} is {'not ' if app else ''}deployed on {host.text}",
+        context={"known": ", ".join(known) or "none", "root": session.root},
+        hint=f"did you mean --app {near}?"
+        if near
+        else f"edgeship deploy MODEL --target T --host {host.text}",
+    )
+
+
+def _with_helper(session: Session, ask: Callable[[], T]) -> T:
+    """Return what `ask` gives; a device that has another version's helper gets this one first."""
+    try:
+        return ask()
+    except HelperMissing:
+        if not _has_layout(session):
+            raise _never_met(session) from None
+        session.ship()
+        return ask()
+
+
+def _has_layout(session: Session) -> bool:
+    """Return whether edgeship was ever here: asking must not make a folder on a device that never saw it."""
+    command = Command(argv=("test", "-e", f"{session.root}/format"), sudo=session.sudo)
+    return session.run(command).status == 0
+
+
+def _never_met(session: Session) -> DeviceError:
+    """Return the error for a device where nothing was ever deployed."""
+    return DeviceError(
+        "not-deployed",
+        f"nothing was ever deployed on {session.host.text}",
+        context={"root": session.root},
+        hint=f"edgeship deploy MODEL --target T --host {session.host.text}",
+    )

@@ -117,6 +117,8 @@ def _convert(
     """Return the bytes of the first route that works and the versions of its tools."""
     failures: list[tuple[Route, EdgeshipError]] = []
     for route in ROUTES[source.kind]:
+        if any(f.packages == route.packages and e.reference == "model-not-loadable" for f, e in failures):
+            continue  # it would load it the same way and fail the same way
         progress.step(f"converting {source.path.name} to float TFLite ({route.name})")
         raw = folder / "raw.tflite"
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeship.errors import InputError
+from edgeship.errors import InputError, ToolError
 
 Report = Callable[..., None]
 UNKNOWN_OBJECT = r"(?:Unknown (?:layer|object|\w+ function)|Could not locate (?:class|function))[:\s]+'?(\w+)"
@@ -122,7 +122,16 @@ def _load_error(error: Exception, source: str) -> Exception:
             context={"model": source},
             hint="load them into the model in Python (model.load_weights), then model.save('model.keras')",
         )
-    return error
+    return ToolError(
+        "model-not-loadable",
+        f"the model does not load: {type(error).__name__}: {_short(text)}",
+        context={"model": source},
+    )
+
+
+def _short(text: str) -> str:
+    """Return the beginning and the end of a long message: Keras names the layer first and the reason last."""
+    return text if len(text) <= 320 else f"{text[:120]} [...] {text[-180:]}"
 
 
 def _is_keras_own(name: str) -> bool:
@@ -239,7 +248,8 @@ def _convert(converter: Any, payload: dict[str, Any], report: Report) -> None:
 
 
 def _conversion_error(error: Exception, source: str) -> Exception:
-    """Return `unsupported-operation` with operations and layers where that is why, else `error`."""
+    """Return `unsupported-operation` with operations and layers where that is why, else
+    `converter-failed`."""
     text = str(error)
     operations = {
         name.strip().removeprefix("tf.")
@@ -249,7 +259,11 @@ def _conversion_error(error: Exception, source: str) -> Exception:
     }
     operations |= set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text))
     if not operations:
-        return error
+        return ToolError(
+            "converter-failed",
+            f"the TFLite converter failed: {_short(' '.join(text.split()))}",
+            context={"model": source},
+        )
     layers: dict[str, None] = {}
     for entry in getattr(error, "errors", ()):
         if entry.operator.name.removeprefix("tf.") in operations and entry.location.call:

@@ -109,7 +109,7 @@ class _Reader:
                 self.signature_def(model.SignatureDefs(i), subgraphs)
                 for i in range(self.spend(model.SignatureDefsLength(), "signatures"))
             ),
-            _content=self.content,
+            content=self.content,
         )
 
     def buffer(self, buffer: Any, index: int) -> tuple[int, int]:

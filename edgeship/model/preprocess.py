@@ -6,13 +6,24 @@ Python, so a change here changes what devices must compute.
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from edgeship.digest import sha256_json
 from edgeship.errors import InputError
-from edgeship.values import Preprocess, Resize
+from edgeship.model.findings import first_rescaling
+from edgeship.model.tflite import TfliteFile
+from edgeship.progress import Progress, Silent
+from edgeship.values import Dataset, DatasetInfo, Preprocess, Resize, TensorSpec
+
+BLOCK_BYTES = 16 << 20
+"""Doubles held at a time while a dataset is prepared."""
 
 
 def apply(preprocess: Preprocess, x: NDArray[Any]) -> NDArray[np.float32]:
@@ -94,3 +105,115 @@ def _per_channel(values: tuple[float, ...], x: NDArray[Any], key: str) -> NDArra
             hint=f"give one value, or {channels}",
         )
     return np.asarray(values, dtype=np.float64)
+
+
+def prepare(
+    dataset: Dataset,
+    preprocess: Preprocess,
+    signature_input: TensorSpec,
+    work: Path,
+    *,
+    progress: Progress | None = None,
+    model: TfliteFile | None = None,
+) -> Path:
+    """Return the `.npy` of a dataset in model units: `[n, ...]` float32 of the input's shape without its
+    batch axis.
+
+    Inputs of int32 or int64 (indices into tables) keep their own dtype where nothing is to be preprocessed.
+    Axes of size 1 are added or dropped where only they differ. Notes go to `progress` where values look
+    normalised twice or not at all; with `model`, a scaling inside the model counts too. The file is named by
+    its content's origin and made once. Raises InputError `dataset-wrong-shape` naming both shapes and the
+    fix, and what `apply` raises.
+    """
+    show = progress or Silent()
+    wanted = signature_input.shape[1:]
+    raw = np.load(dataset.x_path, mmap_mode="r")
+    first = apply(preprocess, raw[:1])
+    _check_shape(first.shape[1:], wanted, dataset.info, preprocess, signature_input)
+    for note in _doubts(dataset.info, preprocess, float(first_rescaling(model) or 1.0) if model else None):
+        show.note(note)
+    exact = preprocess.is_identity() and signature_input.dtype in ("int32", "int64")
+    dtype = np.dtype(signature_input.dtype if exact else "float32")
+    key = sha256_json([dataset.info.sha256, dataclasses.asdict(preprocess), list(wanted), dtype.str])
+    path = work / f"{dataset.x_path.name.removesuffix('.x.npy')}-{key[:8]}.prepared.npy"
+    if path.exists():
+        return path
+    work.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    out = open_memmap(part, mode="w+", dtype=dtype, shape=(len(raw), *wanted))  # type: ignore[no-untyped-call]
+    step = max(1, BLOCK_BYTES // (8 * max(first.size, int(raw[0].size), 1)))
+    for start in range(0, len(raw), step):
+        block = raw[start : start + step]
+        values = block if exact else apply(preprocess, block)
+        out[start : start + step] = values.reshape(len(block), *wanted)
+        show.advance(min(start + step, len(raw)), len(raw), "samples")
+    out.flush()
+    del out
+    part.replace(path)
+    return path
+
+
+def _check_shape(
+    have: tuple[int, ...],
+    wanted: tuple[int, ...],
+    info: DatasetInfo,
+    preprocess: Preprocess,
+    spec: TensorSpec,
+) -> None:
+    """Raise `dataset-wrong-shape` where samples cannot be the model's input even with axes of size 1
+    moved."""
+    if [n for n in have if n != 1] == [n for n in wanted if n != 1]:
+        return
+    hint = "give samples of the model's input shape"
+    if len(have) == len(wanted) == 3:
+        if (have[1], have[2], have[0]) == wanted:
+            hint = "the samples have channels first: x = x.transpose(0, 2, 3, 1)"
+        elif (have[2], have[0], have[1]) == wanted:
+            hint = "the model wants channels first: x = x.transpose(0, 3, 1, 2), or better export it channels last"
+        elif have[2] == wanted[2]:
+            size = f"{{height: {wanted[0]}, width: {wanted[1]}}}"
+            hint = f"have them resized: put  preprocess: {{resize: {size}}}  into edgeship.yaml"
+        elif have[:2] == wanted[:2]:
+            hint = f"the samples have {have[2]} channel(s), the model wants {wanted[2]}: convert the images"
+    elif int(np.prod(have)) == int(np.prod(wanted)):
+        hint = f"reshape them: x = x.reshape(len(x), {', '.join(map(str, wanted))})"
+    elif len(have) == 2 and len(wanted) == 3 and wanted[2] == 3:
+        hint = "the model wants colour images: x = numpy.repeat(x[..., None], 3, axis=-1)"
+    elif len(have) == len(wanted) + 1 and have[1:] == wanted:
+        hint = f"the samples carry {have[0]} inputs each: x = x.reshape(-1, {', '.join(map(str, wanted))})"
+    resized = " after resizing" if preprocess.resize else ""
+    raise InputError(
+        "dataset-wrong-shape",
+        f"a sample has the shape {list(have)}{resized}, the model's input '{spec.name}' wants {list(wanted)}",
+        context={"dataset": info.reference, "sample": list(have), "model input": list(spec.shape)},
+        hint=hint,
+    )
+
+
+def _doubts(info: DatasetInfo, preprocess: Preprocess, inside: float | None) -> list[str]:
+    """Return what looks like normalising twice, or not at all; `inside` is the scale of the model's own first
+    step."""
+    bytes_like = info.maximum > 16 and info.minimum >= 0 and info.maximum <= 255
+    shrinks = abs(preprocess.scale) / max(map(abs, preprocess.std)) < 0.1
+    notes = []
+    if shrinks and info.maximum - info.minimum <= 2.0:
+        notes.append(
+            f"{info.reference} already lies in {info.minimum:g}..{info.maximum:g}, and preprocess would scale it by "
+            f"{preprocess.scale:g} again: normalised twice? If so, leave preprocess out"
+        )
+    if shrinks and inside is not None and abs(inside) < 0.1:
+        notes.append(
+            f"the model itself begins with a scaling by {inside:g}, and preprocess scales by {preprocess.scale:g}: "
+            "normalised twice? If so, leave preprocess out"
+        )
+    if (
+        preprocess.is_identity()
+        and info.dtype == "uint8"
+        and bytes_like
+        and (inside is None or inside == 1.0)
+    ):
+        notes.append(
+            f"{info.reference} goes in as it is, {info.minimum:g}..{info.maximum:g}: right only if the model was "
+            "trained on such values (else declare preprocess.scale, mean and std)"
+        )
+    return notes

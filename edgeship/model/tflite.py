@@ -127,7 +127,8 @@ class TfliteFile:
     metadata: tuple[tuple[str, int], ...]
     """(name, buffer index) in the file's order."""
     signature_defs: tuple[SignatureDef, ...]
-    _content: bytes = field(repr=False, compare=False)
+    content: bytes = field(repr=False, compare=False)
+    """All bytes of the file."""
 
     @property
     def main(self) -> Subgraph:
@@ -150,7 +151,7 @@ class TfliteFile:
     def buffer_bytes(self, index: int) -> bytes:
         """Return the data of buffer `index`, empty where it holds none."""
         offset, size = self.buffers[index]
-        return self._content[offset : offset + size]
+        return self.content[offset : offset + size]
 
     def tensor_bytes(self, index: int, subgraph: int = 0) -> bytes:
         """Return the constant data of a tensor (C order, little endian; int4 packed low half first), or
@@ -164,7 +165,7 @@ class TfliteFile:
     def custom_options(self, operator: Operator) -> bytes:
         """Return the options of a custom operation as stored (usually a flexbuffer), or nothing."""
         offset, size = operator.custom_options or (0, 0)
-        return self._content[offset : offset + size]
+        return self.content[offset : offset + size]
 
     @property
     def min_runtime_version(self) -> str | None:

@@ -1,0 +1,210 @@
+"""What in a `.tflite` is likely to hurt later, each with what to do: `find_problems(file)`."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgeship.model.precision import NUMERIC, activation_tensors, boundary, precision_of
+from edgeship.model.tflite import Operator, Subgraph, TfliteFile
+
+SMALLEST_NORMAL = 2.0**-126
+"""Below this a float32 scale is denormal; accelerators flush it to zero."""
+UNLIKE_RANGES = 8.0
+"""Ratio of two concatenated inputs' scales from which the smaller one loses 3 of its 8 bits."""
+BIAS_INPUT = {
+    "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "CONV_3D": 2, "TRANSPOSE_CONV": 3,
+}  # fmt: skip
+DATA_INPUT = {"TRANSPOSE_CONV": 2}
+BOUNDED = {"LOGISTIC", "SOFTMAX"}
+"""Operations whose outputs lie in 0..1 by definition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One problem: a kebab-case code, what and what to do, and the operations of subgraph 0 that it is
+    about."""
+
+    code: str
+    message: str
+    operations: tuple[int, ...] = ()
+
+
+def find_problems(file: TfliteFile) -> tuple[Finding, ...]:
+    """Return everything found, in a fixed order; an empty tuple for a file without doubts."""
+    graph = file.main
+    return (
+        *_dynamic(graph),
+        *_scales(graph),
+        *_biases(file, graph),
+        *_concatenations(graph),
+        *_float_edges(file),
+        *_operations(file),
+        *_name(file),
+    )
+
+
+def _producers(graph: Subgraph) -> dict[int, Operator]:
+    return {index: operator for operator in graph.operators for index in operator.outputs}
+
+
+def _dynamic(graph: Subgraph) -> Iterator[Finding]:
+    opens = [tensor for tensor in graph.tensors if tensor.is_dynamic]
+    if not opens:
+        return
+    first, producers = opens[0], _producers(graph)
+    maker = producers.get(first.index)
+    place = f"operation {maker.index} ({maker.op})" if maker else "an input"
+    only_batch = all(-1 not in t.shape_signature[1:] for t in opens)
+    yield Finding(
+        code="dynamic-shape",
+        message=f"{len(opens)} tensor(s) of open size, the first '{first.name}' {list(first.shape_signature)} from "
+        f"{place}: "
+        + (
+            "only the batch is open, building fixes it at 1"
+            if only_batch
+            else "export with fixed input sizes"
+        ),
+        operations=(maker.index,) if maker else (),
+    )
+
+
+def _scales(graph: Subgraph) -> Iterator[Finding]:
+    producers = _producers(graph)
+    for tensor in graph.tensors:
+        scales = tensor.quantization.scales if tensor.quantization else ()
+        bad = [
+            (channel, scale)
+            for channel, scale in enumerate(scales)
+            if not math.isfinite(scale) or scale < SMALLEST_NORMAL
+        ]
+        if not bad:
+            continue
+        channel, scale = bad[0]
+        kind = "not finite" if not math.isfinite(scale) else "denormal" if scale > 0 else "zero or negative"
+        where = f" (channel {channel}; {len(bad)} of {len(scales)})" if len(scales) > 1 else ""
+        maker = producers.get(tensor.index)
+        yield Finding(
+            code="bad-scale",
+            message=f"the scale of '{tensor.name}'{where} is {kind}: {scale:g}; calibrate with samples that make this "
+            "tensor vary, or remove its dead channels",
+            operations=(maker.index,) if maker else (),
+        )
+
+
+def _biases(file: TfliteFile, graph: Subgraph) -> Iterator[Finding]:
+    """Find biases that int32 cannot hold: |bias / (input scale * weight scale)| reaches 2**31
+    (edgetpu#453)."""
+    for operator in graph.operators:
+        position = BIAS_INPUT.get(operator.op)
+        if position is None or len(operator.inputs) <= position or operator.inputs[position] < 0:
+            continue
+        bias = graph.tensors[operator.inputs[position]]
+        data = graph.tensors[operator.inputs[DATA_INPUT.get(operator.op, 0)]].quantization
+        weights = graph.tensors[operator.inputs[1]].quantization
+        if bias.dtype != "int32" or not bias.has_data or not bias.quantization or not data or not weights:
+            continue
+        raw = file.buffer_bytes(bias.buffer)
+        values = struct.unpack(f"<{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+        own, per = bias.quantization.scales, weights.scales
+        for channel, stored in enumerate(values):
+            step = data.scales[0] * per[channel if len(per) > 1 and channel < len(per) else 0]
+            real = stored * own[channel if len(own) > 1 and channel < len(own) else 0]
+            if abs(stored) >= 2**31 - 1 or (step > 0 and abs(real / step) >= 2**31):
+                yield Finding(
+                    code="bias-overflow",
+                    message=f"bias '{bias.name}' channel {channel} of operation {operator.index} ({operator.op}) does "
+                    "not fit into int32 at its input's and weight's scales: its weights are far smaller than its "
+                    "bias; drop the channel or train with weight decay",
+                    operations=(operator.index,),
+                )
+                break
+
+
+def _concatenations(graph: Subgraph) -> Iterator[Finding]:
+    """Find concatenations whose inputs need unlike ranges and share one scale, now or once quantized."""
+    producers = _producers(graph)
+    for operator in graph.operators:
+        if operator.op != "CONCATENATION":
+            continue
+        makers = [producers.get(index) for index in operator.inputs]
+        scales = []
+        for index, maker in zip(operator.inputs, makers, strict=True):
+            if index < 0:
+                continue
+            source = graph.tensors[maker.inputs[0] if maker and maker.op == "QUANTIZE" else index]
+            if source.quantization and source.dtype in NUMERIC:
+                scales.append(source.quantization.scales[0])
+        ratio = max(scales) / min(scales) if scales and min(scales) > 0 else 1.0
+        bounded = [maker is not None and maker.op in BOUNDED for maker in makers]
+        if ratio >= UNLIKE_RANGES:
+            text = f"joins inputs whose scales differ {ratio:.0f}-fold and gives them one"
+        elif not scales and any(bounded) and not all(bounded):
+            text = "joins scores of 0..1 with other values, which will share one scale once quantized"
+        else:
+            continue
+        yield Finding(
+            code="concat-unlike-ranges",
+            message=f"operation {operator.index} (CONCATENATION) {text}: small values are rounded away (detectors then "
+            "find nothing); make them separate outputs",
+            operations=(operator.index,),
+        )
+
+
+def _float_edges(file: TfliteFile) -> Iterator[Finding]:
+    inner = {tensor.dtype for tensor in activation_tensors(file.main)}
+    outer = {tensor.dtype for tensor in boundary(file)}
+    quantizes = [o.index for o in file.main.operators if o.op in ("QUANTIZE", "DEQUANTIZE")]
+    if "float32" in outer and inner & {"int8", "uint8", "int16"} and quantizes:
+        yield Finding(
+            code="float-io",
+            message=f"inputs or outputs are float32 around an {'/'.join(sorted(inner - {'float32'}))} graph: each "
+            "request converts on the CPU, and an Edge TPU leaves those steps out; convert with int8 inputs and outputs",
+            operations=tuple(quantizes),
+        )
+
+
+def _operations(file: TfliteFile) -> Iterator[Finding]:
+    custom = [o for o in file.main.operators if o.custom]
+    if custom:
+        names = sorted({o.op for o in custom})
+        flex = [name for name in names if name.startswith("Flex")]
+        yield Finding(
+            code="custom-operation",
+            message=f"needs kernels that a plain runtime lacks: {', '.join(names)}"
+            + ("; these are TensorFlow's own: export without them" if flex else ""),
+            operations=tuple(o.index for o in custom),
+        )
+    if any(o.op in ("WHILE", "IF") for o in file.main.operators):
+        yield Finding(
+            code="control-flow",
+            message="loops or branches inside: their bodies are counted once in the MACs, and few accelerators take "
+            "them; keras.layers.LSTM/GRU with unroll=False and fixed batch become one operation",
+            operations=tuple(o.index for o in file.main.operators if o.op in ("WHILE", "IF")),
+        )
+
+
+def _name(file: TfliteFile) -> Iterator[Finding]:
+    name, precision = file.path.name.lower(), precision_of(file)
+    if any(word in name for word in ("float32", "fp32", "_float")) and precision.weights != "float32":
+        yield Finding(
+            code="name-says-float",
+            message=f"the file's name says float, its weights are {precision.weights}",
+        )
+
+
+def first_rescaling(file: TfliteFile | None) -> float | None:
+    """Return the constant by which the model multiplies its first input before anything else, or None."""
+    if file is None or not file.main.inputs:
+        return None
+    graph, entry = file.main, file.main.inputs[0]
+    users = [operator for operator in graph.operators if entry in operator.inputs]
+    if len(users) != 1 or users[0].op not in ("MUL", "DIV") or len(users[0].inputs) != 2:
+        return None
+    other = graph.tensors[next((i for i in users[0].inputs if i != entry), entry)]
+    if other.dtype != "float32" or not other.has_data or other.elements != 1:
+        return None
+    value: float = struct.unpack("<f", file.buffer_bytes(other.buffer)[:4])[0]
+    return (1.0 / value if value else None) if users[0].op == "DIV" else value

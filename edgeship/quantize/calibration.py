@@ -130,7 +130,7 @@ def _compare(dataset: Dataset, seen: _Seen, evaluation: Dataset) -> list[str]:
                 f"calibration samples span {seen.low:g} to {seen.high:g}, "
                 f"evaluation samples {other.low:g} to {other.high:g}: they look {guess}",
                 context={"calibration": dataset.info.reference, "evaluation": evaluation.info.reference},
-                hint="hand over both in the same raw units; preprocess (edgeship.yaml) is applied once to each",
+                hint="hand over both in the same raw units; preprocess is applied once to each",
             )
     known = set(other.digests)
     shared = sum(digest in known for digest in seen.digests)

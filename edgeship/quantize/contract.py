@@ -130,31 +130,30 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tupl
     """Return whether the runtime has every operator in the version that the file and its types ask for."""
     runtime = profile.runtime
     available = equivalent_release(runtime.engine, runtime.version)
-    missing: list[str] = []
-    unknown: list[str] = []
+    missing: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for graph in held.subgraphs:
         for op in graph.operators:
+            needed = max(op.version, _needed(graph, op))
+            support = supports(available, op.op, needed)
             if op.custom:
                 if not (op.op == "edgetpu-custom-op" and runtime.delegate == "edgetpu"):
                     kind = "a TensorFlow (Flex)" if op.op.startswith("Flex") else "a custom"
-                    missing.append(f"op {op.index} {op.op} is {kind} operation, which {runtime.engine} lacks")
-                continue
-            needed = max(op.version, _needed(graph, op))
-            support = supports(available, op.op, needed)
-            where = f"op {op.index} {op.op} version {needed}"
-            if support.verdict == "no":
-                missing.append(
-                    f"{where} is of TensorFlow {support.since}, {runtime.engine} {runtime.version} is older"
-                )
+                    text = f"{op.op} is {kind} operation, which {runtime.engine} lacks"
+                    missing.setdefault(text, []).append(str(op.index))
+            elif support.verdict == "no":
+                text = f"{op.op} version {needed} is of TensorFlow {support.since}, the runtime is older"
+                missing.setdefault(text, []).append(str(op.index))
             elif support.verdict == "unknown":
-                unknown.append(f"nothing is recorded of {where} in {runtime.engine} {runtime.version}")
-            elif dense := _wrong_dense(graph, op, recipe, available):
-                missing.append(dense)
-    if missing:
-        return "fail", missing, ""
-    if unknown:
-        return "inconclusive", unknown, ""
-    return "pass", [], f"{runtime.engine} {runtime.version} has every operator"
+                text = f"nothing is recorded of {op.op} version {needed} in this runtime"
+                unknown.setdefault(text, []).append(str(op.index))
+            elif _is_wrong_dense(graph, op, recipe, available):
+                text = f"FULLY_CONNECTED has a scale per channel, too new for TensorFlow {available}"
+                missing.setdefault(text, []).append(str(op.index))
+    name = f"{runtime.engine} {runtime.version}"
+    verdict: Verdict = "fail" if missing else "inconclusive" if unknown else "pass"
+    found = [f"{text} ({name}; op {', '.join(ops)})" for text, ops in (missing or unknown).items()]
+    return verdict, found, f"{name} has every operator"
 
 
 def _needed(graph: Subgraph, op: Operator) -> int:
@@ -170,18 +169,13 @@ def _needed(graph: Subgraph, op: Operator) -> int:
     )
 
 
-def _wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: str) -> str | None:
-    """Return the complaint about a per-channel FULLY_CONNECTED that an older runtime computes wrongly, or
-    None.
-    """
+def _is_wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: str) -> bool:
+    """Return whether this is a per-channel FULLY_CONNECTED that the runtime computes wrongly without a word."""
     if op.op != "FULLY_CONNECTED" or recipe.precision.activations not in ("int8", "int16"):
-        return None
+        return False
     weights = graph.tensors[op.inputs[1]]
-    if weights.quantization is None or len(weights.quantization.scales) < 2:
-        return None
-    if per_channel_dense("static", available):
-        return None
-    return f"op {op.index} FULLY_CONNECTED has a scale per channel, too new for TensorFlow {available}"
+    per_channel = weights.quantization is not None and len(weights.quantization.scales) > 1
+    return per_channel and not per_channel_dense("static", available)
 
 
 def _quantization(held: TfliteFile) -> tuple[Verdict, list[str], str]:

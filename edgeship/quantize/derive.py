@@ -73,7 +73,8 @@ def derive_all(
 ) -> Derivation:
     """Return the artifacts of `recipes`, written as `<recipe>.tflite` into folder `out`.
 
-    `calibration_npy` holds float32 samples `[n, ...]` in model units. The same inputs give the same bytes. A
+    `calibration_npy` holds float32 samples `[n, ...]` in model units; recipes that need none are still better
+    with them, because biases are corrected. The same inputs give the same bytes. A
     recipe that fails is a reason in the result, and a tool that dies is asked for each recipe alone, so one
     cannot take the others with it. Raises InputError `calibration-missing`, `several-inputs`,
     `model-already-quantized`.
@@ -85,14 +86,16 @@ def derive_all(
     if needing:
         _check_calibration(float_model, needing[0], calibration_npy)
     jobs = [_job(recipe, out, profile) for recipe in recipes]
-    payload = {"model": str(float_model.path), "calibration": str(calibration_npy), "jobs": jobs}
+    samples = calibration_npy if len(float_model.signature.inputs) == 1 else None
+    used = samples is not None and any(job["correct_biases"] for job in jobs)
+    payload = {"model": str(float_model.path), "calibration": str(samples) if used else None, "jobs": jobs}
     failed, tools = _run(payload, limits or WorkerLimits(), progress)
     artifacts = tuple(
         _artifact(
             out / f"{recipe.name}.tflite",
             recipe.name,
             float_model,
-            calibration_sha256 if recipe.needs_calibration else None,
+            calibration_sha256 if used and row_of(recipe.name).corrects_biases else None,
             tools,
         )
         for recipe in recipes
@@ -134,6 +137,7 @@ def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "ranges": row.ranges,
+        "correct_biases": row.corrects_biases,
         "out": str(out / f"{recipe.name}.tflite"),
         "settings": settings(
             row,

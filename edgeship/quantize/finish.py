@@ -39,58 +39,85 @@ def correct_biases(quantized: Any, original: Any, seen: Observation) -> int:
     layers, sources = _layers(quantized), _layers(original)
     if [name for name, _ in layers] != [name for name, _ in sources]:
         return 0
-    uses = Counter(
-        quantized.subgraphs[0].tensors[op.inputs[2]].buffer for _, op in layers if len(op.inputs) > 2
-    )
+    tensors = quantized.subgraphs[0].tensors
+    uses = Counter(tensors[op.inputs[2]].buffer for _, op in layers if len(op.inputs) > 2)
     done = 0
     for (name, op), (_, source) in zip(layers, sources, strict=True):
         if len(op.inputs) < 3 or op.inputs[2] < 0:
             continue
-        bias = quantized.subgraphs[0].tensors[op.inputs[2]]
-        shift = _shift(quantized, original, name, op, source, seen)
-        if shift is None or uses[bias.buffer] > 1 or not _has_data(quantized, bias):
+        bias = tensors[op.inputs[2]]
+        mean = seen.mean(source.inputs[0])
+        now = weights_of(quantized, op.inputs[1])
+        exact = weights_of(original, source.inputs[1])
+        if mean is None or now is None or exact is None or now.shape != exact.shape:
             continue
-        if bias.quantization is None or bias.quantization.scale is None:
+        if uses[bias.buffer] > 1 or not _has_data(quantized, bias):
             continue
-        data = bytes(quantized.buffers[bias.buffer].data)
-        kind: Any = np.int64 if len(data) == 8 * shift.size else np.int32
-        stored = np.frombuffer(data, kind).astype(np.float64)
-        scale = np.asarray(bias.quantization.scale, np.float64)
-        limits = np.iinfo(kind)
-        corrected = np.clip(np.rint(stored - shift / scale), limits.min, limits.max).astype(kind)
-        quantized.buffers[bias.buffer].data = np.frombuffer(corrected.tobytes(), np.uint8)
+        _add_to_bias(quantized, bias, -output_shift(name, now - exact, mean))
         done += 1
     return done
 
 
-def _shift(
-    quantized: Any, original: Any, name: str, op: Any, source: Any, seen: Observation
-) -> Floats | None:
-    """Return how far each output channel moved on average, or None where that cannot be told."""
-    weight = quantized.subgraphs[0].tensors[op.inputs[1]]
-    float_weight = original.subgraphs[0].tensors[source.inputs[1]]
-    mean = seen.mean(source.inputs[0])
-    if mean is None or not _has_data(quantized, weight) or not _has_data(original, float_weight):
-        return None
-    if weight.quantization is None or weight.quantization.scale is None or weight.type != _types()["INT8"]:
-        return None
-    shape = [int(size) for size in weight.shape]
-    scale = np.asarray(weight.quantization.scale, np.float64)
-    spread = [1] * len(shape)
-    if scale.size > 1:
-        spread[weight.quantization.quantizedDimension] = scale.size
-    stored = np.frombuffer(bytes(quantized.buffers[weight.buffer].data), np.int8).reshape(shape)
-    exact = np.frombuffer(bytes(original.buffers[float_weight.buffer].data), np.float32).reshape(shape)
-    change = stored * scale.reshape(spread) - exact
+def output_shift(name: str, change: Floats, mean: Floats) -> Floats:
+    """Return how far each output channel of a layer moves on average when its weights change by `change`.
+
+    `mean` is the mean of each element of the layer's input. Border pixels, where padding takes part, count as
+    any other.
+    """
+    shape = change.shape
     if name == "FULLY_CONNECTED":
-        per_input: Floats = mean.reshape(-1, shape[1]).mean(axis=0)
-        return np.asarray(change @ per_input)
+        return np.asarray(change @ mean.reshape(-1, shape[1]).mean(axis=0))
     channels: Floats = mean.reshape(-1, mean.shape[-1]).mean(axis=0)
     if name == "DEPTHWISE_CONV_2D":
         return np.asarray(change.sum(axis=(0, 1, 2)) * np.repeat(channels, shape[3] // channels.size))
     groups = channels.size // shape[3]
     split = change.sum(axis=(1, 2)).reshape(groups, -1, shape[3])
     return np.asarray(np.einsum("goc,gc->go", split, channels.reshape(groups, shape[3])).reshape(-1))
+
+
+def weights_of(model: Any, index: int) -> Floats | None:
+    """Return the real values of a constant weight, looking through a DEQUANTIZE; None where it is no
+    constant.
+    """
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[index]
+    if not _has_data(model, tensor):
+        makers = [op for op in graph.operators if index in op.outputs]
+        if len(makers) != 1 or _name(model.operatorCodes[makers[0].opcodeIndex]) != "DEQUANTIZE":
+            return None
+        tensor = graph.tensors[makers[0].inputs[0]]
+    if not _has_data(model, tensor):
+        return None
+    data = bytes(model.buffers[tensor.buffer].data)
+    shape = [int(size) for size in tensor.shape]
+    kinds = _types()
+    if tensor.type == kinds["FLOAT32"]:
+        return np.frombuffer(data, np.float32).reshape(shape).astype(np.float64)
+    if tensor.type not in (kinds["INT8"], kinds["INT4"]) or tensor.quantization is None:
+        return None
+    stored = np.frombuffer(data, np.int8)
+    if tensor.type == kinds["INT4"]:  # two in a byte, the low half first; shifts keep the sign
+        low, high = np.left_shift(stored, 4) >> 4, stored >> 4
+        stored = np.stack([low, high], axis=-1).reshape(-1)[: int(np.prod(shape))]
+    scale = np.asarray(tensor.quantization.scale, np.float64)
+    spread = [1] * len(shape)
+    if scale.size > 1:
+        spread[tensor.quantization.quantizedDimension] = scale.size
+    return np.asarray(stored.reshape(shape) * scale.reshape(spread))
+
+
+def _add_to_bias(model: Any, bias: Any, amount: Floats) -> None:
+    """Add real values to a bias in place, in its own type: float32, or int32 or int64 steps of its scale."""
+    data = bytes(model.buffers[bias.buffer].data)
+    kinds = _types()
+    if bias.type == kinds["FLOAT32"]:
+        corrected: Any = (np.frombuffer(data, np.float32) + amount).astype(np.float32)
+    else:
+        kind: Any = np.int64 if bias.type == kinds["INT64"] else np.int32
+        steps = np.frombuffer(data, kind) + amount / np.asarray(bias.quantization.scale, np.float64)
+        limits = np.iinfo(kind)
+        corrected = np.clip(np.rint(steps), limits.min, limits.max).astype(kind)
+    model.buffers[bias.buffer].data = np.frombuffer(corrected.tobytes(), np.uint8)
 
 
 def set_versions(model: Any) -> None:

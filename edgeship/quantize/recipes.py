@@ -37,6 +37,11 @@ class Row:
     """
 
     @property
+    def corrects_biases(self) -> bool:
+        """Whether calibration samples, where there are some, make up for what rounding the weights does."""
+        return self.algorithm is not None and self.weight_bits < 16
+
+    @property
     def kind(self) -> Literal["float", "weights", "dynamic", "static"]:
         """What is computed in integers: nothing, nothing (only stored small), products, or everything."""
         if self.activation_bits is not None:

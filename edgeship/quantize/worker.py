@@ -20,16 +20,16 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "modules"}`.
 
-    `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings,
-    ranges, out}]`. The calibration samples are run through the float model once for all jobs. A job that
-    fails is recorded and the others go on.
+    `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings, ranges,
+    correct_biases, out}]`. The calibration samples are run through the float model once for all jobs. A job that fails
+    is recorded and the others go on.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
     content = Path(payload["model"]).read_bytes()
     original = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     seen: Observation | None = None
-    if any(job["ranges"] != "none" for job in payload["jobs"]):
+    if payload["calibration"] is not None:
         report("running the calibration samples through the float model")
         seen = observe(
             content,
@@ -70,7 +70,7 @@ def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observa
         }
     result = tool.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
-    if seen is not None and statistics is not None:
+    if seen is not None and job["correct_biases"]:
         correct_biases(model, original, seen)
     set_versions(model)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -1,0 +1,127 @@
+"""`check_model`: what will happen to a model on a target, in under a second and without the vendor's compiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeship.compile import costs
+from edgeship.compile.edgetpu import check as edgetpu
+from edgeship.compile.edgetpu.predict import predict
+from edgeship.compile.lint import lint
+from edgeship.compile.report import CheckReport, Finding, Placed, Verdict, ordered
+from edgeship.errors import InputError
+from edgeship.model.tflite import TfliteFile, read_tflite
+from edgeship.profile import TargetProfile
+from edgeship.values import Unavailable
+
+ACCELERATOR = {"edgetpu": "Edge TPU", "vela": "Ethos-U", "none": "none"}
+
+
+def check_model(path: Path, profile: TargetProfile, *, vela: tuple[str, ...] | None = None) -> CheckReport:
+    """Return what will become of the `.tflite` at `path` on a target.
+
+    Edge TPU: predicted by rules. Ethos-U: Vela itself is asked (`vela`: the argument list that starts it, None: the
+    one of the toolchain). Targets without an accelerator: everything runs on the CPU; only the findings matter.
+    Raises InputError where the file is no `.tflite`; other models are converted first (`edgeship check` does).
+    """
+    model = read_tflite(path)
+    if not model.main.operators:
+        raise InputError("model-empty-graph", "the model has no operations", context={"file": path})
+    backend = profile.compiler.backend
+    if backend == "edgetpu":
+        return _edgetpu(model, profile)
+    if backend == "vela":
+        from edgeship.compile.vela_check import check_with_vela
+
+        return check_with_vela(model, profile, vela)
+    return _cpu(model, profile)
+
+
+def _edgetpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
+    settings = edgetpu.settings_of(profile.compiler.min_runtime_version, profile.compiler.options)
+    prediction = predict(model, settings)
+    room = profile.memory.accelerator_kb * 1024 if profile.memory.accelerator_kb else None
+    found = ordered((*lint(model), *edgetpu.findings(model, prediction, room)))
+    return CheckReport(
+        model=str(model.path),
+        sha256=model.sha256,
+        target=profile.name,
+        basis="predicted",
+        tool="rules of coral.ai's operation table; edgetpu_compiler 16.0 semantics",
+        accelerator=ACCELERATOR["edgetpu"],
+        verdict=_verdict(prediction.operations, found),
+        operations=prediction.operations,
+        findings=found,
+        cuts=edgetpu.cuts(model, prediction),
+        subgraphs=len(prediction.kept),
+        parameter_bytes=float(costs.constant_bytes(model.main, prediction.mapped)),
+        accelerator_bytes=float(room) if room else Unavailable(reason="the target does not say"),
+    )
+
+
+BLOCKING = frozenset({
+    "dynamic-shape", "bad-scale", "bias-overflow", "already-compiled", "flex-operation", "operation-version", "control-flow"
+})  # fmt: skip
+"""Findings of severity error that end the compilation, whatever is mapped."""
+
+
+def _verdict(operations: tuple[Placed, ...], found: tuple[Finding, ...]) -> Verdict:
+    mapped = sum(o.placement == "accelerator" for o in operations)
+    if mapped == 0 or any(f.severity == "error" and f.code in BLOCKING for f in found):
+        return "fail"
+    return "pass" if mapped == len(operations) else "partial"
+
+
+CPU_BLOCKING = frozenset({"bad-scale", "bias-overflow", "edgetpu-operation"})
+
+
+def _cpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
+    """Everything on the CPU: float tensors and open sizes are no defect there, wrong numbers are."""
+    harmless = {"not-quantized", "float-io", "dynamic-shape"}
+    found = [
+        Finding(code=f.code, severity="note", message=f.message, fix=f.fix, operations=f.operations)
+        if f.code in harmless
+        else f
+        for f in lint(model)
+    ]
+    compiled = tuple(o.index for o in model.main.operators if o.custom and o.op in ("edgetpu-custom-op", "ethos-u"))
+    if compiled:
+        found.append(
+            Finding(
+                code="edgetpu-operation",
+                severity="error",
+                message=f"the model was compiled for an accelerator this target does not have ({model.main.operators[compiled[0]].op})",
+                fix="give the .tflite from before compiling",
+                operations=compiled,
+            )
+        )
+    delegate = profile.runtime.delegate
+    how = f"CPU, {profile.runtime.engine} {profile.runtime.version}" + ("" if delegate == "none" else f" with {delegate}")
+    placed = tuple(
+        Placed(
+            index=o.index,
+            op=o.op,
+            layer=model.main.tensors[o.outputs[0]].name.split(";")[0] if o.outputs and o.outputs[0] >= 0 else "",
+            placement="cpu",
+            status=f"Runs on the {how}",
+            reason="",
+            confidence="medium" if o.custom else "high",
+        )
+        for o in model.main.operators
+    )
+    failed = any(f.severity == "error" and f.code in CPU_BLOCKING for f in found)
+    return CheckReport(
+        model=str(model.path),
+        sha256=model.sha256,
+        target=profile.name,
+        basis="not-needed",
+        tool="none: the target has no compiler",
+        accelerator=ACCELERATOR["none"],
+        verdict="fail" if failed else "pass",
+        operations=placed,
+        findings=ordered(found),
+        cuts=(),
+        subgraphs=0,
+        parameter_bytes=float(costs.constant_bytes(model.main, range(len(model.main.operators)))),
+        accelerator_bytes=Unavailable(reason="the target has no accelerator with a memory of its own"),
+    )

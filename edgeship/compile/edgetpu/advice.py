@@ -1,0 +1,83 @@
+"""The smallest change that brings an operation back to the Edge TPU, by the code of the rule that kept it off."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from edgeship.compile.edgetpu.predict import Prediction
+from edgeship.compile.report import Finding
+from edgeship.model.tflite import TfliteFile
+
+FIX: dict[str, str] = {
+    "fused-activation": "apply the activation as a layer of its own behind the operation",
+    "concat-constant": "pad with zeros only, or join the constant on the host",
+    "dilation": "use the same dilation for height and width",
+    "runtime-version": "update libedgetpu on the device and raise compiler.min_runtime_version in the target",
+    "weights-format": "export fully connected weights in the default format",
+    "dense-rows": "use a 1x1 convolution in place of Dense over several positions",
+    "batch-axis": "operate on any axis but the batch",
+    "mean-depth": "make the number of channels a multiple of 4, or average over height and width only",
+    "mean-size": "pool first (AveragePooling2D), or split the tensor and average the parts",
+    "prelu-alpha": "give PReLU shared_axes=[1, 2], so that each channel has one slope",
+    "reshape-size": "leave out the reshape and lay out the result on the host, or use a smaller input",
+    "resize-size": "enlarge in steps of two, or do the last resize on the host",
+    "softmax-size": "leave softmax over long or many rows to the host",
+    "strided-slice": "slice with stride 1; drop elements on the host or by a strided pooling",
+    "transpose-size": "export channels-last (NHWC) so that no transposition is needed, or transpose on the host",
+    "rank": "reshape so that only the 3 innermost dimensions are above 1",
+    "batch": "fix the batch to 1 when exporting",
+    "not-constant": "make weights and sizes constants of the model; multiply two activations with MUL and SUM instead",
+    "operation-version": "compile with edgetpu_compiler 16.0, or export without half-pixel centres",
+}
+FIX_OF_OPERATION: dict[str, str] = {
+    "LEAKY_RELU": "replace LeakyReLU by ReLU (or by PReLU with shared_axes=[1, 2]) and train on for a few epochs",
+    "HARD_SWISH": "use the variant without it (MobileNet V3 'minimalistic'), or replace it by ReLU6",
+    "ELU": "replace ELU by ReLU and train on for a few epochs",
+    "GELU": "replace GELU by ReLU and train on for a few epochs",
+    "ARG_MAX": "leave ARG_MAX to the host: end the model before it",
+    "ARG_MIN": "leave ARG_MIN to the host: end the model before it",
+    "TOPK_V2": "leave the top-k to the host: end the model before it",
+    "CAST": "export without casts: keep every tensor int8",
+    "GATHER": "replace GATHER by slices, or by a 1x1 convolution with one-hot weights",
+    "GATHER_ND": "end the model before the decoding and gather on the host",
+    "BATCH_MATMUL": "the product of two activations does not run there; use convolutions, or an attention-free variant",
+    "DIV": "multiply by the inverse as a constant",
+    "SPLIT_V": "split into equal parts (SPLIT)",
+    "UNPACK": "use SPLIT and RESHAPE",
+    "DEPTH_TO_SPACE": "use a transposed convolution or RESIZE_NEAREST_NEIGHBOR",
+    "SPACE_TO_BATCH_ND": "export with a TensorFlow that folds dilation into the convolution (1.15 or newer)",
+    "BATCH_TO_SPACE_ND": "export with a TensorFlow that folds dilation into the convolution (1.15 or newer)",
+    "MIRROR_PAD": "pad with zeros (PAD)",
+    "EXP": "end the model before the decoding and do it on the host",
+}
+OWN_LINT = frozenset({"not-quantized", "float-io"})
+"""Codes that `edgeship.compile.lint` reports with layers already."""
+
+
+def advice(model: TfliteFile, prediction: Prediction) -> tuple[Finding, ...]:
+    """Return one finding for each kind of limitation, with the operations it keeps off the Edge TPU."""
+    groups: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
+    mapped = prediction.mapped
+    for index, code in prediction.codes.items():
+        if code not in OWN_LINT:
+            groups[(code, prediction.operations[index].op, index in mapped)].append(index)
+    return tuple(_finding(prediction, code, op, found, runs) for (code, op, runs), found in groups.items())
+
+
+def _finding(prediction: Prediction, code: str, op: str, found: list[int], runs: bool) -> Finding:
+    first = prediction.operations[found[0]]
+    count = f"{len(found)} {op}" if len(found) > 1 else f"{op} {first.layer}"
+    if runs:
+        message = f"{count} may stay on the CPU: {first.reason}"
+    else:
+        message = f"{count} stays on the CPU: {first.reason}"
+    fix = FIX_OF_OPERATION.get(op, "") if code == "not-supported" else FIX.get(code, "")
+    if code == "custom-operation":
+        fix = "decode on the host, or leave this one last operation to the CPU"
+    return Finding(
+        code=f"unsupported-{op.lower().replace('_', '-')}" if code == "not-supported" else code,
+        severity="note" if runs or code == "custom-operation" else "warning",
+        message=message,
+        fix=fix or "replace it by operations of the table at coral.ai/docs/edgetpu/models-intro, or do its work on the host",
+        operations=tuple(found),
+    )

@@ -1,0 +1,214 @@
+"""What can be wrong with a quantized model on any target, found in the file itself, each with its smallest fix."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+
+from edgeship.compile.report import Finding
+from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile
+
+FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
+SMALLEST_NORMAL = 2.0**-126
+"""Smallest normal float32; a scale below it loses precision or becomes zero on hardware without denormals."""
+INT32_MAX = 2**31 - 1
+UNLIKE = 8.0
+"""Scales of two joined tensors that differ by more leave the finer one fewer than 5 of its 8 bits."""
+BIASED = {"CONV_2D": (0, 1, 2), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (0, 1, 2), "TRANSPOSE_CONV": (2, 1, 3)}
+"""Operation -> input positions of data, weights and bias."""
+
+
+def lint(model: TfliteFile) -> tuple[Finding, ...]:
+    """Return the findings that hold on every target, in the order of the graph."""
+    return (
+        *dynamic_shapes(model),
+        *float_tensors(model.main),
+        *bad_scales(model),
+        *bias_ranges(model),
+        *unlike_concats(model.main),
+        *batches(model.main),
+    )
+
+
+def name_of(tensor: Tensor) -> str:
+    """Return a tensor's name as people know it: the first of several joined by ';'."""
+    return tensor.name.split(";")[0] or f"tensor {tensor.index}"
+
+
+def producer_of(graph: Subgraph) -> dict[int, Operator]:
+    """Return tensor -> the operation that makes it."""
+    return {t: o for o in graph.operators for t in o.outputs if t >= 0}
+
+
+SHAPED_BY = {"RESHAPE": 1, "RESIZE_BILINEAR": 1, "RESIZE_NEAREST_NEIGHBOR": 1, "PAD": 1, "PADV2": 1, "FILL": 0,
+             "TILE": 1, "BROADCAST_TO": 1, "TRANSPOSE_CONV": 0, "SLICE": 2}  # fmt: skip
+"""Operation -> input position that decides the size of its output."""
+SIZED_BY_DATA = frozenset({"WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "RANGE"})
+
+
+def dynamic_sources(model: TfliteFile) -> Iterator[tuple[int, str]]:
+    """Yield (operation, or -1 for a model input; what is open about it) where a size is known only while running.
+
+    An open batch axis does not count: a runtime takes it as 1.
+    """
+    graph = model.main
+    for i in graph.inputs:
+        if -1 in graph.tensors[i].shape_signature[1:]:
+            yield -1, f"input {name_of(graph.tensors[i])} {list(graph.tensors[i].shape_signature)}"
+    for operator in graph.operators:
+        position = SHAPED_BY.get(operator.op)
+        if operator.op in SIZED_BY_DATA and not operator.custom:
+            yield operator.index, f"{operator.op} makes as many results as the data asks for"
+        elif position is not None and position < len(operator.inputs) and operator.inputs[position] >= 0:
+            tensor = graph.tensors[operator.inputs[position]]
+            if not tensor.has_data and tensor.dtype in ("int32", "int64"):
+                yield operator.index, f"{operator.op} reads its output size from {name_of(tensor)}"
+
+
+def dynamic_shapes(model: TfliteFile) -> Iterator[Finding]:
+    """Yield one finding that names the first open size and how many there are."""
+    sources = list(dynamic_sources(model))
+    if sources:
+        first, more = sources[0][1], len(sources) - 1
+        yield Finding(
+            code="dynamic-shape",
+            severity="error",
+            message=f"sizes are open: {first}" + (f", and {more} more" if more else ""),
+            fix="export with a fixed batch and input shape (batch 1), or let `edgeship build` convert the float model",
+            operations=tuple(i for i, _ in sources if i >= 0),
+        )
+
+
+def float_tensors(graph: Subgraph) -> Iterator[Finding]:
+    """Yield the operations that compute in float, and float inputs and outputs around an integer model."""
+    by_op: dict[str, list[int]] = defaultdict(list)
+    boundary = []
+    for operator in graph.operators:
+        tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+        if not any(t.dtype in FLOATS for t in tensors):
+            continue
+        if operator.op in ("QUANTIZE", "DEQUANTIZE"):
+            boundary.append(operator)
+        elif not operator.custom:
+            by_op[operator.op].append(operator.index)
+    indices = tuple(sorted(i for found in by_op.values() for i in found))
+    if indices:
+        first = graph.operators[indices[0]]
+        counts = ", ".join(f"{op} x{len(found)}" for op, found in by_op.items())
+        layers = ", ".join(name_of(graph.tensors[graph.operators[i].outputs[0]]) for i in indices[:5])
+        weights = [t for t in (graph.tensors[i] for i in first.inputs if i >= 0) if t.has_data and t.dtype == "int8"]
+        kind = "dynamic-range quantized (int8 weights, float activations)" if weights else "float"
+        yield Finding(
+            code="not-quantized",
+            severity="error",
+            message=f"{len(indices)} operations are {kind}: {counts}; first layers: {layers}",
+            fix="quantize fully to integers with a representative dataset: edgeship build MODEL --recipe int8 --calibration DATA",
+            operations=indices,
+        )
+    if boundary:
+        names = ", ".join(f"{o.op} at {name_of(graph.tensors[o.outputs[0]])}" for o in boundary[:4])
+        yield Finding(
+            code="float-io",
+            severity="warning",
+            message=f"input or output is float, so it is converted on the CPU: {names}",
+            fix="set the converter's inference_input_type and inference_output_type to int8",
+            operations=tuple(o.index for o in boundary),
+        )
+
+
+def bad_scales(model: TfliteFile) -> Iterator[Finding]:
+    """Yield the tensors whose scale is zero, infinite, not a number, negative or denormal."""
+    graph = model.main
+    users: dict[int, int] = {t: o.index for o in reversed(graph.operators) for t in (*o.inputs, *o.outputs) if t >= 0}
+    for tensor in graph.tensors:
+        scales = tensor.quantization.scales if tensor.quantization else ()
+        bad = [(c, s) for c, s in enumerate(scales) if not math.isfinite(s) or s < SMALLEST_NORMAL]
+        if bad and tensor.index in users:
+            channel, scale = bad[0]
+            where = f" (channel {channel}, {len(bad)} of {len(scales)})" if len(scales) > 1 else ""
+            yield Finding(
+                code="bad-scale",
+                severity="error",
+                message=f"{name_of(tensor)} has the scale {scale:g}{where}",
+                fix="a channel that is always zero, or calibration data with NaN or infinity, makes such scales: prune the "
+                "channel, or calibrate again with clean data",
+                operations=(users[tensor.index],),
+            )
+
+
+def bias_ranges(model: TfliteFile) -> Iterator[Finding]:
+    """Yield the biases that do not fit 32 bits at the scale the kernels use: |bias / (s_in * s_w)| < 2^31."""
+    graph = model.main
+    for operator in graph.operators:
+        positions = BIASED.get(operator.op)
+        if positions is None or len(operator.inputs) <= positions[2] or operator.inputs[positions[2]] < 0:
+            continue
+        data, weights, bias = (graph.tensors[operator.inputs[p]] for p in positions)
+        if bias.dtype != "int32" or not bias.has_data or not (data.quantization and weights.quantization):
+            continue
+        stored = struct.unpack(f"<{bias.elements}i", model.tensor_bytes(bias.index)[: 4 * bias.elements])
+        worst = max((abs(v) for v in stored), default=0)
+        found = f"its largest stored value is {worst:,}" if worst >= INT32_MAX else ""
+        if not found and bias.quantization:
+            found = _rescaled(stored, bias, data.quantization.scales[0], weights.quantization.scales)
+        if found:
+            yield Finding(
+                code="bias-overflow",
+                severity="error",
+                message=f"the bias of {operator.op} {name_of(graph.tensors[operator.outputs[0]])} overflows 32 bits: {found}",
+                fix="weights of that layer are near zero while its bias is not: clip or retrain the layer, or remove the channel",
+                operations=(operator.index,),
+            )
+
+
+def _rescaled(stored: tuple[int, ...], bias: Tensor, data: float, weights: tuple[float, ...]) -> str:
+    """Return what a bias becomes at the kernels' scale where that is beyond 32 bits, else nothing."""
+    own = bias.quantization.scales if bias.quantization else ()
+    for channel, value in enumerate(stored):
+        weight = weights[channel] if channel < len(weights) else weights[0]
+        scale = own[channel] if channel < len(own) else own[0]
+        if data * weight > 0 and abs(value) * scale / (data * weight) >= INT32_MAX:
+            return f"channel {channel} would be {value * scale / (data * weight):.3g}"
+    return ""
+
+
+def unlike_concats(graph: Subgraph) -> Iterator[Finding]:
+    """Yield the CONCATENATIONs that join tensors of very unlike ranges into one scale (boxes with scores)."""
+    made_by = producer_of(graph)
+    for operator in graph.operators:
+        if operator.op != "CONCATENATION" or operator.custom:
+            continue
+        joined = graph.tensors[operator.outputs[0]]
+        if joined.quantization is None:
+            continue
+        lost = []
+        for i in operator.inputs:
+            source = made_by.get(i)
+            before = graph.tensors[source.inputs[0]] if source is not None and source.op == "QUANTIZE" else graph.tensors[i]
+            if before.quantization and 0 < before.quantization.scales[0] * UNLIKE < joined.quantization.scales[0]:
+                lost.append((before, joined.quantization.scales[0] / before.quantization.scales[0]))
+        if lost:
+            tensor, ratio = max(lost, key=lambda pair: pair[1])
+            yield Finding(
+                code="unlike-ranges",
+                severity="warning",
+                message=f"CONCATENATION {name_of(joined)} gives {name_of(tensor)} a scale {ratio:.0f} times coarser than its own: "
+                f"about {max(0.0, 8 - math.log2(ratio)):.0f} of 8 bits are left",
+                fix="do not join values of unlike range (boxes and scores): make them separate outputs and join on the host",
+                operations=(operator.index,),
+            )
+
+
+def batches(graph: Subgraph) -> Iterator[Finding]:
+    """Yield inputs whose batch is fixed at more than 1."""
+    for i in graph.inputs:
+        tensor = graph.tensors[i]
+        if len(tensor.shape_signature) > 1 and tensor.shape_signature[0] > 1 and len(tensor.shape_signature) >= 4:
+            yield Finding(
+                code="batch",
+                severity="warning",
+                message=f"input {name_of(tensor)} has the batch {tensor.shape[0]}",
+                fix="fix the batch to 1 when exporting; run several inferences for several samples",
+            )

@@ -62,9 +62,7 @@ def test_file_keeps_to_its_floor(path: Path) -> None:
     broken: list[str] = []
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        assert not (isinstance(node, ast.ImportFrom) and node.level and own != "runtime"), (
-            f"{path}: relative import"
-        )
+        assert not (isinstance(node, ast.ImportFrom) and node.level and not island), f"{path}: relative import"
     for name, at_top in imports(tree):
         if at_top and name.split(".")[0] in HEAVY:
             dotted = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -73,8 +71,6 @@ def test_file_keeps_to_its_floor(path: Path) -> None:
         if not name.startswith("edgeship."):
             continue
         other = name.split(".")[1]
-        if island and name.startswith("edgeship.device.helper") and own == "device":
-            continue  # the helper's own modules, which ship as one file
         if island:
             broken.append(f"is on an island and imports {name}")
         elif other == "runtime":

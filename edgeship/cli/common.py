@@ -1,0 +1,130 @@
+"""What verbs share: options with one meaning everywhere, where things are kept, and how a result is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgeship.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeship.profile import TargetProfile
+    from edgeship.progress import Progress
+    from edgeship.project import Project
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def output_options(command: F) -> F:
+    """Add `--json` and `--quiet`."""
+    command = click.option("--quiet", "-q", is_flag=True, help="No progress, no notes; errors only.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
+
+
+def config_option(command: F) -> F:
+    """Add `--config`."""
+    return click.option(
+        "--config", "-c", type=PATH, default=None, help="Settings file.  [default: ./edgeship.yaml if there]"
+    )(command)
+
+
+def dry_run_option(command: F) -> F:
+    """Add `--dry-run`."""
+    return click.option("--dry-run", is_flag=True, help="Print what would be done; do nothing.")(command)
+
+
+def build_options(command: F) -> F:
+    """Add everything that says how a model is built."""
+    options = [
+        click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable."),
+        click.option("--calibration", metavar="D", help="Representative dataset for quantization."),
+        click.option("--eval", "evaluation", metavar="D", help="Labelled dataset for scores."),
+        click.option("--recipe", "recipes", multiple=True, metavar="R", help="Recipe instead of the target's own choice; repeatable."),
+        click.option("--metric", help="top1, top5, mse, mae, auc or module:callable."),
+        click.option("--max-drop", type=float, metavar="POINTS", help="Gate: points the metric may lose."),
+        click.option("--max-kb", type=float, metavar="K", help="Gate: size of the model file, kB."),
+        click.option("--max-ms", type=float, metavar="T", help="Gate: p50 latency on this machine, ms."),
+        click.option("--app", help="Name of the service.  [default: from the model's name]"),
+        click.option("--labels", help="File with one label a line."),
+        click.option("--listen", metavar="ADDR", help="Where the service listens: ADDRESS:PORT or unix:PATH."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+BUILD_NAMES = (
+    "targets", "calibration", "evaluation", "recipes", "metric", "max_drop", "max_kb", "max_ms", "app",
+    "labels", "listen",
+)  # fmt: skip
+
+
+def project_from(config: Path | None, options: dict[str, Any], *names: str) -> Project:
+    """Return the settings of the file with the named command-line options laid over them."""
+    from edgeship.project import load_project
+
+    return load_project(config).merge(**{name: options.get(name) for name in names})
+
+
+def profile_folders(project: Project | None = None) -> tuple[Path, ...]:
+    """Return where target profiles are looked for."""
+    from edgeship.assets import target_folders
+
+    return target_folders(environment=os.environ, project=project.base if project else Path.cwd())
+
+
+def profiles_of(project: Project) -> tuple[TargetProfile, ...]:
+    """Return the profiles of the project's targets. Raises InputError `no-target` where none is named."""
+    from edgeship.profile import load_profile
+
+    if not project.targets:
+        raise InputError(
+            "no-target",
+            "nothing says which kind of device to build for",
+            context={"wanted": "--target NAME, or targets: in edgeship.yaml"},
+            hint="edgeship target list",
+        )
+    profiles = [load_profile(name, folders=profile_folders(project)) for name in project.targets]
+    return tuple({profile.name: profile for profile in profiles}.values())
+
+
+def model_of(argument: Path | None, project: Project) -> Path:
+    """Return the model from the command line or the settings. Raises InputError `no-model`."""
+    model = argument or project.model
+    if model is None:
+        raise InputError(
+            "no-model",
+            "nothing says which model",
+            context={"wanted": "MODEL on the command line, or model: in edgeship.yaml"},
+            hint="edgeship build --help",
+        )
+    return model
+
+
+def cache_folder() -> Path:
+    """Return the folder for what may be used again: EDGESHIP_CACHE, XDG_CACHE_HOME/edgeship or ~/.cache/edgeship."""
+    if own := os.environ.get("EDGESHIP_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edgeship"
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """Yield the progress display that fits the terminal."""
+    from edgeship.report.progress import shown
+
+    with shown(quiet=quiet) as display:
+        yield display
+
+
+def show(text: str, document: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
+    """Print a result: the text for people, or the one JSON document."""
+    click.echo(json.dumps(document(), indent=2, ensure_ascii=False) if as_json else text)

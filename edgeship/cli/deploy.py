@@ -1,0 +1,183 @@
+"""`edgeship deploy`: a model or a bundle goes to devices, is proved there and started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeship.cli import common
+from edgeship.cli.inspect import is_bundle
+from edgeship.errors import GateError, InputError
+
+if TYPE_CHECKING:
+    from edgeship.deploy import DeployOptions
+    from edgeship.progress import Progress
+    from edgeship.project import Project
+    from edgeship.values import Bundle, Host
+
+
+def host_options(command: common.F) -> common.F:
+    """Add what every verb that reaches a device takes, besides `--host`."""
+    options = [
+        click.option("--identity", "-i", type=common.PATH, metavar="FILE", help="Private key for SSH."),
+        click.option("--ssh-config", type=common.PATH, metavar="FILE", help="SSH settings.  [default: ~/.ssh/config]"),
+        click.option("--root", metavar="DIR", help="Folder on the device.  [default: device.root in edgeship.yaml]"),
+        click.option("--no-sudo", is_flag=True, help="Do everything as the SSH user; no system service."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("source", metavar="MODEL|BUNDLE", type=common.PATH, required=False)
+@click.option("--host", "hosts", multiple=True, metavar="HOST", help="user@host[:port] or local:DIR; repeatable.")
+@click.option("--goal", type=click.Choice(["stage", "test", "activate"]), help="How far to go.  [default: activate]")
+@common.build_options
+@host_options
+@click.option("--accept-new-host-key", is_flag=True, help="Trust the key of a host never seen before, and record it.")
+@click.option("--allow-volatile-root", is_flag=True, help="Accept a device root that a restart may lose.")
+@click.option("--force", is_flag=True, help="Prove and switch again even where this release already serves.")
+@common.config_option
+@common.dry_run_option
+@common.output_options
+@click.option("--verbose", "-v", is_flag=True, help="Show every step of every host.")
+def deploy(
+    source: Path | None, config: Path | None, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any
+) -> int:
+    """Bring a model (built first) or a ready bundle to one or more devices.
+
+    On each device: check, upload what is missing, stage, run golden vectors, switch, start the service, run golden
+    vectors through it, confirm over a fresh connection. Whatever fails, the device goes back to what ran before.
+    Exit status: 0 done, 1 failed with nothing changed, 3 reverted, 4 unknown, 5 degraded; the worst host decides.
+    """
+    project = common.project_from(
+        config, options, *common.BUILD_NAMES, "hosts", "goal", "root", "accept_new_host_key"
+    )
+    hosts = hosts_of(project)
+    choices = deploy_options(project, options)
+    path = common.model_of(source, project)
+    if dry_run:
+        return _dry_run(project, path, hosts, choices, as_json=as_json)
+    from edgeship.deploy import deploy_many
+    from edgeship.report.documents import deploys_document, deploys_exit_code
+    from edgeship.report.text import deploy_text, deploys_table
+
+    with common.progress(quiet=quiet) as progress:
+        bundle = obtain(project, path, options, progress)
+        reports = deploy_many(bundle, hosts, choices, progress)
+    text = "\n\n".join(deploy_text(report, verbose=verbose) for report in reports)
+    if len(reports) > 1:
+        text = deploys_table(reports) + ("\n\n" + text if verbose else "")
+    common.show(text, lambda: deploys_document(reports), as_json=as_json)
+    return deploys_exit_code(reports)
+
+
+def hosts_of(project: Project) -> tuple[Host, ...]:
+    """Return the devices to deploy to. Raises InputError `no-host` where none is named."""
+    from edgeship.remote import parse_host
+
+    if not project.hosts:
+        raise InputError(
+            "no-host",
+            "nothing says which device to deploy to",
+            context={"wanted": "--host user@host[:port] or --host local:DIR, or hosts: in edgeship.yaml"},
+            hint="edgeship deploy MODEL --target T --host user@host",
+        )
+    return tuple(parse_host(text) for text in dict.fromkeys(project.hosts))
+
+
+def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
+    """Return how to deploy: the settings file's `deploy:` and `device:`, with the command line laid over them."""
+    from edgeship.deploy import DeployOptions
+    from edgeship.values import Goal
+
+    settings = project.deploy
+    return DeployOptions(
+        goal=Goal(settings.goal),
+        root=project.device.root,
+        listen=options.get("listen"),
+        sudo=not options.get("no_sudo"),
+        allow_volatile_root=bool(options.get("allow_volatile_root")),
+        ssh_config=options.get("ssh_config"),
+        identity=options.get("identity"),
+        accept_new_host_key=settings.accept_new_host_key,
+        connect_seconds=settings.connect_seconds,
+        trial_seconds=settings.confirm_seconds,
+        ready_seconds=settings.health_seconds,
+        keep=settings.keep_releases,
+        jobs=settings.parallel,
+        force=bool(options.get("force")),
+    )
+
+
+def obtain(project: Project, path: Path, options: dict[str, Any], progress: Progress) -> Bundle:
+    """Return the bundle to deploy: the one handed over, verified, or one built now from the model.
+
+    Raises GateError `gate-failed` where a gate stopped the build, InputError `several-targets` where more than one
+    target was named.
+    """
+    if is_bundle(path):
+        from edgeship.bundle.seal import open_bundle
+
+        bundle = open_bundle(path)
+        wanted = {profile.name for profile in common.profiles_of(project)} if project.targets else {bundle.target}
+        if bundle.target not in wanted:
+            raise InputError(
+                "bundle-for-another-target",
+                f"the bundle is for {bundle.target}, not for {', '.join(sorted(wanted))}",
+                context={"bundle": path},
+                hint=f"edgeship deploy {path} --target {bundle.target} --host ...",
+            )
+        return bundle
+    profiles = common.profiles_of(project)
+    if len(profiles) > 1:
+        raise InputError(
+            "several-targets",
+            "a deployment has one target; build for several with edgeship build",
+            context={"targets": ", ".join(profile.name for profile in profiles)},
+            hint=f"edgeship deploy {path} --target {profiles[0].name} --host ...",
+        )
+    from edgeship import pipeline
+    from edgeship.report.text import target_text
+
+    work = common.cache_folder()
+    report = pipeline.build(project, path, profiles, work / "bundles", work, progress)
+    built = report.targets[0]
+    if built.bundle is None:
+        raise GateError(
+            "gate-failed",
+            f"nothing was deployed: {built.reason}",
+            context={"target": built.target, "model": path},
+            hint="relax the goal, or look at every variant with: "
+            f"edgeship build {path} --target {built.target} ...",
+        )
+    progress.note(target_text(built).replace("\n", "\n  "))
+    return built.bundle
+
+
+def _dry_run(
+    project: Project, path: Path, hosts: tuple[Host, ...], choices: DeployOptions, *, as_json: bool
+) -> int:
+    """Print what would be done. A bundle is verified; of a model, only the file is opened."""
+    from edgeship.deploy import plan
+
+    lines: list[str] = []
+    if is_bundle(path):
+        from edgeship.bundle.seal import open_bundle
+
+        bundle = open_bundle(path)
+        for host in hosts:
+            for step in plan(bundle, host, choices):
+                writes = f" (writes {', '.join(step.writes)})" if step.writes else ""
+                lines.append(f"{host.text}: {step.name}: {step.text}{writes}")
+    else:
+        from edgeship.pipeline import plan_build
+
+        lines += plan_build(project, path, common.profiles_of(project), common.cache_folder() / "bundles")
+        lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
+    text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
+    common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)
+    return 0

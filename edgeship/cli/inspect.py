@@ -1,0 +1,47 @@
+"""`edgeship inspect`: what a model file or a bundle really holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeship.cli import common
+
+
+@click.command()
+@click.argument("file", type=common.PATH)
+@click.option("--operations", is_flag=True, help="List every operation, not only the counts.")
+@common.output_options
+def inspect(file: Path, operations: bool, as_json: bool, quiet: bool) -> int:
+    """Say what FILE holds: signature, operations, MACs, parameters, true precision, metadata; or a bundle's manifest.
+
+    A bundle is verified first: every digest, every name.
+    """
+    if is_bundle(file):
+        from edgeship.bundle.seal import open_bundle
+        from edgeship.report.inspection import bundle_document, bundle_text
+
+        bundle = open_bundle(file)
+        common.show(bundle_text(bundle), lambda: bundle_document(bundle), as_json=as_json)
+        return 0
+    from edgeship.model.inspect import inspect_model
+    from edgeship.report.inspection import model_document, model_text
+
+    with common.progress(quiet=quiet) as progress:
+        found = inspect_model(file, progress=progress)
+    common.show(
+        model_text(found, operations=operations), lambda: model_document(found), as_json=as_json
+    )
+    return 0
+
+
+def is_bundle(file: Path) -> bool:
+    """Return whether a file is meant as a bundle: by its name, or by being a gzip file."""
+    if file.suffix == ".edgeship":
+        return True
+    try:
+        with file.open("rb") as stream:
+            return stream.read(2) == b"\x1f\x8b"
+    except OSError:
+        return False

@@ -1,0 +1,160 @@
+"""What is asked of a device that has a release: status, rollback, logs, bench, verify, history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeship.cli import common
+from edgeship.cli.deploy import deploy_options, host_options
+from edgeship.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeship.deploy import DeployOptions
+    from edgeship.values import Host
+
+
+def device_verb(function: Callable[..., int]) -> click.Command:
+    """Make a verb of a function: adds --host, --app, the connection's options and the output's."""
+    command = common.output_options(function)
+    command = common.config_option(command)
+    command = host_options(command)
+    command = click.option("--app", metavar="A", help="Which service.  [default: the only one there]")(command)
+    command = click.option("--host", metavar="HOST", help="user@host[:port] or local:DIR.")(command)
+    return click.command(name=function.__name__)(command)
+
+
+def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str | None, DeployOptions]:
+    """Return the one device meant, the app (None: the only one there) and how to reach it."""
+    from edgeship.remote import parse_host
+
+    project = common.project_from(config, {**options, "hosts": None}, "root")
+    named = (options["host"],) if options.get("host") else project.hosts
+    if len(named) != 1:
+        raise InputError(
+            "no-host" if not named else "several-hosts",
+            "nothing says which device" if not named else f"edgeship.yaml names {len(named)} devices: say which",
+            context={"wanted": "--host user@host[:port] or --host local:DIR"},
+            hint=f"add --host {named[0] if named else 'user@host'}",
+        )
+    return parse_host(named[0]), options.get("app") or project.file.app, deploy_options(project, options)
+
+
+@device_verb
+def status(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Say what a device runs: the release, since when, whether it answers, and what is kept to go back to."""
+    from edgeship.deploy import status as ask
+    from edgeship.report.operate import status_text
+
+    host, _, choices = device_of(config, options)
+    found = ask(host, options.get("app"), choices)
+    common.show(status_text(found), lambda: {"schema": "edgeship.status/1", **found}, as_json=as_json)
+    return 0
+
+
+@click.option("--to", "release", metavar="RELEASE", help="A kept release, by the start of its id.  [default: the one before]")
+@common.dry_run_option
+def _rollback(
+    config: Path | None, as_json: bool, quiet: bool, dry_run: bool, release: str | None, **options: Any
+) -> int:
+    """Return a device to the release before, or to a kept one: proved, on trial, confirmed, as any deployment."""
+    from edgeship.deploy import rollback as go_back
+    from edgeship.deploy import status as ask
+    from edgeship.report.documents import deploys_document, deploys_exit_code
+    from edgeship.report.operate import status_text
+    from edgeship.report.text import deploy_text
+
+    host, app, choices = device_of(config, options)
+    if dry_run:
+        found = ask(host, app, choices)
+        text = f"would go back to {release or 'the release before'} on:\n{status_text(found)}"
+        common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": text.splitlines()}, as_json=as_json)
+        return 0
+    with common.progress(quiet=quiet) as progress:
+        report = go_back(host, app, choices, progress, release=release)
+    common.show(deploy_text(report), lambda: deploys_document([report]), as_json=as_json)
+    return deploys_exit_code([report])
+
+
+_rollback.__name__ = "rollback"
+rollback = device_verb(_rollback)
+
+
+@click.option("--lines", "-n", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many.")
+def _logs(config: Path | None, as_json: bool, quiet: bool, lines: int, **options: Any) -> int:
+    """Show the last lines a service wrote on a device."""
+    from edgeship.deploy import logs as ask
+
+    host, app, choices = device_of(config, options)
+    found = ask(host, app, choices, lines=lines)
+    common.show(
+        "\n".join(found), lambda: {"schema": "edgeship.logs/1", "host": host.text, "lines": found}, as_json=as_json
+    )
+    return 0
+
+
+_logs.__name__ = "logs"
+logs = device_verb(_logs)
+
+
+@click.option("--seconds", type=click.FloatRange(0.1, 600), help="At least this long.  [default: 1]")
+@click.option("--runs", type=click.IntRange(1, 1_000_000), help="At least this often.  [default: 50]")
+@click.option("--variant", metavar="R", help="Which variant.  [default: the one that serves]")
+def _bench(
+    config: Path | None,
+    as_json: bool,
+    quiet: bool,
+    seconds: float | None,
+    runs: int | None,
+    variant: str | None,
+    **options: Any,
+) -> int:
+    """Measure the latency of the current release on the device itself: cold, p50, p95."""
+    from edgeship.deploy import bench as ask
+    from edgeship.report.operate import bench_text
+
+    host, app, choices = device_of(config, options)
+    with common.progress(quiet=quiet) as progress:
+        progress.step(f"measuring on {host.text}")
+        found = ask(host, app, choices, variant=variant, seconds=seconds, runs=runs)
+    common.show(bench_text(found), lambda: {**found, "host": host.text}, as_json=as_json)
+    return 0
+
+
+_bench.__name__ = "bench"
+bench = device_verb(_bench)
+
+
+@device_verb
+def verify(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Hash every file kept on a device again and report what is not as it was deployed. Drift exits 3."""
+    from edgeship.deploy import verify as ask
+    from edgeship.report.operate import verify_text
+
+    host, app, choices = device_of(config, options)
+    found = ask(host, app, choices)
+    common.show(
+        verify_text(host.text, found),
+        lambda: {"schema": "edgeship.verify/1", "host": host.text, **found},
+        as_json=as_json,
+    )
+    return 3 if found["drift"] else 0
+
+
+@device_verb
+def history(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Show what was done on a device, from its hash-chained audit log. A broken chain exits 3."""
+    from edgeship.deploy import history as ask
+    from edgeship.report.operate import history_text
+
+    host, app, choices = device_of(config, options)
+    found = ask(host, app, choices)
+    common.show(
+        history_text(host.text, found),
+        lambda: {"schema": "edgeship.history/1", "host": host.text, **found},
+        as_json=as_json,
+    )
+    return 3 if found["broken_at"] is not None else 0

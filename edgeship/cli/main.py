@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,6 +100,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Exception:
+        if os.environ.get("EDGESHIP_DEBUG"):
+            raise
+        return _fail(_bug(), words)
+
+
+def _bug() -> EdgeshipError:
+    """Keep the trace of an error that nobody foresaw in a file, and return what to tell the user."""
+    descriptor, name = tempfile.mkstemp(prefix="edgeship-", suffix=".trace.txt")
+    with os.fdopen(descriptor, "w") as stream:
+        traceback.print_exc(file=stream)
+    last = traceback.format_exc().strip().splitlines()[-1]
+    return EdgeshipError(
+        "internal-error",
+        f"this is a bug in edgeship, not in what you typed: {last}",
+        context={"trace": name, "version": __version__},
+        hint="report it with the trace file and the command you typed",
+    )
 
 
 def _fail(error: EdgeshipError, words: Sequence[str]) -> int:

@@ -1,0 +1,138 @@
+"""What `edgeship inspect` shows of a model and of a bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeship.model.inspect import Inspection
+from edgeship.report.figures import size
+from edgeship.report.table import table
+from edgeship.values import Bundle, TensorSpec, as_json
+
+
+def model_document(found: Inspection) -> dict[str, Any]:
+    """Return the `edgeship.inspect/1` document of a model."""
+    document: dict[str, Any] = as_json(found)
+    for key in ("metadata", "min_runtime_version"):
+        if document[key] is None:
+            document[key] = {"unavailable": "the file does not carry it"}
+    return {"schema": "edgeship.inspect/1", "what": "model", **document}
+
+
+def model_text(found: Inspection, *, operations: bool) -> str:
+    """Return the report for people: what it is, what goes in and out, what it costs, what it really holds."""
+    held = found.precision
+    lines = [
+        f"{found.path}: {found.kind}, {size(found.bytes)}, sha256 {found.sha256[:12]}",
+        f"  precision: weights {held.weights}, activations {held.activations}, inputs and outputs {held.io}",
+        f"  {found.macs:,} multiply-accumulates, {found.parameters.count:,} parameters"
+        f" ({size(found.parameters.bytes)})",
+    ]
+    if found.converted:
+        lines.append("  (operations and figures are those of the float .tflite it converts to)")
+    lines += [f"  input   {_tensor(spec)}" for spec in found.signature.inputs]
+    lines += [f"  output  {_tensor(spec)}" for spec in found.signature.outputs]
+    if found.min_runtime_version:
+        lines.append(f"  needs TensorFlow Lite {found.min_runtime_version} or later")
+    lines += _metadata(found.metadata)
+    lines += ["", *(_operations(found) if operations else _counts(found))]
+    for finding in found.warnings:
+        where = f" (operations {', '.join(map(str, finding.operations))})" if finding.operations else ""
+        lines += ["", f"warning: {finding.message}{where} [{finding.code}]"]
+    return "\n".join(lines)
+
+
+def _tensor(spec: TensorSpec) -> str:
+    shape = " x ".join("?" if n < 0 else str(n) for n in spec.shape) or "scalar"
+    text = f"{spec.name}: {spec.dtype} [{shape}]"
+    if spec.quantization and len(spec.quantization.scales) == 1:
+        text += f", real = {spec.quantization.scales[0]:.6g} * (q - {spec.quantization.zero_points[0]})"
+    return text
+
+
+def _metadata(metadata: dict[str, Any] | None) -> list[str]:
+    if not metadata:
+        return []
+    if "unreadable" in metadata:
+        return [f"  metadata: {metadata['unreadable']}"]
+    shown = [("name", "name"), ("description", "description"), ("licence", "licence"), ("author", "author")]
+    lines = [f"  {label}: {metadata[key]}" for key, label in shown if metadata.get(key)]
+    if labels := metadata.get("labels"):
+        some = ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
+        lines.append(f"  labels: {len(labels)}: {some}")
+    for tensor in metadata.get("inputs", ()):
+        if scaled := tensor.get("normalisation"):
+            lines.append(f"  normalisation: mean {scaled['mean']}, std {scaled['std']}")
+    return lines
+
+
+def _counts(found: Inspection) -> list[str]:
+    return [table(["operation", "count"], [[op, str(n)] for op, n in found.operations.items()], right=(1,))]
+
+
+def _operations(found: Inspection) -> list[str]:
+    rows = [
+        [
+            str(row.index),
+            f"{row.op} v{row.version}",
+            "x".join(map(str, row.input_shape)),
+            "x".join(map(str, row.output_shape)),
+            row.dtype,
+            row.weights_dtype or "",
+            f"{row.macs:,}",
+        ]
+        for row in found.operation_list
+    ]
+    return [table(["#", "operation", "in", "out", "holds", "weights", "MACs"], rows, right=(0, 6))]
+
+
+def bundle_document(bundle: Bundle) -> dict[str, Any]:
+    """Return the `edgeship.inspect/1` document of a verified bundle."""
+    return {
+        "schema": "edgeship.inspect/1",
+        "what": "bundle",
+        "path": str(bundle.path),
+        "bytes": bundle.bytes,
+        "sha256": bundle.sha256,
+        "release": bundle.release,
+        "manifest": bundle.manifest,
+    }
+
+
+def bundle_text(bundle: Bundle) -> str:
+    """Return the report for people: what the bundle is for, what is inside, what a device must have."""
+    manifest = bundle.manifest
+    needs = manifest["requires"]
+    engine = manifest["engine"]
+    files = manifest["files"]
+    lines = [
+        f"{bundle.path}: {size(bundle.bytes)}, every digest holds",
+        f"  release {bundle.release}",
+        f"  {bundle.app} version {manifest['version']} for {bundle.target}",
+        f"  runs on {engine['name']} {engine['version']}, delegate {engine['delegate']}",
+        f"  a device must have: {needs['machine']}, {_libc(needs)}, Python {' or '.join(needs['python'])}"
+        + "".join(f", {name}" for name in (*needs["packages"], *needs["libraries"])),
+        f"  {len(files)} files, {size(sum(f['bytes'] for f in files.values()))} unpacked",
+        "",
+    ]
+    rows = [
+        ["*" if v["recipe"] == manifest["chosen"] else "", v["recipe"], f"{v['bytes']:,}", _metric(v["metric"])]
+        for v in manifest["variants"]
+    ]
+    lines.append(table(["", "variant", "bytes", "metric"], rows, right=(2,)))
+    made = manifest["provenance"]
+    lines += ["", f"made from model {made['model']['sha256'][:12]} with edgeship {made['edgeship']}"]
+    return "\n".join(lines)
+
+
+def _libc(needs: dict[str, Any]) -> str:
+    libc = needs["libc"]
+    return f"{libc['kind']} {libc['version']} or later" if isinstance(libc, dict) else str(libc)
+
+
+def _metric(metric: dict[str, Any]) -> str:
+    if isinstance(metric["value"], dict):
+        return f"{metric['name']} n/a: {metric['value']['unavailable']}"
+    drop = metric["drop"]
+    change = "" if isinstance(drop, dict) else f" (drop {drop:.2f})"
+    return f"{metric['name']} {metric['value']:.2f}{change}"

@@ -1,0 +1,90 @@
+"""What the verbs that ask a device show to people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from edgeship.report.figures import duration
+from edgeship.report.table import table
+
+
+def status_text(found: dict[str, Any]) -> str:
+    """Return what a device runs, one block an application."""
+    if not found["apps"]:
+        return f"{found['host']}: nothing is deployed here"
+    return "\n\n".join(_app(found["host"], name, status) for name, status in found["apps"].items())
+
+
+def _app(host: str, name: str, status: dict[str, Any]) -> str:
+    record, serving = status["record"], status["serving"]
+    current = status["current"] or "nothing"
+    if serving["running"]:
+        restarts = f", {serving['restarts']} restarts" if serving["restarts"] else ""
+        live = f"running, pid {serving['pid']}{restarts}, {serving['url']}"
+    else:
+        live = "not running" + (f", last exit {serving['last_exit']}" if serving["last_exit"] is not None else "")
+    lines = [f"{host}: {name}", f"  release {current[:12]}: {record['state'].lower()}; {live}"]
+    if record.get("reason"):
+        lines.append(f"  {record['reason']}")
+    if status["seconds_left"] and record["state"] in ("ARMED", "TRIAL"):
+        lines.append(f"  on trial: goes back by itself in {duration(status['seconds_left'])} unless confirmed")
+    rows = [
+        [_mark(entry["release"], status), entry["release"][:12], entry["version"], entry["target"], entry["chosen"]]
+        for entry in status["releases"]
+    ]
+    if rows:
+        lines += ["", table(["", "release", "version", "target", "variant"], rows)]
+    return "\n".join(lines)
+
+
+def _mark(release: str, status: dict[str, Any]) -> str:
+    if release == status["current"]:
+        return "current"
+    return "previous" if release == status["record"].get("previous") else ""
+
+
+def bench_text(found: dict[str, Any]) -> str:
+    """Return a benchmark in one short block."""
+    latency, engine = found["latency_ms"], found["engine"]
+    governor = found["governor"]
+    return "\n".join(
+        [
+            f"release {found['release'][:12]}, {found['variant']} on {engine['name']} {engine['version']},"
+            f" delegate {engine['delegate']}",
+            f"  cold {latency['cold']:.3f} ms, p50 {latency['p50']:.3f} ms, p95 {latency['p95']:.3f} ms"
+            f" ({found['runs']} runs in {found['seconds']:.1f} s, {found['threads']} threads)",
+            f"  peak memory {found['peak_rss_mb']:.1f} MiB, CPU governor "
+            + (f"unknown ({governor['unavailable']})" if isinstance(governor, dict) else str(governor)),
+        ]
+    )
+
+
+def verify_text(host: str, found: dict[str, Any]) -> str:
+    """Return whether what is on a device is what was deployed."""
+    if not found["drift"]:
+        return f"{host}: {found['releases']} releases, every file as it was deployed"
+    lines = [f"{host}: {len(found['drift'])} things are not as they were deployed:"]
+    lines += [f"  {item if isinstance(item, str) else _drift(item)}" for item in found["drift"]]
+    return "\n".join([*lines, f"hint: edgeship deploy BUNDLE --host {host} --force puts them right"])
+
+
+def _drift(item: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in item.items())
+
+
+def history_text(host: str, found: dict[str, Any]) -> str:
+    """Return the audit log, oldest first, and whether its chain holds."""
+    rows = [
+        [
+            datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            entry["event"],
+            str(entry.get("to") or "")[:12],
+            str(entry.get("reason") or entry.get("result") or ""),
+        ]
+        for entry in found["entries"]
+    ]
+    text = table(["UTC (the device's clock)", "event", "release", "why"], rows) if rows else f"{host}: no history"
+    if found["broken_at"] is not None:
+        text += f"\nthe chain is broken at line {found['broken_at']}: this log was edited or damaged"
+    return text

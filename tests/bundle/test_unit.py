@@ -1,0 +1,148 @@
+"""The systemd unit of every target: hardened, and understood by systemd itself."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeship.assets import targets_folder, templates_folder
+from edgeship.bundle.render import render, to_json
+from edgeship.bundle.unit import device_rules, network, unit_values
+from edgeship.errors import EdgeshipError, InputError
+from edgeship.profile import list_profiles, load_profile
+
+PROFILES = {p.name: p for p in list_profiles(folders=(targets_folder(),))}
+WORDS = {
+    "@ROOT@": "/var/lib/edgeship",
+    "@APP@": "kws",
+    "@PYTHON@": "/usr/bin/env",
+    "@LISTEN@": "127.0.0.1:8500",
+}
+EXPOSURE = 15
+"""Tenths of systemd-analyze's exposure level, 0 (nothing) to 100."""
+
+
+def unit_of(name: str, listen: str = "127.0.0.1:8500") -> str:
+    values = unit_values(PROFILES[name], app="kws", listen=listen, drain_seconds=10.0)
+    return render("edgeship.service.j2", values)
+
+
+def filled_in(text: str) -> str:
+    for word, value in WORDS.items():
+        text = text.replace(word, value)
+    return text
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_four_words_and_no_others_are_left_to_the_device(name: str) -> None:
+    text = unit_of(name)
+    assert all(word in text for word in WORDS)
+    assert "@" not in filled_in(text).replace("SystemCallFilter=~@", "").replace(" @", " ")
+    assert "{" not in text and "\n\n\n" not in text
+    assert f"MemoryMax={PROFILES[name].service.memory_max_mb}M\n" in text
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+@pytest.mark.parametrize("listen", ["127.0.0.1:8500", "unix:service.sock", "0.0.0.0:8500"])
+@pytest.mark.parametrize("name", ["host", "coral-dev-board", "coral-usb-raspberry-pi", "gpu-linux-aarch64"])
+def test_exposure(name: str, listen: str, tmp_path: Path) -> None:
+    """Offline, as rendered. An accelerator's device nodes and an open port cost something; memory writable as
+    code too."""
+    path = tmp_path / "edgeship-kws.service"
+    path.write_text(filled_in(unit_of(name, listen)))
+    allowed = EXPOSURE + (8 if PROFILES[name].devices else 0) + (2 if listen.startswith("0.0.0.0") else 0)
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={allowed}", "--no-pager", str(path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+    assert "ignoring" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    path = tmp_path / "edgeship-kws.service"
+    path.write_text(filled_in(unit_of("coral-usb-raspberry-pi")))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(path)],
+        capture_output=True,
+        text=True,
+    )
+    mine = [line for line in done.stderr.splitlines() if "edgeship-kws" in line]
+    assert mine == []
+
+
+def test_accelerators_open_their_nodes_and_no_others() -> None:
+    assert device_rules(PROFILES["coral-dev-board"]) == ["char-apex rw"]
+    assert device_rules(PROFILES["coral-usb-raspberry-pi"]) == ["char-usb_device rw"]
+    gpu = device_rules(PROFILES["gpu-linux-aarch64"])
+    assert "char-drm rw" in gpu and "/dev/mali0 rw" in gpu
+    assert device_rules(PROFILES["host"]) == []
+    assert "SupplementaryGroups=apex\n" in unit_of("coral-dev-board")
+    assert "PrivateDevices=yes" in unit_of("host") and "PrivateDevices=no" in unit_of("coral-dev-board")
+    assert "MemoryDenyWriteExecute" not in unit_of("gpu-linux-aarch64").replace("stays allowed", "")
+    assert "MemoryDenyWriteExecute=yes" in unit_of("coral-dev-board")
+
+
+@pytest.mark.parametrize(
+    ("listen", "kind"),
+    [
+        ("127.0.0.1:1", "loopback"),
+        ("127.9.9.9:1", "loopback"),
+        ("localhost:1", "loopback"),
+        ("[::1]:1", "loopback"),
+        ("0.0.0.0:1", "any"),
+        ("[::]:1", "any"),
+        ("10.0.0.7:1", "any"),
+        ("unix:service.sock", "unix"),
+    ],
+)
+def test_network_follows_the_address(listen: str, kind: str) -> None:
+    assert network(listen) == kind
+    text = unit_of("host", listen)
+    assert ("PrivateNetwork=yes" in text) == (kind == "unix")
+    assert ("IPAddressAllow=localhost" in text) == (kind == "loopback")
+
+
+def test_words_that_would_write_lines_into_the_unit_are_refused() -> None:
+    profile: Any = load_profile("host", folders=(targets_folder(),))
+    service = profile.service.model_copy(update={"groups": ("video\nExecStartPre=/bin/sh",)})
+    with pytest.raises(InputError) as caught:
+        unit_values(
+            profile.model_copy(update={"service": service}), app="a", listen="unix:x", drain_seconds=1.0
+        )
+    assert caught.value.reference == "bad-unit-word"
+    assert caught.value.context["key"] == "service.groups"
+
+
+def test_a_template_that_asks_for_too_much_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.j2").write_text("fine\n{{ nothing }}\n")
+    with pytest.raises(EdgeshipError) as caught:
+        render("bad.j2", {}, folder=tmp_path)
+    assert caught.value.reference == "template-failed"
+    assert "'nothing' is undefined" in caught.value.message
+    with pytest.raises(EdgeshipError, match=r"missing\.j2"):
+        render("missing.j2", {}, folder=tmp_path)
+    (tmp_path / "syntax.j2").write_text("{% if %}")
+    with pytest.raises(EdgeshipError) as caught:
+        render("syntax.j2", {}, folder=tmp_path)
+    assert caught.value.context == {"file": "syntax.j2, line 1"}
+
+
+def test_json_in_templates_is_not_escaped_for_web_pages(tmp_path: Path) -> None:
+    (tmp_path / "j.j2").write_text("{{ x | json }}")
+    assert (
+        render("j.j2", {"x": {"b": "<&'\">", "a": "é"}}, folder=tmp_path) == '{"a": "é", "b": "<&\'\\">"}\n'
+    )
+    with pytest.raises(ValueError, match="JSON"):
+        to_json(float("nan"))
+
+
+def test_licence_text_in_templates_is_the_projects_own() -> None:
+    own = (Path(__file__).resolve().parents[2] / "LICENSE").read_bytes()
+    assert (templates_folder() / "licences" / "apache-2.0.txt").read_bytes() == own

@@ -140,7 +140,11 @@ def _convert(
             progress.note(f"{route.name} could not convert it: {_first_line(error)}")
             continue
         content = in_order(raw.read_bytes(), result.value["inputs"], result.value["outputs"])
+        kept = [op for op in read_tflite(raw).main.operators if op.op == "VAR_HANDLE"]
         raw.unlink()
+        if kept:
+            failures.append((route, _stateful(len(kept))))
+            continue
         return content, {name: _version(name) for name in route.packages}
     raise _all_failed(source, failures)
 
@@ -159,6 +163,13 @@ def _all_failed(source: ModelSource, failures: list[tuple[Route, EdgeshipError]]
         f"none of {len(failures)} ways to convert the model worked",
         context=context,
         hint="save it as a SavedModel where it was trained (model.export(FOLDER)) and give that folder",
+    )
+
+
+def _stateful(count: int) -> ToolError:
+    return ToolError(
+        "model-keeps-variables",
+        f"{count} variables stayed variables instead of becoming weights: the model has state",
     )
 
 

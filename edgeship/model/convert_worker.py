@@ -210,7 +210,11 @@ def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[
 
     report(f"tracing {len(inputs)} input(s): {', '.join(str(list(spec.shape)) for spec in specs)}")
     function = tf.function(call).get_concrete_function(*specs)
-    _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], model), payload, report)
+    # Keras 3 hides its variables from TensorFlow's tracking: handed over with the model itself they stay
+    # variables (VAR_HANDLE, READ_VARIABLE) in the file instead of becoming weights.
+    holder = tf.Module()
+    holder.kept = [v if callable(v.value) else v.value for v in model.variables]
+    _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], holder), payload, report)
     return {"inputs": names, "outputs": list(function.structured_outputs)}
 
 

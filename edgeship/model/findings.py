@@ -181,7 +181,7 @@ def _operations(file: TfliteFile) -> Iterator[Finding]:
         yield Finding(
             code="control-flow",
             message="loops or branches inside: their bodies are counted once in the MACs, and few accelerators take "
-            "them; keras.layers.LSTM/GRU with unroll=False and fixed batch become one operation",
+            "them; build recurrent layers with unroll=True, or save the model with tf_keras, which fuses them",
             operations=tuple(o.index for o in file.main.operators if o.op in ("WHILE", "IF")),
         )
 

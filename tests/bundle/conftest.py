@@ -77,6 +77,16 @@ def variant_of(path: Path, recipe: str = RECIPE) -> Variant:
     return Variant(artifact=artifact, scorecard=card, gates=())
 
 
+@pytest.fixture(scope="session", name="variant_of")
+def variant_of_fixture() -> Callable[..., Variant]:
+    return variant_of
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")

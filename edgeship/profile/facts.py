@@ -117,10 +117,10 @@ def _score(
 
 
 def _head(facts: HostFacts, base: TargetProfile, name: str) -> list[str]:
-    model = facts.model_name or facts.machine
-    system = facts.os_release.get("PRETTY_NAME", "unknown system")
+    model = _plain(facts.model_name or facts.machine)
+    system = _plain(facts.os_release.get("PRETTY_NAME", "an unknown system"))
     return [
-        f"# {model} under {system}, as {facts.hostname} described itself to `edgeship target probe`.",
+        f"# {model} under {system}, as {_plain(facts.hostname)} described itself to `edgeship target probe`.",
         f"# All that does not stand here is as in '{base.name}': `edgeship target show {name}` shows the whole.",
         f"name: {name}",
         f"title: {_text(model)}",
@@ -143,7 +143,7 @@ def _requirements(facts: HostFacts, base: TargetProfile) -> list[str]:
     seen = [d for d in facts.devices if not any(fnmatch(d, way) for a in base.devices for way in a.any_of)]
     if seen:
         lines += [
-            f"# Also seen, and not used by this profile: {', '.join(seen)}.",
+            f"# Also seen, and not used by this profile: {_plain(', '.join(seen))}.",
             "# `edgeship target list` names the targets with an accelerator.",
             "",
         ]
@@ -157,7 +157,7 @@ def _python(facts: HostFacts, base: TargetProfile) -> list[str]:
     short = ".".join(map(str, version))
     if version < OLDEST_PYTHON:
         return [
-            f"# python3 is {facts.python_version}, too old for the service. Install one of those that",
+            f"# python3 is {_plain(facts.python_version)}, too old for the service. Install one of those that",
             f"# '{base.name}' takes ({', '.join(base.python.versions)}) and name it here.",
             "python:",
             f"  versions: [{_text(base.python.versions[0])}]",
@@ -228,9 +228,14 @@ def _unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
+def _plain(value: str) -> str:
+    """Return what a device said as one line of printable text: it must not end a comment or a string."""
+    return "".join(c for c in " ".join(value.split()) if c.isprintable())
+
+
 def _text(value: str) -> str:
     """Return text in double quotes; what JSON escapes, YAML reads."""
-    return json.dumps(" ".join(value.split()), ensure_ascii=False)
+    return json.dumps(_plain(value), ensure_ascii=False)
 
 
 def _flow(value: Any) -> str:
@@ -239,4 +244,4 @@ def _flow(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return _text(value) if isinstance(value, str) else json.dumps(value)

@@ -208,6 +208,7 @@ def _lay_over(
         here = (*path, key)
         below = base.get(key)
         if isinstance(item, Mapping) and isinstance(below, Mapping):
+            marks[here] = own_marks[here]
             result[key] = _lay_over(below, item, here, marks, own_marks, set_here)
             continue
         for known in [p for p in marks if p[: len(here)] == here]:

@@ -29,17 +29,25 @@ EXAMPLE: dict[str, Any] = {
 """What stands filled in in the example; every other key shows its default."""
 
 
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of edgeship.yaml, for editors."""
+    schema = ProjectFile.model_json_schema()
+    for part in schema["$defs"].values():
+        if not part.get("required"):
+            part["type"] = ["object", "null"]  # a part with nothing switched on has its defaults
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "edgeship.yaml",
+    }
+
+
 def documents() -> dict[str, str]:
     """Return the path in the repository -> the text of everything made from the schema."""
     example = init_text(Path("keywords.keras"), targets=("raspberry-pi-4", "coral"), values=EXAMPLE)
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "edgeship.yaml",
-        **{k: v for k, v in ProjectFile.model_json_schema().items() if k != "title"},
-    }
     return {
         "examples/edgeship.yaml": example,
-        "docs/schemas/project.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        "docs/schemas/project.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 

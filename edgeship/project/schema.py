@@ -51,10 +51,13 @@ def _absolute(value: str) -> str:
     return value
 
 
+RATIO = r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)"
+
+
 def _ratio(value: Any) -> Any:
-    """Turn text such as 1/255 into the nearest double; leave the rest to the strict check."""
-    if isinstance(value, str) and (parts := re.fullmatch(r"([0-9]+)/([0-9]+)", value)) and int(parts[2]):
-        return int(parts[1]) / int(parts[2])
+    """Turn text such as 1/255 or 1/127.5 into a number; leave the rest to the strict check."""
+    if isinstance(value, str) and (parts := re.fullmatch(RATIO, value)) and float(parts[2]):
+        return float(parts[1]) / float(parts[2])
     return value
 
 
@@ -75,7 +78,7 @@ Number = Annotated[float, AfterValidator(_finite)]
 Ratio = Annotated[
     Number,
     BeforeValidator(_ratio),
-    WithJsonSchema({"type": ["number", "string"], "pattern": "^[0-9]+/[0-9]+$"}),
+    WithJsonSchema({"type": ["number", "string"], "pattern": f"^{RATIO}$"}),
 ]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ LIMITS = {
     "greater_than_equal": ("ge", "{} or more"),
     "less_than": ("lt", "less than {}"),
     "less_than_equal": ("le", "{} or less"),
-    "too_short": ("min_length", "at least {} entries"),
-    "too_long": ("max_length", "at most {} entries"),
+    "too_short": ("min_length", "a list of {} or more"),
+    "too_long": ("max_length", "a list of {} at most"),
     "string_too_short": ("min_length", "at least {} characters"),
     "string_too_long": ("max_length", "at most {} characters"),
 }
@@ -82,16 +83,25 @@ def problems_in(model: type[BaseModel], document: Document) -> tuple[Problem, ..
     except ValidationError as error:
         found: dict[str, Problem] = {}
         for detail in error.errors(include_url=False):
+            if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+                continue  # pydantic does not count entries that are wrong themselves, and has said so already
             path = _path(detail["loc"], document.value)
+            missing = detail["type"] == "missing"
             problem = Problem(
-                mark=document.mark(path),
+                mark=_mark(document, path, missing=missing),
                 path=path,
                 text=_text(model, path, dict(detail)),
-                missing=detail["type"] == "missing",
+                missing=missing,
             )
             found.setdefault(str(problem), problem)
         return tuple(sorted(found.values(), key=lambda p: (p.mark.file, p.mark.line)))
     return ()
+
+
+def _mark(document: Document, path: KeyPath, *, missing: bool) -> Mark:
+    """Return where a problem stands; what is missing is missing in the document's own file, not in a base."""
+    mark = document.mark(path)
+    return Mark(file=document.file, line=0) if missing and mark.file != document.file else mark
 
 
 def refuse(problems: Sequence[Problem], *, kind: str, hint: str) -> InputError:
@@ -136,12 +146,22 @@ def _text(model: type[BaseModel], path: KeyPath, detail: dict[str, Any]) -> str:
         near = did_you_mean(seen, choices) if isinstance(seen, str) else None
         return f"expected {expected}, found {_seen(seen)}" + (f"; did you mean '{near}'?" if near else "")
     if wanted := WANTED.get(kind):
-        quoted = kind == "string_type" and isinstance(seen, int | float)
-        return f"expected {wanted}, found {_seen(seen)}" + ("; put it in quotes" if quoted else "")
+        return f"expected {wanted}, found {_seen(seen)}" + _about_quotes(kind, seen)
     if kind in LIMITS:
         key, phrase = LIMITS[kind]
-        return f"expected {phrase.format(context.get(key))}, found {_seen(seen)}"
+        limit = context.get(key)
+        shown = f"{limit:g}" if isinstance(limit, float) else limit
+        return f"expected {phrase.format(shown)}, found {_seen(seen)}"
     return f"{detail['msg']}, found {_seen(seen)}"
+
+
+def _about_quotes(kind: str, seen: Any) -> str:
+    """Return what to do where quotes make the difference between text and a number."""
+    if kind == "string_type" and isinstance(seen, int | float) and not isinstance(seen, bool):
+        return "; put it in quotes"
+    if kind in ("int_type", "float_type") and isinstance(seen, str) and re.fullmatch(r"[-+]?[0-9.]+", seen):
+        return "; remove the quotes"
+    return ""
 
 
 def _seen(value: Any) -> str:

@@ -5,6 +5,8 @@ Scalars follow YAML 1.2's core schema, not 1.1: `no` and `on` are words, `1e-3` 
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ KeyPath = tuple[str | int, ...]
 
 NODE_LIMIT = 20_000
 """A hand-written file never has this many values; one that has is made of aliases that multiply."""
+NUMBER_LIMIT = 40
+"""Characters of a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +88,11 @@ def read_text(path: Path, *, shown: str, kind: str) -> str:
         ) from None
 
 
+@functools.lru_cache(maxsize=256)
 def parse(text: str, *, shown: str, kind: str) -> Document:
-    """Return the document in `text`. An empty text is an empty mapping.
+    """Return the document in `text`, not to be changed. An empty text is an empty mapping.
+
+    The same text is parsed once: a command asks for the same bases again and again.
 
     Raises InputError `<kind>-syntax` with line and column: not YAML, not one mapping, a key twice, a key
     that is not text, an alias inside itself.
@@ -98,10 +105,12 @@ def parse(text: str, *, shown: str, kind: str) -> Document:
             return Document(file=shown, value={})
         if not isinstance(node, yaml.MappingNode):
             raise _Refused("expected keys and values at the top of the file", node.start_mark)
-        reader = _Reader(loader, shown)
+        reader = _Reader(shown)
         return Document(file=shown, value=reader.mapping(node, ()), marks=reader.marks)
     except _Refused as refused:
         raise _syntax_error(kind, shown, refused.reason, refused.mark) from None
+    except RecursionError:
+        raise _syntax_error(kind, shown, "lists and keys are nested too deeply", None) from None
     except yaml.reader.ReaderError as error:
         reason = f"character #x{error.character:04x} at position {error.position} is not allowed in YAML"
         raise _syntax_error(kind, shown, reason, None) from None
@@ -166,8 +175,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$")
 class _Reader:
     """Builds plain values from YAML nodes and notes where each was written."""
 
-    def __init__(self, loader: _Loader, shown: str) -> None:
-        self.loader = loader
+    def __init__(self, shown: str) -> None:
         self.shown = shown
         self.marks: dict[KeyPath, Mark] = {}
         self._open: set[int] = set()
@@ -180,6 +188,7 @@ class _Reader:
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
+            self._tag(node, "seq")
             self._enter(node)
             items = []
             for index, item in enumerate(node.value):
@@ -191,6 +200,7 @@ class _Reader:
         return self._scalar(node)
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        self._tag(node, "map")
         self._enter(node)
         result: dict[str, Any] = {}
         own: dict[str, yaml.Node] = {}
@@ -222,16 +232,35 @@ class _Reader:
         return result
 
     def _scalar(self, node: yaml.Node) -> Any:
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        tag, text = self._tag(node), str(node.value)
+        if tag == "str":
+            return text
+        if tag == "null":
+            return None
+        if tag == "bool" and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if tag in ("int", "float") and len(text) > NUMBER_LIMIT:
+            raise _Refused(f"a number of {len(text)} characters is too long", node.start_mark)
+        try:
+            if tag == "int":
+                return int(text)
+            if tag == "float" and math.isfinite(number := float(text)):
+                return number
+        except ValueError:
+            raise _Refused(f"'{text}' is not a number", node.start_mark) from None
+        if tag == "float":
+            raise _Refused(f"{text} is too large for a number", node.start_mark)
+        wanted = "is not true or false" if tag == "bool" else f"has the tag !!{tag}, which is not used here"
+        raise _Refused(f"'{text}' {wanted}", node.start_mark)
+
+    def _tag(self, node: yaml.Node, *wanted: str) -> str:
+        """Return the kind of a node: one of YAML's own, and of `wanted` where given."""
+        prefix, _, kind = str(node.tag).rpartition(":")
+        if prefix != "tag:yaml.org,2002":
             raise _Refused(f"the tag {node.tag} is not used here", node.start_mark)
-        kind = node.tag.rpartition(":")[2]
-        if kind not in ("str", "int", "float", "bool", "null"):
+        if wanted and kind not in wanted:
             raise _Refused(f"the tag !!{kind} is not used here", node.start_mark)
-        if kind == "int":
-            return int(node.value)
-        if kind == "float":
-            return float(node.value)
-        return self.loader.construct_object(node, deep=True)
+        return kind
 
     def _key(self, node: yaml.Node) -> str:
         value = self._scalar(node) if isinstance(node, yaml.ScalarNode) else None

@@ -17,6 +17,7 @@ _CHUNK_LINE = 256
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\Z")
 _HEADERS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\Z")
+_BARE_NEWLINE = re.compile(rb"(?<!\r)\n")
 _DIGITS = re.compile(rb"[0-9]{1,18}\Z")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\Z")
 
@@ -228,8 +229,7 @@ class RequestReader(object):
     def _refuse_bare_newline(self):
         # Without this a client that ends lines with LF alone would wait for its timeout to learn of the
         # mistake.
-        newline = self._buffer.find(b"\n", self._searched)
-        if newline == 0 or (newline > 0 and self._buffer[newline - 1] != 13):
+        if _BARE_NEWLINE.search(self._buffer, self._searched):
             raise _refuse(400, "a line of the head ends without a carriage return")
 
     def _read_chunks(self):

@@ -1,0 +1,66 @@
+"""Fixtures of the runtime's tests; the tools behind them are in island_lab.py beside this file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+# The island's modules import one another by plain names, as they do on a device; so do these tests' helpers.
+for folder in (HERE, HERE.parents[1] / "edgeship" / "runtime"):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+from island_lab import IO, MakeRelease, ReleaseDir, Serve, Service, make_release  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny models; made in a process of its own, because that imports ai_edge_litert."""
+    folder = tmp_path_factory.mktemp("models")
+    script = Path(__file__).with_name("make_models.py")
+    subprocess.run([sys.executable, str(script), str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture
+def release(models: Path, tmp_path: Path) -> MakeRelease:
+    """A function (model's name, limits=..., labels=..., engine=..., inputs=..., outputs=...) -> ReleaseDir."""
+
+    def make(name: str = "dense_f32", **changes: Any) -> ReleaseDir:
+        inputs, outputs = IO[name]
+        made = {"inputs": inputs, "outputs": outputs, **changes}
+        return make_release(tmp_path / f"release-{name}", models / f"{name}.tflite", **made)
+
+    return make
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """A function (ReleaseDir, *arguments, environment=...) -> a ready Service; ended with the test."""
+    running: list[Service] = []
+
+    def start(release_dir: ReleaseDir, *arguments: str, environment: dict[str, str] | None = None) -> Service:
+        service = Service(release_dir, *arguments, environment=environment)
+        running.append(service)
+        return service.wait()
+
+    yield start
+    for service in running:
+        service.kill()
+
+
+@pytest.fixture(scope="module")
+def dense_service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One running service of the float model for all the tests of a file that leave it as they found it."""
+    folder = tmp_path_factory.mktemp("dense") / "release"
+    inputs, outputs = IO["dense_f32"]
+    made = make_release(folder, models / "dense_f32.tflite", inputs, outputs, labels=["up", "down", "sideways"])
+    service = Service(made).wait()
+    yield service
+    service.kill()

@@ -1,0 +1,158 @@
+"""Writes tiny models for the runtime's tests, with the public schema and without TensorFlow. Run as a program: DIR."""
+
+import sys
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+F32, I8, I16, I32 = (schema.TensorType.FLOAT32, schema.TensorType.INT8, schema.TensorType.INT16, schema.TensorType.INT32)
+
+
+class Graph:
+    """One subgraph under construction."""
+
+    def __init__(self):
+        self.model = schema.ModelT()
+        self.model.version = 3
+        self.model.description = "edgeship test"
+        self.model.buffers = [schema.BufferT()]
+        self.model.operatorCodes = []
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators = [], []
+
+    def tensor(self, name, shape, kind, scale=None, zero=0, data=None):
+        """Add a tensor and return its index."""
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, 0
+        if scale is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero]
+        if data is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            tensor.buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def operator(self, code, inputs, outputs, options_type=0, options=None, version=1):
+        """Add an operation."""
+        entry = schema.OperatorCodeT()
+        entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), version
+        self.model.operatorCodes.append(entry)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(self.model.operatorCodes) - 1
+        operator.inputs, operator.outputs = inputs, outputs
+        operator.builtinOptionsType, operator.builtinOptions = options_type, options
+        self.graph.operators.append(operator)
+
+    def add(self, a, b, out):
+        """Add an ADD."""
+        options = schema.AddOptionsT()
+        self.operator(schema.BuiltinOperator.ADD, [a, b], [out], schema.BuiltinOptions.AddOptions, options)
+
+    def save(self, path, inputs, outputs):
+        """Write the model file."""
+        self.graph.inputs, self.graph.outputs = inputs, outputs
+        self.model.subgraphs = [self.graph]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        path.write_bytes(bytes(builder.Output()))
+
+
+def dense(folder, kind):
+    """A fully connected layer: 6 -> 3, float or int8 (weights per tensor, scale 0.05; in 0.1/3, out 0.2/-5)."""
+    rng = np.random.default_rng(7)
+    graph = Graph()
+    options = schema.FullyConnectedOptionsT()
+    shape, weights, bias = (3, 6), rng.integers(-100, 100, (3, 6)), rng.integers(-50, 50, 3)
+    if kind == "f32":
+        x = graph.tensor("x", [1, 6], F32)
+        w = graph.tensor("w", shape, F32, data=(weights * 0.05).astype(np.float32))
+        b = graph.tensor("b", [3], F32, data=(bias * 0.005).astype(np.float32))
+        y = graph.tensor("y", [1, 3], F32)
+    else:
+        x = graph.tensor("x", [1, 6], I8, 0.1, 3)
+        w = graph.tensor("w", shape, I8, 0.05, 0, weights.astype(np.int8))
+        b = graph.tensor("b", [3], I32, 0.1 * 0.05, 0, bias.astype(np.int32))
+        y = graph.tensor("y", [1, 3], I8, 0.2, -5)
+    code, options_type = schema.BuiltinOperator.FULLY_CONNECTED, schema.BuiltinOptions.FullyConnectedOptions
+    graph.operator(code, [x, w, b], [y], options_type, options, version=1 if kind == "f32" else 4)
+    graph.save(folder / f"dense_{kind}.tflite", [x], [y])
+
+
+def several(folder):
+    """Two inputs of different shapes, two outputs in an order of their own: total = a + b (broadcast), twice = b + b."""
+    graph = Graph()
+    a, b = graph.tensor("a", [1, 2, 3], F32), graph.tensor("b", [1, 3], F32)
+    total, twice = graph.tensor("total", [1, 2, 3], F32), graph.tensor("twice", [1, 3], F32)
+    graph.add(a, b, total)
+    graph.add(b, b, twice)
+    graph.save(folder / "several.tflite", [b, a], [twice, total])
+
+
+def image(folder):
+    """int8 image in, the same out (x + 0): [1, 4, 4, 3], scale 1/0 on both sides."""
+    graph = Graph()
+    x = graph.tensor("x", [1, 4, 4, 3], I8, 1.0, 0)
+    zero = graph.tensor("zero", [1], I8, 1.0, 0, np.zeros(1, np.int8))
+    y = graph.tensor("y", [1, 4, 4, 3], I8, 1.0, 0)
+    graph.add(x, zero, y)
+    graph.save(folder / "image.tflite", [x], [y])
+
+
+def int16_add(folder):
+    """int16 ADD, for which XNNPACK has no kernel."""
+    graph = Graph()
+    x, y = graph.tensor("x", [1, 4], I16, 1 / 1024, 0), graph.tensor("y", [1, 4], I16, 1 / 512, 0)
+    options = schema.AddOptionsT()
+    options.potScaleInt16 = False
+    graph.operator(schema.BuiltinOperator.ADD, [x, x], [y], schema.BuiltinOptions.AddOptions, options, version=2)
+    graph.save(folder / "int16.tflite", [x], [y])
+
+
+def divide(folder):
+    """y = 1 / x, so that zero gives an infinity."""
+    graph = Graph()
+    x, y = graph.tensor("x", [1, 4], F32), graph.tensor("y", [1, 4], F32)
+    one = graph.tensor("one", [1], F32, data=np.ones(1, np.float32))
+    graph.operator(schema.BuiltinOperator.DIV, [one, x], [y], schema.BuiltinOptions.DivOptions, schema.DivOptionsT())
+    graph.save(folder / "divide.tflite", [x], [y])
+
+
+def slow(folder, size=640, products=32):
+    """A chain of matrix products over a tiled input: tenths of a second from a file of a kilobyte."""
+    graph = Graph()
+    x = graph.tensor("x", [1, 1], F32)
+    multiples = graph.tensor("multiples", [2], I32, data=np.array([size, size], np.int32))
+    wide = graph.tensor("wide", [size, size], F32)
+    graph.operator(schema.BuiltinOperator.TILE, [x, multiples], [wide])
+    code, options_type = schema.BuiltinOperator.BATCH_MATMUL, schema.BuiltinOptions.BatchMatMulOptions
+    last = wide
+    for number in range(products):
+        product = graph.tensor(f"p{number}", [size, size], F32)
+        graph.operator(code, [last, wide], [product], options_type, schema.BatchMatMulOptionsT())
+        last = product
+    axes = graph.tensor("axes", [2], I32, data=np.array([0, 1], np.int32))
+    y = graph.tensor("y", [1, 1], F32)
+    options = schema.ReducerOptionsT()
+    options.keepDims = True
+    graph.operator(schema.BuiltinOperator.MEAN, [last, axes], [y], schema.BuiltinOptions.ReducerOptions, options)
+    graph.save(folder / "slow.tflite", [x], [y])
+
+
+def main(folder):
+    """Write every model."""
+    for kind in ("f32", "i8"):
+        dense(folder, kind)
+    several(folder)
+    image(folder)
+    int16_add(folder)
+    divide(folder)
+    slow(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

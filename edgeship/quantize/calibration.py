@@ -168,7 +168,7 @@ def _correlate(sample: NDArray[Any], seen: _Seen) -> None:
     if sample.ndim < 2 or sample.shape[0] < 8 or sample.size < 64:
         return
     values = sample.astype(np.float64)
-    centred = values - values.mean(axis=0, keepdims=True)
+    centred = values - values.mean(axis=tuple(range(sample.ndim - 1)), keepdims=True)
     power = float((centred * centred).sum())
     if power > 0:
         seen.correlation += float((centred[:-1] * centred[1:]).sum()) / power

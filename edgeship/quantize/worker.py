@@ -18,7 +18,7 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 
 
 def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "modules"}`.
+    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "tensorflow"}`.
 
     `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings, ranges,
     correct_biases, out}]`. The calibration samples are run through the float model once for all jobs. A job that fails

@@ -1,0 +1,170 @@
+"""The contract check on files that break it, each made by editing a good one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeship.quantize.contract import check
+from edgeship.quantize.derive import derive
+from edgeship.quantize.recipes import RECIPES
+from edgeship.values import FloatModel, GateResult
+
+
+@pytest.fixture(scope="module")
+def int8(
+    float_model: FloatModel, samples: Path, base_profile: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("contract")
+    return derive(float_model, RECIPES["int8"], samples, None, out, profile=base_profile).path
+
+
+@pytest.fixture
+def broken(
+    int8: Path, tiny: ModuleType, tmp_path: Path, base_profile: Any
+) -> Callable[..., dict[str, GateResult]]:
+    def run(change: Callable[[Any], None], profile: Any = None) -> dict[str, GateResult]:
+        path = tiny.edited(int8, tmp_path / "broken.tflite", change)
+        return {g.name: g for g in check(path, RECIPES["int8"], profile or base_profile)}
+
+    return run
+
+
+def named(model: Any, name: bytes) -> Any:
+    return next(t for t in model.subgraphs[0].tensors if t.name == name)
+
+
+def test_the_wrong_boundary(int8: Path, make_profile: Any) -> None:
+    profile = make_profile(precision={"io": "float32"})
+    io = next(g for g in check(int8, RECIPES["int8"], profile) if g.name == "io-types")
+    assert (io.verdict, io.value, io.limit) == ("fail", 2.0, 0.0)
+    assert io.reason == (
+        "input 'x' is int8, test-target wants float32; output 'y' is int8, test-target wants float32"
+    )
+
+
+def test_a_float_file_is_not_fully_integer(float_model: FloatModel, make_profile: Any) -> None:
+    strict = make_profile(precision={"wants": ("int8",), "accepts": ("int8",)})
+    found = next(g for g in check(float_model.path, RECIPES["int8"], strict) if g.name == "fully-integer")
+    assert found.verdict == "fail"
+    assert found.reason.startswith("op 0 CONV_2D 'a' is float32: CONV_2D has no int8 form here; replace it")
+    loose = make_profile(precision={"wants": ("int8",), "accepts": ("int8", "fp32")})
+    found = next(g for g in check(float_model.path, RECIPES["int8"], loose) if g.name == "fully-integer")
+    assert found.verdict == "inconclusive"
+
+
+def test_an_open_shape_names_its_producer(broken: Any) -> None:
+    def change(model: Any) -> None:
+        named(model, b"b").shapeSignature = [-1, 8, 8, 8]
+
+    result = broken(change)["static-shapes"]
+    assert result.verdict == "fail"
+    assert result.reason.startswith("tensor 'b' [-1, 8, 8, 8] is open, made by op 1 DEPTHWISE_CONV_2D")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("FlexErf", "a TensorFlow (Flex)"), ("MyOp", "a custom")])
+def test_an_operation_that_the_runtime_lacks(broken: Any, name: str, kind: str) -> None:
+    def change(model: Any) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        code = schema.OperatorCodeT()
+        code.builtinCode = schema.BuiltinOperator.CUSTOM
+        code.deprecatedBuiltinCode, code.version, code.customCode = 32, 1, name.encode()
+        model.operatorCodes.append(code)
+        operator = model.subgraphs[0].operators[4]
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.builtinOptions, operator.builtinOptionsType = None, 0
+
+    result = broken(change)["operators"]
+    assert result.verdict == "fail"
+    assert f"{name} is {kind} operation, which litert lacks" in result.reason
+    assert "op 4)" in result.reason
+
+
+def test_a_version_newer_than_the_runtime(broken: Any, make_profile: Any) -> None:
+    def change(model: Any) -> None:
+        model.operatorCodes[0].version = 6
+
+    old = make_profile(runtime={"engine": "tflite_runtime", "version": "2.5.0.post1"})
+    result = broken(change, old)["operators"]
+    assert result.verdict == "fail"
+    assert (
+        "CONV_2D version 6 is of TensorFlow 2.9, the runtime is older (tflite_runtime 2.5.0.post1; op 0)"
+        in (result.reason)
+    )
+    assert broken(change)["operators"].verdict == "pass"
+
+
+def test_types_ask_for_versions_that_the_file_hides(broken: Any, make_profile: Any) -> None:
+    """ai-edge-quantizer writes version 1 everywhere: the types tell."""
+
+    def hide(model: Any) -> None:
+        for code in model.operatorCodes:
+            code.version = 1
+
+    ancient = make_profile(runtime={"engine": "tflite_runtime", "version": "1.13.0"})
+    assert "CONV_2D version 3 is of TensorFlow 1.14" in broken(hide, ancient)["operators"].reason
+
+
+def test_dense_scales_that_an_old_runtime_ignores(int8: Path, make_profile: Any) -> None:
+    old = make_profile(runtime={"engine": "tflite_runtime", "version": "2.5.0.post1"})
+    result = next(g for g in check(int8, RECIPES["int8"], old) if g.name == "operators")
+    assert result.verdict == "fail"
+    assert "FULLY_CONNECTED has a scale per channel, too new for TensorFlow 2.5.0" in result.reason
+
+
+def test_an_unknown_operator_is_not_judged(broken: Any, make_profile: Any) -> None:
+    odd = make_profile(runtime={"engine": "litert", "version": "9.0"})
+    result = broken(lambda model: None, odd)["operators"]
+    assert result.verdict == "inconclusive"
+    assert "nothing is recorded of CONV_2D version 3 in this runtime (litert 9.0; op 0)" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        (0.0, "is 0, not above 0"),
+        (float("inf"), "is inf: look for NaN or infinity"),
+        (float("nan"), "is nan: look for NaN or infinity"),
+        (1e-40, "denormal"),
+    ],
+)
+def test_an_unsound_scale(broken: Any, scale: float, words: str) -> None:
+    def change(model: Any) -> None:
+        named(model, b"a").quantization.scale = [scale]
+
+    result = broken(change)["quantization"]
+    assert result.verdict == "fail"
+    assert result.reason.startswith("the scale of 'a' is")
+    assert words in result.reason
+
+
+def test_a_zero_point_outside_its_type(broken: Any) -> None:
+    def change(model: Any) -> None:
+        named(model, b"a").quantization.zeroPoint = [300]
+
+    assert "zero point 300 of 'a' is outside int8" in broken(change)["quantization"].reason
+
+
+def test_a_bias_that_overflows(broken: Any) -> None:
+    def change(model: Any) -> None:
+        bias = named(model, b"conv_b")
+        data = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32).copy()
+        data[2] = 2**31 - 1
+        model.buffers[bias.buffer].data = np.frombuffer(data.tobytes(), np.uint8)
+
+    result = broken(change)["quantization"]
+    assert result.verdict == "fail"
+    assert "op 0 CONV_2D bias 'conv_b' channel 2 overflows int32" in result.reason
+
+
+def test_a_bias_with_a_scale_of_its_own(broken: Any) -> None:
+    def change(model: Any) -> None:
+        named(model, b"conv_b").quantization.scale = [1.0] * 8
+
+    assert "channel 0 has scale 1, input times weight is" in broken(change)["quantization"].reason

@@ -1,0 +1,236 @@
+"""Deriving every recipe for real, from a tiny float model, without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeship.errors import InputError
+from edgeship.quantize.contract import check
+from edgeship.quantize.derive import Derivation, derive, derive_all
+from edgeship.quantize.recipes import RECIPES
+from edgeship.toolchain import run_worker
+from edgeship.values import Artifact, FloatModel
+
+ALL = tuple(RECIPES[name] for name in RECIPES)
+
+
+@pytest.fixture(scope="module")
+def made(
+    float_model: FloatModel, samples: Path, base_profile: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Derivation:
+    out = tmp_path_factory.mktemp("derived")
+    return derive_all(float_model, ALL, samples, "c" * 64, out, profile=base_profile)
+
+
+def run(path: Path, x: np.ndarray) -> np.ndarray:
+    """Return the real outputs of a model on samples `[n, ...]` (in this process: the interpreter is small)."""
+    from edgeship.score.worker import Model
+
+    model = Model(str(path))
+    rows = []
+    batch = model.inputs[0]["shape"][0]
+    for start in range(0, len(x), batch):
+        model.feed(x[start : start + batch])
+        model.invoke()
+        rows.append(model.read()[0])
+    return np.concatenate(rows)
+
+
+def test_every_recipe_gives_a_file_that_holds_what_its_name_says(made: Derivation) -> None:
+    assert made.failed == ()
+    held = {a.recipe: (a.precision.weights, a.precision.activations) for a in made.artifacts}
+    # int4 covers no depthwise layer: its weights stay float
+    assert held == {
+        "float_fp32": ("float32", "float32"),
+        "weight_fp16": ("float16", "float32"),
+        "dynamic_wi8_afp32": ("int8", "float32"),
+        "static_wi8_ai8": ("int8", "int8"),
+        "static_wi8_ai16": ("int8", "int16"),
+        "weight_wi8_afp32": ("int8", "float32"),
+        "weight_wi4_afp32": ("mixed", "float32"),
+    }
+
+
+def test_every_file_computes_what_the_float_model_computes(
+    made: Derivation, float_model: FloatModel, tiny: ModuleType
+) -> None:
+    x = tiny.pictures(32, seed=11)
+    exact = run(float_model.path, x)
+    worst = {a.recipe: float(np.abs(run(a.path, x) - exact).max()) for a in made.artifacts}
+    assert worst["float_fp32"] == 0
+    assert worst["weight_fp16"] < 1e-3
+    assert worst["static_wi8_ai16"] < 0.02
+    assert worst["weight_wi8_afp32"] < 0.02
+    assert worst["dynamic_wi8_afp32"] < 0.02
+    assert worst["static_wi8_ai8"] < 0.03
+    assert worst["weight_wi4_afp32"] < 0.2
+
+
+def test_every_file_passes_its_contract(made: Derivation, base_profile: Any) -> None:
+    for artifact in made.artifacts:
+        results = check(artifact.path, RECIPES[artifact.recipe], base_profile)
+        assert {g.name: g.reason for g in results if g.verdict != "pass"} == {}, artifact.recipe
+        assert [g.name for g in results] == [
+            "precision",
+            "io-types",
+            "fully-integer",
+            "static-shapes",
+            "operators",
+            "quantization",
+        ]
+
+
+def test_provenance_is_recorded(made: Derivation, float_model: FloatModel) -> None:
+    by_recipe: dict[str, Artifact] = {a.recipe: a for a in made.artifacts}
+    int8 = by_recipe["static_wi8_ai8"]
+    assert int8.model_sha256 == float_model.source.sha256
+    assert int8.calibration_sha256 == "c" * 64
+    assert set(int8.tools) == {"ai-edge-quantizer", "ai-edge-litert"}
+    assert by_recipe["float_fp32"].calibration_sha256 is None
+    assert by_recipe["weight_fp16"].calibration_sha256 is None
+    assert int8.bytes == int8.path.stat().st_size
+
+
+def test_the_same_inputs_give_the_same_bytes(
+    made: Derivation, float_model: FloatModel, samples: Path, base_profile: Any, tmp_path: Path
+) -> None:
+    again = derive_all(float_model, tuple(reversed(ALL)), samples, "c" * 64, tmp_path, profile=base_profile)
+    assert {a.recipe: a.sha256 for a in again.artifacts} == {a.recipe: a.sha256 for a in made.artifacts}
+
+
+def test_the_worker_never_loads_tensorflow(float_model: FloatModel, samples: Path, tmp_path: Path) -> None:
+    from edgeship.quantize.recipes import row_of
+    from edgeship.quantize.settings import settings
+
+    job = {
+        "recipe": "int8",
+        "ranges": "narrowed",
+        "correct_biases": True,
+        "out": str(tmp_path / "out.tflite"),
+        "settings": settings(row_of("int8"), per_channel=True, per_channel_dense=True, io="int8"),
+    }
+    payload = {"model": str(float_model.path), "calibration": str(samples), "jobs": [job]}
+    value = run_worker("edgeship.quantize.worker:derive", payload).value
+    assert value["failed"] == {}
+    assert value["tensorflow"] is False
+
+
+@pytest.mark.parametrize("io", ["float32", "uint8", "int8"])
+def test_the_boundary_is_what_the_profile_wants(
+    io: str, float_model: FloatModel, samples: Path, make_profile: Any, tmp_path: Path, tiny: ModuleType
+) -> None:
+    profile = make_profile(precision={"io": io})
+    artifact = derive(float_model, RECIPES["int8"], samples, None, tmp_path, profile=profile)
+    assert {t.dtype for t in (*artifact.signature.inputs, *artifact.signature.outputs)} == {io}
+    assert artifact.precision.activations == "int8" or io == "uint8"
+    assert all(g.verdict == "pass" for g in check(artifact.path, RECIPES["int8"], profile))
+    x = tiny.pictures(16, seed=5)
+    assert np.abs(run(artifact.path, x) - run(float_model.path, x)).max() < 0.03
+
+
+def test_one_scale_a_tensor_where_the_target_wants_it(
+    float_model: FloatModel, samples: Path, make_profile: Any, tmp_path: Path
+) -> None:
+    from edgeship.model.tflite import read_tflite
+
+    profile = make_profile(precision={"granularity": "per_tensor"})
+    artifact = derive(float_model, RECIPES["int8"], samples, None, tmp_path, profile=profile)
+    scales = {len(t.quantization.scales) for t in read_tflite(artifact.path).main.tensors if t.quantization}
+    assert scales == {1}
+
+
+def test_an_older_runtime_gets_dense_layers_it_computes_rightly(
+    float_model: FloatModel, make_profile: Any, tmp_path: Path
+) -> None:
+    from edgeship.model.tflite import read_tflite
+
+    old = make_profile(runtime={"engine": "tflite_runtime", "version": "2.14.0"})
+    artifact = derive(float_model, RECIPES["dynamic"], None, None, tmp_path, profile=old)
+    held = read_tflite(artifact.path)
+    dense = next(op for op in held.main.operators if op.op == "FULLY_CONNECTED")
+    weights = held.main.tensors[dense.inputs[1]]
+    assert (weights.dtype, dense.version) == ("int8", 3)
+    assert weights.quantization is not None and len(weights.quantization.scales) == 1
+    conv = next(op for op in held.main.operators if op.op == "CONV_2D")
+    assert conv.version == 5, "per-channel hybrid convolution, which 2.4 already has"
+
+
+def test_a_batch_above_one(
+    tiny: ModuleType, model_of: Any, samples: Path, base_profile: Any, tmp_path: Path
+) -> None:
+    wide = model_of(tiny.classifier(tmp_path / "wide.tflite", batch=5))
+    artifact = derive(wide, RECIPES["int8"], samples, None, tmp_path / "out", profile=base_profile)
+    x = tiny.pictures(10, seed=5)
+    assert np.abs(run(artifact.path, x) - run(wide.path, x)).max() < 0.03
+
+
+def test_calibration_missing(float_model: FloatModel, base_profile: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        derive(float_model, RECIPES["int8"], None, None, tmp_path, profile=base_profile)
+    text = caught.value.render()
+    assert "error: calibration-missing\n  static_wi8_ai8 (int8) needs calibration samples" in text
+    assert "--recipe dynamic, which needs none" in text
+
+
+def test_several_inputs(
+    tiny: ModuleType, model_of: Any, samples: Path, base_profile: Any, tmp_path: Path
+) -> None:
+    two = model_of(tiny.adder(tmp_path / "two.tflite"))
+    with pytest.raises(InputError) as caught:
+        derive(two, RECIPES["int8"], samples, None, tmp_path, profile=base_profile)
+    assert "error: several-inputs" in caught.value.render()
+    assert "one [1, 4], other [1, 4]" in caught.value.render()
+    artifact = derive(two, RECIPES["fp32"], samples, None, tmp_path / "out", profile=base_profile)
+    assert artifact.sha256 == two.sha256
+
+
+def test_a_recipe_without_effect_fails_its_contract(
+    tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    two = model_of(tiny.adder(tmp_path / "two.tflite"))
+    artifact = derive(two, RECIPES["weight-int8"], None, None, tmp_path / "out", profile=base_profile)
+    found = {g.name: g for g in check(artifact.path, RECIPES["weight-int8"], base_profile)}
+    assert found["precision"].verdict == "fail"
+    assert found["precision"].reason == (
+        "no tensor holds int8: the model has no operation that weight_wi8_afp32 covers"
+    )
+
+
+def test_a_model_that_came_quantized_passes_through(
+    made: Derivation, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    int8 = next(a for a in made.artifacts if a.recipe == "static_wi8_ai8")
+    given = model_of(int8.path)
+    assert not given.is_float
+    artifact = derive(given, RECIPES["int8"], None, None, tmp_path, profile=base_profile)
+    assert (artifact.recipe, artifact.sha256) == ("static_wi8_ai8", int8.sha256)
+    with pytest.raises(InputError) as caught:
+        derive(given, RECIPES["fp16"], None, None, tmp_path, profile=base_profile)
+    assert "weight_fp16 cannot be derived from it" in caught.value.render()
+
+
+def test_one_recipe_that_fails_does_not_take_the_others(
+    tiny: ModuleType, float_model: FloatModel, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    """NaN in a weight makes the int8 recipe fail in the quantizer; the float file is still made."""
+
+    def poison(model: Any) -> None:
+        graph = model.subgraphs[0]
+        index = next(i for i, t in enumerate(graph.tensors) if t.name == b"conv_w")
+        data = np.frombuffer(bytes(model.buffers[graph.tensors[index].buffer].data), np.float32).copy()
+        data[:] = np.nan
+        model.buffers[graph.tensors[index].buffer].data = np.frombuffer(data.tobytes(), np.uint8)
+
+    bad = model_of(tiny.edited(float_model.path, tmp_path / "bad.tflite", poison))
+    made = derive_all(
+        bad, (RECIPES["fp32"], RECIPES["weight-int8"]), None, None, tmp_path / "out", profile=base_profile
+    )
+    assert made.artifacts[0].recipe == "float_fp32"
+    if not made.failed:  # the quantizer let it through: then the contract must not
+        results = check(made.artifacts[1].path, RECIPES["weight-int8"], base_profile)
+        assert any(g.verdict == "fail" and g.name == "quantization" for g in results)

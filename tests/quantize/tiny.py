@@ -1,0 +1,150 @@
+"""Small `.tflite` files made without TensorFlow, for tests: a classifier with every kind of layer that matters here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+
+class Builder:
+    """Adds tensors and operations to a model of one graph."""
+
+    def __init__(self) -> None:
+        self.model = schema.ModelT()
+        self.model.version = 3
+        self.model.description = "tiny"
+        self.model.buffers = [schema.BufferT()]
+        self.model.operatorCodes = []
+        self.graph = schema.SubGraphT()
+        self.graph.name = "main"
+        self.graph.tensors, self.graph.operators = [], []
+        self.model.subgraphs = [self.graph]
+
+    def tensor(
+        self, name: str, shape: list[int], data: np.ndarray[Any, Any] | None = None, kind: str = "FLOAT32"
+    ) -> int:
+        """Return the index of a new tensor."""
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape = name.encode(), shape
+        tensor.type = getattr(schema.TensorType, kind)
+        if data is None:
+            tensor.buffer = 0
+        else:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            tensor.buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def operation(
+        self, name: str, inputs: list[int], outputs: list[int], options: Any = None, custom: str | None = None
+    ) -> None:
+        """Add an operation at the end."""
+        code = schema.OperatorCodeT()
+        code.builtinCode = getattr(schema.BuiltinOperator, name)
+        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+        code.version = 1
+        code.customCode = custom.encode() if custom else None
+        self.model.operatorCodes.append(code)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(self.model.operatorCodes) - 1
+        operator.inputs, operator.outputs = inputs, outputs
+        if options is not None:
+            operator.builtinOptions = options
+            kind = type(options).__name__.removesuffix("T")
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+        self.graph.operators.append(operator)
+
+    def write(self, path: Path, inputs: list[int], outputs: list[int]) -> Path:
+        """Write the model, with a signature that names its inputs and outputs after their tensors."""
+        self.graph.inputs, self.graph.outputs = inputs, outputs
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+        signature.inputs = [self._named(i) for i in inputs]
+        signature.outputs = [self._named(i) for i in outputs]
+        self.model.signatureDefs = [signature]
+        path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(self.model)))
+        return path
+
+    def _named(self, index: int) -> Any:
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = self.graph.tensors[index].name, index
+        return entry
+
+
+def classifier(path: Path, *, seed: int = 7, batch: int = 1, classes: int = 4) -> Path:
+    """Write conv, depthwise, pool, dense and softmax over `[batch, 8, 8, 3]`; return `path`."""
+    random = np.random.default_rng(seed)
+    build = Builder()
+    x = build.tensor("x", [batch, 8, 8, 3])
+    a = build.tensor("a", [batch, 8, 8, 8])
+    b = build.tensor("b", [batch, 8, 8, 8])
+    c = build.tensor("c", [batch, 1, 1, 8])
+    d = build.tensor("d", [batch, classes])
+    y = build.tensor("y", [batch, classes])
+
+    def constant(name: str, shape: list[int], spread: float) -> int:
+        return build.tensor(name, shape, (spread * random.normal(size=shape)).astype(np.float32))
+
+    conv = schema.Conv2DOptionsT()
+    conv.padding, conv.strideW, conv.strideH = schema.Padding.SAME, 1, 1
+    conv.dilationWFactor = conv.dilationHFactor = 1
+    conv.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    build.operation(
+        "CONV_2D", [x, constant("conv_w", [8, 3, 3, 3], 0.4), constant("conv_b", [8], 0.1)], [a], conv
+    )
+    depthwise = schema.DepthwiseConv2DOptionsT()
+    depthwise.padding, depthwise.strideW, depthwise.strideH = schema.Padding.SAME, 1, 1
+    depthwise.depthMultiplier = depthwise.dilationWFactor = depthwise.dilationHFactor = 1
+    depthwise.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    build.operation(
+        "DEPTHWISE_CONV_2D",
+        [a, constant("depth_w", [1, 3, 3, 8], 0.4), constant("depth_b", [8], 0.1)],
+        [b],
+        depthwise,
+    )
+    pool = schema.Pool2DOptionsT()
+    pool.padding, pool.strideW, pool.strideH = schema.Padding.VALID, 8, 8
+    pool.filterWidth = pool.filterHeight = 8
+    build.operation("AVERAGE_POOL_2D", [b], [c], pool)
+    build.operation(
+        "FULLY_CONNECTED",
+        [c, constant("dense_w", [classes, 8], 2.0), constant("dense_b", [classes], 0.1)],
+        [d],
+        schema.FullyConnectedOptionsT(),
+    )
+    softmax = schema.SoftmaxOptionsT()
+    softmax.beta = 1.0
+    build.operation("SOFTMAX", [d], [y], softmax)
+    return build.write(path, [x], [y])
+
+
+def adder(path: Path) -> Path:
+    """Write a model of two inputs `[1, 4]` that are added; return `path`."""
+    build = Builder()
+    one, other, total = (build.tensor(name, [1, 4]) for name in ("one", "other", "total"))
+    build.operation("ADD", [one, other], [total], schema.AddOptionsT())
+    return build.write(path, [one, other], [total])
+
+
+def edited(source: Path, path: Path, change: Callable[[Any], None]) -> Path:
+    """Write `source` to `path` with its object form changed by `change`; return `path`."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(source.read_bytes()))
+    change(model)
+    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    return path
+
+
+def pictures(count: int, *, seed: int = 3) -> np.ndarray[Any, Any]:
+    """Return smooth random pictures `[count, 8, 8, 3]` float32 in 0..1: neighbours correlate, as in real ones."""
+    random = np.random.default_rng(seed)
+    coarse = random.random((count, 2, 2, 3))
+    return np.kron(coarse, np.ones((1, 4, 4, 1))).astype(np.float32) * 0.9 + 0.1 * random.random(
+        (count, 8, 8, 3)
+    ).astype(np.float32)

@@ -121,7 +121,7 @@ def _head(facts: HostFacts, base: TargetProfile, name: str) -> list[str]:
     system = _plain(facts.os_release.get("PRETTY_NAME", "an unknown system"))
     return [
         f"# {model} under {system}, as {_plain(facts.hostname)} described itself to `edgeship target probe`.",
-        f"# All that does not stand here is as in '{base.name}': `edgeship target show {name}` shows the whole.",
+        f"# All that does not stand here is as in '{base.name}': `edgeship target show {name}.yaml` shows the whole.",
         f"name: {name}",
         f"title: {_text(model)}",
         f"summary: {_text(f'{model} under {system}.')}",

@@ -62,7 +62,7 @@ def load_with_origins(
         )
     problems = [*problems_in(TargetProfile, merged), *_naming_problems(path, merged)]
     if problems:
-        raise refuse(problems, kind=KIND, hint=f"edgeship target check {_shown(path)}")
+        raise refuse(problems, kind=KIND, hint=f"edgeship target check {path}")
     return LoadedProfile(profile=TargetProfile.model_validate(merged.value), document=merged, files=files)
 
 

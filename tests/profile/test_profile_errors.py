@@ -22,7 +22,7 @@ def test_unknown_key_names_line_and_neighbour(write, shipped: Path) -> None:
     assert rendered(path, shipped) == (
         "error: invalid-target-profile\n"
         "  targets/board.yaml: runtime.engin: unknown key 'engin'; did you mean 'engine'? (line 6)\n"
-        "hint: edgeship target check targets/board.yaml"
+        f"hint: edgeship target check {path}"
     )
 
 
@@ -58,7 +58,7 @@ def test_several_problems_at_once_in_the_order_of_lines(write, shipped: Path) ->
         "  targets/board.yaml: runtime.threads: expected a whole number, found '2'; remove the quotes (line 6)",
         "  targets/board.yaml: memory.ram_mb: expected 1 or more, found the number -5 (line 7)",
         "  targets/board.yaml: sensors[0]: a sensor is read from a 'path' or by a 'command': give one of them (line 9)",
-        "hint: edgeship target check targets/board.yaml",
+        f"hint: edgeship target check {path}",
     ]
 
 

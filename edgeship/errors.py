@@ -41,7 +41,7 @@ class EdgeshipError(Exception):
             "reference": self.reference,
             "message": self.message,
             "context": self.context,
-            "hint": self.hint,
+            "hint": self.hint or {"unavailable": "nothing to type"},
             "exit_code": self.exit_code,
         }
 
@@ -53,7 +53,7 @@ class EdgeshipError(Exception):
             str(document["reference"]),
             str(document["message"]),
             context=document.get("context") or {},
-            hint=document.get("hint"),
+            hint=document["hint"] if isinstance(document.get("hint"), str) else None,
         )
 
 

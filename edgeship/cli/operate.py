@@ -47,11 +47,11 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
 def status(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Say what a device runs: the release, since when, whether it answers, and what is kept to go back to."""
     from edgeship.deploy import status as ask
-    from edgeship.report.operate import status_text
+    from edgeship.report.operate import status_document, status_text
 
     host, _, choices = device_of(config, options)
     found = ask(host, options.get("app"), choices)
-    common.show(status_text(found), lambda: {"schema": "edgeship.status/1", **found}, as_json=as_json)
+    common.show(status_text(found), lambda: status_document(found), as_json=as_json)
     return 0
 
 
@@ -132,15 +132,11 @@ bench = device_verb(_bench)
 def verify(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Hash every file kept on a device again and report what is not as it was deployed. Drift exits 3."""
     from edgeship.deploy import verify as ask
-    from edgeship.report.operate import verify_text
+    from edgeship.report.operate import verify_document, verify_text
 
     host, app, choices = device_of(config, options)
     found = ask(host, app, choices)
-    common.show(
-        verify_text(host.text, found),
-        lambda: {"schema": "edgeship.verify/1", "host": host.text, **found},
-        as_json=as_json,
-    )
+    common.show(verify_text(host.text, found), lambda: verify_document(host.text, found), as_json=as_json)
     return 3 if found["drift"] else 0
 
 
@@ -148,13 +144,11 @@ def verify(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> i
 def history(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Show what was done on a device, from its hash-chained audit log. A broken chain exits 3."""
     from edgeship.deploy import history as ask
-    from edgeship.report.operate import history_text
+    from edgeship.report.operate import history_document, history_text
 
     host, app, choices = device_of(config, options)
     found = ask(host, app, choices)
     common.show(
-        history_text(host.text, found),
-        lambda: {"schema": "edgeship.history/1", "host": host.text, **found},
-        as_json=as_json,
+        history_text(host.text, found), lambda: history_document(host.text, found), as_json=as_json
     )
     return 3 if found["broken_at"] is not None else 0

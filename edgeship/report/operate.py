@@ -9,6 +9,70 @@ from edgeship.report.figures import duration
 from edgeship.report.table import table
 
 
+def status_document(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the `edgeship.status/1` document: what a device runs, without the device's own book-keeping."""
+    return {
+        "schema": "edgeship.status/1",
+        "host": found["host"],
+        "apps": {name: _app_document(status) for name, status in found["apps"].items()},
+    }
+
+
+def _app_document(status: dict[str, Any]) -> dict[str, Any]:
+    record, serving = status["record"], status["serving"]
+    trial = status["seconds_left"] if record["state"] in ("ARMED", "TRIAL") else None
+    return {
+        "state": record["state"].lower(),
+        "reason": _known(record.get("reason"), "nothing was noted"),
+        "release": _known(status["current"], "nothing is deployed"),
+        "previous": _known(record.get("previous"), "no release came before"),
+        "seconds_until_reverted": _known(trial, "nothing is on trial"),
+        "service": {
+            "manager": serving["manager"],
+            "running": serving["running"],
+            "pid": _known(serving["pid"] if serving["running"] else None, "the service does not run"),
+            "restarts": _known(serving["restarts"], "the service manager does not count them"),
+            "url": _known(serving.get("url"), "the service does not run"),
+        },
+        "releases": [
+            {
+                "release": entry["release"],
+                "version": entry["version"],
+                "target": entry["target"],
+                "variant": entry["chosen"],
+                "role": _mark(entry["release"], status) or "kept",
+            }
+            for entry in status["releases"]
+        ],
+    }
+
+
+def history_document(host: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the `edgeship.history/1` document."""
+    broken = found["broken_at"]
+    return {
+        "schema": "edgeship.history/1",
+        "host": host,
+        "entries": found["entries"],
+        "intact": broken is None,
+        "broken_at": _known(broken, "the chain holds"),
+    }
+
+
+def verify_document(host: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the `edgeship.verify/1` document."""
+    return {
+        "schema": "edgeship.verify/1",
+        "host": host,
+        "releases": found["releases"],
+        "drift": found["drift"],
+    }
+
+
+def _known(value: Any, why: str) -> Any:
+    return {"unavailable": why} if value is None else value
+
+
 def status_text(found: dict[str, Any]) -> str:
     """Return what a device runs, one block an application."""
     if not found["apps"]:

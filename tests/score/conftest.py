@@ -1,0 +1,118 @@
+"""What the scoring tests share: a tiny float model with artifacts of it, and values to build scorecards from."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeship.digest import sha256_file
+from edgeship.values import (
+    Agreement,
+    Artifact,
+    Figure,
+    FloatModel,
+    Goals,
+    Latency,
+    Metric,
+    ModelSource,
+    Precision,
+    Scorecard,
+    Signature,
+    Unavailable,
+    Variant,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+NONE = Unavailable(reason="not measured")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tiny_models", ROOT / "tests/quantize/tiny.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def float_model(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> FloatModel:
+    return model_at(tiny.classifier(tmp_path_factory.mktemp("float") / "tiny.tflite"))
+
+
+def model_at(path: Path) -> FloatModel:
+    source = ModelSource(path=path, kind="tflite", sha256=sha256_file(path))
+    empty = Signature(inputs=(), outputs=())
+    return FloatModel(path=path, source=source, sha256=source.sha256, signature=empty, is_float=True)
+
+
+def artifact_at(path: Path, recipe: str = "static_wi8_ai8", size: int | None = None) -> Artifact:
+    return Artifact(
+        path=path,
+        recipe=recipe,
+        bytes=path.stat().st_size if size is None else size,
+        sha256=sha256_file(path) if path.exists() else recipe,
+        signature=Signature(inputs=(), outputs=()),
+        precision=Precision(weights="int8", activations="int8", io="int8"),
+        model_sha256="0" * 64,
+        calibration_sha256=None,
+    )
+
+
+def scorecard_of(
+    drop: Figure = 0.0,
+    p50: Figure = 1.0,
+    rss: Figure = 40.0,
+    *,
+    float_value: float = 90.0,
+    metric: str = "top1",
+) -> Scorecard:
+    value: Figure = drop if isinstance(drop, Unavailable) else float_value - drop
+    return Scorecard(
+        artifact_sha256="0" * 64,
+        evaluation_sha256=None,
+        metric=Metric(name=metric, value=value, float_value=float_value, drop=drop),
+        agreement=Agreement(argmax=NONE, cosine=NONE, max_abs=NONE),
+        latency_ms=Latency(cold=NONE, p50=p50, p95=NONE),
+        peak_rss_mb=rss,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_artifact() -> Any:
+    return artifact_at
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Any:
+    return model_at
+
+
+@pytest.fixture(scope="session")
+def make_card() -> Any:
+    return scorecard_of
+
+
+@pytest.fixture(scope="session")
+def make_variant() -> Any:
+    """Return a function that makes a variant and lets the gates judge it."""
+    from edgeship.score.gates import judge
+
+    def make(recipe: str, size: int, goals: Goals = Goals(), **card: Any) -> Variant:  # noqa: B008 - frozen
+        artifact = artifact_at(Path("/nonexistent"), recipe, size)
+        scorecard = scorecard_of(**card)
+        return Variant(artifact=artifact, scorecard=scorecard, gates=judge(artifact, scorecard, goals))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def samples(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("samples") / "samples.npy"
+    np.save(path, tiny.pictures(40))
+    return path

@@ -5,6 +5,7 @@ only that is installed. Samples are prepared by the same standard-library code a
 both agree.
 """
 
+import ctypes
 import os
 
 from es_engine import TensorSpec
@@ -81,6 +82,7 @@ class TfliteEngine(object):
         if self.delegate == "edgetpu":
             library = engine.get("delegate_library") or "libedgetpu.so.1"
             try:
+                ctypes.CDLL(library)  # load_delegate's own object prints a traceback where this fails.
                 return {"experimental_delegates": [module.load_delegate(library)]}
             except (ValueError, OSError) as error:
                 text = "cannot load the Edge TPU library %s: %s. Install libedgetpu1-std (or -max) of the version"

@@ -60,7 +60,9 @@ def dense_service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """One running service of the float model for all the tests of a file that leave it as they found it."""
     folder = tmp_path_factory.mktemp("dense") / "release"
     inputs, outputs = IO["dense_f32"]
-    made = make_release(folder, models / "dense_f32.tflite", inputs, outputs, labels=["up", "down", "sideways"])
+    made = make_release(
+        folder, models / "dense_f32.tflite", inputs, outputs, labels=["up", "down", "sideways"]
+    )
     service = Service(made).wait()
     yield service
     service.kill()

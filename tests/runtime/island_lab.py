@@ -63,7 +63,18 @@ IO: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [tensor("twice", [1, 3]), tensor("total", [1, 2, 3])],
     ),
     "image": (
-        [tensor("x", [1, 4, 4, 3], "int8", 1.0, 0, "UINT8", None, {"resize": None, "scale": 1.0, "mean": [128], "std": [1]})],
+        [
+            tensor(
+                "x",
+                [1, 4, 4, 3],
+                "int8",
+                1.0,
+                0,
+                "UINT8",
+                None,
+                {"resize": None, "scale": 1.0, "mean": [128], "std": [1]},
+            )
+        ],
         [tensor("y", [1, 4, 4, 3], "int8", 1.0, 0)],
     ),
     "int16": ([tensor("x", [1, 4], "int16", 1 / 1024, 0)], [tensor("y", [1, 4], "int16", 1 / 512, 0)]),
@@ -102,7 +113,13 @@ class ReleaseDir:
         inputs.write_text(json.dumps({"vectors": vectors}))
         code, document, stderr = self.main("record", "--release", str(self.path), "--inputs", str(inputs))
         assert code == 0, stderr
-        document["tolerance"] = {"max_lsb": 2, "max_abs": 1e-3, "min_cosine": 0.99, "argmax": True, **tolerance}
+        document["tolerance"] = {
+            "max_lsb": 2,
+            "max_abs": 1e-3,
+            "min_cosine": 0.99,
+            "argmax": True,
+            **tolerance,
+        }
         (self.path / "golden").mkdir(exist_ok=True)
         (self.path / "golden" / "golden.json").write_text(json.dumps(document))
         return document
@@ -121,11 +138,17 @@ def make_release(
     for name in ("models", "lib", "runtime"):
         (folder / name).mkdir(parents=True)
     shutil.copy(model, folder / "models" / "model.tflite")
-    os.symlink(litert_library(), folder / "lib" / "libLiteRt.so")
+    (folder / "lib" / "libLiteRt.so").symlink_to(litert_library())
     for source in RUNTIME.glob("*.py"):
         shutil.copy(source, folder / "runtime" / source.name)
     variant = {"recipe": "r", "file": "models/model.tflite", "sha256": "", "golden": "golden/golden.json"}
-    chosen = {"name": "litert", "version": "2.3.0", "delegate": "xnnpack", "delegate_library": None, "threads": 1}
+    chosen = {
+        "name": "litert",
+        "version": "2.3.0",
+        "delegate": "xnnpack",
+        "delegate_library": None,
+        "threads": 1,
+    }
     chosen.update({"library": "lib/libLiteRt.so", "site": "site"})
     service = {
         "schema": "edgeship.service/1",
@@ -225,7 +248,9 @@ def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
 class Service:
     """The service as a live process."""
 
-    def __init__(self, release_dir: ReleaseDir, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, release_dir: ReleaseDir, *arguments: str, environment: dict[str, str] | None = None
+    ) -> None:
         self.release = release_dir
         self.announce = release_dir.path / "announce.json"
         self.announce.unlink(missing_ok=True)

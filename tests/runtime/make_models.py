@@ -7,7 +7,12 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-F32, I8, I16, I32 = (schema.TensorType.FLOAT32, schema.TensorType.INT8, schema.TensorType.INT16, schema.TensorType.INT32)
+F32, I8, I16, I32 = (
+    schema.TensorType.FLOAT32,
+    schema.TensorType.INT8,
+    schema.TensorType.INT16,
+    schema.TensorType.INT32,
+)
 
 
 class Graph:
@@ -84,7 +89,7 @@ def dense(folder, kind):
 
 
 def several(folder):
-    """Two inputs of different shapes, two outputs in an order of their own: total = a + b (broadcast), twice = b + b."""
+    """Two inputs of different shapes, two outputs in an own order: total = a + b (broadcast), twice = b + b."""
     graph = Graph()
     a, b = graph.tensor("a", [1, 2, 3], F32), graph.tensor("b", [1, 3], F32)
     total, twice = graph.tensor("total", [1, 2, 3], F32), graph.tensor("twice", [1, 3], F32)
@@ -109,7 +114,9 @@ def int16_add(folder):
     x, y = graph.tensor("x", [1, 4], I16, 1 / 1024, 0), graph.tensor("y", [1, 4], I16, 1 / 512, 0)
     options = schema.AddOptionsT()
     options.potScaleInt16 = False
-    graph.operator(schema.BuiltinOperator.ADD, [x, x], [y], schema.BuiltinOptions.AddOptions, options, version=2)
+    graph.operator(
+        schema.BuiltinOperator.ADD, [x, x], [y], schema.BuiltinOptions.AddOptions, options, version=2
+    )
     graph.save(folder / "int16.tflite", [x], [y])
 
 
@@ -118,7 +125,9 @@ def divide(folder):
     graph = Graph()
     x, y = graph.tensor("x", [1, 4], F32), graph.tensor("y", [1, 4], F32)
     one = graph.tensor("one", [1], F32, data=np.ones(1, np.float32))
-    graph.operator(schema.BuiltinOperator.DIV, [one, x], [y], schema.BuiltinOptions.DivOptions, schema.DivOptionsT())
+    graph.operator(
+        schema.BuiltinOperator.DIV, [one, x], [y], schema.BuiltinOptions.DivOptions, schema.DivOptionsT()
+    )
     graph.save(folder / "divide.tflite", [x], [y])
 
 
@@ -139,7 +148,9 @@ def slow(folder, size=640, products=32):
     y = graph.tensor("y", [1, 1], F32)
     options = schema.ReducerOptionsT()
     options.keepDims = True
-    graph.operator(schema.BuiltinOperator.MEAN, [last, axes], [y], schema.BuiltinOptions.ReducerOptions, options)
+    graph.operator(
+        schema.BuiltinOperator.MEAN, [last, axes], [y], schema.BuiltinOptions.ReducerOptions, options
+    )
     graph.save(folder / "slow.tflite", [x], [y])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -42,8 +43,9 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 
 def test_sigterm_ends_an_idle_service_cleanly(release: MakeRelease, serve: Serve) -> None:
+    made = release()
     for number in (signal.SIGTERM, signal.SIGINT):
-        service = serve(release() if number == signal.SIGTERM else service.release)  # noqa: F821
+        service = serve(made)
         idle = service.wire()
         assert idle.send(http("GET", "/v2")).reply().status == 200
         code, document = service.stop(number)
@@ -121,7 +123,7 @@ def test_the_watchdog_is_not_fed_while_the_engine_is_stuck(
                 wire.sock.setblocking(True)
             break
         assert wire.reply().status == 200
-    gaps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert max(gaps) > 0.06, "pings went on at their 20 ms while the worker was busy for longer than 50 ms"
 
 
@@ -148,7 +150,9 @@ def test_unix_socket_beside_the_announcement(release: MakeRelease, serve: Serve,
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert service.ask("GET", "/v2/health/ready").status == 200
     code, document, _ = made.main("serve", "--release", str(made.path), "--listen", f"unix:{path}")
-    assert code == 2 and document["error"] == "cannot-listen" and "another process answers" in document["reason"]
+    assert (
+        code == 2 and document["error"] == "cannot-listen" and "another process answers" in document["reason"]
+    )
     assert service.stop()[0] == 0
     assert not path.exists()
 
@@ -172,9 +176,19 @@ def test_ipv6_loopback(release: MakeRelease, serve: Serve) -> None:
         ("unix:service.json", "cannot-listen", "is not a socket"),
     ],
 )
-def test_addresses_that_cannot_be_served(release: MakeRelease, address: str, reference: str, reason: str) -> None:
+def test_addresses_that_cannot_be_served(
+    release: MakeRelease, address: str, reference: str, reason: str
+) -> None:
     made = release()
-    arguments = ["serve", "--release", str(made.path), "--listen", address, "--announce", str(made.path / "a.json")]
+    arguments = [
+        "serve",
+        "--release",
+        str(made.path),
+        "--listen",
+        address,
+        "--announce",
+        str(made.path / "a.json"),
+    ]
     code, document, stderr = made.main(*arguments)
     assert code == 2 and document["error"] == reference and reason in document["reason"]
     assert reference in stderr and "Traceback" not in stderr
@@ -185,9 +199,12 @@ def test_a_port_in_use_is_refused(release: MakeRelease) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, document, _ = made.main("serve", "--release", str(made.path), "--listen", address)
-    assert code == 2 and document == {"error": "cannot-listen", "reason": f"{address}: Address already in use"}
+    assert code == 2 and document == {
+        "error": "cannot-listen",
+        "reason": f"{address}: Address already in use",
+    }
 
 
 def test_a_model_that_does_not_load_ends_the_service_with_the_reason(release: MakeRelease) -> None:
@@ -207,7 +224,9 @@ def test_serving_needs_a_sealed_release(release: MakeRelease) -> None:
     assert code == 2 and document["error"] == "manifest-missing"
 
 
-def test_a_started_service_stays_on_its_release_when_current_moves(release: MakeRelease, serve: Serve) -> None:
+def test_a_started_service_stays_on_its_release_when_current_moves(
+    release: MakeRelease, serve: Serve
+) -> None:
     made = release()
     current = made.path.parent / "current"
     current.symlink_to(made.path)
@@ -240,7 +259,9 @@ def test_memory_does_not_grow_with_requests(release: MakeRelease, serve: Serve) 
     wire = service.wire()
 
     def rss() -> float:
-        return int(Path(f"/proc/{service.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{service.process.pid}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
 
     for _ in range(300):
         assert wire.send(request).reply().status == 200

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import struct
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,14 +170,18 @@ def test_clients_that_vanish_do_not_disturb_others(release: MakeRelease, serve: 
     assert service.process.poll() is None
 
 
-def test_a_client_that_closes_its_sending_side_still_gets_its_answer(release: MakeRelease, serve: Serve) -> None:
+def test_a_client_that_closes_its_sending_side_still_gets_its_answer(
+    release: MakeRelease, serve: Serve
+) -> None:
     service = serve(release("slow"))
     wire = service.wire(60).send(SLOW)
     wire.sock.shutdown(1)
     assert wire.reply().status == 200 and wire.closed()
 
 
-def test_a_client_that_does_not_read_is_ended_and_others_are_served(release: MakeRelease, serve: Serve) -> None:
+def test_a_client_that_does_not_read_is_ended_and_others_are_served(
+    release: MakeRelease, serve: Serve
+) -> None:
     service = serve(release(limits={"request_seconds": 1.0}))
     deaf = service.wire()
     deaf.sock.setsockopt(1, 8, 4096)  # SO_RCVBUF
@@ -195,7 +199,9 @@ def test_a_client_that_does_not_read_is_ended_and_others_are_served(release: Mak
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_random_and_mutated_bytes_never_take_the_process_down(dense_service: Service, data: st.DataObject) -> None:
+def test_random_and_mutated_bytes_never_take_the_process_down(
+    dense_service: Service, data: st.DataObject
+) -> None:
     good = http("POST", INFER, RAW, BARE) + http("GET", "/v2")
     kind = data.draw(st.sampled_from(["random", "mutated", "json"]))
     if kind == "random":
@@ -203,8 +209,13 @@ def test_random_and_mutated_bytes_never_take_the_process_down(dense_service: Ser
     elif kind == "json":
         junk = st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-            lambda inner: st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(["inputs", "name", "shape", "data", "datatype", "parameters", "id"]), inner),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(["inputs", "name", "shape", "data", "datatype", "parameters", "id"]),
+                    inner,
+                )
+            ),
             max_leaves=12,
         )
         entry = {"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [1, 2, 3, 4, 5, 6]}
@@ -243,7 +254,10 @@ def test_many_clients_at_once_all_get_their_own_answer(dense_service: Service) -
         wire = dense_service.wire()
         for number in range(40):
             x = [rng.uniform(-4, 4) for _ in range(6)]
-            body = {"id": f"{seed}-{number}", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": x}]}
+            body = {
+                "id": f"{seed}-{number}",
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": x}],
+            }
             reply = wire.send(http("POST", INFER, json.dumps(body).encode())).reply()
             if reply.status != 200 or reply.json["id"] != f"{seed}-{number}":
                 wrong.append(f"{reply.status} {reply.body!r}")
@@ -257,14 +271,14 @@ def test_many_clients_at_once_all_get_their_own_answer(dense_service: Service) -
 
 
 def test_no_file_descriptor_is_left_behind(dense_service: Service) -> None:
-    folder = f"/proc/{dense_service.facts['pid']}/fd"
+    folder = Path(f"/proc/{dense_service.facts['pid']}/fd")
     dense_service.ask("GET", "/v2")
     time.sleep(0.2)
-    before = len(os.listdir(folder))
+    before = len(list(folder.iterdir()))
     for _ in range(50):
         dense_service.ask("GET", "/v2")
         dense_service.wire().send(b"nonsense\r\n\r\n").close()
     until = time.monotonic() + 5
-    while len(os.listdir(folder)) > before + 2:
-        assert time.monotonic() < until, os.listdir(folder)
+    while len(list(folder.iterdir())) > before + 2:
+        assert time.monotonic() < until, list(folder.iterdir())
         time.sleep(0.1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import Any
 
 import pytest
-from island_lab import MakeRelease, Serve, Service, http
 from es_release import sha256
+from island_lab import MakeRelease, Serve, Service, http
 
 X = [1.0, -2.0, 0.5, 3.0, 0.0, -1.5]
 RAW = struct.pack("<6f", *X)
@@ -56,7 +57,9 @@ def test_json_and_binary_agree_and_the_id_comes_back(dense_service: Service) -> 
     assert (output["name"], output["datatype"], output["shape"]) == ("y", "FP32", [1, 3])
 
     head = document(parameters={"binary_data_output": True})
-    head["inputs"] = [{"name": "x", "datatype": "FP32", "shape": [1, 6], "parameters": {"binary_data_size": 24}}]
+    head["inputs"] = [
+        {"name": "x", "datatype": "FP32", "shape": [1, 6], "parameters": {"binary_data_size": 24}}
+    ]
     reply = dense_service.wire().send(binary(head, RAW)).reply()
     length = int(reply.headers["inference-header-content-length"])
     assert json.loads(reply.body[:length])["outputs"][0]["parameters"] == {"binary_data_size": 12}
@@ -86,7 +89,9 @@ def test_classification_gives_labels_highest_first(dense_service: Service) -> No
     assert [text.split(":")[1:] for text in output["data"]] == [[str(i), labels[i]] for i in order[:2]]
 
 
-def test_several_inputs_by_name_and_outputs_in_the_order_asked_for(release: MakeRelease, serve: Serve) -> None:
+def test_several_inputs_by_name_and_outputs_in_the_order_asked_for(
+    release: MakeRelease, serve: Serve
+) -> None:
     service = serve(release("several"))
     a, b = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [10.0, 20.0, 30.0]
     inputs = [
@@ -100,7 +105,10 @@ def test_several_inputs_by_name_and_outputs_in_the_order_asked_for(release: Make
     inputs[1]["parameters"] = {"binary_data_size": 12}
     del inputs[1]["data"]
     reply = service.wire().send(binary({"inputs": inputs}, struct.pack("<3f", *b))).reply()
-    assert [o["data"] for o in reply.json["outputs"]] == [[20.0, 40.0, 60.0], [11.0, 22.0, 33.0, 14.0, 25.0, 36.0]]
+    assert [o["data"] for o in reply.json["outputs"]] == [
+        [20.0, 40.0, 60.0],
+        [11.0, 22.0, 33.0, 14.0, 25.0, 36.0],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -110,19 +118,43 @@ def test_several_inputs_by_name_and_outputs_in_the_order_asked_for(release: Make
         ("{", "the body is not JSON"),
         ("[" * 100_000, "too deeply nested"),
         ('{"inputs": NaN}', "NaN is not a number"),
-        ('{"inputs": ' + "9" * 5000 + "}", "the body is not JSON|`inputs` must be a list|more than 400 digits"),
+        (
+            '{"inputs": ' + "9" * 5000 + "}",
+            "the body is not JSON|`inputs` must be a list|more than 400 digits",
+        ),
         ("{}", "`inputs` must be a list"),
         ({"inputs": []}, "input 'x' is missing"),
         ({"inputs": [{"name": "z"}]}, "unknown input 'z'; the model has: x"),
         ({"inputs": [{"name": "x"}]}, "needs `datatype` and `shape`"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, "6"], "data": X}]}, "list of whole numbers"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [6], "data": X}]}, r"shape \[6\]; wanted \[1, 6\]"),
-        ({"inputs": [{"name": "x", "datatype": "INT8", "shape": [1, 6], "data": X}]}, "datatype INT8; wanted FP32"),
+        (
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, "6"], "data": X}]},
+            "list of whole numbers",
+        ),
+        (
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [6], "data": X}]},
+            r"shape \[6\]; wanted \[1, 6\]",
+        ),
+        (
+            {"inputs": [{"name": "x", "datatype": "INT8", "shape": [1, 6], "data": X}]},
+            "datatype INT8; wanted FP32",
+        ),
         ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": X[:5]}]}, "5 values; shape"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [[1], 2, 3]}]}, "does not agree"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [*X[:5], True]}]}, "holds bool"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [*X[:5], None]}]}, "holds NoneType"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [*X[:5], 1e39]}]}, "not finite|fit"),
+        (
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [[1], 2, 3]}]},
+            "does not agree",
+        ),
+        (
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [*X[:5], True]}]},
+            "holds bool",
+        ),
+        (
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [*X[:5], None]}]},
+            "holds NoneType",
+        ),
+        (
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": [*X[:5], 1e39]}]},
+            "not finite|fit",
+        ),
         ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 6], "data": "AAAA"}]}, "must be a list"),
         ({**document(), "id": 5}, "`id` must be a string"),
         ({**document(), "outputs": [{"name": "q"}]}, "unknown output 'q'; the model has: y"),
@@ -138,8 +170,6 @@ def test_what_cannot_be_served_gets_400_with_a_reason(dense_service: Service, bo
     answer = dense_service.ask("POST", INFER, data.encode())
     assert answer.status == 400, answer.body
     assert list(answer.json) == ["error"]
-    import re
-
     assert re.search(reason, answer.json["error"]), answer.json
     assert dense_service.infer(document()).status == 200
 
@@ -153,7 +183,9 @@ def test_a_wrong_inference_header_length_is_refused(dense_service: Service, head
     assert answer.status == 400 and reason in answer.json["error"]
 
 
-@pytest.mark.parametrize(("size", "reason"), [(20, "belong to no input"), (28, "24 bytes of binary data are left")])
+@pytest.mark.parametrize(
+    ("size", "reason"), [(20, "belong to no input"), (28, "24 bytes of binary data are left")]
+)
 def test_binary_sizes_must_add_up(dense_service: Service, size: int, reason: str) -> None:
     entry = {"name": "x", "datatype": "FP32", "shape": [1, 6], "parameters": {"binary_data_size": size}}
     reply = dense_service.wire().send(binary({"inputs": [entry]}, RAW)).reply()
@@ -166,7 +198,9 @@ def test_a_nan_in_binary_data_is_refused(dense_service: Service) -> None:
     assert answer.status == 400 and "not finite" in answer.json["error"]
 
 
-def test_an_answer_that_json_cannot_say_is_a_500_and_fine_in_binary(release: MakeRelease, serve: Serve) -> None:
+def test_an_answer_that_json_cannot_say_is_a_500_and_fine_in_binary(
+    release: MakeRelease, serve: Serve
+) -> None:
     service = serve(release("divide"))
     inputs = [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 0, 4]}]
     answer = service.infer({"inputs": inputs})
@@ -188,7 +222,9 @@ def test_an_answer_that_json_cannot_say_is_a_500_and_fine_in_binary(release: Mak
         ("GET", "/v2/%zz", 400, None),
     ],
 )
-def test_wrong_paths_and_methods(dense_service: Service, method: str, path: str, status: int, allow: str | None) -> None:
+def test_wrong_paths_and_methods(
+    dense_service: Service, method: str, path: str, status: int, allow: str | None
+) -> None:
     answer = dense_service.ask(method, path)
     assert answer.status == status and answer.json["error"]
     assert answer.headers.get("allow") == allow

@@ -52,6 +52,6 @@ def _report(path: Path, profile: TargetProfile, progress: Progress) -> CheckRepo
         return check_model(path, profile)
     from edgeship.model.convert import to_float_tflite
 
-    work = common.cache_folder() / "work"
+    work = common.cache_folder() / "models"
     converted = to_float_tflite(source, work, batch=profile.batch.fixed, progress=progress)
-    return check_model(converted.path, profile, shown_as=path, as_int8=True)
+    return check_model(converted.path, profile, shown_as=path)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
+from edgeship.compile.assume import as_int8, is_float
 from edgeship.compile.edgetpu import check as edgetpu
 from edgeship.compile.edgetpu.predict import predict
+from edgeship.compile.edgetpu.view import Settings
 from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Verdict, ordered
 from edgeship.errors import InputError
@@ -17,16 +20,21 @@ from edgeship.values import Unavailable
 ACCELERATOR = {"edgetpu": "Edge TPU", "vela": "Ethos-U", "none": "none"}
 
 
-def check_model(path: Path, profile: TargetProfile, *, vela: tuple[str, ...] | None = None) -> CheckReport:
+def check_model(
+    path: Path, profile: TargetProfile, *, shown_as: Path | None = None, vela: tuple[str, ...] | None = None
+) -> CheckReport:
     """Return what will become of the `.tflite` at `path` on a target.
 
     Edge TPU: predicted by rules. Ethos-U: Vela itself is asked (`vela`: the argument list that starts it, None: the
     one of the toolchain). Targets without an accelerator: everything runs on the CPU; only the findings matter.
-    Raises InputError where the file is no `.tflite`; other models are converted first (`edgeship check` does).
+    `shown_as`: the user's own model, from which `path` was converted to float; it is judged as int8 would be.
+    Raises InputError where the file is no `.tflite`; ToolError where Vela is needed and missing.
     """
     model = read_tflite(path)
     if not model.main.operators:
         raise InputError("model-empty-graph", "the model has no operations", context={"file": path})
+    if shown_as is not None:
+        return _converted(model, profile, shown_as)
     backend = profile.compiler.backend
     if backend == "edgetpu":
         return _edgetpu(model, profile)
@@ -37,11 +45,32 @@ def check_model(path: Path, profile: TargetProfile, *, vela: tuple[str, ...] | N
     return _cpu(model, profile)
 
 
+def _converted(model: TfliteFile, profile: TargetProfile, shown_as: Path) -> CheckReport:
+    """Judge a float model as it would be after quantization to int8."""
+    if profile.compiler.backend == "vela":
+        raise InputError(
+            "check-needs-int8",
+            "Vela can only be asked about a quantized model, and this one is float",
+            context={"model": shown_as, "target": profile.name},
+            hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA, then check the .tflite it makes",
+        )
+    on_accelerator = profile.compiler.backend == "edgetpu"
+    report = _edgetpu(as_int8(model), profile) if on_accelerator else _cpu(model, profile)
+    assumed = Finding(
+        code="assumed-int8",
+        severity="note",
+        message="the model is float: this is what quantizing it to int8 should give, scales and biases not yet known",
+        fix="edgeship build quantizes it; check the .tflite again afterwards",
+    )
+    findings = ordered((*report.findings, assumed)) if on_accelerator else report.findings
+    return replace(report, model=str(shown_as), findings=findings)
+
+
 def _edgetpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
     settings = edgetpu.settings_of(profile.compiler.min_runtime_version, profile.compiler.options)
     prediction = predict(model, settings)
     room = profile.memory.accelerator_kb * 1024 if profile.memory.accelerator_kb else None
-    found = ordered((*lint(model), *edgetpu.findings(model, prediction, room)))
+    found = ordered((*lint(model), *edgetpu.findings(model, prediction, room), *_after_int8(model, settings)))
     return CheckReport(
         model=str(model.path),
         sha256=model.sha256,
@@ -56,6 +85,21 @@ def _edgetpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
         subgraphs=len(prediction.kept),
         parameter_bytes=float(costs.constant_bytes(model.main, prediction.mapped)),
         accelerator_bytes=float(room) if room else Unavailable(reason="the target does not say"),
+    )
+
+
+def _after_int8(model: TfliteFile, settings: Settings) -> tuple[Finding, ...]:
+    """Say what quantization would bring, where the model is float."""
+    if not is_float(model):
+        return ()
+    mapped = len(predict(as_int8(model), settings).mapped)
+    return (
+        Finding(
+            code="after-int8",
+            severity="note",
+            message=f"quantized to int8, {mapped} of {len(model.main.operators)} operations would run on the Edge TPU",
+            fix="edgeship build MODEL --recipe int8 --calibration DATA",
+        ),
     )
 
 
@@ -84,7 +128,9 @@ def _cpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
         else f
         for f in lint(model)
     ]
-    compiled = tuple(o.index for o in model.main.operators if o.custom and o.op in ("edgetpu-custom-op", "ethos-u"))
+    compiled = tuple(
+        o.index for o in model.main.operators if o.custom and o.op in ("edgetpu-custom-op", "ethos-u")
+    )
     if compiled:
         found.append(
             Finding(
@@ -96,12 +142,16 @@ def _cpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
             )
         )
     delegate = profile.runtime.delegate
-    how = f"CPU, {profile.runtime.engine} {profile.runtime.version}" + ("" if delegate == "none" else f" with {delegate}")
+    how = f"CPU, {profile.runtime.engine} {profile.runtime.version}" + (
+        "" if delegate == "none" else f" with {delegate}"
+    )
     placed = tuple(
         Placed(
             index=o.index,
             op=o.op,
-            layer=model.main.tensors[o.outputs[0]].name.split(";")[0] if o.outputs and o.outputs[0] >= 0 else "",
+            layer=model.main.tensors[o.outputs[0]].name.split(";")[0]
+            if o.outputs and o.outputs[0] >= 0
+            else "",
             placement="cpu",
             status=f"Runs on the {how}",
             reason="",

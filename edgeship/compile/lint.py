@@ -16,7 +16,12 @@ SMALLEST_NORMAL = 2.0**-126
 INT32_MAX = 2**31 - 1
 UNLIKE = 8.0
 """Scales of two joined tensors that differ by more leave the finer one fewer than 5 of its 8 bits."""
-BIASED = {"CONV_2D": (0, 1, 2), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (0, 1, 2), "TRANSPOSE_CONV": (2, 1, 3)}
+BIASED = {
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
 """Operation -> input positions of data, weights and bias."""
 
 
@@ -98,7 +103,9 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
         first = graph.operators[indices[0]]
         counts = ", ".join(f"{op} x{len(found)}" for op, found in by_op.items())
         layers = ", ".join(name_of(graph.tensors[graph.operators[i].outputs[0]]) for i in indices[:5])
-        weights = [t for t in (graph.tensors[i] for i in first.inputs if i >= 0) if t.has_data and t.dtype == "int8"]
+        weights = [
+            t for t in (graph.tensors[i] for i in first.inputs if i >= 0) if t.has_data and t.dtype == "int8"
+        ]
         kind = "dynamic-range quantized (int8 weights, float activations)" if weights else "float"
         yield Finding(
             code="not-quantized",
@@ -121,7 +128,9 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
 def bad_scales(model: TfliteFile) -> Iterator[Finding]:
     """Yield the tensors whose scale is zero, infinite, not a number, negative or denormal."""
     graph = model.main
-    users: dict[int, int] = {t: o.index for o in reversed(graph.operators) for t in (*o.inputs, *o.outputs) if t >= 0}
+    users: dict[int, int] = {
+        t: o.index for o in reversed(graph.operators) for t in (*o.inputs, *o.outputs) if t >= 0
+    }
     for tensor in graph.tensors:
         scales = tensor.quantization.scales if tensor.quantization else ()
         bad = [(c, s) for c, s in enumerate(scales) if not math.isfinite(s) or s < SMALLEST_NORMAL]
@@ -186,8 +195,15 @@ def unlike_concats(graph: Subgraph) -> Iterator[Finding]:
         lost = []
         for i in operator.inputs:
             source = made_by.get(i)
-            before = graph.tensors[source.inputs[0]] if source is not None and source.op == "QUANTIZE" else graph.tensors[i]
-            if before.quantization and 0 < before.quantization.scales[0] * UNLIKE < joined.quantization.scales[0]:
+            before = (
+                graph.tensors[source.inputs[0]]
+                if source is not None and source.op == "QUANTIZE"
+                else graph.tensors[i]
+            )
+            if (
+                before.quantization
+                and 0 < before.quantization.scales[0] * UNLIKE < joined.quantization.scales[0]
+            ):
                 lost.append((before, joined.quantization.scales[0] / before.quantization.scales[0]))
         if lost:
             tensor, ratio = max(lost, key=lambda pair: pair[1])
@@ -205,7 +221,11 @@ def batches(graph: Subgraph) -> Iterator[Finding]:
     """Yield inputs whose batch is fixed at more than 1."""
     for i in graph.inputs:
         tensor = graph.tensors[i]
-        if len(tensor.shape_signature) > 1 and tensor.shape_signature[0] > 1 and len(tensor.shape_signature) >= 4:
+        if (
+            len(tensor.shape_signature) > 1
+            and tensor.shape_signature[0] > 1
+            and len(tensor.shape_signature) >= 4
+        ):
             yield Finding(
                 code="batch",
                 severity="warning",

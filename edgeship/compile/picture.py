@@ -31,7 +31,11 @@ def picture(report: CheckReport) -> str:
 def _head(report: CheckReport) -> list[str]:
     total, mapped = len(report.operations), report.mapped
     if report.basis == "not-needed":
-        line = "all operations run on the CPU" if report.verdict == "pass" else "this model cannot run there as it is"
+        line = (
+            "all operations run on the CPU"
+            if report.verdict == "pass"
+            else "this model cannot run there as it is"
+        )
         return [f"{report.model} on {report.target}: {line}", f"operations {total}"]
     word = {"predicted": "predicted, not compiled", "compiler": f"as {report.tool} says"}[report.basis]
     lines = [
@@ -65,8 +69,12 @@ def _graph(report: CheckReport) -> list[str]:
     for cut in report.cuts if after else ():
         lines += _cut(report, cut.operations, cut.tensors, cut.tensor_bytes)
         if cut.stranded:
-            behind = f"{len(cut.stranded)} operations behind it could run on the {report.accelerator} and do not: "
-            lines += _wrap(f"{behind}{cut.stranded_macs / 1e6:.1f} million multiply-accumulates on the CPU", "    |    ")
+            behind = (
+                f"{len(cut.stranded)} operations behind it could run on the {report.accelerator} and do not: "
+            )
+            lines += _wrap(
+                f"{behind}{cut.stranded_macs / 1e6:.1f} million multiply-accumulates on the CPU", "    |    "
+            )
             lines.append("    |")
     if after:
         lines += [*box("CPU", after), "    |"]
@@ -80,7 +88,10 @@ def _cut(report: CheckReport, culprits: Sequence[int], tensors: Sequence[str], t
         lines += _wrap(f"{size(total)} cross over: {shown}", "    |  ")
     for index in culprits[:3]:
         operation = report.operations[index]
-        lines += _wrap(f"cut by {index} {operation.op} {operation.layer}: {operation.reason or operation.status}", "  ==X==  ")
+        lines += _wrap(
+            f"cut by {index} {operation.op} {operation.layer}: {operation.reason or operation.status}",
+            "  ==X==  ",
+        )
     if len(culprits) > 3:
         lines.append(f"  ==X==  and {len(culprits) - 3} more")
     return [*lines, "    |"]

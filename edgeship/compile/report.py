@@ -125,3 +125,10 @@ class CheckReport:
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return findings with the worst first, otherwise in the order they were found."""
     return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
+
+
+def check_document(reports: Sequence[CheckReport]) -> dict[str, Any]:
+    """Return one target's `edgeship.check/1`, or `edgeship.checks/1` around several."""
+    if len(reports) == 1:
+        return reports[0].document()
+    return {"schema": "edgeship.checks/1", "targets": [report.document() for report in reports]}

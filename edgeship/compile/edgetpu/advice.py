@@ -78,6 +78,7 @@ def _finding(prediction: Prediction, code: str, op: str, found: list[int], runs:
         code=f"unsupported-{op.lower().replace('_', '-')}" if code == "not-supported" else code,
         severity="note" if runs or code == "custom-operation" else "warning",
         message=message,
-        fix=fix or "replace it by operations of the table at coral.ai/docs/edgetpu/models-intro, or do its work on the host",
+        fix=fix
+        or "replace it by operations of the table at coral.ai/docs/edgetpu/models-intro, or do its work on the host",
         operations=tuple(found),
     )

@@ -74,6 +74,8 @@ def _versions(model: TfliteFile, lowered: frozenset[int]) -> Iterator[Finding]:
                 severity="error",
                 message=f"the compiler would say: {says}"
                 + (f"; it reads up to {known}" if known else "; it was released before that operation"),
-                fix="convert with TensorFlow 2.8 or older" if known else f"replace {op} by older operations when exporting",
+                fix="convert with TensorFlow 2.8 or older"
+                if known
+                else f"replace {op} by older operations when exporting",
                 operations=tuple(found),
             )

@@ -57,7 +57,9 @@ def _wide_layers(model: TfliteFile, prediction: Prediction) -> tuple[Finding, ..
     wide = [
         o
         for o in graph.operators
-        if o.op == "FULLY_CONNECTED" and o.index in prediction.mapped and graph.tensors[o.inputs[1]].shape[-1] >= WIDE
+        if o.op == "FULLY_CONNECTED"
+        and o.index in prediction.mapped
+        and graph.tensors[o.inputs[1]].shape[-1] >= WIDE
     ]
     if not wide:
         return ()
@@ -111,7 +113,9 @@ def cuts(model: TfliteFile, prediction: Prediction) -> tuple[Cut, ...]:
         for i in graph.operators[index].inputs:
             if makers.get(i) in mapped:
                 crossing[i] = None
-    culprits = tuple(i for i in own if _blocks(graph.operators[i].outputs, prediction.operations[i], stranded, model))
+    culprits = tuple(
+        i for i in own if _blocks(graph.operators[i].outputs, prediction.operations[i], stranded, model)
+    )
     return (
         Cut(
             operations=culprits or own,
@@ -125,4 +129,6 @@ def cuts(model: TfliteFile, prediction: Prediction) -> tuple[Cut, ...]:
 
 def _blocks(outputs: tuple[int, ...], placed: Placed, stranded: tuple[int, ...], model: TfliteFile) -> bool:
     """Return whether a stranded operation reads what this one makes."""
-    return placed.placement == "cpu" and any(set(model.main.operators[i].inputs) & set(outputs) for i in stranded)
+    return placed.placement == "cpu" and any(
+        set(model.main.operators[i].inputs) & set(outputs) for i in stranded
+    )

@@ -45,7 +45,9 @@ def needed_version(graph: Subgraph, operator: Operator) -> int | None:
     data = [t for t in tensors if not t.has_data]
     if operator.custom or operator.op not in PLAIN or not data:
         return None
-    if any(t.dtype not in ("int8", "uint8") or len(t.shape) > 4 for t in data) or any(t.is_sparse for t in tensors):
+    if any(t.dtype not in ("int8", "uint8") or len(t.shape) > 4 for t in data) or any(
+        t.is_sparse for t in tensors
+    ):
         return None
     if operator.op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
         return _needed_with_weights(graph, operator)
@@ -89,7 +91,9 @@ def lowerings(model: TfliteFile) -> tuple[Lowering, ...]:
         known = [n for n in needed if n is not None and n <= newest.get(op, 0)]
         if len(known) == len(operators) and len(model.subgraphs) == 1:
             found.append(
-                Lowering(op=op, before=version, after=max(known), operations=tuple(o.index for o in operators))
+                Lowering(
+                    op=op, before=version, after=max(known), operations=tuple(o.index for o in operators)
+                )
             )
     return tuple(found)
 

@@ -103,7 +103,9 @@ def _rank(view: View) -> Judgement | None:
     for tensor in (*(t for t in view.data if not t.has_data), *view.outputs):
         if any(size != 1 for size in tensor.shape[:-3]):
             batch = len(tensor.shape) == 4
-            what = f"batch {tensor.shape[0]}" if batch else "a size above 1 outside the 3 innermost dimensions"
+            what = (
+                f"batch {tensor.shape[0]}" if batch else "a size above 1 outside the 3 innermost dimensions"
+            )
             return Judgement(
                 status=status.RANK,
                 reason=f"{list(tensor.shape)} has {what}",
@@ -119,10 +121,15 @@ def _floats(view: View) -> Judgement | None:
     outputs = [t for t in view.outputs if t.dtype in FLOATS]
     if operator.op == "QUANTIZE" and inputs:
         return Judgement(
-            status=status.UNSPECIFIED, reason="it turns float input into integers", confidence="high", code="float-io"
+            status=status.UNSPECIFIED,
+            reason="it turns float input into integers",
+            confidence="high",
+            code="float-io",
         )
     if operator.op == "DEQUANTIZE" or outputs or inputs:
-        reason = "it turns integers into float" if operator.op == "DEQUANTIZE" else "it works on float tensors"
+        reason = (
+            "it turns integers into float" if operator.op == "DEQUANTIZE" else "it works on float tensors"
+        )
         code = "float-io" if operator.op == "DEQUANTIZE" else "not-quantized"
         if operator.custom:
             code = "custom-operation"

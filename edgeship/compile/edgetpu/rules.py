@@ -104,7 +104,11 @@ def mean_depth(view: View) -> Judgement | None:
     if view.settings.runtime < 13:
         return _no("reducing over channels needs runtime 13", "runtime-version")
     multiple, depth = limit("mean_depth_multiple"), tensor.shape[-1]
-    return None if depth % multiple == 0 else _no(f"{depth} channels are no multiple of {multiple}", "mean-depth")
+    return (
+        None
+        if depth % multiple == 0
+        else _no(f"{depth} channels are no multiple of {multiple}", "mean-depth")
+    )
 
 
 def mean_size(view: View) -> Judgement | None:
@@ -119,7 +123,11 @@ def mean_size(view: View) -> Judgement | None:
 
 
 def axis_not_batch(view: View) -> Judgement | None:
-    return _no("it packs along the batch dimension", "batch-axis") if view.operator.options.get("axis", 0) == 0 else None
+    return (
+        _no("it packs along the batch dimension", "batch-axis")
+        if view.operator.options.get("axis", 0) == 0
+        else None
+    )
 
 
 def batch_not_padded(view: View) -> Judgement | None:
@@ -173,7 +181,9 @@ def resize_size(view: View) -> Judgement | None:
         reason = f"from {height} x {width} down to {tall} x {wide}: nothing is known of shrinking"
         return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="resize-size")
     factor = max(tall / height, wide / width)
-    return _between(factor, "resize_factor", f"enlarges {height} x {width} to {tall} x {wide}, times", "resize-size")
+    return _between(
+        factor, "resize_factor", f"enlarges {height} x {width} to {tall} x {wide}, times", "resize-size"
+    )
 
 
 def softmax_size(view: View) -> Judgement | None:
@@ -182,7 +192,9 @@ def softmax_size(view: View) -> Judgement | None:
     if shape and shape[-1] > most:
         return _no(f"{shape[-1]:,} elements; at most {most:,} are supported", "softmax-size")
     if sum(size > 1 for size in shape) > 1:
-        reason = f"the table promises softmax of one dimension only; 16.0 has been seen to map more: {list(shape)}"
+        reason = (
+            f"the table promises softmax of one dimension only; 16.0 has been seen to map more: {list(shape)}"
+        )
         return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="softmax-size")
     return None
 

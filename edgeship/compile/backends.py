@@ -1,0 +1,94 @@
+"""Compiler backends behind one interface: what the pipeline asks between quantizing and bundling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgeship.profile import TargetProfile
+from edgeship.progress import Progress
+from edgeship.registry import Registry
+from edgeship.values import Artifact, Figure, Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileOptions:
+    """What the user says about compiling, beyond the target profile."""
+
+    allow_uncompiled: bool = False
+    """Ship the int8 model for the CPU where there is no compiler (`--allow-uncompiled`)."""
+    place: str | None = None
+    """Where edgetpu_compiler runs: local, ssh:user@host[:port], container:IMAGE; None: environment, then local."""
+    segments: int = 1
+    """Parts of an Edge TPU pipeline."""
+    timeout_s: float = 900.0
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileResult:
+    """What compiling an artifact gave.
+
+    `compiled` is False only where the user allowed that: `artifacts` then holds the artifact as it came and `reason`
+    says why; everything downstream must say so too. Several artifacts are the segments of a pipeline, in order.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    compiled: bool
+    reason: str
+    mapped: int
+    """Operations on the accelerator; 0 where not compiled."""
+    total: int
+    estimates: dict[str, Figure]
+    """Figures by name with the unit in it: latency_ms, sram_kib, parameter_bytes, ..."""
+    log: dict[str, Any]
+    """What the compiler said, as data for the report."""
+    tools: dict[str, str]
+
+
+class CompilerBackend(Protocol):
+    """A build-time translator for one family of accelerators."""
+
+    name: str
+
+    def accepts(self, artifact: Artifact, profile: TargetProfile) -> tuple[str, ...]:
+        """Return the reasons why it cannot take an artifact; none: it can."""
+
+    def compile(
+        self,
+        artifact: Artifact,
+        profile: TargetProfile,
+        out: Path,
+        options: CompileOptions,
+        progress: Progress,
+    ) -> CompileResult:
+        """Compile into `out`. Raises ToolError; InputError where `accepts` gives reasons."""
+
+
+def uncompiled(artifact: Artifact, reason: str, total: int) -> CompileResult:
+    """Return the result that ships an artifact for the CPU, as the user allowed."""
+    return CompileResult(
+        artifacts=(artifact,),
+        compiled=False,
+        reason=reason,
+        mapped=0,
+        total=total,
+        estimates={"latency_ms": Unavailable(reason=reason)},
+        log={"unavailable": reason},
+        tools={},
+    )
+
+
+def _backends() -> Registry[CompilerBackend]:
+    from edgeship.compile.edgetpu.backend import EdgeTpu
+    from edgeship.compile.vela import Vela
+
+    return Registry("compiler backend", {backend.name: backend for backend in (EdgeTpu(), Vela())})
+
+
+def backend_of(profile: TargetProfile) -> CompilerBackend | None:
+    """Return the backend a target's profile names, or None where it needs no compiler."""
+    return None if profile.compiler.backend == "none" else _backends()[profile.compiler.backend]

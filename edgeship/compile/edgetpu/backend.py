@@ -1,0 +1,129 @@
+"""The Edge TPU as a compiler backend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgeship.compile import costs
+from edgeship.compile.backends import CompileOptions, CompileResult, uncompiled
+from edgeship.compile.edgetpu.blockers import blockers
+from edgeship.compile.edgetpu.driver import Compilation, Wanted, compile_models
+from edgeship.compile.edgetpu.lower import lowerings
+from edgeship.compile.edgetpu.places import find_place
+from edgeship.compile.edgetpu.predict import predict
+from edgeship.compile.lint import lint
+from edgeship.compile.running import LocalRunner
+from edgeship.digest import sha256_file
+from edgeship.errors import InputError, ToolError
+from edgeship.model.tflite import TfliteFile, read_tflite
+from edgeship.profile import TargetProfile
+from edgeship.progress import Progress
+from edgeship.values import Artifact, Unavailable, as_json
+
+HOPELESS = frozenset(
+    {"dynamic-shape", "bad-scale", "bias-overflow", "already-compiled", "flex-operation", "control-flow"}
+)
+"""Findings after which starting the compiler is a waste: it would fail, or compute wrong numbers."""
+
+
+class EdgeTpu:
+    """Google's edgetpu_compiler, wherever the user has it."""
+
+    name = "edgetpu"
+
+    def accepts(self, artifact: Artifact, profile: TargetProfile) -> tuple[str, ...]:
+        """Return why the compiler would fail or map nothing, as far as the file shows it."""
+        return reasons_against(read_tflite(artifact.path))
+
+    def compile(
+        self,
+        artifact: Artifact,
+        profile: TargetProfile,
+        out: Path,
+        options: CompileOptions,
+        progress: Progress,
+    ) -> CompileResult:
+        """Compile with the user's compiler; see `CompilerBackend`."""
+        model = read_tflite(artifact.path)
+        if against := reasons_against(model):
+            raise InputError(
+                "edgetpu-unsuitable",
+                "this model cannot be compiled for the Edge TPU: " + "; ".join(against),
+                context={"file": artifact.path, "target": profile.name},
+                hint=f"edgeship check {artifact.path} --target {profile.name}",
+            )
+        try:
+            place = find_place(options.place, LocalRunner(options.environment), options.environment)
+        except ToolError as error:
+            if options.allow_uncompiled and error.reference == "edgetpu-compiler-missing":
+                reason = "not compiled: there is no edgetpu_compiler here; it runs on the CPU of the device"
+                return uncompiled(artifact, reason, len(model.main.operators))
+            raise
+        wanted = Wanted(
+            runtime=profile.compiler.min_runtime_version,
+            segments=options.segments,
+            options=profile.compiler.options,
+            timeout_s=options.timeout_s,
+        )
+        made = compile_models([artifact.path], out, wanted, place, progress=progress)
+        return _result(artifact, model, made)
+
+
+def reasons_against(model: TfliteFile) -> tuple[str, ...]:
+    """Return what would make the compiler fail or map nothing, as far as the file shows it."""
+    lowerable = frozenset(i for change in lowerings(model) for i in change.operations)
+    findings = (*lint(model), *blockers(model, lowered=lowerable))
+    reasons = [f.message for f in findings if f.severity == "error" and f.code in HOPELESS]
+    if not reasons and not predict(model).mapped:
+        quantization = [f.message for f in findings if f.code == "not-quantized"]
+        reasons = quantization or ["no operation would be mapped to the Edge TPU"]
+    return tuple(reasons)
+
+
+def _result(artifact: Artifact, model: TfliteFile, made: Compilation) -> CompileResult:
+    compiled, log = made.models[0], made.log
+    total = len(model.main.operators)
+    said = [m.mapped for m in log.models]
+    mapped = (
+        sum(n for n in said if n is not None)
+        if any(n is not None for n in said)
+        else total - len(compiled.cpu_operations)
+    )
+    tools = {"edgetpu_compiler": log.version or "unknown"}
+    return CompileResult(
+        artifacts=tuple(_artifact(artifact, path, tools) for path in compiled.files),
+        compiled=True,
+        reason=f"{mapped} of {total} operations on the Edge TPU",
+        mapped=mapped,
+        total=total,
+        estimates={
+            "parameter_bytes_on_chip": float(sum(p.cached_bytes for p in compiled.packages)),
+            "parameter_bytes_streamed": float(sum(p.streamed_bytes for p in compiled.packages)),
+            "parameter_bytes_before": float(costs.constant_bytes(model.main, range(total))),
+            "min_runtime_version": float(max(p.min_runtime_version for p in compiled.packages)),
+            "latency_ms": Unavailable(reason="the compiler does not estimate it: measure on the device"),
+        },
+        log={
+            "compiler": log.version or "unknown",
+            "where": made.place,
+            "arguments": list(made.arguments),
+            "tries": made.tries,
+            "models": [as_json(m) for m in log.models],
+            "lowered": [as_json(c) for c in compiled.lowered],
+            "cpu_operations": list(compiled.cpu_operations),
+            "caching_tokens": sorted(f"{t:016x}" for p in compiled.packages for t in p.caching_tokens),
+        },
+        tools=tools,
+    )
+
+
+def _artifact(artifact: Artifact, path: Path, tools: dict[str, str]) -> Artifact:
+    return replace(
+        artifact,
+        path=path,
+        bytes=path.stat().st_size,
+        sha256=sha256_file(path),
+        signature=read_tflite(path).signature,
+        tools={**artifact.tools, **tools},
+    )

@@ -1,0 +1,171 @@
+"""A check for Ethos-U targets: Vela itself is asked, in a process of its own; it takes well under a second."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from edgeship.compile import costs
+from edgeship.compile.lint import lint, producer_of
+from edgeship.compile.report import CheckReport, Cut, Finding, Placed, Verdict, ordered
+from edgeship.compile.vela import cpu_count, reasons_against
+from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
+from edgeship.model.tflite import TfliteFile
+from edgeship.profile import TargetProfile
+from edgeship.toolchain.environments import require
+from edgeship.values import Unavailable
+
+NPU = "Runs on the Ethos-U NPU"
+CPU = "Left to the CPU by Vela"
+TIMEOUT_S = 300.0
+
+
+def check_with_vela(
+    model: TfliteFile, profile: TargetProfile, command: tuple[str, ...] | None = None
+) -> CheckReport:
+    """Return what Vela makes of a model. Raises ToolError `tool-missing`, `vela-failed`, `vela-timeout`."""
+    against = reasons_against(model)
+    if against:
+        return _refused(model, profile, against)
+    tool = None if command else require("vela")
+    with run_vela(
+        model.path, profile.compiler.options, command or (tool.command if tool else ()), timeout_s=TIMEOUT_S
+    ) as made:
+        version = tool.version if tool else "of the caller"
+        return _report(model, profile, made, f"Vela {version}")
+
+
+def _report(model: TfliteFile, profile: TargetProfile, made: VelaRun, tool: str) -> CheckReport:
+    graph = model.main
+    left = Counter(
+        (o.op, _layer(made.model, o.outputs))
+        for o in made.model.main.operators
+        if not (o.custom and o.op == NPU_OP)
+    )
+    placed = []
+    for operator in graph.operators:
+        layer = _layer(model, operator.outputs)
+        stays = made.npu_blocks == 0 or left[(operator.op, layer)] > 0
+        placed.append(
+            Placed(
+                index=operator.index,
+                op=operator.op,
+                layer=layer,
+                placement="cpu" if stays else "accelerator",
+                status=CPU if stays else NPU,
+                reason=made.refusals.get(layer, "") if stays else "",
+                confidence="high",
+            )
+        )
+    on_cpu = tuple(o.index for o in placed if o.placement == "cpu")
+    verdict: Verdict = "fail" if not made.npu_blocks else ("partial" if cpu_count(made.model) else "pass")
+    return CheckReport(
+        model=str(model.path),
+        sha256=model.sha256,
+        target=profile.name,
+        basis="compiler",
+        tool=tool,
+        accelerator="Ethos-U",
+        verdict=verdict,
+        operations=tuple(placed),
+        findings=ordered((*lint(model), *_advice(placed), *_memory(made, profile))),
+        cuts=_cuts(model, on_cpu),
+        subgraphs=made.npu_blocks,
+        parameter_bytes=made.estimates["weights_bytes"],
+        accelerator_bytes=Unavailable(reason="weights stay in flash or DRAM and are read from there"),
+    )
+
+
+def _advice(placed: list[Placed]) -> list[Finding]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for operation in placed:
+        if operation.placement == "cpu":
+            groups.setdefault((operation.op, operation.reason), []).append(operation.index)
+    return [
+        Finding(
+            code="left-to-cpu",
+            severity="warning",
+            message=f"{op} stays on the CPU" + (f": {reason}" if reason else ""),
+            fix="see the operation's constraints in Vela's SUPPORTED_OPS.md; replace it, or leave it to the CPU knowingly",
+            operations=tuple(found),
+        )
+        for (op, reason), found in groups.items()
+    ]
+
+
+def _memory(made: VelaRun, profile: TargetProfile) -> list[Finding]:
+    sram, room = made.estimates["sram_kib"], profile.memory.accelerator_kb
+    if room is None or isinstance(sram, Unavailable) or sram <= room:
+        return []
+    return [
+        Finding(
+            code="accelerator-memory",
+            severity="error",
+            message=f"one inference takes {sram:.1f} KiB of SRAM, {room:,} KiB are there",
+            fix="add --optimise Size to the target's compiler.options, or use a smaller input",
+        )
+    ]
+
+
+def _cuts(model: TfliteFile, on_cpu: tuple[int, ...]) -> tuple[Cut, ...]:
+    if not on_cpu or len(on_cpu) == len(model.main.operators):
+        return ()
+    graph, made_by = model.main, producer_of(model.main)
+    crossing = [
+        i
+        for o in on_cpu
+        for i in graph.operators[o].inputs
+        if i in made_by and made_by[i].index not in on_cpu
+    ]
+    tensors = [graph.tensors[i] for i in dict.fromkeys(crossing)]
+    return (
+        Cut(
+            operations=on_cpu,
+            stranded=(),
+            tensors=tuple(f"{t.dtype} {list(t.shape)}" for t in tensors),
+            tensor_bytes=sum(costs.bytes_of(t) for t in tensors),
+            stranded_macs=0,
+        ),
+    )
+
+
+def _refused(model: TfliteFile, profile: TargetProfile, against: tuple[str, ...]) -> CheckReport:
+    found = [
+        Finding(
+            code="nothing-for-npu",
+            severity="error",
+            message=reason,
+            fix="edgeship build MODEL --recipe int8 --calibration DATA",
+            operations=(),
+        )
+        for reason in against
+    ]
+    return CheckReport(
+        model=str(model.path),
+        sha256=model.sha256,
+        target=profile.name,
+        basis="predicted",
+        tool="none: Vela was not started",
+        accelerator="Ethos-U",
+        verdict="fail",
+        operations=tuple(
+            Placed(
+                index=o.index,
+                op=o.op,
+                layer=_layer(model, o.outputs),
+                placement="cpu",
+                status=CPU,
+                reason=against[0],
+                confidence="high",
+            )
+            for o in model.main.operators
+        ),
+        findings=ordered((*found, *lint(model))),
+        cuts=(),
+        subgraphs=0,
+        parameter_bytes=0.0,
+        accelerator_bytes=Unavailable(reason="nothing would be on it"),
+    )
+
+
+def _layer(model: TfliteFile, outputs: tuple[int, ...]) -> str:
+    return model.main.tensors[outputs[0]].name.split(";")[0] if outputs and outputs[0] >= 0 else ""

@@ -1,0 +1,38 @@
+"""The tools that live in environments of their own, as data: adding one is adding a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeship.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A Python tool with dependencies that may not be mixed with ours."""
+
+    name: str
+    summary: str
+    requirements: tuple[str, ...]
+    """What pip installs, pinned: the version stands in the provenance of what the tool makes."""
+    module: str
+    """Module that runs it: `python -m MODULE`."""
+    package: str
+    """Distribution whose version is the tool's."""
+
+
+TOOLS: Registry[Tool] = Registry(
+    "tool",
+    {
+        tool.name: tool
+        for tool in (
+            Tool(
+                name="vela",
+                summary="Arm's compiler for Ethos-U NPUs (targets ethos-u55-128, ethos-u65-256, ethos-u85-256, imx93-evk)",
+                requirements=("ethos-u-vela==5.2.0",),
+                module="ethosu.vela.vela",
+                package="ethos-u-vela",
+            ),
+        )
+    },
+)

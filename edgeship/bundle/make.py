@@ -247,6 +247,7 @@ def _readme(
             "libc": f"{profile.libc.kind} {payload.needs.glibc or 'of any version'}",
             "python": list(payload.python),
             "packages": list(payload.packages),
+            "distribution": list(profile.runtime.distribution_packages),
             "libraries": list(payload.libraries),
             "vectors": len(document["vectors"]),
             "golden_source": golden_source,

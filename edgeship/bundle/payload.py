@@ -44,7 +44,7 @@ class Payload:
     """Python versions it serves."""
     needs: Needs
     packages: tuple[str, ...]
-    """What the device itself must have: pip requirements, and `apt:` names of its distribution."""
+    """Python packages the device itself must have, as pip requirements."""
     libraries: tuple[str, ...]
     """sonames the device itself must have."""
     versions: dict[str, str]
@@ -103,10 +103,19 @@ def engine_entry(profile: TargetProfile, payload: Payload) -> dict[str, Any]:
 
 
 def from_device(profile: TargetProfile) -> tuple[str, ...]:
-    """Return what the device must bring itself: the preinstalled engine and its packages, and apt
-    packages."""
+    """Return the Python packages the device must bring itself: a preinstalled engine's, and its distribution's.
+
+    Other packages of the distribution hold shared libraries; those are asked for by soname.
+    """
     own = wanted_packages(profile) if profile.runtime.preinstalled else ()
-    return (*own, *(f"apt:{name}" for name in profile.runtime.distribution_packages))
+    names = {canonicalize_name(Requirement(text).name) for text in own}
+    return (*own, *(name for name in distribution_python(profile) if canonicalize_name(name) not in names))
+
+
+def distribution_python(profile: TargetProfile) -> tuple[str, ...]:
+    """Return the Python packages among a target's distribution packages, by the names pip knows them under."""
+    found = (re.fullmatch(r"python3?-(.+)", name) for name in profile.runtime.distribution_packages)
+    return tuple(match[1] for match in found if match)
 
 
 def wanted_packages(profile: TargetProfile) -> tuple[str, ...]:
@@ -190,7 +199,7 @@ def served(wheels: Iterable[Wheel], python: str) -> tuple[str, ...]:
 
 
 def _check_complete(profile: TargetProfile, wheels: list[Wheel], python: str) -> None:
-    provided = [re.sub(r"^python3?-", "", name) for name in profile.runtime.distribution_packages]
+    provided = list(distribution_python(profile))
     if profile.runtime.preinstalled:
         provided += [Requirement(text).name for text in wanted_packages(profile)]
     missing = missing_requirements(wheels, provided, python=python, machine=profile.architecture)

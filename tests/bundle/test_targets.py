@@ -85,7 +85,7 @@ def test_armv7_carries_tflite_runtime_and_takes_numpy_from_the_device(
     requires = bundle.manifest["requires"]
     assert not names(bundle, "lib")
     assert "site/tflite_runtime/interpreter.py" in names(bundle, "site")
-    assert requires["python"] == ["3.11"] and requires["packages"] == ["apt:python3-numpy"]
+    assert requires["python"] == ["3.11"] and requires["packages"] == ["numpy"]
     assert requires["machine"] == "armv7l" and requires["libc"]["version"] == "2.27"
     assert bundle.manifest["provenance"]["packages"] == {"tflite-runtime": "2.14.0"}
     assert "licences/tflite-runtime-2.14.0/LICENSE" in names(bundle, "licences")
@@ -96,13 +96,15 @@ def test_coral_dev_board_brings_its_own_runtime(made: Callable[..., Bundle], tmp
     bundle = made("coral-dev-board", tmp_path / "out")
     assert not names(bundle, "lib") and not names(bundle, "site")
     requires = bundle.manifest["requires"]
-    assert "tflite-runtime==2.5.0.post1" in requires["packages"]
+    assert requires["packages"] == ["tflite-runtime==2.5.0.post1", "numpy"]
     assert "libedgetpu.so.1" in requires["libraries"]
     assert requires["libc"]["version"] is None and requires["python"] == ["3.7"]
     assert bundle.bytes < 200_000
     extract(bundle, tmp_path / "release")
     golden = json.loads((tmp_path / "release" / "golden" / "static_wi8_ai8.json").read_text())
     assert golden["recorded_with"]["delegate"] == "xnnpack"  # the truth: no Edge TPU was here
+    readme = (tmp_path / "release" / "README.txt").read_text()
+    assert "sudo apt-get install -y python3-tflite-runtime python3-numpy libedgetpu1-std\n" in readme
     service = json.loads((tmp_path / "release" / "service.json").read_text())
     assert service["engine"]["delegate"] == "edgetpu"
     assert service["engine"]["delegate_library"] == "libedgetpu.so.1"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.options import DeployOptions
@@ -38,7 +37,7 @@ def run_all(
 ) -> tuple[DeployReport, ...]:
     """Run deployments in threads; Ctrl-C asks them to stop safely, a second one leaves without them."""
     reports: dict[int, DeployReport] = {}
-    slots = threading.Semaphore(max(1, jobs))
+    slots, ended = threading.Semaphore(max(1, jobs)), threading.Semaphore(0)
 
     def run(index: int, each: Deployment) -> None:
         with slots:
@@ -46,31 +45,27 @@ def run_all(
                 reports[index] = go(each)
             except Exception as error:  # a defect of ours must not take the other hosts' reports with it
                 reports[index] = each.crashed(error)
+            finally:
+                ended.release()
 
-    threads = [
-        threading.Thread(target=run, args=(index, each), daemon=True) for index, each in enumerate(work)
-    ]
-    for thread in threads:
-        thread.start()
+    for index, each in enumerate(work):
+        threading.Thread(target=run, args=(index, each), daemon=True).start()
     try:
-        _wait(threads)
+        _wait(ended, work, reports)
     except KeyboardInterrupt:
         progress.note("stopping: bringing devices to a safe state; Ctrl-C again leaves at once")
         for each in work:
             each.interrupt()
         try:
-            _wait(threads)
+            _wait(ended, work, reports)
         except KeyboardInterrupt:
             progress.note("left at once: devices on trial go back by themselves")
     return tuple(reports.get(index) or each.left() for index, each in enumerate(work))
 
 
-def _wait(threads: Sequence[threading.Thread]) -> None:
-    """Wait for all threads, waking up often enough for Ctrl-C."""
-    while any(thread.is_alive() for thread in threads):
-        for thread in threads:
-            thread.join(LOOK_SECONDS)
-            if thread.is_alive():
-                break
-        else:
-            time.sleep(0)
+def _wait(
+    ended: threading.Semaphore, work: Sequence[Deployment], reports: Mapping[int, DeployReport]
+) -> None:
+    """Wait for all reports. (Not by Thread.join: where Ctrl-C interrupts it, the thread counts as ended.)"""
+    while len(reports) < len(work):
+        ended.acquire(timeout=LOOK_SECONDS)

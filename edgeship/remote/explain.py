@@ -76,7 +76,8 @@ def _other(error: Exception, host: Host, where: dict[str, str], target: str) -> 
         return DeviceError(
             "no-such-file", f"{error.filename} is not there", context=where, hint="ls -l ~/.ssh"
         )
-    if isinstance(error, paramiko.SSHException) and "banner" in str(error).lower():
+    silent = ("banner", "no existing session")  # the second: the handshake's own time was over first
+    if isinstance(error, paramiko.SSHException) and any(word in str(error).lower() for word in silent):
         return DeviceError(
             "no-ssh-banner",
             f"{host.text} accepts connections but does not speak SSH: frozen, overloaded, or not an SSH "

@@ -4,6 +4,7 @@ cut."""
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -73,6 +74,11 @@ class SshTransport:
         self._policies: list[StrictKeys] = []
         self._accept, self._seconds = accept_new_host_key, connect_seconds
         self._closed = threading.Event()
+        quiet = logging.getLogger("paramiko")
+        if (
+            not quiet.handlers
+        ):  # its tracebacks would reach the user's terminal by way of logging's last resort
+            quiet.addHandler(logging.NullHandler())
         config = fabric.Config(
             runtime_ssh_path=str(ssh_config) if ssh_config else None, overrides={"load_ssh_configs": True}
         )
@@ -123,11 +129,13 @@ class SshTransport:
         options = connection.connect_kwargs
         options.update(
             transport_factory=self._transport_factory(policy),
-            banner_timeout=self._seconds,
+            banner_timeout=self._seconds * 0.8,  # less than the time limit of the whole handshake
             auth_timeout=self._seconds + 5,
             channel_timeout=self._seconds + 5,
             compress=False,
         )
+        if identity is not None and connection is self._connection:
+            options["key_filename"] = [str(identity)]  # fabric would add it to ssh_config's keys
         only = identity is not None or str(config.get("identitiesonly", "no")).lower() == "yes"
         if only and options.get("key_filename"):
             options.update(allow_agent=False, look_for_keys=False)

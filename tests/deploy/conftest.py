@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
+import pickle
+import signal
 import socket
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +25,7 @@ from edgeship.digest import canonical_json, sha256_bytes, write_tar
 from edgeship.values import Bundle, Host
 
 # A release's behaviour stands in behaviour.json: what its golden vectors say and how its service fares.
-MAIN = r'''
+MAIN = r"""
 import hashlib, json, os, sys, threading, time, urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -88,7 +96,7 @@ if notify:
 if behaviour.get("serve") == "dies later":
     threading.Timer(behaviour["after"], lambda: os._exit(7)).start()
 server.serve_forever()
-'''
+"""
 
 UNIT = """[Unit]
 Description=edgeship: @APP@
@@ -205,6 +213,21 @@ class Bench:
     def with_options(self, **changes: Any) -> Bench:
         return replace(self, options=replace(self.options, **changes))
 
+    def record(self) -> dict[str, Any]:
+        """Return the newest state record straight from the device's folder."""
+        records = [json.loads(p.read_text()) for p in (self.root / "apps/kws").glob("state.[01]")]
+        return dict(max(records, key=lambda r: r["seq"]))
+
+    def wait_for(self, what: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """Return the first true result of `what`; fail where none comes."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ValueError):
+                if found := what():
+                    return found
+            time.sleep(0.05)
+        raise AssertionError("it did not happen in time")
+
     def status(self, app: str = "kws") -> dict[str, Any]:
         return dict(status(self.host, app, self.options)["apps"][app])
 
@@ -222,10 +245,6 @@ class Bench:
 
 def stop_supervisors(root: Path) -> None:
     """End the services and dead-men below a device root that belong to this test."""
-    import contextlib
-    import os
-    import signal
-
     for name in ("supervisor.json", "deadman.json"):
         for path in root.glob(f"apps/*/run/{name}"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -238,8 +257,9 @@ def stop_supervisors(root: Path) -> None:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[Bench]:
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A local: device in a new folder."""
+    monkeypatch.setenv("PATH", f"/usr/bin:/bin:{os.environ['PATH']}")
     root = tmp_path / "device"
     yield Bench(
         host=Host(text=f"local:{root}", kind="local", directory=root),
@@ -249,3 +269,172 @@ def local(tmp_path: Path) -> Iterator[Bench]:
         port=free_port(),
     )
     stop_supervisors(root)
+
+
+# --- a real OpenSSH server on loopback ------------------------------------------------------------------------------
+
+
+@dataclass
+class Sshd:
+    """One sshd of this test run: its folder, port, and files for a client."""
+
+    folder: Path
+    port: int
+    user: str
+    process: Any = None
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.folder / "ssh_config"
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "client_key"
+
+    @property
+    def host(self) -> Host:
+        return Host(
+            text=f"{self.user}@127.0.0.1:{self.port}",
+            kind="ssh",
+            user=self.user,
+            hostname="127.0.0.1",
+            port=self.port,
+        )
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+            stdin=subprocess.DEVNULL,
+            stderr=(self.folder / "sshd.log").open("ab"),
+        )
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError((self.folder / "sshd.log").read_text())
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def trust(self) -> None:
+        """Write this server's key into known_hosts."""
+        key = " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {key}\n")
+
+
+def _find_sshd() -> str | None:
+    import shutil
+
+    return shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin:/usr/local/sbin")
+
+
+SSHD = _find_sshd()
+
+
+def make_key(path: Path) -> None:
+    """Make an ed25519 key pair without a passphrase."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+
+
+def make_sshd(folder: Path, extra: str = "") -> Sshd:
+    """Return a running sshd that lets this very user in by key, and nobody else."""
+    import getpass
+    import os
+
+    if SSHD is None or subprocess.run(["which", "ssh-keygen"], capture_output=True).returncode:
+        pytest.skip("openssh-server is not installed")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    server = Sshd(folder=folder, port=free_port(), user=getpass.getuser())
+    make_key(folder / "host_key")
+    make_key(folder / "client_key")
+    (folder / "authorized_keys").write_text((folder / "client_key.pub").read_text())
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {server.port}\nHostKey {folder}/host_key\nPidFile none\n"
+        f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nUseDNS no\n"
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
+        "MaxStartups 100\n"
+        # like a device: no start-up files, and the system's own Python first
+        'ForceCommand exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin sh -c "$SSH_ORIGINAL_COMMAND"\n'
+        f"{extra}"
+    )
+    server.ssh_config.write_text(
+        f"Host *\n  UserKnownHostsFile {server.known_hosts}\n  GlobalKnownHostsFile /dev/null\n"
+        f"  IdentityFile {server.identity}\n  IdentitiesOnly yes\n"
+    )
+    server.trust()
+    server.start()
+    return server
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    """A real OpenSSH server on a free port of loopback."""
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    server = make_sshd(folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def remote(sshd: Sshd, tmp_path: Path) -> Iterator[Bench]:
+    """A device reached over SSH: this machine, in a folder, as this user, under a supervised process."""
+    root = tmp_path / "device"
+    yield Bench(
+        host=sshd.host,
+        options=DeployOptions(
+            root=str(root),
+            sudo=False,
+            service="supervised",
+            ssh_config=sshd.ssh_config,
+            trial_seconds=30,
+            ready_seconds=10,
+            prove_seconds=30,
+            connect_seconds=3,
+            cut_seconds=3,
+            allow_volatile_root=True,
+        ),
+        root=root,
+        folder=tmp_path,
+        port=free_port(),
+    )
+    stop_supervisors(root)
+
+
+# --- controllers of their own, to be killed or interrupted --------------------------------------------------
+
+CONTROLLER = """
+    import sys, pathlib, pickle
+    from edgeship.deploy import deploy
+    from edgeship.progress import Silent
+    bundle, host, options = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+    report = deploy(bundle, host, options, Silent())
+    print(report.state, "|", report.reason)
+"""
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Callable[[Bundle, Bench], subprocess.Popen[str]]:
+    """Start a controller of its own, to be killed or interrupted."""
+
+    def start(bundle: Bundle, bench: Bench) -> subprocess.Popen[str]:
+        handed = tmp_path / f"{bundle.release[:12]}.pickle"
+        handed.write_bytes(pickle.dumps((bundle, bench.host, bench.options)))
+        return subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(CONTROLLER), str(handed)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+
+    return start

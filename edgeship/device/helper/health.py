@@ -12,6 +12,8 @@ from .store import check_release
 from .supervise import Supervised, systemd_runs
 from .systemd import Systemd
 
+START_MARKS = ("edgeship: starting release", "systemd[1]: Starting")
+
 
 def helper_path():
     """Return this file's own path: what the dead-man and boot recovery will run."""
@@ -132,10 +134,22 @@ def wait_ready(place, manager, release, seconds):
         time.sleep(0.05)
 
 
+def exit_words(seen):
+    """Return the last exit status in brackets, where one is known."""
+    return " (exit status %s)" % seen["last_exit"] if seen["last_exit"] else ""
+
+
 def last_words(manager):
-    """Return the end of the service's log, for a reason's end."""
-    lines = [line for line in manager.log_tail(12) if "edgeship:" not in line and "systemd[1]" not in line]
-    return ": " + " | ".join(line.strip()[-200:] for line in lines[-3:]) if lines else ""
+    """Return what the service last wrote since it was last started, for a reason's end."""
+    runs = [[]]
+    for line in manager.log_tail(80):
+        if any(mark in line for mark in START_MARKS):
+            runs.append([])
+        elif "edgeship: " not in line and "systemd[1]" not in line:
+            runs[-1].append(line.strip()[-200:])
+    # A run that was only just started has said nothing yet: then the one before it tells.
+    said = next((run for run in reversed(runs[-2:]) if run), [])
+    return ": " + " | ".join(said[-3:]) if said else ""
 
 
 def check_live(place, release, ready_seconds, prove_seconds):

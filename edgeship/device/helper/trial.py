@@ -189,8 +189,8 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
     change_state(place, "REVERTING", reason=reason)
     problem = None
     if switched and old is None:
-        point_link(place.of("current"), None)
         manager_for(place, new).remove()
+        point_link(place.of("current"), None)
     elif switched:
         problem = switch(place, old, new)
         if problem is None:

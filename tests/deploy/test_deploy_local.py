@@ -1,0 +1,108 @@
+"""What a device does with good and bad releases; on a local: device, which takes the same way."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeship.deploy import deploy
+from edgeship.progress import Silent
+from edgeship.values import EXIT_CODE_OF_STATE, Goal
+
+
+def test_goals_stop_where_they_say(local: Any) -> None:
+    one, two = local.bundle("1"), local.bundle("2")
+    assert deploy(one, local.host, local.options, Silent()).state == "committed"
+    staged = deploy(two, local.host, replace(local.options, goal=Goal.STAGE), Silent())
+    assert staged.state == "staged" and "prove" not in {s.name for s in staged.steps}
+    tested = deploy(two, local.host, replace(local.options, goal=Goal.TEST), Silent())
+    assert tested.state == "tested" and tested.golden.vectors == 2
+    assert local.serving_release() == one.release
+    assert deploy(two, local.host, local.options, Silent()).bytes_sent < 10_000
+
+
+def test_wrong_golden_vectors_never_serve(local: Any) -> None:
+    one = local.bundle("1")
+    deploy(one, local.host, local.options, Silent())
+    report = deploy(local.bundle("2", golden="wrong"), local.host, local.options, Silent())
+    assert report.state == "failed" and EXIT_CODE_OF_STATE[report.state] == 1
+    assert "golden vectors on the device: vector 0: output 0 differs by 9 LSB" in report.reason
+    assert report.golden.failed == 1 and report.hint
+    seen = local.status()
+    assert seen["record"]["to"] == one.release and seen["serving"]["restarts"] == 0
+    assert local.serving_release() == one.release
+
+
+def test_services_that_fail_are_taken_back(local: Any) -> None:
+    one = local.bundle("1")
+    deploy(one, local.host, local.options, Silent())
+    quick = replace(local.options, ready_seconds=2)
+    for behaviour, words, options in (
+        (
+            {"serve": "dies"},
+            "the service died at start (exit status 9): cannot map the model",
+            local.options,
+        ),
+        ({"serve": "hangs"}, "the service was not ready after 2 s", quick),
+        ({"live": "wrong"}, "golden vectors through the live service: output 0 differs", local.options),
+    ):
+        report = deploy(local.bundle("2", **behaviour), local.host, options, Silent())
+        assert (report.state, report.from_release) == ("reverted", one.release)
+        assert words in report.reason and f"back on release {one.release[:12]}" in report.reason
+        assert EXIT_CODE_OF_STATE[report.state] == 3 and "edgeship logs --host" in str(report.hint)
+        assert local.serving_release() == one.release
+
+
+def test_a_first_deployment_that_fails_says_there_was_nothing_before(local: Any) -> None:
+    report = deploy(local.bundle("1", serve="dies"), local.host, local.options, Silent())
+    assert report.state == "reverted" and report.from_release is None
+    assert "the service is stopped: there was nothing to go back to" in report.reason
+    seen = local.status()
+    assert seen["record"]["state"] == "NONE" and seen["current"] is None and seen["serving"] is None
+
+
+def test_both_releases_bad_is_degraded_and_not_a_loop(local: Any) -> None:
+    deploy(local.bundle("1", serve="dies later", after=3600), local.host, local.options, Silent())
+    record = local.status()
+    main = local.root / "apps/kws/releases" / record["record"]["to"] / "behaviour.json"
+    main.chmod(0o644)
+    main.write_text(json.dumps({"serve": "dies"}))
+    report = deploy(local.bundle("2", serve="dies"), local.host, local.options, Silent())
+    assert report.state == "degraded" and EXIT_CODE_OF_STATE[report.state] == 5
+    assert "the release before it is not healthy either" in report.reason
+    assert local.status()["record"]["state"] == "DEGRADED"
+    good = local.bundle("3")
+    assert deploy(good, local.host, local.options, Silent()).state == "committed"
+
+
+def test_two_controllers_the_newer_one_wins(local: Any, tmp_path: Path) -> None:
+    from edgeship.deploy.session import Session
+
+    deploy(local.bundle("1"), local.host, local.options, Silent())
+    slow, fast = local.bundle("2", prove_seconds=3), local.bundle("3")
+    reports: dict[str, Any] = {}
+    thread = threading.Thread(
+        target=lambda: reports.update(slow=deploy(slow, local.host, local.options, Silent()))
+    )
+    thread.start()
+    local.wait_for(lambda: (local.root / "apps/kws/releases" / slow.release).is_dir())
+    reports["fast"] = deploy(fast, local.host, local.options, Silent())
+    thread.join()
+    assert reports["fast"].state == "committed", reports["fast"].reason
+    assert reports["slow"].state == "failed" and "fenced: a newer deployment" in reports["slow"].reason
+    assert local.serving_release() == fast.release
+    assert local.status()["fence"] == 3
+    Session(local.host, local.options, "kws").close()
+
+
+def test_a_deployment_during_a_trial_is_told_to_wait(local: Any, controller: Any) -> None:
+    deploy(local.bundle("1"), local.host, local.options, Silent())
+    child = controller(local.bundle("2", prove_seconds=3), local)
+    local.wait_for(lambda: local.record()["state"] == "TRIAL")
+    report = deploy(local.bundle("3"), local.host, local.options, Silent())
+    assert report.state == "failed" and "busy: another deployment" in report.reason
+    out, _ = child.communicate(timeout=40)
+    assert out.startswith("committed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ def build(
     bundle and says why; the others are built all the same. Raises InputError or ToolError where nothing can go on.
     """
     started = time.monotonic()
+    writable(out)
     for profile in profiles:
         choose(profile, project.recipes)  # a recipe nobody accepts is refused before anything is converted
     inputs = open_inputs(project, model, work, progress)
@@ -97,6 +99,20 @@ def build(
             for profile in profiles
         )
     return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
+
+
+def writable(folder: Path) -> None:
+    """Raise InputError `cannot-write` unless `folder` can be written, or made, once there is something to write."""
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return
+    raise InputError(
+        "cannot-write",
+        f"bundles cannot be written into {folder}: "
+        + (f"{nearest} may not be written" if nearest.is_dir() else f"{nearest} is a file"),
+        context={"folder": folder.absolute()},
+        hint="name another folder with -o DIR",
+    )
 
 
 def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -> Inputs:

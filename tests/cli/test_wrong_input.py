@@ -1,0 +1,269 @@
+"""Wrong input: every case gets an error that names what is wrong and what to type, exit status 2, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Case = Callable[[Path, Path], tuple[list[object], str, list[str]]]
+"""(tiny models, scratch folder) -> (words, reference, what the text must hold)."""
+
+
+def _build(model: object, *more: object) -> list[object]:
+    return ["build", model, "--target", "host", *more]
+
+
+def no_such_target(tiny: Path, here: Path) -> Any:
+    return ["build", tiny / "model.tflite", "--target", "corral"], "unknown-target", ["did you mean 'coral'?"]
+
+
+def no_target(tiny: Path, here: Path) -> Any:
+    return ["build", tiny / "model.tflite"], "no-target", ["hint: edgeship target list"]
+
+
+def no_model(tiny: Path, here: Path) -> Any:
+    return ["build", "--target", "host"], "no-model", ["MODEL on the command line"]
+
+
+def missing_model(tiny: Path, here: Path) -> Any:
+    return _build("nothing.keras"), "model-not-found", ["nothing.keras", "hint:"]
+
+
+def truncated_model(tiny: Path, here: Path) -> Any:
+    (here / "cut.tflite").write_bytes((tiny / "model.tflite").read_bytes()[:400])
+    return _build("cut.tflite"), "model-corrupt", ["cut.tflite"]
+
+
+def empty_model(tiny: Path, here: Path) -> Any:
+    (here / "empty.tflite").touch()
+    return _build("empty.tflite"), "model-empty", ["empty.tflite"]
+
+
+def text_as_model(tiny: Path, here: Path) -> Any:
+    (here / "notes.tflite").write_text("these are my notes about the model\n" * 20)
+    return _build("notes.tflite"), "model-unknown", ["text"]
+
+
+def large_file_pointer(tiny: Path, here: Path) -> Any:
+    (here / "big.tflite").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 1234\n"
+    )
+    return _build("big.tflite"), "model-is-lfs-pointer", ["git lfs pull"]
+
+
+def folder_that_is_no_model(tiny: Path, here: Path) -> Any:
+    (here / "folder").mkdir()
+    return _build("folder"), "model-not-saved-model", ["saved_model.pb"]
+
+
+def model_of_another_framework(tiny: Path, here: Path) -> Any:
+    (here / "net.onnx").write_bytes(b"\x08\x07\x12\x07pytorch\x1a\x051.0.0" + bytes(64))
+    return _build("net.onnx"), "model-foreign", ["ONNX"]
+
+
+def unknown_recipe(tiny: Path, here: Path) -> Any:
+    return _build(tiny / "model.tflite", "--recipe", "int7"), "unknown-recipe", ["did you mean 'int"]
+
+
+def recipe_the_target_does_not_run(tiny: Path, here: Path) -> Any:
+    words = ["build", tiny / "model.tflite", "--target", "coral", "--recipe", "fp16"]
+    return words, "recipe-not-accepted", ["coral-dev-board does not run weight_fp16", "--recipe int8"]
+
+
+def no_calibration_where_it_is_needed(tiny: Path, here: Path) -> Any:
+    words = ["build", tiny / "model.tflite", "--target", "coral"]
+    return words, "calibration-missing", ["--calibration DATA.npz"]
+
+
+def missing_data(tiny: Path, here: Path) -> Any:
+    return _build(tiny / "model.tflite", "--calibration", "gone.npz"), "dataset-not-found", ["gone.npz"]
+
+
+def data_of_unknown_form(tiny: Path, here: Path) -> Any:
+    (here / "data.csv").write_text("1,2,3\n")
+    return _build(tiny / "model.tflite", "--calibration", "data.csv"), "dataset-unknown-form", [".npz"]
+
+
+def nan_in_calibration(tiny: Path, here: Path) -> Any:
+    x = np.load(tiny / "calibration.npz")["x"].astype(np.float32)
+    x[7].flat[3] = np.nan
+    np.savez(here / "nan.npz", x=x)
+    return _build(tiny / "model.tflite", "--calibration", "nan.npz"), "dataset-not-finite", ["sample 7"]
+
+
+def zero_samples(tiny: Path, here: Path) -> Any:
+    x = np.load(tiny / "calibration.npz")["x"]
+    np.savez(here / "none.npz", x=x[:0])
+    return _build(tiny / "model.tflite", "--calibration", "none.npz"), "dataset-empty", ["none.npz"]
+
+
+def samples_that_are_all_zero(tiny: Path, here: Path) -> Any:
+    x = np.load(tiny / "calibration.npz")["x"]
+    np.savez(here / "zeros.npz", x=np.zeros_like(x))
+    return _build(tiny / "model.tflite", "--calibration", "zeros.npz"), "calibration-constant", ["zeros"]
+
+
+def samples_of_the_wrong_shape(tiny: Path, here: Path) -> Any:
+    np.savez(here / "wide.npz", x=np.random.default_rng(1).random((40, 9, 5), dtype=np.float32))
+    return _build(tiny / "model.tflite", "--calibration", "wide.npz"), "dataset-wrong-shape", ["[9, 5]"]
+
+
+def wrong_key_in_data(tiny: Path, here: Path) -> Any:
+    np.savez(here / "keys.npz", images=np.zeros((4, 2)), labels=np.zeros(4))
+    return _build(tiny / "model.tflite", "--calibration", "keys.npz"), "dataset-keys", ["images, labels"]
+
+
+def fewer_labels_than_samples(tiny: Path, here: Path) -> Any:
+    x = np.load(tiny / "calibration.npz")["x"]
+    np.savez(here / "less.npz", x=x, y=np.zeros(3, int))
+    return _build(tiny / "model.tflite", "--eval", "less.npz"), "dataset-labels", ["3 labels"]
+
+
+def pickled_data(tiny: Path, here: Path) -> Any:
+    np.save(here / "objects.npy", np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+    return _build(tiny / "model.tflite", "--calibration", "objects.npy"), "dataset-pickled", ["objects.npy"]
+
+
+def callable_that_fails(tiny: Path, here: Path) -> Any:
+    (here / "mine.py").write_text("def samples():\n    yield 1 / 0\n")
+    words = _build(tiny / "model.tflite", "--calibration", "mine:samples")
+    return words, "dataset-callable-failed", ["ZeroDivisionError", "mine"]
+
+
+def more_labels_than_outputs(tiny: Path, here: Path) -> Any:
+    (here / "labels.txt").write_text("\n".join("abcdefg"))
+    return _build(tiny / "model.tflite", "--labels", "labels.txt"), "labels-count", ["7 labels", "4 outputs"]
+
+
+def labels_that_are_not_there(tiny: Path, here: Path) -> Any:
+    return _build(tiny / "model.tflite", "--labels", "gone.txt"), "labels-not-readable", ["gone.txt"]
+
+
+def typo_in_settings(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("targets: [host]\ngoals:\n  acuracy: {max_drop: 1}\n")
+    return ["build", tiny / "model.tflite"], "invalid-project", ["goals.acuracy", "did you mean 'accuracy'?", "line 3"]
+
+
+def settings_that_are_no_yaml(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("targets: [host\napp: x\n")
+    return ["build", tiny / "model.tflite"], "project-syntax", ["edgeship.yaml", "line"]
+
+
+def typo_in_a_target(tiny: Path, here: Path) -> Any:
+    (here / "board.yaml").write_text(
+        "name: board\ntitle: Board\nsummary: A board.\nextends: aarch64-linux\nruntime: {engin: litert}\n"
+    )
+    return ["target", "check", "board.yaml"], "invalid-target-profile", ["runtime.engin", "did you mean 'engine'?"]
+
+
+def no_such_metric(tiny: Path, here: Path) -> Any:
+    words = _build(tiny / "model.tflite", "--metric", "top2")
+    return words, "invalid-project", ["top1, top5", "'top2'"]
+
+
+def a_goal_that_is_no_number(tiny: Path, here: Path) -> Any:
+    return _build(tiny / "model.tflite", "--max-drop", "little"), "bad-usage", ["'little' is not a valid float"]
+
+
+def listen_that_is_no_address(tiny: Path, here: Path) -> Any:
+    words = _build(tiny / "model.tflite", "--listen", "everywhere")
+    return words, "invalid-project", ["ADDRESS:PORT or unix:PATH"]
+
+
+def no_host(tiny: Path, here: Path) -> Any:
+    return ["deploy", tiny / "model.tflite", "--target", "host"], "no-host", ["--host user@host"]
+
+
+def host_that_is_no_host(tiny: Path, here: Path) -> Any:
+    words = ["deploy", tiny / "model.tflite", "--target", "host", "--host", "pi@@board"]
+    return words, "invalid-project", ["pi@@board"]
+
+
+def bundle_that_is_not_there(tiny: Path, here: Path) -> Any:
+    return ["deploy", "gone.edgeship", "--host", "local:dev"], "bundle-missing", ["gone.edgeship"]
+
+
+def bundle_that_is_damaged(tiny: Path, here: Path) -> Any:
+    (here / "bad.edgeship").write_bytes(b"\x1f\x8b" + os.urandom(200))
+    return ["deploy", "bad.edgeship", "--host", "local:dev"], "bundle-corrupt", ["bad.edgeship"]
+
+
+def unknown_verb(tiny: Path, here: Path) -> Any:
+    return ["delpoy", "x"], "unknown-command", ["hint: edgeship deploy --help"]
+
+
+def unknown_option(tiny: Path, here: Path) -> Any:
+    return ["build", tiny / "model.tflite", "--taget", "host"], "bad-usage", ["--taget"]
+
+
+def init_over_a_file(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("app: mine\n")
+    return ["init"], "file-exists", ["edgeship init --force"]
+
+
+def several_targets_for_one_host(tiny: Path, here: Path) -> Any:
+    words = ["deploy", tiny / "model.tflite", "-t", "host", "-t", "pi5", "--host", "local:dev"]
+    return words, "several-targets", ["host, raspberry-pi-5"]
+
+
+def nothing_to_inspect(tiny: Path, here: Path) -> Any:
+    return ["inspect", "gone.tflite"], "model-not-found", ["gone.tflite"]
+
+
+CASES: list[Case] = [
+    value
+    for name, value in list(globals().items())
+    if callable(value) and getattr(value, "__module__", "") == __name__ and not name.startswith(("_", "test"))
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_wrong_input(case: Case, tiny: Path, edgeship: Any, tmp_path: Path, valid: Any) -> None:
+    words, reference, parts = case(tiny, tmp_path)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    said = edgeship(*words)
+    assert said.err.splitlines(), said
+    text = said.err[said.err.index("error: ") :]
+    assert text.startswith(f"error: {reference}\n"), said.err
+    for part in parts:
+        assert part in text, text
+    assert "Traceback" not in said.err + said.out
+    assert said.status == 2, said
+    assert said.out == ""
+    after = sorted(p.name for p in tmp_path.iterdir())
+    assert after == before, "bad input left something behind"
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(CASES) >= 25
+
+
+def test_an_error_is_one_json_document(edgeship: Any, valid: Any) -> None:
+    said = edgeship("build", "gone.keras", "--target", "host", "--json")
+    assert said.status == 2
+    valid("error", said.document())
+    assert said.document()["reference"] == "model-not-found"
+
+
+def test_output_folder_that_cannot_be_written(edgeship: Any, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file stands where the folder should be")
+    said = edgeship("build", tiny / "model.tflite", "--target", "host", "--recipe", "fp32", "-o", "out")
+    assert said.status == 2, said
+    assert "error: cannot-write" in said.err
+    assert (tmp_path / "out").read_text().startswith("a file")
+
+
+def test_host_that_is_down(edgeship: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    said = edgeship("status", "--host", f"pi@127.0.0.1:{port}")
+    assert said.status == 1
+    assert "error: connection-refused" in said.err
+    assert "hint: " in said.err

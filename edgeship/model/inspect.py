@@ -12,7 +12,7 @@ from edgeship.model.convert import to_float_tflite
 from edgeship.model.cost import Parameters, macs, operator_macs, parameters
 from edgeship.model.findings import Finding, find_problems
 from edgeship.model.metadata import metadata_of
-from edgeship.model.precision import precision_of
+from edgeship.model.precision import NUMERIC, precision_of
 from edgeship.model.source import open_model
 from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.progress import Progress, Silent
@@ -109,7 +109,7 @@ def _rows(file: TfliteFile) -> list[OperationRow]:
         given = [graph.tensors[i] for i in operator.inputs if i >= 0]
         made = [graph.tensors[i] for i in operator.outputs if i >= 0]
         data = next((t for t in given if not t.has_data), given[0] if given else None)
-        weights = next((t for t in given if t.has_data), None)
+        weights = next((t for t in given if t.has_data and t.dtype in NUMERIC), None)
         rows.append(
             OperationRow(
                 index=operator.index,

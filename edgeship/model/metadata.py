@@ -30,8 +30,9 @@ def write_metadata(
 ) -> None:
     """Write `artifact_path` with `metadata` to `out_path`; the model in it computes the same to the bit.
 
-    Older metadata and packed files in the artifact are dropped. The same arguments give the same bytes on any
-    day. Raises ToolError `metadata-tool-missing` where tflite-support cannot be used, InputError
+    Older metadata is no longer reachable and older packed files are cut off; the old entry's bytes stay in
+    the file unused (some hundred), because nothing of the model is moved. The same arguments give the same
+    bytes on any day. Raises ToolError `metadata-tool-missing` where tflite-support cannot be used, InputError
     `labels-count` where no output has as many values as there are labels.
     """
     write_all_metadata([(artifact_path, out_path)], metadata, progress=progress)

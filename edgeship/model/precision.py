@@ -94,7 +94,7 @@ def activation_tensors(graph: Subgraph) -> Iterator[Tensor]:
     unpacked = unpacked_constants(graph)
     edge = set(graph.inputs) | set(graph.outputs)
     for operator in graph.operators:
-        if operator.op == "DEQUANTIZE" and set(operator.outputs) <= edge:
+        if operator.op in ("QUANTIZE", "DEQUANTIZE") and set(operator.outputs) <= edge:
             continue
         for index in operator.outputs:
             tensor = graph.tensors[index] if index >= 0 else None

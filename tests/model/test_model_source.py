@@ -42,8 +42,7 @@ FROZEN = b"\x0a\x14\x0a\x05input\x12\x0bPlaceholder"
 HDF5 = (
     b"\x89HDF\r\n\x1a\n"
     + bytes([0, 0, 0, 0, 0, 8, 8, 0])
-    + bytes(8)
-    + bytes(16)
+    + bytes(24)
     + (4096).to_bytes(8, "little")
     + bytes(8)
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import subprocess
 import sys
@@ -119,10 +120,8 @@ def test_too_little_weight_data_is_named(builder: Any, tmp_path: Path) -> None:
 
 def _parses_or_says_why(content: bytes) -> None:
     started = time.perf_counter()
-    try:
+    with contextlib.suppress(Corrupt):
         parse(Path("x.tflite"), content, "")
-    except Corrupt:
-        pass
     assert time.perf_counter() - started < 2.0
 
 

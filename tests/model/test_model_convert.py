@@ -1,0 +1,298 @@
+"""Conversion to float: pass-through quickly, real converters marked slow."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeship.errors import EdgeshipError, InputError, ToolError
+from edgeship.model import convert
+from edgeship.model.convert import Route, to_float_tflite
+from edgeship.model.inspect import inspect_model
+from edgeship.model.normalise import in_order, normalised
+from edgeship.model.source import open_model
+from edgeship.model.tflite import read_tflite
+from edgeship.progress import Silent
+from edgeship.values import ModelSource
+
+
+def test_a_float_tflite_passes_through(dense_float: Path, tmp_path: Path) -> None:
+    model = to_float_tflite(open_model(dense_float), tmp_path / "work", progress=Silent())
+    assert (model.is_float, model.tools) == (True, {})
+    assert model.path.read_bytes() == dense_float.read_bytes()
+    assert model.signature.inputs[0].shape == (1, 4)
+
+
+def test_a_quantized_tflite_passes_through_as_what_it_is(dense_int8: Path, tmp_path: Path) -> None:
+    assert to_float_tflite(open_model(dense_int8), tmp_path / "work", progress=Silent()).is_float is False
+
+
+def test_an_open_batch_is_closed(make_dense: Callable[..., bytes], tmp_path: Path) -> None:
+    path = tmp_path / "open.tflite"
+    path.write_bytes(make_dense(batch=[-1]))
+    model = to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
+    assert model.signature.inputs[0].shape == (1, 4)
+    assert not any(t.is_dynamic for t in read_tflite(model.path).main.tensors)
+
+
+def test_another_open_size_is_named(builder: Any, tmp_path: Path) -> None:
+    x = builder.tensor("picture", [1, 1, 4], signature=[-1, -1, 4])
+    y = builder.tensor("y", [1, 1, 4], signature=[-1, -1, 4])
+    builder.op("RELU", [x], [y])
+    path = tmp_path / "open.tflite"
+    path.write_bytes(builder.build([x], [y]))
+    with pytest.raises(InputError) as caught:
+        to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
+    assert caught.value.render() == (
+        "error: model-dynamic-shape\n"
+        "  the size of 'picture' is only known when the model runs\n"
+        f"  model:   {path}\n"
+        "  shape:   [-1, -1, 4]\n"
+        "  made by: the model's input\n"
+        "  wanted:  fixed sizes\n"
+        "hint: export it with fixed input sizes; leave steps like NonMaxSuppression to the host"
+    )
+
+
+def test_another_batch_than_the_files(dense_float: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="keeps the batch it was made with"):
+        to_float_tflite(open_model(dense_float), tmp_path / "work", progress=Silent(), batch=4)
+
+
+def test_a_corrupt_tflite_is_refused(dense_float: Path, tmp_path: Path) -> None:
+    dense_float.write_bytes(dense_float.read_bytes()[:300])
+    with pytest.raises(InputError, match="damaged or cut short"):
+        to_float_tflite(open_model(dense_float), tmp_path / "work", progress=Silent())
+
+
+def test_outputs_come_back_in_the_models_order(builder: Any) -> None:
+    schema = builder.schema
+    x, a, b = (builder.tensor(name, [1, 4]) for name in ("x", "a", "b"))
+    builder.op("RELU", [x], [a])
+    builder.op("NEG", [x], [b])
+    content = _signed(builder, schema, {"x": x}, {"first": a, "second": b}, [x], [b, a])
+    from edgeship.model.flat import parse
+
+    assert [t.name for t in parse(Path("m"), content, "").signature.outputs] == ["second", "first"]
+    sorted_content = in_order(content, ["x"], ["first", "second"])
+    assert [t.name for t in parse(Path("m"), sorted_content, "").signature.outputs] == ["first", "second"]
+    assert in_order(content, ["x"], ["first", "unknown"]) == content
+
+
+def _signed(
+    builder: Any, schema: Any, inputs: dict[str, int], outputs: dict[str, int], *order: list[int]
+) -> bytes:
+    import flatbuffers
+
+    raw = builder.build(*order)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(raw, 0))
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+
+    def entry(name: str, index: int) -> Any:
+        item = schema.TensorMapT()
+        item.name, item.tensorIndex = name, index
+        return item
+
+    signature.inputs = [entry(*item) for item in inputs.items()]
+    signature.outputs = [entry(*item) for item in outputs.items()]
+    model.signatureDefs = [signature]
+    packer = flatbuffers.Builder(1024)
+    packer.Finish(model.Pack(packer), b"TFL3")
+    return bytes(packer.Output())
+
+
+# --- routes: stand-ins that run in real worker processes
+# --------------------------------------------------------------
+
+WORKERS = """
+import os, pathlib
+def dies(payload, report):
+    os.kill(os.getpid(), 11)
+def fails(payload, report):
+    raise RuntimeError("abseil deadlock averted")
+def works(payload, report):
+    pathlib.Path(payload["out"]).write_bytes(pathlib.Path(os.environ["READY_MODEL"]).read_bytes())
+    return {"inputs": ["x"], "outputs": ["y"]}
+"""
+
+
+@pytest.fixture
+def routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense_float: Path) -> Callable[..., ModelSource]:
+    """Return a function that sets the routes of .keras files to the named stand-ins and returns such a
+    source."""
+    (tmp_path / "stand_ins.py").write_text(WORKERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("READY_MODEL", str(dense_float))
+
+    def choose(*names: str) -> ModelSource:
+        chosen = tuple(
+            Route(name=name, function=f"stand_ins:{name}", packages=(f"package-{name}",)) for name in names
+        )
+        monkeypatch.setitem(convert.ROUTES, "keras", chosen)
+        return ModelSource(path=tmp_path / "m.keras", kind="keras", sha256="0" * 64)
+
+    return choose
+
+
+def test_a_crash_and_a_failure_fall_back_to_what_works(
+    routes: Callable[..., ModelSource], tmp_path: Path, notes: Any
+) -> None:
+    model = to_float_tflite(routes("dies", "fails", "works"), tmp_path / "work", progress=notes)
+    assert model.tools == {"package-works": "not installed"}
+    assert len(notes.steps) == 3
+    assert "dies could not convert it: stand_ins:dies was killed by SIGSEGV" in notes.notes[0]
+    assert "abseil deadlock averted" in notes.notes[1]
+    notes.steps.clear()
+    again = to_float_tflite(routes("dies"), tmp_path / "work", progress=notes)
+    assert notes.steps == ["using the float model converted before"]
+    assert again.sha256 == model.sha256
+
+
+def test_when_all_fail_every_reason_is_shown(routes: Callable[..., ModelSource], tmp_path: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        to_float_tflite(routes("dies", "fails"), tmp_path / "work", progress=Silent())
+    text = caught.value.render()
+    assert "error: conversion-failed\n  none of 2 ways to convert the model worked" in text
+    assert "dies:  worker-crashed: stand_ins:dies was killed by SIGSEGV" in text
+    assert "fails: tool-failed: stand_ins:fails failed: RuntimeError: abseil deadlock averted" in text
+    assert "hint: save it as a SavedModel" in text
+
+
+def test_a_damaged_cache_is_made_again(
+    routes: Callable[..., ModelSource], tmp_path: Path, notes: Any
+) -> None:
+    source = routes("works")
+    model = to_float_tflite(source, tmp_path / "work", progress=Silent())
+    model.path.write_bytes(b"TFL3 but not")
+    assert to_float_tflite(source, tmp_path / "work", progress=notes).sha256 == model.sha256
+    assert notes.steps == ["converting m.keras to float TFLite (works)"]
+
+
+# --- the real converters
+# ----------------------------------------------------------------------------------------------
+
+MAKE_MODELS = """
+import sys, pathlib, keras, tensorflow as tf
+folder = pathlib.Path(sys.argv[1])
+keras.utils.set_random_seed(1)
+L = keras.layers
+keras.Sequential([keras.Input((8, 8, 1)), L.Rescaling(1 / 16), L.Conv2D(8, 3, activation="relu"), L.Flatten(),
+                  L.Dense(10, activation="softmax")]).save(folder / "digits.keras")
+a, b = keras.Input((4,), name="b_in"), keras.Input((4,), name="a_in")
+joined = L.Concatenate()([a, b])
+two = keras.Model({"b_in": a, "a_in": b}, [L.Dense(3, name="z")(joined), L.Dense(2, name="y")(b)])
+two.save(folder / "two.keras")
+class Mine(L.Layer):
+    def call(self, x):
+        return tf.math.betainc(x, x, x)
+mine = keras.Sequential([keras.Input((4,)), Mine(name="my_beta")])
+mine.save(folder / "custom.keras")
+mine.export(folder / "beta", verbose=False)
+class Two(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
+    def f(self, x):
+        return x * 2.0
+module = Two()
+tf.saved_model.save(module, folder / "two_signatures", signatures={
+    "up": module.f.get_concrete_function(), "down": module.f.get_concrete_function()})
+import numpy as np
+digits = keras.saving.load_model(folder / "digits.keras")
+x = np.random.default_rng(0).uniform(0, 16, (20, 8, 8, 1)).astype(np.float32)
+np.savez(folder / "digits.npz", x=x, y=digits.predict(x, verbose=0))
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    script = folder / "make.py"
+    script.write_text(MAKE_MODELS)
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True, timeout=200)
+    return folder
+
+
+def _run(path: Path, x: Any) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    made = []
+    for sample in x:
+        interpreter.set_tensor(entry["index"], sample[None])
+        interpreter.invoke()
+        made.append(interpreter.get_tensor(result["index"])[0])
+    return np.stack(made)
+
+
+@pytest.mark.slow
+def test_a_keras_3_model(made: Path, tmp_path: Path) -> None:
+    source = open_model(made / "digits.keras")
+    model = to_float_tflite(source, tmp_path / "a", progress=Silent())
+    assert (model.is_float, set(model.tools)) == (True, {"tensorflow", "keras"})
+    assert [o.op for o in read_tflite(model.path).main.operators] == [
+        "CONV_2D",
+        "RESHAPE",
+        "FULLY_CONNECTED",
+        "SOFTMAX",
+    ]
+    with np.load(made / "digits.npz") as truth:
+        assert np.abs(_run(model.path, truth["x"]) - truth["y"]).max() < 1e-5
+    moved = tmp_path / "elsewhere" / "digits.keras"
+    moved.parent.mkdir()
+    moved.write_bytes(source.path.read_bytes())
+    again = to_float_tflite(open_model(moved), tmp_path / "b", progress=Silent())
+    assert again.path.read_bytes() == model.path.read_bytes()
+
+
+@pytest.mark.slow
+def test_several_inputs_and_outputs_keep_their_order(made: Path, tmp_path: Path) -> None:
+    signature = to_float_tflite(open_model(made / "two.keras"), tmp_path, progress=Silent()).signature
+    assert [(t.name, t.shape) for t in signature.outputs] == [("output_0", (1, 3)), ("output_1", (1, 2))]
+    assert {t.name for t in signature.inputs} == {"a_in", "b_in"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "reference", "says"),
+    [
+        ("custom.keras", "model-custom-object", "the model uses 'Mine', which Keras does not know"),
+        ("beta", "unsupported-operation", "TFLite has no operation for Betainc"),
+        ("two_signatures", "saved-model-signatures", "signatures: down, up"),
+    ],
+)
+def test_what_cannot_be_converted(made: Path, tmp_path: Path, name: str, reference: str, says: str) -> None:
+    with pytest.raises(EdgeshipError) as caught:
+        to_float_tflite(open_model(made / name), tmp_path, progress=Silent())
+    text = caught.value.render()
+    assert text.startswith(f"error: {reference}\n")
+    assert says in text
+    assert "\nhint: " in text
+    if name == "beta":
+        assert "my_beta" in text
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_the_old_saved_model(kws_float: Any, shared: Path, tmp_path: Path) -> None:
+    assert [(t.name, t.shape) for t in kws_float.signature.inputs] == [("input_1", (1, 49, 10, 1))]
+    assert inspect_model(kws_float.path).macs == 2_656_768
+    again = to_float_tflite(open_model(shared / "kws" / "saved_model"), tmp_path, progress=Silent())
+    assert dataclasses.replace(again, path=kws_float.path) == kws_float
+    assert normalised(again.path.read_bytes()) == again.path.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_the_legacy_h5(shared: Path) -> None:
+    found = inspect_model(shared / "cifar10" / "resnet8.h5")
+    assert (found.kind, found.converted, found.macs) == ("h5", True, 12_501_632)
+    assert found.signature.outputs[0].name == "dense"

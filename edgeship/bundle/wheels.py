@@ -217,7 +217,7 @@ def _refusal(request: WheelRequest, said: str) -> ToolError:
             "wheel-fetch-failed",
             f"{request.requirement} is not in the cache and could not be fetched from here",
             context=context,
-            hint="build once where the package index can be reached, and hand on that cache with --cache DIR",
+            hint="build once where the package index can be reached, and hand on that cache with EDGESHIP_CACHE=DIR",
         )
     return ToolError(
         "wheel-not-available",

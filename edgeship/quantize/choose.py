@@ -25,12 +25,17 @@ def choose(
     """
     if given is not None:
         return (_as_given(profile, asked, recipe_of(given)),)
-    wanted = tuple(dict.fromkeys(RECIPES.resolve(name) for name in asked or profile.precision.wants))
+    names = tuple(dict.fromkeys(RECIPES.resolve(name) for name in asked)) or wanted(profile)
     accepted = {RECIPES.resolve(name) for name in profile.precision.accepts}
-    for name in wanted:
+    for name in names:
         if name not in accepted:
             raise _refused(profile, RECIPES[name])
-    return tuple(RECIPES[name] for name in wanted)
+    return tuple(RECIPES[name] for name in names)
+
+
+def wanted(profile: TargetProfile) -> tuple[str, ...]:
+    """Return the recipe names (canonical, best first) that a profile wants: the order the choice goes by."""
+    return tuple(dict.fromkeys(RECIPES.resolve(name) for name in profile.precision.wants))
 
 
 def explain(

@@ -183,7 +183,7 @@ def test_index_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         fetch_wheel(request(), cache=tmp_path / "cache", progress=Silent())
     assert caught.value.reference == "wheel-fetch-failed"
     assert caught.value.message == "tiny-thing==1.0 is not in the cache and could not be fetched from here"
-    assert caught.value.hint and "--cache DIR" in caught.value.hint
+    assert caught.value.hint and "EDGESHIP_CACHE=DIR" in caught.value.hint
 
 
 def test_what_is_shipped_of_a_wheel(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Connection(object):
         self.started = 0.0
         self.deadline = time.monotonic() + limits["request_seconds"]
 
-    def receive(self, size=262144):
+    def receive(self, size=65536):
         """Return received bytes, b"" at the end of the stream, None where nothing is there."""
         try:
             return self.sock.recv(size)

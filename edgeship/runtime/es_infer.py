@@ -29,12 +29,17 @@ def _no_constant(name):
     raise Refused(400, "the body is not JSON: %s is not a number" % name)
 
 
+# Made once: json.loads and json.dumps build a new one whenever an option is given.
+_JSON_IN = json.JSONDecoder(parse_constant=_no_constant)
+_JSON_OUT = json.JSONEncoder(allow_nan=False)
+
+
 def parse_json(data):
     """Return the JSON object in bytes; raises Refused (400)."""
     if _LONG_NUMBER is not None and _LONG_NUMBER.search(data):
         raise Refused(400, "the body holds a number of more than 400 digits")
     try:
-        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        document = _JSON_IN.decode(data.decode("utf-8"))
     except RecursionError:
         raise Refused(400, "the body is not JSON that can be read: too deeply nested")
     except ValueError as error:
@@ -235,7 +240,7 @@ def encode(call, tensors, model):
     if call.id is not None:
         document["id"] = call.id
     try:
-        head = json.dumps(document, allow_nan=False).encode("utf-8")
+        head = _JSON_OUT.encode(document).encode("utf-8")
     except ValueError:
         raise Refused(
             500, "an output holds a value that is not finite, which JSON cannot say; ask for binary output"

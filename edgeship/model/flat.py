@@ -7,30 +7,14 @@ share one table), and every index is checked: what `parse` returns can be used w
 
 from __future__ import annotations
 
-import re
 import struct
 from pathlib import Path
 from typing import Any
 
+from edgeship.model.options import option_values
 from edgeship.model.schema import enum_names, tflite_schema
 from edgeship.model.tflite import ITEM_BITS, Operator, SignatureDef, Subgraph, Tensor, TfliteFile
 from edgeship.values import Quantization
-
-ENUM_OF_FIELD = {
-    "fused_activation_function": "ActivationFunctionType",
-    "padding": "Padding",
-    "mode": "MirrorPadMode",
-    "kernel_type": "LSTMKernelType",
-    "weights_format": "FullyConnectedOptionsWeightsFormat",
-    "in_data_type": "TensorType",
-    "out_data_type": "TensorType",
-    "out_type": "TensorType",
-    "output_type": "TensorType",
-    "idx_out_type": "TensorType",
-    "quantized_bias_type": "TensorType",
-}
-"""Option fields that hold an enumeration, by their snake_case name."""
-SHORT_NAME = {"fused_activation_function": "fused_activation"}
 
 
 class Corrupt(Exception):
@@ -263,35 +247,9 @@ class _Reader:
             key = (name, table.Pos)
             if key not in self.options_seen:
                 self.spend(1, "options")
-                self.options_seen[key] = self.option_values(name, table)
+                self.options_seen[key] = option_values(self.schema, name, table)
             return dict(self.options_seen[key])
         return {}
-
-    def option_values(self, name: str, table: Any) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for field, value in vars(
-            getattr(self.schema, f"{name}T").InitFromBuf(table.Bytes, table.Pos)
-        ).items():
-            snake = re.sub(r"(?<=[a-z0-9])([A-Z])|(?<=[A-Z])([A-Z])(?=[a-z])", r"_\g<0>", field).lower()
-            enumeration = ENUM_OF_FIELD.get(snake)
-            if enumeration and isinstance(value, int):
-                names = enum_names(getattr(self.schema, enumeration))
-                value = names.get(value, str(value))
-                value = value.lower() if enumeration == "TensorType" else value
-            elif hasattr(value, "tolist"):
-                value = tuple(value.tolist())
-            elif isinstance(value, list):
-                value = tuple(
-                    v if isinstance(v, int | float | bool | str) else str(type(v).__name__) for v in value
-                )
-            elif isinstance(value, bytes):
-                value = _text(value)
-            elif value is None:
-                continue
-            elif not isinstance(value, int | float | bool | str):
-                value = type(value).__name__
-            values[SHORT_NAME.get(snake, snake)] = value
-        return values
 
     def signature_def(self, definition: Any, subgraphs: tuple[Subgraph, ...]) -> SignatureDef:
         key = _text(definition.SignatureKey())

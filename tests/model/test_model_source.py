@@ -53,7 +53,7 @@ REFUSED = [
     ("empty.tflite", _write(b""), "model-empty", "the model file is empty", "fetch or export it again"),
     ("notes.tflite", _write(b"plain words, no model"), "model-unknown", "the content is text", "MODEL is"),
     ("short.tflite", _write(b"\x1c\0\0\0TFL3\0\0"), "model-truncated", "begins like a TFLite model", "compare sizes"),
-    ("cut.keras", _write(b"PK\x03\x04" + bytes(200)), "model-truncated", "begins like a zip archive", "copy or download"),
+    ("cut.keras", _write(b"PK\x03\x04" + bytes(200)), "model-truncated", "begins like a zip archive", "copy or"),
     ("cut.h5", _write(HDF5), "model-truncated", "begins like an HDF5 file", "copy or download"),
     ("pointer.h5", _write(LFS), "model-is-lfs-pointer", "Git LFS pointer", "git lfs pull"),
     ("model.onnx", _write(ONNX), "model-foreign", "an ONNX model", "onnx2tf"),

@@ -139,8 +139,9 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -
     calibration, evaluation = data.get("calibration"), data.get("evaluation")
     check_labels(labels, float_model, evaluation)
     wanted = float_model.signature.inputs[0]
+    held = read_tflite(float_model.path)
     prepared = {
-        role: prepare(dataset, project.preprocess, wanted, work / "data", progress=progress)
+        role: prepare(dataset, project.preprocess, wanted, work / "data", progress=progress, model=held)
         for role, dataset in data.items()
     }
     if calibration:

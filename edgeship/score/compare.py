@@ -30,7 +30,8 @@ def max_abs(one: Array, other: Array) -> float:
     """Return the largest absolute difference; NaN where either holds one, 0 for empty arrays."""
     if one.size == 0:
         return 0.0
-    with np.errstate(invalid="ignore"):  # infinity minus infinity, which is no difference where both are equal
+    # Infinity minus infinity is no difference where both are equal.
+    with np.errstate(invalid="ignore"):
         difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
     equal = one == other
     return float(np.max(np.where(equal, 0.0, difference)))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.preflight import failures, preflight
 from edgeship.deploy.record import Interrupted, Record
+from edgeship.deploy.refusals import Refused
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
 from edgeship.deploy.upload import contents, missing_blobs, stream_blobs
+from edgeship.deploy.words import describe_proof, golden_report, reason_of
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress
 from edgeship.remote import LinkLost
-from edgeship.values import Bundle, DeployReport, Goal, GoldenReport, Host, Unavailable
+from edgeship.values import Bundle, DeployReport, Goal, Host, Unavailable
 
 MARGIN = 30.0
 """Seconds a helper call may take beyond the limits it was given."""
@@ -52,7 +55,7 @@ class Deployment:
                 return self._settle(error)
             if self.cancelled:
                 return self._failed("interrupted before anything was switched; nothing was changed", None)
-            return self._failed(_reason(error), error.hint)
+            return self._failed(reason_of(error), error.hint)
         finally:
             self.session.close()
 
@@ -66,7 +69,7 @@ class Deployment:
         self._lease()
         if bundle is not None:
             self._upload(bundle)
-            self._stage()
+            self._stage(bundle)
         if self.options.goal is Goal.STAGE:
             return self._report(
                 "staged", f"release {self.release[:12]} is on the device; nothing was switched"
@@ -174,11 +177,19 @@ class Deployment:
         )
         return int(done["bytes"])
 
-    def _stage(self) -> None:
-        """Have the release built from verified blobs."""
+    def _stage(self, bundle: Bundle) -> None:
+        """Have the release built from verified blobs; what turns out damaged in the store is sent again, once."""
         with self.record.step("stage", "staging") as note:
-            reply = self._ask("stage", release=self.release, timeout=240, fence=self.fence, tx=self.tx)
-            note.detail = (
+            ask = partial(self._ask, "stage", release=self.release, timeout=240, fence=self.fence, tx=self.tx)
+            try:
+                reply = ask()
+            except Refused as refused:
+                if refused.reference != "blob-missing":
+                    raise
+                self._upload(bundle)
+                reply = ask()
+                note.detail = "what was damaged there was sent again; "
+            note.detail += (
                 "already there, hashed again" if reply["staged"] == "present" else f"{reply['files']} files"
             )
 
@@ -355,35 +366,3 @@ class Deployment:
     def _report(self, state: Any, reason: str, hint: str | None = None) -> DeployReport:
         """Return the final report."""
         return self.record.report(state, reason, bytes_sent=self.session.bytes_sent, hint=hint)
-
-
-def _reason(error: EdgeshipError) -> str:
-    """Return an error's reference, message and context on one line, for a report's row."""
-    context = "".join(f"; {key}: {value}" for key, value in error.context.items() if key != "host")
-    return f"{error.reference}: {error.message}{context}"
-
-
-def golden_report(document: Mapping[str, Any] | None) -> GoldenReport | Unavailable:
-    """Return what `prove` said, as a value."""
-    if not document or "vectors" not in document:
-        return Unavailable(reason=str((document or {}).get("reason") or "prove gave no result"))
-    worst = document.get("worst") or {}
-    return GoldenReport(
-        vectors=int(document["vectors"]),
-        failed=int(document.get("failed") or 0),
-        worst=str(worst.get("text", "")),
-    )
-
-
-def describe_proof(document: Mapping[str, Any]) -> str:
-    """Return one line on a proof that held: vectors, engine, delegate, latency."""
-    engine = document.get("engine") or {}
-    latency = (document.get("latency_ms") or {}).get("p50")
-    parts = [f"{document['vectors']} vectors hold"]
-    if document.get("exact"):
-        parts[0] += " exactly"
-    if engine.get("name"):
-        parts.append(f"{engine['name']} {engine.get('version', '')} {engine.get('delegate', '')}".rstrip())
-    if isinstance(latency, int | float):
-        parts.append(f"p50 {latency:.3g} ms")
-    return ", ".join(parts)

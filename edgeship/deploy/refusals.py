@@ -20,7 +20,7 @@ HINTS: dict[str, str] = {
     "layout-version": "use the edgeship that made this layout, or another --root",
     "current-not-a-link": "move it away: ssh {host} mv {root}/apps/APP/current /tmp",
     "upload-cut": "run the same command again; the upload goes on where it stopped",
-    "blob-missing": "run the same command again; what is missing is sent again",
+    "blob-missing": "run the same command again; if it comes back, the storage damages data",
     "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
     "release-damaged": "run the same command again; what is damaged is sent again",
     "no-systemd": "leave the service manager to edgeship: --service auto",

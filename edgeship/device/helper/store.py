@@ -128,9 +128,11 @@ def put_blob(place, blob, stream, folders):
 
 
 def load_manifest(place, release):
-    """Return the manifest of a release from the store, checked against its digest."""
+    """Return the manifest of a release from the store, checked against its digest; a rotten one is dropped."""
     path = place.blob(release)
     if not os.path.isfile(path) or hash_file(path)[0] != release:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         raise Refusal("blob-missing", "the manifest of release %s is not here" % release[:12])
     with open(path, "rb") as stream:
         return json.loads(stream.read().decode("utf-8"))
@@ -183,15 +185,16 @@ def stage(place, request):
         manifest = load_manifest(place, release)
         if manifest.get("app") != place.app_name:
             raise Refusal("bad-manifest", "the release is for app %r" % (manifest.get("app"),))
+        check_blobs(place, manifest)
         temporary = place.of("releases", ".tmp-" + request["tx"])
         folders = {temporary}
         make_folder(temporary)
-        link_blob(place, release, release, os.path.join(temporary, "manifest.json"), False)
+        link_blob(place, release, os.path.join(temporary, "manifest.json"), False)
         for name, info in sorted(manifest["files"].items()):
             path = os.path.join(temporary, checked_name(name))
             make_folder(os.path.dirname(path))
             folders.add(os.path.dirname(path))
-            link_blob(place, info["sha256"], name, path, info.get("executable", False))
+            link_blob(place, info["sha256"], path, info.get("executable", False))
         for folder in sorted(folders, reverse=True):
             sync_folder(folder)
         os.rename(temporary, final)
@@ -200,15 +203,23 @@ def stage(place, request):
     return {"staged": "new", "files": len(manifest["files"]) + 1}
 
 
-def link_blob(place, digest, name, path, executable):
-    """Hard-link a blob into a release after hashing it again; copies where links are not to be had."""
+def check_blobs(place, manifest):
+    """Hash the blobs of a release again; those that are rotten are dropped so that the next upload brings them."""
+    lost = []
+    for name, info in sorted(manifest["files"].items()):
+        source = place.blob(info["sha256"])
+        if not os.path.isfile(source) or hash_file(source)[0] != info["sha256"]:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(source)
+            lost.append(name)
+    if lost:
+        words = ", ".join(lost[:5])
+        raise Refusal("blob-missing", "not in the device's store, or damaged there: %s" % words, names=lost)
+
+
+def link_blob(place, digest, path, executable):
+    """Hard-link a verified blob into a release; copies where links are not to be had."""
     source = place.blob(digest)
-    if not os.path.isfile(source) or hash_file(source)[0] != digest:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(source)  # rotten or lost: the next upload brings it again
-        raise Refusal(
-            "blob-missing", "%s (%s) is not in the device's store, or damaged there" % (name, digest[:12])
-        )
     try:
         os.link(source, path)
     except OSError as error:

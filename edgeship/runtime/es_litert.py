@@ -11,6 +11,7 @@ from es_engine import TensorSpec
 from es_errors import CannotRun, EngineFailed
 
 DELEGATES = ("xnnpack", "gpu", "none")
+_PROCESSORS = "/sys/devices/system/cpu/possible"
 
 
 class LiteRtEngine(object):
@@ -36,10 +37,16 @@ class LiteRtEngine(object):
             self._open(profiling)
         except EngineFailed as error:
             self.close()
-            raise CannotRun("model-load", "%s: %s" % (self._model_path, error))
+            raise CannotRun("model-load", "%s: %s%s" % (self._model_path, error, self._why()))
         except CannotRun:
             self.close()
             raise
+
+    def _why(self):
+        """Return what is known to stop XNNPACK on Arm: it reads the processors from /sys and fails without."""
+        if self.delegate == "xnnpack" and not os.path.exists(_PROCESSORS):
+            return ". %s is not there, which XNNPACK needs to know the processor: mount /sys" % _PROCESSORS
+        return ""
 
     def _keep(self, kind, handle):
         self._handles.append((kind, handle))

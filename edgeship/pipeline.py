@@ -24,7 +24,7 @@ from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.quantize import calibration as calibrating
 from edgeship.quantize import contract
-from edgeship.quantize.choose import choose, explain
+from edgeship.quantize.choose import choose, explain, wanted
 from edgeship.quantize.derive import derive_all
 from edgeship.quantize.recipes import RECIPES
 from edgeship.score.choice import choose_best
@@ -138,14 +138,14 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -
     float_model = to_float_tflite(source, work / "models", progress=progress)
     calibration, evaluation = data.get("calibration"), data.get("evaluation")
     check_labels(labels, float_model, evaluation)
-    wanted = float_model.signature.inputs[0]
+    first = float_model.signature.inputs[0]
     held = read_tflite(float_model.path)
     prepared = {
-        role: prepare(dataset, project.preprocess, wanted, work / "data", progress=progress, model=held)
+        role: prepare(dataset, project.preprocess, first, work / "data", progress=progress, model=held)
         for role, dataset in data.items()
     }
     if calibration:
-        for note in calibrating.check(calibration, wanted, evaluation, project.preprocess):
+        for note in calibrating.check(calibration, first, evaluation, project.preprocess):
             progress.note(note)
     return Inputs(
         source=source,
@@ -200,8 +200,7 @@ def build_target(
         )
         for artifact, card in zip(artifacts, cards, strict=True)
     )
-    wants = [RECIPES.resolve(name) for name in profile.precision.wants]
-    chosen, reason = choose_best(variants, wants, project.goals)
+    chosen, reason = choose_best(variants, wanted(profile), project.goals)
     bundle = None
     if chosen:
         progress.step(f"{profile.name}: bundling {chosen.artifact.recipe}")

@@ -21,7 +21,7 @@ def target_text(built: TargetBuild) -> str:
     lines = [f"{built.target}:", variants_table(built.variants, built.chosen)]
     lines += _gaps(built.variants)
     if built.chosen and built.bundle:
-        lines.append(f"chosen: {built.chosen.artifact.recipe} ({built.reason})")
+        lines.append(f"chosen: {built.reason}")
         lines.append(f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}")
     else:
         lines.append(f"no bundle: {built.reason}")

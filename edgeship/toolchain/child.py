@@ -14,6 +14,21 @@ from typing import Any
 from edgeship.errors import EdgeshipError, ToolError
 
 MIB = 1 << 20
+KEPT = 900
+"""Characters kept of each end of a tool's message."""
+
+
+def peak_rss_mb() -> float:
+    """Return this process's own peak resident memory, MiB (getrusage would count the parent's before exec)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def shortened(text: str) -> str:
+    """Return a long message with its middle left out: both ends tell what matters."""
+    return text if len(text) <= 2 * KEPT else f"{text[:KEPT]} [...] {text[-KEPT:]}"
 
 
 def main(home: Path, report_fd: int) -> int:
@@ -45,11 +60,11 @@ def main(home: Path, report_fd: int) -> int:
         reply = {
             "error": ToolError(
                 "tool-failed",
-                f"{request['function']} failed: {type(error).__name__}: {text[-1500:]}",
+                f"{request['function']} failed: {type(error).__name__}: {shortened(text)}",
                 hint="if this looks like a bug, report it with the output of the same command and --verbose",
             ).as_json()
         }
-    reply["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    reply["peak_rss_mb"] = peak_rss_mb()
     partial = home / "reply.part"
     partial.write_text(json.dumps(reply))
     partial.rename(home / "reply.json")

@@ -102,8 +102,10 @@ def _run_all(
     models = [(FLOAT, float_model.path), *((a.sha256, a.path) for a in artifacts)]
     if samples is None:
         return _Ran(folder, {}, dict.fromkeys((name for name, _ in models), "no samples were given"))
+    said = {FLOAT: "the float model", **{a.sha256: a.recipe for a in artifacts}}
     jobs = [
-        {"name": name, "path": str(path), "out": str(folder / name)} for name, path in dict(models).items()
+        {"name": name, "said": said[name], "path": str(path), "out": str(folder / name)}
+        for name, path in dict(models).items()
     ]
     payload = {"samples": str(samples), "models": jobs}
     try:

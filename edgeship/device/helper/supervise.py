@@ -3,11 +3,21 @@
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 
-from .base import Refusal, call, canonical, clean_environment, python_command, read_json, start_ticks
+from .base import (
+    CLEAN_PATH,
+    Refusal,
+    call,
+    canonical,
+    clean_environment,
+    python_command,
+    read_json,
+    start_ticks,
+)
 from .files import locked, make_folder, write_whole
 from .state import Place
 
@@ -128,7 +138,8 @@ class Supervised(object):
 
     def hook_boot(self):
         """Have recovery run at boot through cron where it is installed; return the hook's name or None."""
-        if os.geteuid() != 0 or not os.path.isdir("/etc/cron.d"):
+        cron = any(shutil.which(name, path=CLEAN_PATH) for name in ("cron", "crond"))
+        if os.geteuid() != 0 or not cron or not os.path.isdir("/etc/cron.d"):
             return None
         path = "/etc/cron.d/edgeship-%s" % self.place.app_name
         command = " ".join(python_command(self.helper, "boot", self.place.root, self.place.app_name))

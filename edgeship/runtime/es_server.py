@@ -58,7 +58,7 @@ class Server(object):
         return None
 
     def _queued(self):
-        return max(0, self._in_flight - (1 if self._worker.busy_since is not None else 0))
+        return max(0, self._in_flight - 1)  # The worker runs the first of them.
 
     def gauges(self):
         """Return [(name, help, value)] of the moment."""
@@ -185,7 +185,7 @@ class Server(object):
 
     def _infer(self, connection, request):
         reason = self.unready_reason()
-        if reason is None and self._queued() >= self._limits["queue"]:
+        if reason is None and self._in_flight > self._limits["queue"]:
             reason = "the queue is full (%d requests)" % self._limits["queue"]
         if reason is not None:
             raise Refused(503, reason, [("Retry-After", "1")])

@@ -59,9 +59,10 @@ def read_json(path):
 def start_ticks(pid):
     """Return the kernel's start time of a process in clock ticks, or None where there is no such process.
 
-    A pid alone may be reused; pid and start time together name one process for as long as the device is up.
+    A pid alone may be reused; pid and start time together name one process for as long as the device is up. Read from
+    the main thread's entry: user-mode emulators make up what a process reads in its own /proc/PID/stat.
     """
-    text = read_text("/proc/%d/stat" % pid)
+    text = read_text("/proc/%d/task/%d/stat" % (pid, pid))
     if not text or ")" not in text:
         return None
     fields = text.rsplit(")", 1)[1].split()

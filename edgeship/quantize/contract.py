@@ -150,6 +150,13 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tupl
             elif _is_wrong_dense(graph, op, recipe, available):
                 text = f"FULLY_CONNECTED has a scale per channel, too new for TensorFlow {available}"
                 missing.setdefault(text, []).append(str(op.index))
+        for tensor in graph.tensors:
+            if tensor.is_variable and runtime.engine == "litert":
+                text = (
+                    f"'{tensor.name}' is a variable (a state kept between runs), which LiteRT's C API refuses"
+                )
+                readers = [str(op.index) for op in graph.operators if tensor.index in op.inputs]
+                missing.setdefault(text, []).extend(readers)
     name = f"{runtime.engine} {runtime.version}"
     verdict: Verdict = "fail" if missing else "inconclusive" if unknown else "pass"
     found = [f"{text} ({name}; op {', '.join(ops)})" for text, ops in (missing or unknown).items()]

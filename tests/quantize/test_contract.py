@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeship.model.precision import precision_of
+from edgeship.model.tflite import read_tflite
+from edgeship.profile import load_profile
 from edgeship.quantize.contract import check
 from edgeship.quantize.derive import derive
-from edgeship.quantize.recipes import RECIPES
+from edgeship.quantize.recipes import RECIPES, recipe_of
 from edgeship.values import FloatModel, GateResult
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +173,16 @@ def test_a_bias_with_a_scale_of_its_own(broken: Any) -> None:
         named(model, b"conv_b").quantization.scale = [1.0] * 8
 
     assert "channel 0 has scale 1, input times weight is" in broken(change)["quantization"].reason
+
+
+@pytest.mark.shared
+def test_a_state_between_runs_is_refused_for_litert(shared_data: Path) -> None:
+    """LiteRT 2.3's C API answers a model with variable tensors with an error on the device; it is told here."""
+    folders = [ROOT / "targets"]
+    given = shared_data / "coral" / "keras_lstm_mnist_ptq.tflite"
+    recipe = recipe_of(precision_of(read_tflite(given)))
+    for target, verdict in (("aarch64-linux", "fail"), ("aarch64-linux-older", "pass")):
+        profile = load_profile(target, folders=folders, machine="x86_64")
+        gate = next(g for g in check(given, recipe, profile) if g.name == "operators")
+        assert gate.verdict == verdict, gate
+        assert ("a state kept between runs" in gate.reason) == (verdict == "fail")

@@ -52,7 +52,7 @@ def _converted(model: TfliteFile, profile: TargetProfile, shown_as: Path) -> Che
             "check-needs-int8",
             "Vela can only be asked about a quantized model, and this one is float",
             context={"model": shown_as, "target": profile.name},
-            hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA, then check the .tflite it makes",
+            hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA; check the .tflite it makes",
         )
     on_accelerator = profile.compiler.backend == "edgetpu"
     report = _edgetpu(as_int8(model), profile) if on_accelerator else _cpu(model, profile)
@@ -104,7 +104,8 @@ def _after_int8(model: TfliteFile, settings: Settings) -> tuple[Finding, ...]:
 
 
 BLOCKING = frozenset({
-    "dynamic-shape", "bad-scale", "bias-overflow", "already-compiled", "flex-operation", "operation-version", "control-flow"
+    "dynamic-shape", "bad-scale", "bias-overflow", "already-compiled", "flex-operation", "operation-version",
+    "control-flow",
 })  # fmt: skip
 """Findings of severity error that end the compilation, whatever is mapped."""
 
@@ -136,7 +137,8 @@ def _cpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
             Finding(
                 code="edgetpu-operation",
                 severity="error",
-                message=f"the model was compiled for an accelerator this target does not have ({model.main.operators[compiled[0]].op})",
+                message="the model was compiled for an accelerator this target does not have "
+                f"({model.main.operators[compiled[0]].op})",
                 fix="give the .tflite from before compiling",
                 operations=compiled,
             )

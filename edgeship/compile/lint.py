@@ -111,7 +111,7 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
             code="not-quantized",
             severity="error",
             message=f"{len(indices)} operations are {kind}: {counts}; first layers: {layers}",
-            fix="quantize fully to integers with a representative dataset: edgeship build MODEL --recipe int8 --calibration DATA",
+            fix="quantize fully with a representative dataset: edgeship build MODEL --recipe int8 --calibration DATA",
             operations=indices,
         )
     if boundary:
@@ -141,8 +141,8 @@ def bad_scales(model: TfliteFile) -> Iterator[Finding]:
                 code="bad-scale",
                 severity="error",
                 message=f"{name_of(tensor)} has the scale {scale:g}{where}",
-                fix="a channel that is always zero, or calibration data with NaN or infinity, makes such scales: prune the "
-                "channel, or calibrate again with clean data",
+                fix="a channel that is always zero, or calibration data with NaN or infinity, makes such scales: "
+                "prune the channel, or calibrate again with clean data",
                 operations=(users[tensor.index],),
             )
 
@@ -166,8 +166,10 @@ def bias_ranges(model: TfliteFile) -> Iterator[Finding]:
             yield Finding(
                 code="bias-overflow",
                 severity="error",
-                message=f"the bias of {operator.op} {name_of(graph.tensors[operator.outputs[0]])} overflows 32 bits: {found}",
-                fix="weights of that layer are near zero while its bias is not: clip or retrain the layer, or remove the channel",
+                message=f"the bias of {operator.op} {name_of(graph.tensors[operator.outputs[0]])} overflows 32 bits: "
+                f"{found}",
+                fix="weights of that layer are near zero while its bias is not: clip or retrain the layer, or remove "
+                "the channel",
                 operations=(operator.index,),
             )
 
@@ -210,9 +212,9 @@ def unlike_concats(graph: Subgraph) -> Iterator[Finding]:
             yield Finding(
                 code="unlike-ranges",
                 severity="warning",
-                message=f"CONCATENATION {name_of(joined)} gives {name_of(tensor)} a scale {ratio:.0f} times coarser than its own: "
-                f"about {max(0.0, 8 - math.log2(ratio)):.0f} of 8 bits are left",
-                fix="do not join values of unlike range (boxes and scores): make them separate outputs and join on the host",
+                message=f"CONCATENATION {name_of(joined)} gives {name_of(tensor)} a scale {ratio:.0f} times coarser "
+                f"than its own: about {max(0.0, 8 - math.log2(ratio)):.0f} of 8 bits are left",
+                fix="do not join values of unlike range (boxes and scores): make them outputs of their own",
                 operations=(operator.index,),
             )
 

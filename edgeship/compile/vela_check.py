@@ -85,7 +85,7 @@ def _advice(placed: list[Placed]) -> list[Finding]:
             code="left-to-cpu",
             severity="warning",
             message=f"{op} stays on the CPU" + (f": {reason}" if reason else ""),
-            fix="see the operation's constraints in Vela's SUPPORTED_OPS.md; replace it, or leave it to the CPU knowingly",
+            fix="see its constraints in Vela's SUPPORTED_OPS.md; replace it, or leave it to the CPU knowingly",
             operations=tuple(found),
         )
         for (op, reason), found in groups.items()

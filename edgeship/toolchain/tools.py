@@ -28,9 +28,9 @@ TOOLS: Registry[Tool] = Registry(
         for tool in (
             Tool(
                 name="vela",
-                summary="Arm's compiler for Ethos-U NPUs (targets ethos-u55-128, ethos-u65-256, ethos-u85-256, imx93-evk)",
+                summary="Arm's compiler for Ethos-U NPUs (targets ethos-u55-128, ..., imx93-evk)",
                 requirements=("ethos-u-vela==5.2.0",),
-                module="ethosu.vela.vela",
+                module="ethosu.vela",
                 package="ethos-u-vela",
             ),
         )

@@ -67,10 +67,7 @@ def advice(model: TfliteFile, prediction: Prediction) -> tuple[Finding, ...]:
 def _finding(prediction: Prediction, code: str, op: str, found: list[int], runs: bool) -> Finding:
     first = prediction.operations[found[0]]
     count = f"{len(found)} {op}" if len(found) > 1 else f"{op} {first.layer}"
-    if runs:
-        message = f"{count} may stay on the CPU: {first.reason}"
-    else:
-        message = f"{count} stays on the CPU: {first.reason}"
+    message = f"{count} {'may stay' if runs else 'stays'} on the CPU: {first.reason}"
     fix = FIX_OF_OPERATION.get(op, "") if code == "not-supported" else FIX.get(code, "")
     if code == "custom-operation":
         fix = "decode on the host, or leave this one last operation to the CPU"

@@ -21,7 +21,7 @@ def blockers(model: TfliteFile, *, lowered: frozenset[int] = frozenset()) -> Ite
             code="control-flow",
             severity="error",
             message=f"the model has {len(model.subgraphs)} graphs (loops or branches); the compiler reads one",
-            fix="unroll loops when exporting (keras: RNN(..., unroll=True), or an LSTM layer that converts to one operation)",
+            fix="unroll loops when exporting (keras: unroll=True), or use an LSTM layer that converts to one operation",
         )
 
 
@@ -63,8 +63,8 @@ def _versions(model: TfliteFile, lowered: frozenset[int]) -> Iterator[Finding]:
             yield Finding(
                 code="operation-version",
                 severity="note",
-                message=f"{op} has version {version}, the compiler reads up to {known}: edgeship lowers the number before "
-                "compiling, which is safe for these tensor types",
+                message=f"{op} has version {version}, the compiler reads up to {known}: edgeship lowers the number "
+                "before compiling, which is safe for these tensor types",
                 fix="nothing to do",
                 operations=tuple(found),
             )

@@ -91,8 +91,8 @@ def _large_activations(model: TfliteFile, prediction: Prediction) -> tuple[Findi
         Finding(
             code="large-activations",
             severity="note",
-            message=f"{placed.op} {placed.layer} handles {size(worst) / 2**20:.1f} MiB at once: the compiler may give up with "
-            "'large activation tensors' (nobody can tell before it runs)",
+            message=f"{placed.op} {placed.layer} handles {size(worst) / 2**20:.1f} MiB at once: the compiler may "
+            "give up with 'large activation tensors' (nobody can tell before it runs)",
             fix="use a smaller input if it does; sometimes a larger one compiles too",
             operations=(worst,),
         ),

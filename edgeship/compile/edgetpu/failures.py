@@ -22,8 +22,8 @@ FAILURES: tuple[Failure, ...] = (
         reference="edgetpu-operation-version",
         pattern=r"Didn't find op for builtin opcode '(?P<op>\w+)' version '(?P<version>\d+)'",
         message="the model uses {op} in version {version}, which is newer than the compiler",
-        hint="convert with TensorFlow 2.8 or older, or quantize the float model with edgeship build, which writes the oldest "
-        "version that fits",
+        hint="convert with TensorFlow 2.8 or older, or quantize the float model with edgeship build, which writes the "
+        "oldest version that fits",
     ),
     Failure(
         reference="edgetpu-dynamic-shape",

@@ -99,8 +99,9 @@ class CompilerLog:
 
 
 ERROR = re.compile(
-    r"^(ERROR: .*|Internal compiler error.*|Compilation failed.*|Invalid model.*|Model not quantized.*|.*Didn't find op for .*"
-    r"|.*static-sized tensors.*|Compilation (child process )?timed? ?out.*|Unable to .*|Could not .*|Failed to .*)$"
+    r"^(ERROR: .*|Internal compiler error.*|Compilation failed.*|Invalid model.*|Model not quantized.*"
+    r"|.*Didn't find op for .*|.*static-sized tensors.*|Compilation (child process )?timed? ?out.*"
+    r"|Unable to .*|Could not .*|Failed to .*)$"
 )
 
 

@@ -19,13 +19,12 @@ from edgeship.model.tflite import Operator, Subgraph, TfliteFile
 VERSION_FIELD = 8
 """Slot of OperatorCode.version in its vtable: the third field."""
 PLAIN: dict[str, int] = {
-    op: 2
-    for op in (
-        "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "L2_NORMALIZATION", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN",
-        "MINIMUM", "MUL", "PACK", "PAD", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "SLICE", "SOFTMAX",
-        "SPACE_TO_DEPTH", "SPLIT", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE",
-    )
-} | {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "QUANTIZE": 2, "EXPAND_DIMS": 1}  # fmt: skip
+    "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "EXPAND_DIMS": 1,
+    "FULLY_CONNECTED": 4, "L2_NORMALIZATION": 2, "LOGISTIC": 2, "MAXIMUM": 2, "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2,
+    "MUL": 2, "PACK": 2, "PAD": 2, "QUANTIZE": 2, "REDUCE_MAX": 2, "REDUCE_MIN": 2, "RELU": 2, "RELU6": 2, "RESHAPE": 1,
+    "SLICE": 2, "SOFTMAX": 2, "SPACE_TO_DEPTH": 2, "SPLIT": 2, "STRIDED_SLICE": 2, "SUB": 2, "SUM": 2, "TANH": 2,
+    "TRANSPOSE": 2,
+}  # fmt: skip
 """Version that an operation needs on int8 tensors of at most 4 dimensions with none of its later options."""
 
 

@@ -80,7 +80,7 @@ def packages_of(model: TfliteFile) -> tuple[Package, ...]:
                 IndexError,
                 ValueError,
                 KeyError,
-                UnicodeDecodeError,
+                TypeError,
                 AttributeError,
             ) as error:
                 raise ToolError(
@@ -100,7 +100,8 @@ def _package(options: bytes, operation: int) -> Package:
     fields = flexbuffers.GetRoot(options).AsMap
     if PACKAGE_KEY not in [key.AsKey for key in fields.Keys]:
         raise ValueError(f'its options have no key "{PACKAGE_KEY}"')
-    content = bytes(fields[PACKAGE_KEY].AsStringBytes)
+    value = fields[PACKAGE_KEY]
+    content = bytes(value.AsStringBytes if value.IsString else value.AsBlob)
     if content[4:8] != IDENTIFIER:
         raise ValueError(f"its package begins with {content[4:8]!r}, not {IDENTIFIER!r}")
     root = _Table.root(content)
@@ -139,6 +140,8 @@ class _Table:
         """Return where a field stands, or 0 where it is left out."""
         (back,) = struct.unpack_from("<i", self.content, self.position)
         vtable = self.position - back
+        if vtable < 0:
+            raise ValueError("a table begins before the data")
         (length,) = struct.unpack_from("<H", self.content, vtable)
         slot = 4 + 2 * number
         if slot >= length:

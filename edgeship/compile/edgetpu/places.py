@@ -83,8 +83,7 @@ class LocalPlace:
                 "edgetpu-compiler-unusable",
                 f"edgetpu_compiler cannot be started: {error.strerror or error}",
                 context={"program": self.program},
-                hint="it runs on x86-64 Linux only; elsewhere name a build host: "
-                + f"{VARIABLE}=ssh:user@host",
+                hint=f"it runs on x86-64 Linux only; or name a build host: {VARIABLE}=ssh:user@host",
             ) from None
 
 

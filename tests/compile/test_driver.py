@@ -1,0 +1,319 @@
+"""The compiler driver against a compiler on the PATH that replays recorded outputs: every way to end, with its advice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeship.compile.edgetpu import driver
+from edgeship.compile.edgetpu.driver import Wanted, compile_models
+from edgeship.compile.edgetpu.lower import lowered, lowerings
+from edgeship.compile.edgetpu.places import ContainerPlace, SshPlace, find_place
+from edgeship.compile.running import Finished, LocalRunner
+from edgeship.errors import EdgeshipError, InputError, ToolError
+from edgeship.model.tflite import read_tflite
+from edgeship.progress import Silent
+
+NAME = "mobilenet_v1_0.25_128_quant"
+GOOD = """Edge TPU Compiler version 16.0.384591198
+Started a compilation timeout timer of 180 seconds.
+
+Model compiled successfully in 812 ms.
+
+Input model: MODEL.tflite
+Input size: 513.28KiB
+Output model: MODEL_edgetpu.tflite
+Output size: 782.68KiB
+On-chip memory used for caching model parameters: 553.62KiB
+On-chip memory remaining for caching model parameters: 7.10MiB
+Off-chip memory used for streaming uncached model parameters: 0.00B
+Number of Edge TPU subgraphs: 1
+Total number of operations: 31
+Operation log: MODEL_edgetpu.log
+
+Operator                       Count      Status
+
+SOFTMAX                        1          Mapped to Edge TPU
+CONV_2D                        15         Mapped to Edge TPU
+DEPTHWISE_CONV_2D              13         Mapped to Edge TPU
+AVERAGE_POOL_2D                1          Mapped to Edge TPU
+RESHAPE                        1          Mapped to Edge TPU
+Compilation child process completed within timeout period.
+Compilation succeeded!
+"""
+
+pytestmark = pytest.mark.shared
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "PAUSE", 0.0)
+
+
+def run(models: list[Path], out: Path, env: dict[str, str], **more: object):
+    place = find_place(None, LocalRunner(env), env)
+    return compile_models(models, out, Wanted(**more), place, progress=Silent())  # type: ignore[arg-type]
+
+
+def failing(models: list[Path], out: Path, env: dict[str, str], **more: object) -> EdgeshipError:
+    with pytest.raises(EdgeshipError) as error:
+        run(models, out, env, **more)
+    assert not list(out.glob("*")), "a failure leaves no file"
+    return error.value
+
+
+def test_a_compilation(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    model = tmp_path / "my model (1).tflite"
+    shutil.copy(coral / f"{NAME}.tflite", model)
+    env = fake_compiler(
+        GOOD, files={"my_model_1_.tflite"[:-7] + "_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite"}
+    )
+    made = run([model], tmp_path / "out", env, runtime=14)
+    (one,) = made.models
+    assert [f.name for f in one.files] == ["my model (1)_edgetpu.tflite"]
+    assert one.files[0].read_bytes() == (coral / f"{NAME}_edgetpu.tflite").read_bytes()
+    assert (one.parameter_bytes, one.cpu_operations) == (566912, ())
+    assert (made.log.version, made.log.models[0].mapped, made.tries) == ("16.0.384591198", 31, 1)
+    said = (tmp_path / "fake" / "calls.txt").read_text().split("\n---")[0].splitlines()
+    assert said == ["-s", "-o", ".", "-m", "14", "my_model_1_.tflite"]
+    assert " " not in (tmp_path / "fake" / "cwd").read_text()
+    assert (tmp_path / "fake" / "got.tflite").read_bytes() == model.read_bytes()
+
+
+def test_a_model_of_which_a_part_stays_on_the_cpu(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    name = "deeplabv3_mnv2_dm05_pascal_quant"
+    env = fake_compiler(GOOD, files={f"{name}_edgetpu.tflite": coral / f"{name}_edgetpu.tflite"})
+    (one,) = run([coral / f"{name}.tflite"], tmp_path / "out", env).models
+    assert one.parameter_bytes == 766720
+    assert len(one.cpu_operations) == 8
+    assert one.cpu_operations[0] == "RESIZE_BILINEAR"
+
+
+def test_the_flaky_internal_error_is_tried_again(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    flaky = "Edge TPU Compiler version 14.1.317412892\n\nInternal compiler error. Aborting! \n"
+    env = fake_compiler(
+        flaky,
+        flaky,
+        GOOD,
+        status=(1, 1, 0),
+        files={f"{NAME}_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite"},
+    )
+    assert run([coral / f"{NAME}.tflite"], tmp_path / "out", env).tries == 3
+
+
+FAILURES = [
+    ("Internal compiler error. Aborting! ", "edgetpu-internal-error", "an infinite scale"),
+    (
+        "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\nInvalid model: m.tflite\nModel could not be parsed",
+        "edgetpu-operation-version",
+        "TensorFlow 2.8 or older",
+    ),
+    (
+        "ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized tensors.",
+        "edgetpu-dynamic-shape",
+        "fixed batch and input shape",
+    ),
+    (
+        "Compilation failed: Compilation failed due to large activation tensors in model.\nCompilation failed!",
+        "edgetpu-large-activations",
+        "use a smaller input",
+    ),
+    ("Invalid model: m.tflite\nModel not quantized", "edgetpu-not-quantized", "edgeship build quantizes"),
+    ("Compilation child process timed out.\nCompilation failed!", "edgetpu-timeout", "--timeout_sec"),
+    ("Segmentation fault (core dumped)", "edgetpu-failed", "its last words are above"),
+]
+
+
+@pytest.mark.parametrize(("said", "reference", "advice"), FAILURES, ids=[f[1] for f in FAILURES])
+def test_failures_with_their_advice(
+    said: str, reference: str, advice: str, coral: Path, tmp_path: Path, fake_compiler
+) -> None:
+    error = failing([coral / f"{NAME}.tflite"], tmp_path / "out", fake_compiler(said, status=(1,)))
+    assert isinstance(error, ToolError)
+    assert error.reference == reference
+    text = error.render()
+    assert said.strip().splitlines()[-1] in text
+    assert advice in text
+
+
+def test_nothing_mapped_is_a_failure_although_the_compiler_says_success(
+    coral: Path, tmp_path: Path, fake_compiler
+) -> None:
+    zero = GOOD.replace("subgraphs: 1", "subgraphs: 0")
+    env = fake_compiler(zero, files={f"{NAME}_edgetpu.tflite": coral / f"{NAME}.tflite"})
+    error = failing([coral / f"{NAME}.tflite"], tmp_path / "out", env)
+    assert error.reference == "edgetpu-nothing-mapped"
+    assert "edgeship check MODEL --target coral" in error.render()
+
+
+def test_success_without_a_file_is_a_failure(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    error = failing([coral / f"{NAME}.tflite"], tmp_path / "out", fake_compiler(GOOD))
+    assert error.reference in ("edgetpu-failed", "edgetpu-no-output")
+
+
+def test_the_output_of_another_model_is_found_out(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    env = fake_compiler(
+        GOOD, files={f"{NAME}_edgetpu.tflite": coral / "deeplabv3_mnv2_dm05_pascal_quant_edgetpu.tflite"}
+    )
+    error = failing([coral / f"{NAME}.tflite"], tmp_path / "out", env)
+    assert error.reference == "edgetpu-io-changed"
+    assert "uint8 [1, 128, 128, 3]" in error.render()
+
+
+def test_a_package_newer_than_the_targets_runtime(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    env = fake_compiler(GOOD, files={f"{NAME}_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite"})
+    error = failing([coral / f"{NAME}.tflite"], tmp_path / "out", env, runtime=10)
+    assert error.reference == "edgetpu-runtime-too-new"
+    assert "needs Edge TPU runtime 12, and the target has 10" in error.render()
+
+
+def test_a_hanging_compiler_is_stopped_with_everything_it_started(
+    coral: Path, tmp_path: Path, fake_compiler
+) -> None:
+    env = fake_compiler(GOOD, sleep=30)
+    error = failing([coral / f"{NAME}.tflite"], tmp_path / "out", env, timeout_s=0.5)
+    assert error.reference == "edgetpu-timeout"
+    assert "did not finish in 0 s" in error.render() or "did not finish in 1 s" in error.render()
+
+
+def test_co_compilation_checks_that_the_models_share_the_cache(
+    coral: Path, tmp_path: Path, fake_compiler
+) -> None:
+    other = "deeplabv3_mnv2_dm05_pascal_quant"
+    files = {f"{n}_edgetpu.tflite": coral / f"{n}_edgetpu.tflite" for n in (NAME, other)}
+    error = failing(
+        [coral / f"{NAME}.tflite", coral / f"{other}.tflite"],
+        tmp_path / "out",
+        fake_compiler(GOOD, files=files),
+    )
+    assert error.reference == "edgetpu-not-co-compiled"
+    twin = tmp_path / "twin.tflite"
+    shutil.copy(coral / f"{NAME}.tflite", twin)
+    compiled = coral / f"{NAME}_edgetpu.tflite"
+    env = fake_compiler(GOOD, files={f"{NAME}_edgetpu.tflite": compiled, "twin_edgetpu.tflite": compiled})
+    made = run([coral / f"{NAME}.tflite", twin], tmp_path / "out", env)
+    assert [m.files[0].name for m in made.models] == [f"{NAME}_edgetpu.tflite", "twin_edgetpu.tflite"]
+    assert made.arguments[-2:] == (f"{NAME}.tflite", "twin.tflite")
+
+
+def test_a_pipeline_is_several_files_in_order(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    compiled = coral / f"{NAME}_edgetpu.tflite"
+    files = {f"{NAME}_segment_{i}_of_2_edgetpu.tflite": compiled for i in (1, 0)}
+    made = run([coral / f"{NAME}.tflite"], tmp_path / "out", fake_compiler(GOOD, files=files), segments=2)
+    assert [f.name for f in made.models[0].files] == [
+        f"{NAME}_segment_{i}_of_2_edgetpu.tflite" for i in (0, 1)
+    ]
+    assert made.arguments[:5] == ("-s", "-o", ".", "-n", "2")
+
+
+def test_no_compiler_says_how_to_get_one() -> None:
+    with pytest.raises(ToolError) as error:
+        find_place(None, LocalRunner({}), {"PATH": "/nonexistent"})
+    assert error.value.render().splitlines()[:2] == [
+        "error: edgetpu-compiler-missing",
+        "  compiling for the Edge TPU needs edgetpu_compiler, and it is not on the PATH",
+    ]
+    assert "coral.ai/docs/edgetpu/compiler" in error.value.render()
+    assert "--allow-uncompiled" in error.value.render()
+
+
+def test_a_place_nobody_knows() -> None:
+    with pytest.raises(InputError) as error:
+        find_place("telnet:x", LocalRunner({}), {})
+    assert "local, ssh:user@host[:port], or container:IMAGE" in error.value.render()
+
+
+def test_a_host_that_is_an_option_is_refused() -> None:
+    with pytest.raises(InputError):
+        SshPlace("-oProxyCommand=evil", LocalRunner({}))
+
+
+class Recorder:
+    """A runner that notes argument lists; each `ssh HOST COMMAND` is run by the local shell instead."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.calls: list[list[str]] = []
+        self.local = LocalRunner(environment)
+
+    def run(self, arguments, *, timeout, cwd=None, stdin=None) -> Finished:
+        self.calls.append(list(arguments))
+        at = arguments.index("--")
+        return self.local.run(["sh", "-c", arguments[at + 2]], timeout=timeout, cwd=cwd, stdin=stdin)
+
+
+def test_a_build_host_over_ssh(coral: Path, tmp_path: Path, fake_compiler) -> None:
+    env = fake_compiler(GOOD, files={f"{NAME}_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite"})
+    recorder = Recorder(env)
+    place = SshPlace("me@build:2222", recorder)
+    made = compile_models([coral / f"{NAME}.tflite"], tmp_path / "out", Wanted(), place, progress=Silent())
+    assert made.models[0].parameter_bytes == 566912
+    assert made.place == "build host me@build:2222"
+    for call in recorder.calls:
+        assert call[0] == "ssh"
+        assert "BatchMode=yes" in call
+        assert "StrictHostKeyChecking=yes" in call
+        assert call[call.index("-p") + 1] == "2222"
+        assert call[-2] == "me@build"
+    assert recorder.calls[-1][-1].startswith("rm -rf -- /tmp/edgeship-edgetpu.")
+    assert not list(Path("/tmp").glob(recorder.calls[-1][-1].split("/")[-1])), "the folder there is gone"
+
+
+def test_a_build_host_without_the_compiler(coral: Path, tmp_path: Path) -> None:
+    recorder = Recorder({"PATH": "/usr/bin:/bin"})
+    with pytest.raises(ToolError) as error:
+        compile_models(
+            [coral / f"{NAME}.tflite"], tmp_path / "out", Wanted(), SshPlace("b", recorder), progress=Silent()
+        )
+    assert error.value.reference == "edgetpu-compiler-missing"
+
+
+def test_a_container_gets_no_network_and_only_its_folder(tmp_path: Path) -> None:
+    engine = tmp_path / "docker"
+    engine.write_text("#!/bin/sh\n")
+    engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
+    place = ContainerPlace("coral:16", LocalRunner({}), {"PATH": str(tmp_path)})
+    command = place.command(Path("/tmp/x"), ["-s", "m.tflite"])
+    assert command[:5] == ["docker", "run", "--rm", "--network", "none"]
+    assert "type=bind,source=/tmp/x,target=/models" in command
+    assert command[-4:] == ["coral:16", "edgetpu_compiler", "-s", "m.tflite"]
+
+
+def test_no_container_engine(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="neither docker nor podman"):
+        find_place("container:x", LocalRunner({}), {"PATH": str(tmp_path)})
+
+
+def test_versions_are_lowered_where_only_the_number_is_new(
+    graph, written: Callable[..., Path], tmp_path: Path, fake_compiler
+) -> None:
+    x = graph.conv(graph.input([1, 8, 8, 4]), version=8)
+    graph.op("ADD", [x, x], [1, 8, 8, 4], version=5)
+    path = written(graph)
+    model = read_tflite(path)
+    changes = lowerings(model)
+    assert [(c.op, c.before, c.after) for c in changes] == [("CONV_2D", 8, 3), ("ADD", 5, 2)]
+    after = tmp_path / "after.tflite"
+    after.write_bytes(lowered(path.read_bytes(), changes))
+    assert [o.version for o in read_tflite(after).main.operators] == [3, 2]
+    differing = sum(a != b for a, b in zip(path.read_bytes(), after.read_bytes(), strict=True))
+    assert differing == 2
+    fake = fake_compiler("Internal compiler error. Aborting!", status=(1,))
+    failing([path], tmp_path / "out", fake)
+    assert [o.version for o in read_tflite(tmp_path / "fake" / "got.tflite").main.operators] == [3, 2]
+
+
+def test_versions_that_mean_a_feature_stay(graph, written: Callable[..., Path]) -> None:
+    w, b = graph.const([4, 1, 1, 2]), graph.const([4], "int32")
+    graph.op("CONV_2D", [graph.input([1, 8, 8, 4]), w, b], [1, 8, 8, 4], options="Conv2DOptions", version=6)
+    graph.op("EXP", [graph.input([1, 8])], [1, 8], version=2)
+    assert lowerings(read_tflite(written(graph))) == ()
+
+
+def test_the_truths_have_nothing_to_lower(coral: Path) -> None:
+    for truth in json.loads((coral / "mapping_truth.json").read_text())["models"]:
+        assert lowerings(read_tflite(coral / truth["file"])) == ()

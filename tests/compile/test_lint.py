@@ -1,0 +1,85 @@
+"""What is wrong with a model on any target, each named with its smallest fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edgeship.compile.lint import lint
+from edgeship.compile.report import Finding
+from edgeship.model.tflite import TfliteFile
+
+Read = Callable[[Any], TfliteFile]
+
+
+def findings(model: TfliteFile) -> dict[str, Finding]:
+    return {f.code: f for f in lint(model)}
+
+
+def test_a_good_model_has_no_finding(graph, read: Read) -> None:
+    graph.conv(graph.conv(graph.input([1, 8, 8, 4], signature=[-1, 8, 8, 4])))
+    assert lint(read(graph)) == ()
+
+
+def test_open_sizes_name_the_first_one(graph, read: Read) -> None:
+    graph.conv(graph.input([1, 1, 1, 4], name="image", signature=[-1, -1, -1, 4]))
+    found = findings(read(graph))["dynamic-shape"]
+    assert found.message == "sizes are open: input image [-1, -1, -1, 4]"
+
+
+def test_float_operations_are_listed_by_layer(graph, read: Read) -> None:
+    x = graph.op("RELU", [graph.input([1, 8], "float32")], [1, 8], "float32")
+    x = graph.op("LOGISTIC", [x], [1, 8], "float32")
+    graph.op("QUANTIZE", [x], [1, 8])
+    found = findings(read(graph))
+    assert found["not-quantized"].message == (
+        "2 operations are float: RELU x1, LOGISTIC x1; first layers: layer0, layer1"
+    )
+    assert found["float-io"].operations == (2,)
+
+
+@pytest.mark.parametrize("scale", [0.0, float("inf"), float("nan"), 1e-40])
+def test_bad_scales(scale: float, graph, read: Read) -> None:
+    graph.conv(graph.input([1, 8, 8, 4], scale=scale, name="image"))
+    found = findings(read(graph))["bad-scale"]
+    assert found.severity == "error"
+    assert found.message.startswith("image has the scale ")
+
+
+def test_a_bad_scale_of_one_channel_is_named(graph, read: Read) -> None:
+    graph.conv(graph.input([1, 8, 8, 4]), weight_scale=[0.01, 0.0, 0.01, 0.01])
+    assert "(channel 1, 1 of 4)" in findings(read(graph))["bad-scale"].message
+
+
+def test_a_saturated_bias(graph, read: Read) -> None:
+    graph.conv(graph.input([1, 8, 8, 4]), bias=[1, 2**31 - 1, 3, 4])
+    found = findings(read(graph))["bias-overflow"]
+    assert found.message.endswith("its largest stored value is 2,147,483,647")
+
+
+def test_a_bias_too_large_for_the_kernels_scale(graph, read: Read) -> None:
+    """|bias / (s_in * s_w)| = 1,000,000 * 1.0 / (0.1 * 0.001) = 1e10, beyond 2^31."""
+    graph.conv(
+        graph.input([1, 8, 8, 4], scale=0.1), weight_scale=0.001, bias_scale=1.0, bias=[0, 1_000_000, 0, 0]
+    )
+    assert "channel 1 would be 1e+10" in findings(read(graph))["bias-overflow"].message
+
+
+def test_boxes_joined_with_scores(graph, read: Read) -> None:
+    boxes = graph.input([1, 100, 4], scale=2.5)
+    scores = graph.op("LOGISTIC", [graph.input([1, 100, 80])], [1, 100, 80], scale=1 / 256)
+    scores = graph.op("QUANTIZE", [scores], [1, 100, 80], scale=2.5)
+    graph.op(
+        "CONCATENATION", [boxes, scores], [1, 100, 84], scale=2.5, options="ConcatenationOptions", axis=2
+    )
+    found = findings(read(graph))["unlike-ranges"]
+    assert found.message == (
+        "CONCATENATION layer2 gives layer0 a scale 640 times coarser than its own: about 0 of 8 bits are left"
+    )
+
+
+def test_a_large_batch(graph, read: Read) -> None:
+    graph.conv(graph.input([30, 8, 8, 4], name="image"))
+    assert findings(read(graph))["batch"].message == "input image has the batch 30"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import flatbuffers
+import numpy
 import pytest
 
 from edgeship.assets import target_folders
@@ -56,7 +57,8 @@ class Graph:
             t.quantization = q
         if data is not None:
             buffer = self.schema.BufferT()
-            buffer.data = list(struct.pack(f"<{len(data)}{FORMATS[dtype]}", *data))
+            content = bytes(data) if dtype == "uint8" else struct.pack(f"<{len(data)}{FORMATS[dtype]}", *data)
+            buffer.data = numpy.frombuffer(content, dtype=numpy.uint8)
             self.buffers.append(buffer)
             t.buffer = len(self.buffers) - 1
         self.tensors.append(t)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,21 +74,20 @@ def test_every_public_model_gives_a_valid_document(coral: Path, coral_profile: T
 @pytest.mark.shared
 def test_mobilenet_takes_under_a_second_and_no_tensorflow(coral: Path) -> None:
     code = (
-        "import sys, time; started = time.monotonic()\n"
+        "import sys\n"
         "from edgeship.cli.check import check\n"
         "status = check.main([sys.argv[1], '-t', 'coral', '--json'], standalone_mode=False)\n"
-        "heavy = [m for m in ('tensorflow', 'keras', 'ai_edge_litert', 'numpy.linalg') if m in sys.modules]\n"
-        "print(time.monotonic() - started, status, heavy[:1] if heavy != ['numpy.linalg'] else [], file=sys.stderr)"
+        "print(status, [m for m in ('tensorflow', 'keras', 'ai_edge_litert') if m in sys.modules], file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, str(coral / "mobilenet_v1_0.25_128_quant.tflite")]
     best = 9.0
-    for _ in range(4):  # the best of a few: other work on the machine must not fail this
-        started = time.monotonic()
+    for _ in range(3):
+        # Processor time, the best of a few: what else runs on the machine must not fail this.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        best = min(best, time.monotonic() - started)
-        assert done.stderr.split()[1:] == ["0", "[]"]
-        if best < 1.0:
-            break
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.stderr.split() == ["0", "[]"]
     assert best < 1.0
 
 
@@ -133,9 +132,11 @@ def test_ethos_u_needs_the_quantized_file(graph, written: Write) -> None:
 
 ADVICE: list[tuple[str, Callable[[Any], int], str]] = [
     ("unsupported-leaky-relu", lambda g: g.op("LEAKY_RELU", [g.input([1, 8])], [1, 8]), "replace LeakyReLU by ReLU"),
-    ("unsupported-arg-max", lambda g: g.op("ARG_MAX", [g.input([1, 8]), g.scalar(1)], [1], "int64"), "leave ARG_MAX to the host"),
+    ("unsupported-arg-max", lambda g: g.op("ARG_MAX", [g.input([1, 8]), g.scalar(1)], [1], "int64"),
+     "leave ARG_MAX to the host"),
     ("batch", lambda g: g.conv(g.input([30, 8, 8, 4])), "fix the batch to 1"),
-    ("prelu-alpha", lambda g: g.op("PRELU", [g.input([1, 8, 8, 4]), g.const([8, 8, 4])], [1, 8, 8, 4]), "shared_axes=[1, 2]"),
+    ("prelu-alpha", lambda g: g.op("PRELU", [g.input([1, 8, 8, 4]), g.const([8, 8, 4])], [1, 8, 8, 4]),
+     "shared_axes=[1, 2]"),
     ("transpose-size", lambda g: g.op(
         "TRANSPOSE", [g.input([1, 3, 224, 224]), g.ints(0, 2, 3, 1)], [1, 224, 224, 3]), "export channels-last"),
     ("wide-fully-connected", lambda g: g.op(

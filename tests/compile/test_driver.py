@@ -1,4 +1,4 @@
-"""The compiler driver against a compiler on the PATH that replays recorded outputs: every way to end, with its advice."""
+"""The driver against a compiler on the PATH that replays recorded outputs: every way to end, with its advice."""
 
 from __future__ import annotations
 
@@ -109,12 +109,18 @@ def test_the_flaky_internal_error_is_tried_again(coral: Path, tmp_path: Path, fa
 FAILURES = [
     ("Internal compiler error. Aborting! ", "edgetpu-internal-error", "an infinite scale"),
     (
-        "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\nInvalid model: m.tflite\nModel could not be parsed",
+        (
+            "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\n"
+            "Invalid model: m.tflite\nModel could not be parsed"
+        ),
         "edgetpu-operation-version",
         "TensorFlow 2.8 or older",
     ),
     (
-        "ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized tensors.",
+        (
+            "ERROR: Attempting to use a delegate that only supports static-sized tensors "
+            "with a graph that has dynamic-sized tensors."
+        ),
         "edgetpu-dynamic-shape",
         "fixed batch and input shape",
     ),

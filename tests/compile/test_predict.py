@@ -138,6 +138,8 @@ RULES: list[tuple[str, Callable[[Any], int], str, str]] = [
     ("quantize int8 to uint8", typed("QUANTIZE", "int8", "uint8"), M, "high"),
     ("quantize uint8 to int8", typed("QUANTIZE", "uint8", "int8"), M, "high"),
     ("quantize float", typed("QUANTIZE", "float32", "int8"), U, "high"),
+    ("logistic of a detector", of_shape("LOGISTIC", 1, 1917, 91), M, "high"),
+    ("large logistic", of_shape("LOGISTIC", 1, 8400, 80), M, "low"),
     ("dequantize", typed("DEQUANTIZE", "int8", "float32"), D, "high"),
     ("float add", typed("RELU", "float32", "float32"), D, "high"),
     ("int32 relu", typed("RELU", "int32", "int32"), D, "high"),
@@ -153,13 +155,14 @@ RULES: list[tuple[str, Callable[[Any], int], str, str]] = [
     ("dilated", lambda g: g.conv(image(g), dilation=(2, 2)), M, "high"),
     ("unlike dilation", lambda g: g.conv(image(g), dilation=(2, 1)), U, "high"),
     ("computed filter", lambda g: g.op(
-        "CONV_2D", [image(g), g.input([4, 1, 1, 4]), g.const([4], "int32")], [1, 8, 8, 4], options="Conv2DOptions"), C, "high"),
+        "CONV_2D", [image(g), g.input([4, 1, 1, 4]), g.const([4], "int32")], [1, 8, 8, 4],
+        options="Conv2DOptions"), C, "high"),
     ("float weights", lambda g: g.op(
         "CONV_2D", [image(g), g.const([4, 1, 1, 4], "float32")], [1, 8, 8, 4], options="Conv2DOptions"), D, "high"),
     ("dense", dense, M, "high"),
     ("dense without constants", lambda g: dense(g, constant=False), C, "high"),
     ("dense with shuffled weights", lambda g: dense(g, form=1), U, "high"),
-    ("dense over rows", lambda g: dense(g, rows=3), U, "low"),
+    ("dense over rows", lambda g: dense(g, rows=3), M, "low"),
     ("average pool", lambda g: pool(g, "AVERAGE_POOL_2D", 0), M, "high"),
     ("average pool with relu", lambda g: pool(g, "AVERAGE_POOL_2D", 1), U, "high"),
     ("max pool with relu6", lambda g: pool(g, "MAX_POOL_2D", 3), U, "high"),
@@ -176,8 +179,10 @@ RULES: list[tuple[str, Callable[[Any], int], str, str]] = [
     ("mean over 256 x 128", lambda g: mean(g, (1, 2), (1, 256, 128, 3)), U, "medium"),
     *[(f"{op} over width", lambda g, op=op: reduce(g, op, 2), M, "high") for op in ("SUM", "REDUCE_MAX", "REDUCE_MIN")],
     *[(f"{op} over batch", lambda g, op=op: reduce(g, op, 0), U, "high") for op in ("SUM", "REDUCE_MAX", "REDUCE_MIN")],
-    ("pack", lambda g: g.op("PACK", [g.input([1, 8]), g.input([1, 8])], [1, 2, 8], options="PackOptions", axis=1), M, "high"),
-    ("pack batch", lambda g: g.op("PACK", [g.input([8]), g.input([8])], [2, 8], options="PackOptions", axis=0), U, "high"),
+    ("pack", lambda g: g.op(
+        "PACK", [g.input([1, 8]), g.input([1, 8])], [1, 2, 8], options="PackOptions", axis=1), M, "high"),
+    ("pack batch", lambda g: g.op(
+        "PACK", [g.input([8]), g.input([8])], [2, 8], options="PackOptions", axis=0), U, "high"),
     ("pad", lambda g: pad(g, 0, 0, 1, 1, 1, 1, 0, 0), M, "high"),
     ("pad batch", lambda g: pad(g, 1, 0, 1, 1, 1, 1, 0, 0), U, "high"),
     ("prelu", lambda g: prelu(g, 1, 1, 4), M, "high"),

@@ -21,6 +21,7 @@ FIX: dict[str, str] = {
     "prelu-alpha": "give PReLU shared_axes=[1, 2], so that each channel has one slope",
     "reshape-size": "leave out the reshape and lay out the result on the host, or use a smaller input",
     "resize-size": "enlarge in steps of two, or do the last resize on the host",
+    "logistic-size": "do the sigmoid on the host; it is monotonic, so ranking needs none",
     "softmax-size": "leave softmax over long or many rows to the host",
     "strided-slice": "slice with stride 1; drop elements on the host or by a strided pooling",
     "transpose-size": "export channels-last (NHWC) so that no transposition is needed, or transpose on the host",

@@ -84,10 +84,21 @@ def default_weights_format(view: View) -> Judgement | None:
 
 
 def one_row(view: View) -> Judgement | None:
+    """The table says one-dimensional output; 16.0 has been seen to map rows of a detector's head (public log)."""
     shape = view.outputs[0].shape
     if sum(size > 1 for size in shape) <= 1:
         return None
-    return _no(f"its output {list(shape)} has more than one dimension", "dense-rows", "low")
+    reason = f"the table promises one-dimensional output only; 16.0 has been seen to map more: {list(shape)}"
+    return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="dense-rows")
+
+
+def logistic_size(view: View) -> Judgement | None:
+    """Large ones were seen both ways: mapped in a detector of 320 pixels, unspecified at 80 x 8400 behind a cut."""
+    elements, known = view.outputs[0].elements, limit("logistic_elements")
+    if elements <= known:
+        return None
+    reason = f"{elements:,} elements; up to {known:,} are always mapped, larger ones were seen both ways"
+    return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="logistic-size")
 
 
 def not_over_batch(view: View) -> Judgement | None:
@@ -231,6 +242,7 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         no_fused_activation, concat_constant, equal_dilation, dilated_depthwise, default_weights_format, one_row,
+        logistic_size,
         not_over_batch, mean_depth, mean_size, axis_not_batch, batch_not_padded, alpha_one_dimension, reshape_size,
         resize_version, resize_size, softmax_size, split_not_batch, unit_strides, transpose_size,
     )

@@ -1,0 +1,185 @@
+"""The whole story through the command line on a local device: every verb, its text, its JSON and its schema."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    """A folder that behaves as a device; whatever serves from it is ended."""
+    folder = tmp_path / "device"
+    yield folder
+    subprocess.run(["pkill", f"-{signal.SIGKILL.value}", "-f", str(folder)], check=False)
+
+
+def data(tiny: Path) -> list[object]:
+    return ["--calibration", tiny / "calibration.npz", "--eval", tiny / "eval.npz"]
+
+
+def build(edgeship: Any, tiny: Path, *more: object) -> Any:
+    said = edgeship("build", tiny / "model.tflite", "--target", "host", *data(tiny), "--json", *more)
+    assert said.status == 0, said.err
+    return said.document()
+
+
+@pytest.mark.slow
+def test_build_deploy_ask_and_go_back(
+    edgeship: Any, tiny: Path, device: Path, tmp_path: Path, valid: Any
+) -> None:
+    host, listen = f"local:{device}", f"127.0.0.1:{free_port()}"
+    built = build(edgeship, tiny, "--listen", listen)
+    valid("build", built)
+    target = built["targets"][0]
+    assert target["chosen"] == "static_wi8_ai8"
+    assert {v["recipe"] for v in target["variants"]} >= {"static_wi8_ai8", "weight_fp16", "float_fp32"}
+    first = target["bundle"]
+
+    inspected = edgeship("inspect", first, "--json")
+    valid("inspect", inspected.document())
+
+    planned = edgeship("deploy", first, "--host", host, "--dry-run", "--json")
+    valid("plan", planned.document())
+    assert not device.exists(), "--dry-run touched the device"
+
+    said = edgeship("deploy", first, "--host", host, "--json")
+    assert said.status == 0, said
+    report = said.document()
+    valid("deploy", report)
+    assert report["state"] == "committed" and report["golden"]["failed"] == 0
+    assert report["from"] == {"unavailable": "nothing was deployed before"}
+    assert ask(report["serving"], report["app"], np.load(tiny / "eval.npz")["x"][0])
+
+    again = edgeship("deploy", first, "--host", host, "--json").document()
+    valid("deploy", again)
+    assert again["state"] == "unchanged" and again["bytes_sent"] < 2000
+
+    status = edgeship("status", "--host", host, "--json").document()
+    valid("status", status)
+    app = status["apps"]["model"]
+    assert app["service"]["running"] and app["release"] == report["release"]
+
+    # a new version, made and deployed in one command, then back to the one before
+    said = edgeship(
+        "deploy", tiny / "model.tflite", "--target", "host", "--host", host, *data(tiny),
+        "--recipe", "fp16", "--listen", listen, "--json",
+    )  # fmt: skip
+    second = said.document()
+    assert said.status == 0 and second["state"] == "committed" and second["from"] == report["release"]
+    back = edgeship("rollback", "--host", host, "--json")
+    valid("deploy", back.document())
+    assert back.status == 0 and back.document()["release"] == report["release"]
+    text = edgeship("status", "--host", host).out
+    assert f"release {report['release'][:12]}: committed; running" in text
+
+    benched = edgeship("bench", "--host", host, "--json").document()
+    valid("bench", benched)
+    assert benched["runs"] >= 50
+    valid("logs", edgeship("logs", "--host", host, "--json").document())
+    history = edgeship("history", "--host", host, "--json").document()
+    valid("history", history)
+    assert history["intact"] and len(history["entries"]) >= 6
+
+    # drift is found, named, and exits 3
+    verified = edgeship("verify", "--host", host, "--json")
+    valid("verify", verified.document())
+    assert verified.status == 0
+    model = next((device / "apps/model/releases" / report["release"] / "models").glob("*.tflite"))
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[:-1] + b"\x00")
+    drifted = edgeship("verify", "--host", host)
+    assert drifted.status == 3
+    assert model.name in drifted.out and "hint: edgeship deploy" in drifted.out
+
+
+def ask(url: str, app: str, sample: Any) -> list[float]:
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+    connection.request("GET", f"/v2/models/{app}")
+    wanted = json.loads(connection.getresponse().read())["inputs"][0]
+    body = {"inputs": [{**{k: wanted[k] for k in ("name", "datatype", "shape")}, "data": sample.ravel().tolist()}]}
+    connection.request("POST", f"/v2/models/{app}/infer", json.dumps(body))
+    answer = connection.getresponse()
+    content = json.loads(answer.read())
+    assert answer.status == 200, content
+    return list(content["outputs"][0]["data"])
+
+
+@pytest.mark.slow
+def test_same_inputs_same_bytes(edgeship: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two builds, other folders, other caches, another time zone: one bundle."""
+    digests = set()
+    for i, zone in enumerate(("UTC", "Pacific/Auckland")):
+        folder = tmp_path / f"place{i}"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("TZ", zone)
+        monkeypatch.setenv("EDGESHIP_CACHE", str(folder / "cache"))
+        monkeypatch.setenv("PYTHONHASHSEED", str(i + 1))
+        built = build(edgeship, tiny, "-o", folder / "bundles")
+        digests.add(built["targets"][0]["sha256"])
+    assert len(digests) == 1
+
+
+@pytest.mark.slow
+def test_an_unmet_gate_makes_no_bundle(edgeship: Any, tiny: Path, tmp_path: Path, valid: Any) -> None:
+    words = ["build", tiny / "model.tflite", "--target", "host", *data(tiny), "--max-kb", "0.5", "-o", "out"]
+    said = edgeship(*words, "--json")
+    assert said.status == 3
+    valid("build", said.document())
+    target = said.document()["targets"][0]
+    assert "best found" in target["bundle"]["unavailable"]
+    assert not list(tmp_path.glob("out/*.edgeship"))
+    text = edgeship(*words)
+    assert text.status == 3 and "no bundle: no variant meets" in text.out
+    refused = edgeship(
+        "deploy", tiny / "model.tflite", "--target", "host", *data(tiny), "--max-kb", "0.5", "--host", "local:dev"
+    )
+    assert refused.status == 3 and "error: gate-failed" in refused.err and not (tmp_path / "dev").exists()
+
+
+def test_targets(edgeship: Any, valid: Any, tmp_path: Path) -> None:
+    listed = edgeship("target", "list", "--json").document()
+    valid("targets", listed)
+    shown = edgeship("target", "show", "coral", "--json").document()
+    valid("target-show", shown)
+    (tmp_path / "mine.yaml").write_text(edgeship("target", "show", "pi5").out.replace("raspberry-pi-5", "mine"))
+    probed = edgeship("target", "probe", f"local:{tmp_path / 'here'}", "-o", "board.yaml", "--json")
+    assert probed.status == 0, probed.err
+    valid("probe", probed.document())
+    checked = edgeship("target", "check", "board.yaml", "--json")
+    assert checked.status == 0, checked.err
+    valid("target-check", checked.document())
+
+
+def test_init_writes_what_load_takes(edgeship: Any, tiny: Path, tmp_path: Path) -> None:
+    said = edgeship("init", tiny / "model.tflite", "--target", "coral")
+    assert said.status == 0 and "next: fill in datasets" in said.out
+    planned = edgeship("build", "--dry-run", "--json")
+    assert planned.status == 0, planned.err
+    assert any("coral-dev-board: derive static_wi8_ai8" in step for step in planned.document()["steps"])
+
+
+def test_without_calibration_integers_are_left_out_aloud(edgeship: Any, tiny: Path) -> None:
+    said = edgeship("build", tiny / "model.tflite", "--target", "host", "--recipe", "fp32", "--json")
+    assert said.status == 0, said.err
+    metric = said.document()["targets"][0]["variants"][0]["metric"]
+    assert "unavailable" in metric["value"]

@@ -36,6 +36,7 @@ class Deployment:
         self.record = Record(host=host.text, app=app, target=target, release=release, progress=progress)
         self.trial: Trial | None = None
         self.fence = 0
+        self.service = "auto"
         self.tx = uuid.uuid4().hex[:16]
         self.cancelled = False
 
@@ -68,6 +69,7 @@ class Deployment:
             return self._report("unchanged", "this very release already serves, and every hash is right")
         self._lease()
         if bundle is not None:
+            self.service = str(bundle.manifest.get("requires", {}).get("service", "auto"))
             self._upload(bundle)
             self._stage(bundle)
         if self.options.goal is Goal.STAGE:
@@ -219,7 +221,7 @@ class Deployment:
                     "arm",
                     release=self.release,
                     ttl=self.options.trial_seconds,
-                    service=self.options.service_on(self.host),
+                    service=self.options.service_on(self.host, self.service),
                     listen=self.options.listen,
                     hook_boot=self.host.kind == "ssh" and self.session.sudo,
                     fence=self.fence,

@@ -58,11 +58,14 @@ class DeployOptions:
         """Return the device root on `host`."""
         return str(host.directory) if host.kind == "local" else self.root.rstrip("/") or "/"
 
-    def service_on(self, host: Host) -> str:
-        """Return the service manager to ask for on `host`: a local device never touches this machine's systemd."""
+    def service_on(self, host: Host, wanted: str = "auto") -> str:
+        """Return the service manager to ask for on `host`: the user's word, then what the bundle wants.
+
+        A local device never touches this machine's systemd, and without root there is no system unit.
+        """
         if host.kind == "local" or (not self.sudo and self.service == "auto" and host.user != "root"):
             return "supervised"
-        return self.service
+        return wanted if self.service == "auto" else self.service
 
     def settle_limit(self) -> float:
         """Return the seconds to try to read the truth back: until the device must have gone back by itself."""

@@ -26,7 +26,8 @@ def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedSte
     size = sum(int(info["bytes"]) for info in files.values())
     helper = helper_path(root, helper_sha256())
     unit = f"/etc/systemd/system/edgeship-{app}.service"
-    systemd = options.service_on(host) != "supervised"
+    wanted = str(bundle.manifest.get("requires", {}).get("service", "auto"))
+    systemd = options.service_on(host, wanted) != "supervised"
     steps = [
         PlannedStep(
             name="hello", text=f"connect to {host.text}; stop here if release {release[:12]} already serves"

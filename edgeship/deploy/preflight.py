@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeship.device.facts import PERSISTENT, VOLATILE, Probed
+from edgeship.device.facts import LOOKED_FOR, PERSISTENT, VOLATILE, Probed
 from edgeship.values import Figure, GateResult, Unavailable, Verdict
 
 SPACE_FACTOR = 1.1
@@ -207,9 +207,11 @@ def _software(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
     have = probed.host.libraries
     for library in requires.get("libraries", []):
         stem = str(library).partition(".so")[0]
-        looked = stem in {"libedgetpu", "libOpenCL", "libEGL", "libGLESv2", "libusb-1.0", "libstdc++"}
+        looked = stem in LOOKED_FOR
         verdict: Verdict = "pass" if stem in have else "fail" if looked else "inconclusive"
-        package = {"libedgetpu": "libedgetpu1-std", "libstdc++": "libstdc++6"}.get(stem, stem)
+        package = {"libedgetpu": "libedgetpu1-std", "libstdc++": "libstdc++6", "libgcc_s": "libgcc-s1"}.get(
+            stem, stem
+        )
         hint = f"on the device: sudo apt-get install -y {package}"
         reason = f"{library}: {have.get(stem, 'not found' if looked else 'not looked for')}"
         yield _finding(f"library {library}", verdict, reason, hint=hint)

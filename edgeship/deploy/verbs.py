@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from edgeship.deploy.deploy import run_all
 from edgeship.deploy.deployment import Deployment
@@ -97,13 +97,20 @@ def rollback(
     kept = next(entry for entry in found["releases"] if entry["release"] == chosen)
     work = Deployment(
         host,
-        replace(options, listen=options.listen or kept["listen"]),
+        replace(options, listen=options.listen or kept["listen"], service=_manager(options, kept)),
         progress,
         app=app,
         target=str(kept["target"]),
         release=chosen,
     )
     return run_all((work,), lambda each: each.go(None), 1, progress)[0]
+
+
+def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> Literal["auto", "systemd", "supervised"]:
+    """Return the service manager a kept release was last started with, unless the user names one."""
+    if options.service == "auto" and kept["manager"] in ("systemd", "supervised"):
+        return "systemd" if kept["manager"] == "systemd" else "supervised"
+    return options.service
 
 
 def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:

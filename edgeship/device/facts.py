@@ -10,6 +10,10 @@ from edgeship.errors import DeviceError
 from edgeship.values import HostFacts
 
 PERSISTENT = frozenset({"ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs", "zfs", "ubifs", "jffs2", "bcachefs"})
+LOOKED_FOR = frozenset(
+    {"libedgetpu", "libOpenCL", "libEGL", "libGLESv2", "libusb-1.0", "libstdc++", "libgcc_s"}
+)
+"""Shared libraries that the probe looks for; of others it says nothing."""
 VOLATILE = frozenset({"tmpfs", "ramfs"})
 
 

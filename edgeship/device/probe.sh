@@ -72,7 +72,7 @@ done
 for zone in /sys/class/thermal/thermal_zone*; do
   [ -r "$zone/temp" ] && say sensor "$(cat "$zone/type" 2>/dev/null) $zone/temp"
 done
-for name in libedgetpu.so.1 libOpenCL.so.1 libEGL.so.1 libGLESv2.so.2 libusb-1.0.so.0 libstdc++.so.6; do
+for name in libedgetpu.so.1 libOpenCL.so.1 libEGL.so.1 libGLESv2.so.2 libusb-1.0.so.0 libstdc++.so.6 libgcc_s.so.1; do
   for dir in /usr/lib /lib /usr/local/lib /usr/lib64 /usr/lib/*-linux-gnu* /lib/*-linux-gnu*; do
     [ -e "$dir/$name" ] && say library "${name%%.so*} $dir/$name" && break
   done

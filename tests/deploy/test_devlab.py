@@ -40,12 +40,14 @@ def lab() -> Iterator[Any]:
     spec.loader.exec_module(module)
     made = module.Lab(work)
     yield made
-    made.down("esdeploy-*")
+    mine = f"esdeploy-{os.getpid()}-*"  # another worker's devices are its own
+    if any((made.work / "dev").glob(mine)):
+        made.down(mine)
 
 
 def at_device(lab: Any, bench_type: Any, folder: Path, name: str, **options: Any) -> tuple[Any, Any]:
     """Return (device, Bench) of a new lab device."""
-    device = lab.up(1, prefix=f"esdeploy-{name}", disk="256M", **options)[0]
+    device = lab.up(1, prefix=f"esdeploy-{os.getpid()}-{name}", disk="256M", **options)[0]
     choices = DeployOptions(
         ssh_config=lab.work / "ssh_config",
         allow_volatile_root=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeship.device.facts import parse_facts, probe_argv, probe_script
+from edgeship.device.facts import LOOKED_FOR, parse_facts, probe_argv, probe_script
 from edgeship.errors import DeviceError
 
 FACTS = Path(__file__).parent / "facts"
@@ -91,3 +91,8 @@ def test_a_root_below_a_file_is_told(tmp_path: Path) -> None:
     done = subprocess.run(argv, input=probe_script(), capture_output=True, timeout=60)
     root = parse_facts(done.stdout.decode()).root
     assert not root.writable and root.problem == f"{tmp_path}/file is not a folder"
+
+
+def test_the_script_looks_for_what_preflight_believes_it_does() -> None:
+    script = probe_script().decode()
+    assert all(f"{name}.so" in script for name in LOOKED_FOR)

@@ -21,6 +21,7 @@ def describe(place, release):
         "target": manifest.get("target"),
         "chosen": manifest.get("chosen"),
         "listen": settings.get("listen"),
+        "manager": settings.get("manager"),
     }
 
 

@@ -29,7 +29,9 @@ PR_SET_PDEATHSIG = 1
 
 def alive(process):
     """Return whether {"pid", "start"} still names the same living process."""
-    return bool(process) and process.get("start") is not None and start_ticks(process["pid"]) == process["start"]
+    return (
+        bool(process) and process.get("start") is not None and start_ticks(process["pid"]) == process["start"]
+    )
 
 
 def end_process(process, number=signal.SIGTERM):

@@ -231,6 +231,10 @@ class Bench:
     def status(self, app: str = "kws") -> dict[str, Any]:
         return dict(status(self.host, app, self.options)["apps"][app])
 
+    def stop_services(self) -> None:
+        """End what runs below the device's root."""
+        stop_supervisors(self.root)
+
     def serving_release(self) -> str | None:
         """Return the release that answers on the port, asked over HTTP."""
         import urllib.error

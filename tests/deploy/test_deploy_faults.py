@@ -138,6 +138,7 @@ def small(local: Any) -> Iterator[Any]:
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this machine does not let us mount a tmpfs")
     yield local
+    local.stop_services()  # while its records can still be read
     subprocess.run(["umount", "-l", str(local.root)], check=False)
 
 

@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "init": ("edgeship.cli.init:init", "Write a commented edgeship.yaml."),
     "target": ("edgeship.cli.target:target", "List, show, check and probe target profiles."),
     "inspect": ("edgeship.cli.inspect:inspect", "Say what a model file or a bundle really holds."),
+    "check": ("edgeship.cli.check:check", "Say where each operation will run and why, before compiling."),
     "build": ("edgeship.cli.build:build", "Convert, quantize, score and bundle a model for targets."),
     "deploy": ("edgeship.cli.deploy:deploy", "Bring a model or a bundle to devices, prove it and start it."),
     "status": ("edgeship.cli.operate:status", "Say what a device runs."),
@@ -29,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "logs": ("edgeship.cli.operate:logs", "Show a service's log from a device."),
     "bench": ("edgeship.cli.operate:bench", "Measure a release's latency on a device."),
     "verify": ("edgeship.cli.operate:verify", "Hash what is on a device again and report drift."),
+    "toolchain": ("edgeship.cli.toolchain:toolchain", "List, install and examine compilers and tools."),
     "history": ("edgeship.cli.operate:history", "Show what was done on a device, from its audit log."),
 }
 """verb -> (module:object, one line of help). The module is imported only when its verb is used."""

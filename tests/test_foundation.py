@@ -19,14 +19,13 @@ from edgeship.values import EXIT_CODE_OF_STATE, Metric, Unavailable, as_json
 
 def test_error_text() -> None:
     error = InputError(
-        "unknown-thing", "there is no such thing", context={"file": "a.yaml", "seen": "x"}, hint="edgeship --help"
+        "unknown-thing",
+        "there is no such thing",
+        context={"file": "a.yaml", "seen": "x"},
+        hint="edgeship --help",
     )
     assert error.render() == (
-        "error: unknown-thing\n"
-        "  there is no such thing\n"
-        "  file: a.yaml\n"
-        "  seen: x\n"
-        "hint: edgeship --help"
+        "error: unknown-thing\n  there is no such thing\n  file: a.yaml\n  seen: x\nhint: edgeship --help"
     )
 
 
@@ -86,7 +85,9 @@ def test_registry_says_what_is_known_and_what_is_near() -> None:
 
 
 def test_unavailable_is_never_null_or_zero() -> None:
-    metric = Metric(name="top1", value=1.5, float_value=Unavailable(reason="no labels"), drop=Unavailable(reason="x"))
+    metric = Metric(
+        name="top1", value=1.5, float_value=Unavailable(reason="no labels"), drop=Unavailable(reason="x")
+    )
     assert as_json(metric)["float_value"] == {"unavailable": "no labels"}
 
 

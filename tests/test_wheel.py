@@ -54,9 +54,7 @@ def test_it_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
         return done.stdout
 
     pip_home = {"HOME": os.environ.get("HOME", str(tmp_path))}  # so that pip finds its own cache
-    subprocess.run(
-        [str(python), "-m", "pip", "install", "-q", str(wheel)], check=True, env=env | pip_home
-    )
+    subprocess.run([str(python), "-m", "pip", "install", "-q", str(wheel)], check=True, env=env | pip_home)
     call(python, "-m", "pip", "check")
     edgeship = home / "bin" / "edgeship"
     assert call(edgeship, "--version").startswith("edgeship, version ")

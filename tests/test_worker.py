@@ -13,7 +13,7 @@ import pytest
 from edgeship.errors import InputError, ToolError
 from edgeship.toolchain import WorkerLimits, run_worker
 
-JOBS = '''
+JOBS = """
 import ctypes, os, signal, sys, time
 from edgeship.errors import InputError
 
@@ -45,7 +45,7 @@ def sleep(payload, report):
 
 def greedy(payload, report):
     return len(bytearray(1 << 31))
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +84,7 @@ def test_result_log_and_progress(jobs: tuple[Path, ...], capfd: pytest.CaptureFi
 def test_its_own_error_arrives_whole(jobs: tuple[Path, ...]) -> None:
     with pytest.raises(InputError) as caught:
         run_worker("jobs_of_this_test:bad_input", {}, python_path=jobs)
-    assert caught.value.render() == (
-        "error: some-reference\n  what happened\n  file: x\nhint: type this"
-    )
+    assert caught.value.render() == ("error: some-reference\n  what happened\n  file: x\nhint: type this")
     assert caught.value.exit_code == 2
 
 

@@ -11,7 +11,9 @@ from edgeship.cli import common
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the files and the running service, and say where they are.")
-@click.option("--folder", type=common.PATH, default=None, help="Where to work.  [default: a new temporary folder]")
+@click.option(
+    "--folder", type=common.PATH, default=None, help="Where to work.  [default: a new temporary folder]"
+)
 @common.output_options
 def demo(keep: bool, folder: Path | None, as_json: bool, quiet: bool) -> int:
     """Train a small real model, build every recipe for it, deploy the best to a local device and ask it 100 digits.

@@ -13,7 +13,9 @@ from edgeship.errors import InputError
 @click.command()
 @click.argument("model", type=common.PATH, required=False)
 @click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable.")
-@click.option("--out", "-o", type=common.PATH, default=Path("edgeship.yaml"), show_default=True, help="File to write.")
+@click.option(
+    "--out", "-o", type=common.PATH, default=Path("edgeship.yaml"), show_default=True, help="File to write."
+)
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @common.dry_run_option
 def init(model: Path | None, targets: tuple[str, ...], out: Path, force: bool, dry_run: bool) -> int:
@@ -35,11 +37,13 @@ def init(model: Path | None, targets: tuple[str, ...], out: Path, force: bool, d
         raise InputError(
             "file-exists",
             f"{out} is there already",
-            hint=f"edgeship init --force overwrites it; edgeship init -o other.yaml keeps it",
+            hint="edgeship init --force overwrites it; edgeship init -o other.yaml keeps it",
         )
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError("cannot-write", f"cannot write {out}: {error.strerror}", hint=f"ls -ld {out.parent}") from None
+        raise InputError(
+            "cannot-write", f"cannot write {out}: {error.strerror}", hint=f"ls -ld {out.parent}"
+        ) from None
     click.echo(f"wrote {out}; next: fill in datasets, then edgeship build")
     return 0

@@ -30,9 +30,7 @@ def inspect(file: Path, operations: bool, as_json: bool, quiet: bool) -> int:
 
     with common.progress(quiet=quiet) as progress:
         found = inspect_model(file, progress=progress)
-    common.show(
-        model_text(found, operations=operations), lambda: model_document(found), as_json=as_json
-    )
+    common.show(model_text(found, operations=operations), lambda: model_document(found), as_json=as_json)
     return 0
 
 

@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "logs": ("edgeship.cli.operate:logs", "Show a service's log from a device."),
     "bench": ("edgeship.cli.operate:bench", "Measure a release's latency on a device."),
     "verify": ("edgeship.cli.operate:verify", "Hash what is on a device again and report drift."),
+    "remove": ("edgeship.cli.operate:remove", "Stop a service and delete it from a device."),
     "toolchain": ("edgeship.cli.toolchain:toolchain", "List, install and examine compilers and tools."),
     "history": ("edgeship.cli.operate:history", "Show what was done on a device, from its audit log."),
 }
@@ -69,7 +70,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="edgeship")
 def group() -> None:
     """From a trained TensorFlow model to a small, checked, low-power service on a device, or on a fleet of them.

@@ -22,7 +22,9 @@ def device_verb(function: Callable[..., int]) -> click.Command:
     command = common.output_options(function)
     command = common.config_option(command)
     command = host_options(command)
-    command = click.option("--app", metavar="A", help="Which service.  [default: the only one there]")(command)
+    command = click.option("--app", metavar="A", help="Which service.  [default: the only one there]")(
+        command
+    )
     command = click.option("--host", metavar="HOST", help="user@host[:port] or local:DIR.")(command)
     return click.command(name=function.__name__)(command)
 
@@ -36,7 +38,9 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
     if len(named) != 1:
         raise InputError(
             "no-host" if not named else "several-hosts",
-            "nothing says which device" if not named else f"edgeship.yaml names {len(named)} devices: say which",
+            "nothing says which device"
+            if not named
+            else f"edgeship.yaml names {len(named)} devices: say which",
             context={"wanted": "--host user@host[:port] or --host local:DIR"},
             hint=f"add --host {named[0] if named else 'user@host'}",
         )
@@ -55,7 +59,12 @@ def status(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> i
     return 0
 
 
-@click.option("--to", "release", metavar="RELEASE", help="A kept release, by the start of its id.  [default: the one before]")
+@click.option(
+    "--to",
+    "release",
+    metavar="RELEASE",
+    help="A kept release, by the start of its id.  [default: the one before]",
+)
 @common.dry_run_option
 def _rollback(
     config: Path | None, as_json: bool, quiet: bool, dry_run: bool, release: str | None, **options: Any
@@ -83,7 +92,9 @@ _rollback.__name__ = "rollback"
 rollback = device_verb(_rollback)
 
 
-@click.option("--lines", "-n", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many."
+)
 def _logs(config: Path | None, as_json: bool, quiet: bool, lines: int, **options: Any) -> int:
     """Show the last lines a service wrote on a device."""
     from edgeship.deploy import logs as ask
@@ -91,7 +102,9 @@ def _logs(config: Path | None, as_json: bool, quiet: bool, lines: int, **options
     host, app, choices = device_of(config, options)
     found = ask(host, app, choices, lines=lines)
     common.show(
-        "\n".join(found), lambda: {"schema": "edgeship.logs/1", "host": host.text, "lines": found}, as_json=as_json
+        "\n".join(found),
+        lambda: {"schema": "edgeship.logs/1", "host": host.text, "lines": found},
+        as_json=as_json,
     )
     return 0
 
@@ -148,7 +161,35 @@ def history(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> 
 
     host, app, choices = device_of(config, options)
     found = ask(host, app, choices)
-    common.show(
-        history_text(host.text, found), lambda: history_document(host.text, found), as_json=as_json
-    )
+    common.show(history_text(host.text, found), lambda: history_document(host.text, found), as_json=as_json)
     return 3 if found["broken_at"] is not None else 0
+
+
+@common.dry_run_option
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def _remove(config: Path | None, as_json: bool, quiet: bool, dry_run: bool, yes: bool, **options: Any) -> int:
+    """Stop a service and delete all its releases from a device. There is no way back but to deploy again."""
+    from edgeship.deploy import remove as take_away
+    from edgeship.deploy import status as ask
+    from edgeship.report.operate import status_text
+
+    host, app, choices = device_of(config, options)
+    found = ask(host, app, choices)
+    if dry_run:
+        text = f"would stop and delete:\n{status_text(found)}"
+        common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": text.splitlines()}, as_json=as_json)
+        return 0
+    if not yes:
+        click.echo(status_text(found), err=True)
+        click.confirm("Stop and delete this from the device?", abort=True, err=True)
+    gone = take_away(host, app, choices)
+    common.show(
+        f"{host.text}: {gone['app']} is gone, {len(gone['removed'])} releases deleted",
+        lambda: {"schema": "edgeship.remove/1", "host": host.text, **gone},
+        as_json=as_json,
+    )
+    return 0
+
+
+_remove.__name__ = "remove"
+remove = device_verb(_remove)

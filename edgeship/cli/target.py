@@ -27,7 +27,13 @@ def list_targets(as_json: bool, quiet: bool) -> int:
 
     profiles = list_profiles(folders=common.profile_folders())
     rows = [
-        [p.name, ", ".join(p.aliases), f"{p.runtime.engine} {p.runtime.delegate}", p.precision.wants[0], p.summary]
+        [
+            p.name,
+            ", ".join(p.aliases),
+            f"{p.runtime.engine} {p.runtime.delegate}",
+            p.precision.wants[0],
+            p.summary,
+        ]
         for p in profiles
     ]
     document = {
@@ -94,12 +100,21 @@ def check(file: Path, as_json: bool, quiet: bool) -> int:
 @click.option("--out", "-o", type=common.PATH, help="File to write.  [default: print it]")
 @click.option("--name", help="Name of the new target.  [default: from the file, or from the device's name]")
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
-@click.option("--accept-new-host-key", is_flag=True, help="Trust the key of a host never seen before, and record it.")
+@click.option(
+    "--accept-new-host-key", is_flag=True, help="Trust the key of a host never seen before, and record it."
+)
 @host_options
 @common.config_option
 @common.output_options
 def probe(
-    host: str, out: Path | None, name: str | None, force: bool, config: Path | None, as_json: bool, quiet: bool, **options: Any
+    host: str,
+    out: Path | None,
+    name: str | None,
+    force: bool,
+    config: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Ask the device at HOST what it is, and write a target profile from its own facts."""
     from edgeship.deploy import probe as ask
@@ -127,6 +142,8 @@ def probe(
             ) from None
         text = f"wrote {out}; use it with: edgeship build MODEL --target {out if out.parent != Path() else './' + str(out)}"
     common.show(
-        text, lambda: {"schema": "edgeship.probe/1", "facts": jsonable(facts), "profile": text}, as_json=as_json
+        text,
+        lambda: {"schema": "edgeship.probe/1", "facts": jsonable(facts), "profile": text},
+        as_json=as_json,
     )
     return 0

@@ -77,5 +77,7 @@ def _get(connection: http.client.HTTPConnection, method: str, path: str, body: A
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != 200:
-        raise EdgeshipError("service-refused", f"{method} {path}: {answer.status} {content.decode(errors='replace')}")
+        raise EdgeshipError(
+            "service-refused", f"{method} {path}: {answer.status} {content.decode(errors='replace')}"
+        )
     return json.loads(content)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeship import pipeline
 from edgeship.assets import target_folders
 from edgeship.demo.client import Answers, ask
-from edgeship.deploy import deploy, remove_local
-from edgeship.deploy.options import DeployOptions
+from edgeship.deploy import DeployOptions, deploy, remove
 from edgeship.errors import EdgeshipError
 from edgeship.pipeline import BuildReport
 from edgeship.profile import load_profile
 from edgeship.progress import Progress
 from edgeship.project import load_project
-from edgeship.remote.hosts import parse_host
+from edgeship.remote import parse_host
 from edgeship.report.documents import build_document, deploy_document
 from edgeship.report.figures import duration, figure, size
-from edgeship.report.text import target_text
+from edgeship.report.text import variants_table
 from edgeship.toolchain import run_worker
 from edgeship.values import EXIT_CODE_OF_STATE, DeployReport
 
@@ -114,20 +114,22 @@ def run_demo(*, folder: Path | None, keep: bool, cache: Path, progress: Progress
         )
     finally:
         if not keep:
-            remove_local(host, APP)
+            with contextlib.suppress(EdgeshipError):  # nothing to stop where it never came to a deployment
+                remove(host, APP, DeployOptions())
             shutil.rmtree(device if folder else home, ignore_errors=True)
 
 
 def demo_text(result: DemoResult) -> str:
     """Return what a person reads at the end: the table, the proof, the service's own accuracy, what to type next."""
     answers, deployed = result.answers, result.deployed
-    bundle = result.built.targets[0].bundle
-    assert bundle is not None
+    target = result.built.targets[0]
     floats = figure(result.trained["accuracy"], 2, " %")
     lines = [
         f"A small CNN on scikit-learn's digits: {floats} of 400 digits it was not trained on, in float.",
         "",
-        target_text(replace(result.built.targets[0], target="Every recipe, on this machine")),
+        "Every recipe, on this machine (* serves):",
+        variants_table(target.variants, target.chosen),
+        f"chosen: {target.reason}",
         "",
         f"Deployed to {deployed.host} in {duration(deployed.seconds)}: {size(deployed.bytes_sent)} sent, {deployed.state}.",
         f"Asked the running service {answers.asked} digits nobody had seen: {answers.right} right,"

@@ -3,7 +3,7 @@
 from edgeship.deploy.deploy import deploy, deploy_many
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.plan import PlannedStep, plan
-from edgeship.deploy.verbs import bench, history, logs, probe, rollback, status, verify
+from edgeship.deploy.verbs import bench, history, logs, probe, remove, rollback, status, verify
 
 __all__ = [
     "DeployOptions",
@@ -15,6 +15,7 @@ __all__ = [
     "logs",
     "plan",
     "probe",
+    "remove",
     "rollback",
     "status",
     "verify",

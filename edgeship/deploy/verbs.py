@@ -83,6 +83,19 @@ def history(host: Host, app: str | None, options: DeployOptions) -> dict[str, An
     return _one(host, app, options, "history")
 
 
+def remove(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
+    """Stop a service and delete its releases from the device; return {"app", "removed": release ids, "blobs": count}."""
+
+    def take(session: Session) -> dict[str, Any]:
+        lease = session.ask("lease", timeout=options.settle_limit(), ready_seconds=options.ready_seconds)
+        return session.ask("remove", timeout=120, fence=lease["fence"])
+
+    with closing(Session(host, options, app)) as session:
+        name = _only_app(session, host, app)
+        reply = _with_helper(session, lambda: take(session))
+    return {"app": name, "removed": reply["removed"], "blobs": reply["blobs"]}
+
+
 def rollback(
     host: Host, app: str | None, options: DeployOptions, progress: Progress, *, release: str | None = None
 ) -> DeployReport:

@@ -116,7 +116,12 @@ def bundle_text(bundle: Bundle) -> str:
         "",
     ]
     rows = [
-        ["*" if v["recipe"] == manifest["chosen"] else "", v["recipe"], f"{v['bytes']:,}", _metric(v["metric"])]
+        [
+            "*" if v["recipe"] == manifest["chosen"] else "",
+            v["recipe"],
+            f"{v['bytes']:,}",
+            _metric(v["metric"]),
+        ]
         for v in manifest["variants"]
     ]
     lines.append(table(["", "variant", "bytes", "metric"], rows, right=(2,)))

@@ -87,14 +87,24 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
         restarts = f", {serving['restarts']} restarts" if serving["restarts"] else ""
         live = f"running, pid {serving['pid']}{restarts}, {serving['url']}"
     else:
-        live = "not running" + (f", last exit {serving['last_exit']}" if serving["last_exit"] is not None else "")
+        live = "not running" + (
+            f", last exit {serving['last_exit']}" if serving["last_exit"] is not None else ""
+        )
     lines = [f"{host}: {name}", f"  release {current[:12]}: {record['state'].lower()}; {live}"]
     if record.get("reason"):
         lines.append(f"  {record['reason']}")
     if status["seconds_left"] and record["state"] in ("ARMED", "TRIAL"):
-        lines.append(f"  on trial: goes back by itself in {duration(status['seconds_left'])} unless confirmed")
+        lines.append(
+            f"  on trial: goes back by itself in {duration(status['seconds_left'])} unless confirmed"
+        )
     rows = [
-        [_mark(entry["release"], status), entry["release"][:12], entry["version"], entry["target"], entry["chosen"]]
+        [
+            _mark(entry["release"], status),
+            entry["release"][:12],
+            entry["version"],
+            entry["target"],
+            entry["chosen"],
+        ]
         for entry in status["releases"]
     ]
     if rows:
@@ -148,7 +158,11 @@ def history_text(host: str, found: dict[str, Any]) -> str:
         ]
         for entry in found["entries"]
     ]
-    text = table(["UTC (the device's clock)", "event", "release", "why"], rows) if rows else f"{host}: no history"
+    text = (
+        table(["UTC (the device's clock)", "event", "release", "why"], rows)
+        if rows
+        else f"{host}: no history"
+    )
     if found["broken_at"] is not None:
         text += f"\nthe chain is broken at line {found['broken_at']}: this log was edited or damaged"
     return text

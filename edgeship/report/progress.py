@@ -86,7 +86,9 @@ class BarProgress:
     def _finish_step(self) -> None:
         if self._text:
             seconds = time.monotonic() - self._started
-            self._console.print(f"[green]✓[/green] {_escape(self._text)} [dim]{seconds:.1f} s[/dim]", highlight=False)
+            self._console.print(
+                f"[green]✓[/green] {_escape(self._text)} [dim]{seconds:.1f} s[/dim]", highlight=False
+            )
 
     def step(self, text: str) -> None:
         """Tick off the step before and start the next."""

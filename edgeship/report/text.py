@@ -22,7 +22,9 @@ def target_text(built: TargetBuild) -> str:
     lines += _gaps(built.variants)
     if built.chosen and built.bundle:
         lines.append(f"chosen: {built.reason}")
-        lines.append(f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}")
+        lines.append(
+            f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}"
+        )
     else:
         lines.append(f"no bundle: {built.reason}")
     return "\n".join(lines)

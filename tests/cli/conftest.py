@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ def edgeship(
     """Run the command line in an empty folder, with a cache of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGESHIP_CACHE", str(cache))
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody answers questions
     monkeypatch.setenv("EDGESHIP_DEBUG", "1")  # a bug must fail the test, not become an error text
 
     def call(*words: object) -> Said:

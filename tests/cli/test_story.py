@@ -109,13 +109,28 @@ def test_build_deploy_ask_and_go_back(
     assert drifted.status == 3
     assert model.name in drifted.out and "hint: edgeship deploy" in drifted.out
 
+    # and away with it: asked first, then gone with everything it used
+    asked = edgeship("remove", "--host", host)
+    assert asked.status == 130 and "Stop and delete this" in asked.err
+    assert edgeship("status", "--host", host).status == 0
+    gone = edgeship("remove", "--host", host, "--yes", "--json")
+    assert gone.status == 0, gone.err
+    valid("remove", gone.document())
+    assert len(gone.document()["removed"]) == 2
+    assert "nothing is deployed here" in edgeship("status", "--host", host).out
+    assert not list((device / "cas").glob("??/*")) and not list((device / "apps").iterdir())
+    again = edgeship("remove", "--host", host, "--yes")
+    assert again.status == 2 and "error: not-deployed" in again.err
+
 
 def ask(url: str, app: str, sample: Any) -> list[float]:
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
     connection.request("GET", f"/v2/models/{app}")
     wanted = json.loads(connection.getresponse().read())["inputs"][0]
-    body = {"inputs": [{**{k: wanted[k] for k in ("name", "datatype", "shape")}, "data": sample.ravel().tolist()}]}
+    body = {
+        "inputs": [{**{k: wanted[k] for k in ("name", "datatype", "shape")}, "data": sample.ravel().tolist()}]
+    }
     connection.request("POST", f"/v2/models/{app}/infer", json.dumps(body))
     answer = connection.getresponse()
     content = json.loads(answer.read())
@@ -124,7 +139,9 @@ def ask(url: str, app: str, sample: Any) -> list[float]:
 
 
 @pytest.mark.slow
-def test_same_inputs_same_bytes(edgeship: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_inputs_same_bytes(
+    edgeship: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two builds, other folders, other caches, another time zone: one bundle."""
     digests = set()
     for i, zone in enumerate(("UTC", "Pacific/Auckland")):
@@ -151,7 +168,15 @@ def test_an_unmet_gate_makes_no_bundle(edgeship: Any, tiny: Path, tmp_path: Path
     text = edgeship(*words)
     assert text.status == 3 and "no bundle: no variant meets" in text.out
     refused = edgeship(
-        "deploy", tiny / "model.tflite", "--target", "host", *data(tiny), "--max-kb", "0.5", "--host", "local:dev"
+        "deploy",
+        tiny / "model.tflite",
+        "--target",
+        "host",
+        *data(tiny),
+        "--max-kb",
+        "0.5",
+        "--host",
+        "local:dev",
     )
     assert refused.status == 3 and "error: gate-failed" in refused.err and not (tmp_path / "dev").exists()
 
@@ -161,7 +186,9 @@ def test_targets(edgeship: Any, valid: Any, tmp_path: Path) -> None:
     valid("targets", listed)
     shown = edgeship("target", "show", "coral", "--json").document()
     valid("target-show", shown)
-    (tmp_path / "mine.yaml").write_text(edgeship("target", "show", "pi5").out.replace("raspberry-pi-5", "mine"))
+    (tmp_path / "mine.yaml").write_text(
+        edgeship("target", "show", "pi5").out.replace("raspberry-pi-5", "mine")
+    )
     probed = edgeship("target", "probe", f"local:{tmp_path / 'here'}", "-o", "board.yaml", "--json")
     assert probed.status == 0, probed.err
     valid("probe", probed.document())

@@ -147,7 +147,11 @@ def labels_that_are_not_there(tiny: Path, here: Path) -> Any:
 
 def typo_in_settings(tiny: Path, here: Path) -> Any:
     (here / "edgeship.yaml").write_text("targets: [host]\ngoals:\n  acuracy: {max_drop: 1}\n")
-    return ["build", tiny / "model.tflite"], "invalid-project", ["goals.acuracy", "did you mean 'accuracy'?", "line 3"]
+    return (
+        ["build", tiny / "model.tflite"],
+        "invalid-project",
+        ["goals.acuracy", "did you mean 'accuracy'?", "line 3"],
+    )
 
 
 def settings_that_are_no_yaml(tiny: Path, here: Path) -> Any:
@@ -159,7 +163,11 @@ def typo_in_a_target(tiny: Path, here: Path) -> Any:
     (here / "board.yaml").write_text(
         "name: board\ntitle: Board\nsummary: A board.\nextends: aarch64-linux\nruntime: {engin: litert}\n"
     )
-    return ["target", "check", "board.yaml"], "invalid-target-profile", ["runtime.engin", "did you mean 'engine'?"]
+    return (
+        ["target", "check", "board.yaml"],
+        "invalid-target-profile",
+        ["runtime.engin", "did you mean 'engine'?"],
+    )
 
 
 def no_such_metric(tiny: Path, here: Path) -> Any:
@@ -168,7 +176,11 @@ def no_such_metric(tiny: Path, here: Path) -> Any:
 
 
 def a_goal_that_is_no_number(tiny: Path, here: Path) -> Any:
-    return _build(tiny / "model.tflite", "--max-drop", "little"), "bad-usage", ["'little' is not a valid float"]
+    return (
+        _build(tiny / "model.tflite", "--max-drop", "little"),
+        "bad-usage",
+        ["'little' is not a valid float"],
+    )
 
 
 def listen_that_is_no_address(tiny: Path, here: Path) -> Any:

@@ -11,6 +11,7 @@ import traceback
 from .base import REPLY_SCHEMA, Refusal
 from .health import health, prove
 from .queries import apps, bench, hello, history, logs, status, verify
+from .removal import remove
 from .state import Place
 from .store import collect, end_quietly, have, put, stage
 from .supervise import run_supervisor
@@ -28,6 +29,7 @@ VERBS = {
     "health": health,
     "confirm": confirm,
     "revert": revert,
+    "remove": remove,
     "collect": collect,
     "logs": logs,
     "bench": bench,

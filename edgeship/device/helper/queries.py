@@ -60,7 +60,8 @@ def hello(place, request):
 def apps(root):
     """Return the names of the applications that were ever deployed below a root."""
     folder = os.path.join(root, "apps")
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def logs(place, request):

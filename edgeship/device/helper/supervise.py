@@ -150,6 +150,11 @@ class Supervised(object):
         write_whole(path, line.encode("utf-8"))
         return path
 
+    def unhook_boot(self):
+        """Take the boot hook away."""
+        with contextlib.suppress(OSError):
+            os.unlink("/etc/cron.d/edgeship-%s" % self.place.app_name)
+
 
 class Log(object):
     """A log file that is turned over once at LOG_BYTES, so that it never fills the disk."""

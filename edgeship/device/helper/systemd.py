@@ -150,6 +150,13 @@ class Systemd(object):
             systemctl("restart", "--no-block", self.recovery)
         return self.recovery
 
+    def unhook_boot(self):
+        """Take the recovery unit away."""
+        systemctl("disable", self.recovery, check=False)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(UNITS, self.recovery))
+        systemctl("daemon-reload", check=False)
+
 
 def start_timer(name, seconds, argv):
     """Run `argv` as a system unit after `seconds`; return whether systemd says that the timer waits."""

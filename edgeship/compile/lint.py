@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import groupby
 
 from edgeship.compile.report import Finding
-from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.model import soundness
+from edgeship.model.tflite import Subgraph, Tensor, TfliteFile
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
-SMALLEST_NORMAL = 2.0**-126
-"""Smallest normal float32; a scale below it loses precision or becomes zero on hardware without denormals."""
-INT32_MAX = 2**31 - 1
-UNLIKE = 8.0
-"""Scales of two joined tensors that differ by more leave the finer one fewer than 5 of its 8 bits."""
-BIASED = {
-    "CONV_2D": (0, 1, 2),
-    "DEPTHWISE_CONV_2D": (0, 1, 2),
-    "FULLY_CONNECTED": (0, 1, 2),
-    "TRANSPOSE_CONV": (2, 1, 3),
-}
-"""Operation -> input positions of data, weights and bias."""
 
 
 def lint(model: TfliteFile) -> tuple[Finding, ...]:
@@ -30,9 +19,9 @@ def lint(model: TfliteFile) -> tuple[Finding, ...]:
     return (
         *dynamic_shapes(model),
         *float_tensors(model.main),
-        *bad_scales(model),
-        *bias_ranges(model),
-        *unlike_concats(model.main),
+        *scales(model.main),
+        *biases(model),
+        *joins(model.main),
         *batches(model.main),
     )
 
@@ -40,11 +29,6 @@ def lint(model: TfliteFile) -> tuple[Finding, ...]:
 def name_of(tensor: Tensor) -> str:
     """Return a tensor's name as people know it: the first of several joined by ';'."""
     return tensor.name.split(";")[0] or f"tensor {tensor.index}"
-
-
-def producer_of(graph: Subgraph) -> dict[int, Operator]:
-    """Return tensor -> the operation that makes it."""
-    return {t: o for o in graph.operators for t in o.outputs if t >= 0}
 
 
 SHAPED_BY = {"RESHAPE": 1, "RESIZE_BILINEAR": 1, "RESIZE_NEAREST_NEIGHBOR": 1, "PAD": 1, "PADV2": 1, "FILL": 0,
@@ -125,98 +109,57 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
         )
 
 
-def bad_scales(model: TfliteFile) -> Iterator[Finding]:
-    """Yield the tensors whose scale is zero, infinite, not a number, negative or denormal."""
-    graph = model.main
+def scales(graph: Subgraph) -> Iterator[Finding]:
+    """Yield the tensors in use whose scale is zero, infinite, not a number, negative or denormal."""
     users: dict[int, int] = {
         t: o.index for o in reversed(graph.operators) for t in (*o.inputs, *o.outputs) if t >= 0
     }
-    for tensor in graph.tensors:
-        scales = tensor.quantization.scales if tensor.quantization else ()
-        bad = [(c, s) for c, s in enumerate(scales) if not math.isfinite(s) or s < SMALLEST_NORMAL]
-        if bad and tensor.index in users:
-            channel, scale = bad[0]
-            where = f" (channel {channel}, {len(bad)} of {len(scales)})" if len(scales) > 1 else ""
+    for tensor, found in groupby(soundness.bad_scales(graph), key=lambda bad: bad.tensor):
+        bad = next(found)
+        if tensor.index in users:
+            where = f" (channel {bad.channel}, {bad.bad} of {bad.channels})" if bad.channels > 1 else ""
             yield Finding(
                 code="bad-scale",
                 severity="error",
-                message=f"{name_of(tensor)} has the scale {scale:g}{where}",
+                message=f"{name_of(tensor)} has the scale {bad.scale:g}{where}",
                 fix="a channel that is always zero, or calibration data with NaN or infinity, makes such scales: "
                 "prune the channel, or calibrate again with clean data",
                 operations=(users[tensor.index],),
             )
 
 
-def bias_ranges(model: TfliteFile) -> Iterator[Finding]:
-    """Yield the biases that do not fit 32 bits at the scale the kernels use: |bias / (s_in * s_w)| < 2^31."""
-    graph = model.main
-    for operator in graph.operators:
-        positions = BIASED.get(operator.op)
-        if positions is None or len(operator.inputs) <= positions[2] or operator.inputs[positions[2]] < 0:
-            continue
-        data, weights, bias = (graph.tensors[operator.inputs[p]] for p in positions)
-        if bias.dtype != "int32" or not bias.has_data or not (data.quantization and weights.quantization):
-            continue
-        stored = struct.unpack(f"<{bias.elements}i", model.tensor_bytes(bias.index)[: 4 * bias.elements])
-        worst = max((abs(v) for v in stored), default=0)
-        found = f"its largest stored value is {worst:,}" if worst >= INT32_MAX else ""
-        if not found and bias.quantization:
-            found = _rescaled(stored, bias, data.quantization.scales[0], weights.quantization.scales)
-        if found:
-            yield Finding(
-                code="bias-overflow",
-                severity="error",
-                message=f"the bias of {operator.op} {name_of(graph.tensors[operator.outputs[0]])} overflows 32 bits: "
-                f"{found}",
-                fix="weights of that layer are near zero while its bias is not: clip or retrain the layer, or remove "
-                "the channel",
-                operations=(operator.index,),
-            )
+def biases(model: TfliteFile) -> Iterator[Finding]:
+    """Yield the biases that do not fit 32 bits at the scale the kernels use."""
+    for operator, found in groupby(soundness.bad_biases(model, model.main), key=lambda bad: bad.operator):
+        bad = max(found, key=lambda one: abs(one.stored) >= soundness.INT32_MAX)
+        clipped = abs(bad.stored) >= soundness.INT32_MAX
+        how = (
+            f"its largest stored value is {abs(bad.stored):,}"
+            if clipped
+            else f"channel {bad.channel} would be {bad.needed:.3g}"
+        )
+        layer = name_of(model.main.tensors[operator.outputs[0]])
+        yield Finding(
+            code="bias-overflow",
+            severity="error",
+            message=f"the bias of {operator.op} {layer} overflows 32 bits: {how}",
+            fix="weights of that layer are near zero while its bias is not: clip or retrain the layer, or remove "
+            "the channel",
+            operations=(operator.index,),
+        )
 
 
-def _rescaled(stored: tuple[int, ...], bias: Tensor, data: float, weights: tuple[float, ...]) -> str:
-    """Return what a bias becomes at the kernels' scale where that is beyond 32 bits, else nothing."""
-    own = bias.quantization.scales if bias.quantization else ()
-    for channel, value in enumerate(stored):
-        weight = weights[channel] if channel < len(weights) else weights[0]
-        scale = own[channel] if channel < len(own) else own[0]
-        if data * weight > 0 and abs(value) * scale / (data * weight) >= INT32_MAX:
-            return f"channel {channel} would be {value * scale / (data * weight):.3g}"
-    return ""
-
-
-def unlike_concats(graph: Subgraph) -> Iterator[Finding]:
+def joins(graph: Subgraph) -> Iterator[Finding]:
     """Yield the CONCATENATIONs that join tensors of very unlike ranges into one scale (boxes with scores)."""
-    made_by = producer_of(graph)
-    for operator in graph.operators:
-        if operator.op != "CONCATENATION" or operator.custom:
-            continue
-        joined = graph.tensors[operator.outputs[0]]
-        if joined.quantization is None:
-            continue
-        lost = []
-        for i in operator.inputs:
-            source = made_by.get(i)
-            before = (
-                graph.tensors[source.inputs[0]]
-                if source is not None and source.op == "QUANTIZE"
-                else graph.tensors[i]
-            )
-            if (
-                before.quantization
-                and 0 < before.quantization.scales[0] * UNLIKE < joined.quantization.scales[0]
-            ):
-                lost.append((before, joined.quantization.scales[0] / before.quantization.scales[0]))
-        if lost:
-            tensor, ratio = max(lost, key=lambda pair: pair[1])
-            yield Finding(
-                code="unlike-ranges",
-                severity="warning",
-                message=f"CONCATENATION {name_of(joined)} gives {name_of(tensor)} a scale {ratio:.0f} times coarser "
-                f"than its own: about {max(0.0, 8 - math.log2(ratio)):.0f} of 8 bits are left",
-                fix="do not join values of unlike range (boxes and scores): make them outputs of their own",
-                operations=(operator.index,),
-            )
+    for join in soundness.unlike_joins(graph):
+        yield Finding(
+            code="unlike-ranges",
+            severity="warning",
+            message=f"CONCATENATION {name_of(join.joined)} gives {name_of(join.finest)} a scale {join.ratio:.0f} times "
+            f"coarser than its own: about {max(0.0, 8 - math.log2(join.ratio)):.0f} of 8 bits are left",
+            fix="do not join values of unlike range (boxes and scores): make them outputs of their own",
+            operations=(join.operator.index,),
+        )
 
 
 def batches(graph: Subgraph) -> Iterator[Finding]:

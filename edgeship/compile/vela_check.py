@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from edgeship.compile import costs
-from edgeship.compile.lint import lint, producer_of
+from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Cut, Finding, Placed, Verdict, ordered
 from edgeship.compile.vela import cpu_count, reasons_against
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
+from edgeship.model.soundness import producer_of
 from edgeship.model.tflite import TfliteFile
 from edgeship.profile import TargetProfile
 from edgeship.toolchain.environments import require

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
-from edgeship.model.precision import NUMERIC, activation_tensors, boundary, precision_of
-from edgeship.model.tflite import Operator, Subgraph, TfliteFile
+from edgeship.model.precision import activation_tensors, boundary, precision_of
+from edgeship.model.soundness import bad_biases, bad_scales, producer_of, unlike_joins
+from edgeship.model.tflite import Subgraph, TfliteFile
 
-SMALLEST_NORMAL = 2.0**-126
-"""Below this a float32 scale is denormal; accelerators flush it to zero."""
-UNLIKE_RANGES = 8.0
-"""Ratio of two concatenated inputs' scales from which the smaller one loses 3 of its 8 bits."""
-BIAS_INPUT = {
-    "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "CONV_3D": 2, "TRANSPOSE_CONV": 3,
-}  # fmt: skip
-DATA_INPUT = {"TRANSPOSE_CONV": 2}
 BOUNDED = {"LOGISTIC", "SOFTMAX"}
 """Operations whose outputs lie in 0..1 by definition."""
 
@@ -46,15 +39,11 @@ def find_problems(file: TfliteFile) -> tuple[Finding, ...]:
     )
 
 
-def _producers(graph: Subgraph) -> dict[int, Operator]:
-    return {index: operator for operator in graph.operators for index in operator.outputs}
-
-
 def _dynamic(graph: Subgraph) -> Iterator[Finding]:
     opens = [tensor for tensor in graph.tensors if tensor.is_dynamic]
     if not opens:
         return
-    first, producers = opens[0], _producers(graph)
+    first, producers = opens[0], producer_of(graph)
     maker = producers.get(first.index)
     place = f"operation {maker.index} ({maker.op})" if maker else "an input"
     only_batch = all(-1 not in t.shape_signature[1:] for t in opens)
@@ -72,76 +61,45 @@ def _dynamic(graph: Subgraph) -> Iterator[Finding]:
 
 
 def _scales(graph: Subgraph) -> Iterator[Finding]:
-    producers = _producers(graph)
-    for tensor in graph.tensors:
-        scales = tensor.quantization.scales if tensor.quantization else ()
-        bad = [
-            (channel, scale)
-            for channel, scale in enumerate(scales)
-            if not math.isfinite(scale) or scale < SMALLEST_NORMAL
-        ]
-        if not bad:
-            continue
-        channel, scale = bad[0]
-        kind = "not finite" if not math.isfinite(scale) else "denormal" if scale > 0 else "zero or negative"
-        where = f" (channel {channel}; {len(bad)} of {len(scales)})" if len(scales) > 1 else ""
+    producers = producer_of(graph)
+    for tensor, found in groupby(bad_scales(graph), key=lambda bad: bad.tensor):
+        bad = next(found)
+        where = f" (channel {bad.channel}; {bad.bad} of {bad.channels})" if bad.channels > 1 else ""
         maker = producers.get(tensor.index)
         yield Finding(
             code="bad-scale",
-            message=f"the scale of '{tensor.name}'{where} is {kind}: {scale:g}; calibrate with samples that make this "
-            "tensor vary, or remove its dead channels",
+            message=f"the scale of '{tensor.name}'{where} is {bad.kind}: {bad.scale:g}; calibrate with samples that "
+            "make this tensor vary, or remove its dead channels",
             operations=(maker.index,) if maker else (),
         )
 
 
 def _biases(file: TfliteFile, graph: Subgraph) -> Iterator[Finding]:
-    """Find biases that int32 cannot hold: |bias / (input scale * weight scale)| reaches 2**31
-    (edgetpu#453)."""
-    for operator in graph.operators:
-        position = BIAS_INPUT.get(operator.op)
-        if position is None or len(operator.inputs) <= position or operator.inputs[position] < 0:
-            continue
-        bias = graph.tensors[operator.inputs[position]]
-        data = graph.tensors[operator.inputs[DATA_INPUT.get(operator.op, 0)]].quantization
-        weights = graph.tensors[operator.inputs[1]].quantization
-        if bias.dtype != "int32" or not bias.has_data or not bias.quantization or not data or not weights:
-            continue
-        raw = file.buffer_bytes(bias.buffer)
-        values = struct.unpack(f"<{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
-        own, per = bias.quantization.scales, weights.scales
-        for channel, stored in enumerate(values):
-            step = data.scales[0] * per[channel if len(per) > 1 and channel < len(per) else 0]
-            real = stored * own[channel if len(own) > 1 and channel < len(own) else 0]
-            if abs(stored) >= 2**31 - 1 or (step > 0 and abs(real / step) >= 2**31):
-                yield Finding(
-                    code="bias-overflow",
-                    message=f"bias '{bias.name}' channel {channel} of operation {operator.index} ({operator.op}) does "
-                    "not fit into int32 at its input's and weight's scales: its weights are far smaller than its "
-                    "bias; drop the channel or train with weight decay",
-                    operations=(operator.index,),
-                )
-                break
+    for operator, found in groupby(bad_biases(file, graph), key=lambda bad: bad.operator):
+        bad = next(found)
+        yield Finding(
+            code="bias-overflow",
+            message=f"bias '{bad.bias.name}' channel {bad.channel} of operation {operator.index} ({operator.op}) does "
+            "not fit into int32 at its input's and weight's scales: its weights are far smaller than its "
+            "bias; drop the channel or train with weight decay",
+            operations=(operator.index,),
+        )
 
 
 def _concatenations(graph: Subgraph) -> Iterator[Finding]:
     """Find concatenations whose inputs need unlike ranges and share one scale, now or once quantized."""
-    producers = _producers(graph)
+    producers = producer_of(graph)
+    joins = {join.operator.index: join for join in unlike_joins(graph)}
     for operator in graph.operators:
         if operator.op != "CONCATENATION":
             continue
-        makers = [producers.get(index) for index in operator.inputs]
-        scales = []
-        for index, maker in zip(operator.inputs, makers, strict=True):
-            if index < 0:
-                continue
-            source = graph.tensors[maker.inputs[0] if maker and maker.op == "QUANTIZE" else index]
-            if source.quantization and source.dtype in NUMERIC:
-                scales.append(source.quantization.scales[0])
-        ratio = max(scales) / min(scales) if scales and min(scales) > 0 else 1.0
-        bounded = [maker is not None and maker.op in BOUNDED for maker in makers]
-        if ratio >= UNLIKE_RANGES:
-            text = f"joins inputs whose scales differ {ratio:.0f}-fold and gives them one"
-        elif not scales and any(bounded) and not all(bounded):
+        bounded = [(m := producers.get(i)) is not None and m.op in BOUNDED for i in operator.inputs]
+        quantized = any(
+            graph.tensors[i].quantization for i in (*operator.inputs, *operator.outputs) if i >= 0
+        )
+        if join := joins.get(operator.index):
+            text = f"joins inputs whose scales differ {join.ratio:.0f}-fold and gives them one"
+        elif not quantized and any(bounded) and not all(bounded):
             text = "joins scores of 0..1 with other values, which will share one scale once quantized"
         else:
             continue

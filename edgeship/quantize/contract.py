@@ -7,12 +7,12 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeship.model import soundness
 from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile, read_tflite
-from edgeship.quantize.lint import lint
 from edgeship.quantize.recipes import RECIPES, io_type
 from edgeship.quantize.versions import equivalent_release, needed_version, per_channel_dense, supports
 from edgeship.values import GateResult, Recipe, Verdict
@@ -186,5 +186,29 @@ def _is_wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: st
 
 
 def _quantization(held: TfliteFile) -> tuple[Verdict, list[str], str]:
-    found = [finding for graph in held.subgraphs for finding in lint(held, graph)]
+    """Return whether a runtime or a compiler would choke on a scale, zero point or bias, or compute nonsense."""
+    found = [text for graph in held.subgraphs for text in _unsound(held, graph)]
     return ("fail" if found else "pass"), found, "scales, zero points and biases are sound"
+
+
+SCALE_WORDS = {
+    "not finite": "is {scale}: look for NaN or infinity in weights or samples",
+    "zero or negative": "is {scale:g}, not above 0: look for a channel of zeros",
+    "denormal": "is {scale:g}, denormal: its channel holds almost nothing",
+}
+
+
+def _unsound(held: TfliteFile, graph: Subgraph) -> Iterator[str]:
+    """Yield one line per unsound scale, zero point or bias of a graph, naming tensor, channel and value."""
+    for bad in soundness.bad_scales(graph):
+        where = f"'{bad.tensor.name}'" + (f" channel {bad.channel}" if bad.channels > 1 else "")
+        yield f"the scale of {where} " + SCALE_WORDS[bad.kind].format(scale=bad.scale)
+    for point in soundness.bad_zero_points(graph):
+        where = f"'{point.tensor.name}' is outside {point.tensor.dtype}, channel {point.channel}"
+        yield f"zero point {point.zero_point} of {where}"
+    for clipped in soundness.bad_biases(held, graph):
+        where = f"op {clipped.operator.index} {clipped.operator.op} bias '{clipped.bias.name}'"
+        yield f"{where} channel {clipped.channel} overflows int32: its weights are far smaller than its bias"
+    for odd in soundness.odd_bias_scales(graph):
+        where = f"op {odd.operator.index} {odd.operator.op} bias '{odd.bias.name}' channel {odd.channel}"
+        yield f"{where} has scale {odd.scale:g}, input times weight is {odd.product:g}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +23,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the shared model and data folder beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Any]:
+    """The lab of simulated devices under LAB_WORK; what this process started is taken down at the end.
+
+    Devices must be named `NAME-<pid>-...` with this process's id, so that parallel workers keep to their own.
+    """
+    work = os.environ.get("LAB_WORK")
+    if not work or not (Path(work) / "rootfs" / "arm64" / ".lab-complete").exists():
+        pytest.skip("no device images: set LAB_WORK and run `lab build amd64 arm64`")
+    spec = importlib.util.spec_from_file_location("lab", SHARED / "devlab" / "lab.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["lab"] = module
+    spec.loader.exec_module(module)
+    made = module.Lab(work)
+    yield made
+    mine = f"*-{os.getpid()}-*"
+    if any((made.work / "dev").glob(mine)):
+        made.down(mine)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

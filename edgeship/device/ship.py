@@ -9,7 +9,10 @@ from importlib import resources
 
 from edgeship.digest import sha256_bytes
 
-MODULES = ("base", "files", "state", "store", "supervise", "systemd", "health", "trial", "removal", "queries", "main")
+MODULES = (
+    "base", "files", "state", "signatures", "trust", "store", "supervise", "systemd", "health", "trial", "removal",
+    "queries", "main",
+)  # fmt: skip
 HEADER = '''\
 #!/usr/bin/env python3
 """The edgeship helper: one request on stdin, one reply on stdout. Python 3.7, standard library only.

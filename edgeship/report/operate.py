@@ -9,6 +9,10 @@ from edgeship.report.figures import duration
 from edgeship.report.table import table
 
 
+IDLE: dict[str, Any] = {"manager": "none", "running": False, "pid": None, "restarts": None, "last_exit": None}
+"""What is said of the service where no release was ever switched to."""
+
+
 def status_document(found: dict[str, Any]) -> dict[str, Any]:
     """Return the `edgeship.status/1` document: what a device runs, without the device's own book-keeping."""
     return {
@@ -19,7 +23,7 @@ def status_document(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _app_document(status: dict[str, Any]) -> dict[str, Any]:
-    record, serving = status["record"], status["serving"]
+    record, serving = status["record"], status["serving"] or IDLE
     trial = status["seconds_left"] if record["state"] in ("ARMED", "TRIAL") else None
     return {
         "state": record["state"].lower(),
@@ -81,8 +85,8 @@ def status_text(found: dict[str, Any]) -> str:
 
 
 def _app(host: str, name: str, status: dict[str, Any]) -> str:
-    record, serving = status["record"], status["serving"]
-    current = status["current"] or "nothing"
+    record, serving = status["record"], status["serving"] or IDLE
+    current = status["current"] or ""
     if serving["running"]:
         restarts = f", {serving['restarts']} restarts" if serving["restarts"] else ""
         live = f"running, pid {serving['pid']}{restarts}, {serving['url']}"
@@ -90,7 +94,8 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
         live = "not running" + (
             f", last exit {serving['last_exit']}" if serving["last_exit"] is not None else ""
         )
-    lines = [f"{host}: {name}", f"  release {current[:12]}: {record['state'].lower()}; {live}"]
+    state = f"release {current[:12]}: {record['state'].lower()}" if status["current"] else "nothing was switched to"
+    lines = [f"{host}: {name}", f"  {state}; {live}"]
     if record.get("reason"):
         lines.append(f"  {record['reason']}")
     if status["seconds_left"] and record["state"] in ("ARMED", "TRIAL"):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,31 +16,6 @@ from edgeship.progress import Silent
 from edgeship.remote import parse_host
 
 pytestmark = [pytest.mark.devlab, pytest.mark.root, pytest.mark.slow]
-
-LAB = Path(__file__).resolve().parents[2].parent / "shared" / "devlab" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Any]:
-    """The lab of LAB_WORK, with what these tests started taken down at the end."""
-    if not LAB.exists():
-        pytest.skip(f"there is no lab of devices at {LAB}")
-    if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
-    work = os.environ.get("LAB_WORK")
-    if not work or not (Path(work) / "rootfs" / "amd64" / ".lab-complete").exists():
-        pytest.skip("no device image: set LAB_WORK and run `lab build amd64 arm64`")
-    spec = importlib.util.spec_from_file_location("lab", LAB)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lab"] = module
-    spec.loader.exec_module(module)
-    made = module.Lab(work)
-    yield made
-    mine = f"esdeploy-{os.getpid()}-*"  # another worker's devices are its own
-    if any((made.work / "dev").glob(mine)):
-        made.down(mine)
-
 
 def at_device(lab: Any, bench_type: Any, folder: Path, name: str, **options: Any) -> tuple[Any, Any]:
     """Return (device, Bench) of a new lab device."""

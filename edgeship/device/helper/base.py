@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,9 +84,17 @@ def boot_seconds():
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+def emulated_cpu():
+    """Return {"QEMU_CPU": name} on a device that a user-mode emulator runs, else {}: what is proved on one processor
+    must also be served on it. Real devices do not set it."""
+    name = os.environ.get("QEMU_CPU", "")
+    return {"QEMU_CPU": name} if re.match(r"[A-Za-z0-9_.,=+-]{1,128}\Z", name) else {}
+
+
 def clean_environment(extra=None):
     """Return the small environment that services and proofs run in."""
     environment = {
+        **emulated_cpu(),
         "PATH": CLEAN_PATH,
         "LANG": "C.UTF-8",
         "HOME": "/nonexistent",
@@ -95,16 +104,17 @@ def clean_environment(extra=None):
     return environment
 
 
-def call(argv, seconds, cwd=None, environment=None):
+def call(argv, seconds, cwd=None, environment=None, feed=None):
     """Run a program in its own process group; return (exit status, stdout, stderr tail).
 
+    `feed` is what it reads on stdin (None: nothing).
     The status is None where it ran past `seconds` (the whole group is then killed) and 127 where it is not
     there.
     """
     try:
         child = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
@@ -114,7 +124,7 @@ def call(argv, seconds, cwd=None, environment=None):
     except OSError as error:
         return 127, b"", str(error)
     try:
-        out, err = child.communicate(timeout=seconds)
+        out, err = child.communicate(feed, timeout=seconds)
         status = child.returncode
     except subprocess.TimeoutExpired:
         with contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ from .state import Place
 from .store import collect, end_quietly, have, put, stage
 from .supervise import run_supervisor
 from .trial import activate, arm, confirm, lease, revert, run_boot, run_dead_man
+from .trust import change_trust, show_trust
 
 VERBS = {
     "hello": hello,
@@ -36,7 +37,9 @@ VERBS = {
     "verify": verify,
     "history": history,
 }
+DEVICE_VERBS = {"policy": show_trust, "trust": change_trust}
 BY_ARGUMENTS = {"supervise": run_supervisor, "deadman": run_dead_man, "boot": run_boot}
+REQUEST_BYTES = 8 << 20
 CODES = {
     errno.ENOSPC: "no-space",
     errno.EDQUOT: "no-space",
@@ -56,6 +59,8 @@ def read_request(stream):
         if not piece:
             break
         line += piece
+        if len(line) > REQUEST_BYTES:
+            raise Refusal("bad-request", "the request is longer than %d bytes" % REQUEST_BYTES)
     return json.loads(line.decode("utf-8"))
 
 
@@ -64,6 +69,8 @@ def answer(request, stream):
     verb = request["verb"]
     if verb == "apps":
         return {"apps": apps(request["root"])}
+    if verb in DEVICE_VERBS:
+        return DEVICE_VERBS[verb](Place(request["root"]), request)
     place = Place(request["root"], request["app"])
     if verb == "put":
         return put(place, request, stream)

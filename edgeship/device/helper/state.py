@@ -9,9 +9,10 @@ import time
 from .base import FORMAT, Refusal, boot_identity, boot_seconds, canonical, read_json, sha256_hex
 from .files import locked, make_folder, sync_folder, write_fully, write_whole
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-DIGEST = re.compile(r"^[0-9a-f]{64}$")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+DIGEST = re.compile(r"^[0-9a-f]{64}\Z")
 IN_TRIAL = ("ARMED", "TRIAL", "REVERTING")
+APP_FOLDERS = ("releases", "shared", "log", "run", "settings", "pins", "signatures")
 LOCK_SECONDS = 60
 SLOT_BYTES = 4096
 
@@ -36,7 +37,9 @@ class Place(object):
         return os.path.join(self.app, *parts)
 
     def blob(self, digest):
-        """Return where a blob lies in the content-addressed store."""
+        """Return where a blob lies in the content-addressed store; refuses what is not a digest."""
+        if not isinstance(digest, str) or not DIGEST.match(digest):
+            raise Refusal("bad-request", "blob %r is not a SHA-256" % (digest,))
         return os.path.join(self.cas, digest[:2], digest)
 
     def release(self, release):
@@ -56,7 +59,7 @@ class Place(object):
             )
         for path in (os.path.join(self.root, "bin"), os.path.join(self.cas, "incoming"), self.trust):
             make_folder(path, 0o750)
-        for name in ("releases", "shared", "log", "run", "settings", "pins"):
+        for name in APP_FOLDERS if self.app else ():
             make_folder(self.of(name), 0o755)
         if found is None:
             write_whole(stamp, canonical(FORMAT))
@@ -129,7 +132,7 @@ def time_left(record):
 
 
 def read_floor(place):
-    """Return what may only grow on this device: fences and the newest time seen."""
+    """Return what may only grow on this device: fences, sequences of signed releases, the newest signing time."""
     return read_slots(place.trust, "floor")[0] or {"fences": {}, "time": 0}
 
 
@@ -152,7 +155,7 @@ def raise_fence(place, fence):
             "fenced", "a newer deployment (fence %d) took over from this one (fence %d)" % (stored, fence)
         )
     fences = dict(floor["fences"], **{place.app_name: fence})
-    write_slots(place.trust, "floor", {"fences": fences, "time": max(floor["time"], int(time.time()))})
+    write_slots(place.trust, "floor", dict(floor, fences=fences))
     return fence
 
 

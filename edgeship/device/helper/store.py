@@ -24,6 +24,7 @@ from .files import (
 from .state import DIGEST, IN_TRIAL, check_fence, read_state
 
 IDLE_SECONDS = 60
+MANIFEST_BYTES = 4 << 20
 
 
 def incoming_path(place, digest):
@@ -35,8 +36,6 @@ def have(place, request):
     """Tell, for each wanted blob that is missing, how many bytes are here already and their SHA-256."""
     missing = []
     for digest in request["blobs"]:
-        if not DIGEST.match(digest):
-            raise Refusal("bad-request", "blob %r is not a SHA-256" % (digest,))
         if os.path.isfile(place.blob(digest)):
             continue
         part = incoming_path(place, digest)
@@ -134,8 +133,23 @@ def load_manifest(place, release):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         raise Refusal("blob-missing", "the manifest of release %s is not here" % release[:12])
+    if os.path.getsize(path) > MANIFEST_BYTES:
+        raise Refusal("bad-manifest", "the manifest of release %s is too long" % release[:12])
     with open(path, "rb") as stream:
-        return json.loads(stream.read().decode("utf-8"))
+        return sound_manifest(stream.read())
+
+
+def sound_manifest(data):
+    """Return a manifest whose list of files has names inside the release and digests; refuses any other."""
+    try:
+        manifest = json.loads(data.decode("utf-8"))
+        for name, info in manifest["files"].items():
+            checked_name(name)
+            if not DIGEST.match(info["sha256"]) or type(info["bytes"]) is not int or info["bytes"] < 0:
+                raise Refusal("bad-manifest", "the entry of file %r is not sound" % (name,))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Refusal("bad-manifest", "the manifest is not sound: %s" % type(error).__name__) from None
+    return manifest
 
 
 def checked_name(name):

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 
-from .base import Refusal, call, python_command, read_text
+from .base import Refusal, call, emulated_cpu, python_command, read_text
 from .files import write_whole
 
 UNITS = "/etc/systemd/system"
@@ -39,6 +39,12 @@ def systemctl(*arguments, **options):
             "systemd", "systemctl %s: %s" % (" ".join(arguments), err or text.strip() or "timed out")
         )
     return text
+
+
+def with_emulated_cpu(unit):
+    """Return a unit whose processes keep the processor of a user-mode emulator; the same text on a real device."""
+    lines = "".join("Environment=%s=%s\n" % pair for pair in emulated_cpu().items())
+    return unit.replace("[Service]\n", "[Service]\n" + lines, 1)
 
 
 class Systemd(object):
@@ -80,6 +86,7 @@ class Systemd(object):
         }
         for mark, value in values.items():
             template = template.replace(mark, value)
+        template = with_emulated_cpu(template)
         if read_text(self.path) != template:
             write_whole(self.path, template.encode("utf-8"))
             systemctl("daemon-reload")
@@ -142,6 +149,7 @@ class Systemd(object):
         text = RECOVERY_UNIT.format(
             app=self.place.app_name, root=self.place.root, service=self.unit, command=command
         )
+        text = with_emulated_cpu(text)
         path = os.path.join(UNITS, self.recovery)
         if read_text(path) != text:
             write_whole(path, text.encode("utf-8"))
@@ -169,6 +177,7 @@ def start_timer(name, seconds, argv):
             "--on-active=%ds" % max(1, int(seconds)),
             "--timer-property=AccuracySec=500ms",
         ]
+        + ["--setenv=%s=%s" % pair for pair in emulated_cpu().items()]
         + argv,
         60,
     )

@@ -53,6 +53,10 @@ def test_build_deploy_ask_and_go_back(
     assert {v["recipe"] for v in target["variants"]} >= {"static_wi8_ai8", "weight_fp16", "float_fp32"}
     first = target["bundle"]
 
+    beside = json.loads(Path(first).with_suffix(".report.json").read_text())
+    valid("build", beside)
+    assert beside["targets"][0]["variants"][0]["latency_ms"]["p50"] > 0
+
     inspected = edgeship("inspect", first, "--json")
     valid("inspect", inspected.document())
 

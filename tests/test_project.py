@@ -333,3 +333,16 @@ def test_no_such_file(tmp_path: Path) -> None:
 def test_folder_instead_of_file(tmp_path: Path) -> None:
     text = refused(tmp_path)
     assert "this is a folder, not a project file" in text and str(tmp_path / "edgeship.yaml") in text
+
+
+@pytest.mark.parametrize(
+    ("model", "app"),
+    [
+        ("Keyword Spotter.keras", "keyword-spotter"),
+        ("kws/saved_model", "kws"),
+        ("kws/saved_model/3", "kws"),
+        ("models/resnet_8.h5", "resnet-8"),
+    ],
+)
+def test_the_app_is_named_after_the_model(tmp_path: Path, model: str, app: str) -> None:
+    assert load_project(directory=tmp_path).app_for(tmp_path / model) == app

@@ -66,6 +66,8 @@ PATH_KEYS: tuple[KeyPath, ...] = (
 )
 """Keys that may hold a path, relative to the file's folder or to where the command was typed."""
 
+UNTELLING = ("saved_model", "savedmodel", "saved-model")
+"""Names of model folders that say nothing; TensorFlow Serving numbers its folders, too."""
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 """`package.module:callable`, which is not a path."""
 
@@ -139,10 +141,13 @@ class Project:
         return self.base / self.file.model if self.file.model else None
 
     def app_for(self, model: Path) -> str:
-        """Return the app's name: as set, else made from the model file's name."""
+        """Return the app's name: as set, else made from the model's name; of `kws/saved_model` or `kws/3`, kws."""
         if self.file.app:
             return self.file.app
-        slug = re.sub(r"[^a-z0-9]+", "-", model.resolve().stem.lower()).strip("-")[:63].strip("-")
+        path = model.resolve()
+        while path.parent != path and (path.name.lower() in UNTELLING or path.name.isdigit()):
+            path = path.parent
+        slug = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:63].strip("-")
         return slug or "model"
 
     def read_labels(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Seal a release tree into one file, and open such a file again trusting nothing in it.
 
 The seal is the manifest: it names every other file with its digest, and its own digest is the release id.
-(Signatures over that one digest are the seam for a later issue.) A sound archive is the only archive its
+Signatures over that digest travel beside it (`edgeship.bundle.envelope`). A sound archive is the only archive its
 content can have: opening packs the content again and compares the tar byte for byte, so nothing can hide in
 headers, order, gaps or tails.
 """
@@ -16,14 +16,15 @@ import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from edgeship.bundle import envelope
 from edgeship.digest import CHUNK, canonical_json, sha256_bytes, sha256_file, write_tar
 from edgeship.errors import InputError
-from edgeship.values import Bundle
+from edgeship.values import Bundle, SignedStatement
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -74,21 +75,47 @@ def seal(
     release = sha256_bytes(head)
     path = out / f"{manifest['app']}-{manifest['target']}-{release[:12]}{SUFFIX}"
     out.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".sealing-", dir=out)
+    _write(path, {MANIFEST: head, **files}, executable)
+    return _bundle(path, head, dict(manifest))
+
+
+def put_signatures(bundle: Bundle, signatures: Sequence[SignedStatement]) -> Bundle:
+    """Write `signatures` into the bundle's file in place of those that are in it, and return the bundle.
+
+    The release stays what it is. Raises as `open_bundle` does; on any error the file stays as it was.
+    """
+    files: dict[str, Path | bytes] = {}
+    runnable: list[str] = []
+
+    def keep(name: str, data: IO[bytes], executable: bool) -> None:
+        files[name] = data.read()
+        runnable.extend([name] if executable else [])
+
+    with _content(bundle.path) as content:
+        head, manifest = _read_head(bundle.path, content)
+        if sha256_bytes(head) != bundle.release:
+            raise _corrupt(bundle.path, "it is no longer the bundle that was opened")
+        _check_members(bundle.path, content, manifest, keep)
+    _write(bundle.path, {MANIFEST: head, **files, **envelope.members(signatures)}, runnable)
+    return open_bundle(bundle.path)
+
+
+def _write(path: Path, files: Mapping[str, Path | bytes], executable: Sequence[str]) -> None:
+    """Write the archive over `path`, whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=".sealing-", dir=path.parent)
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             with gzip.GzipFile(
                 filename="", mode="wb", compresslevel=COMPRESSION, fileobj=stream, mtime=0
             ) as packed:
-                write_tar(cast(BinaryIO, packed), {MANIFEST: head, **files}, executable=executable)
+                write_tar(cast(BinaryIO, packed), files, executable=executable)
             stream.flush()
             os.fchmod(stream.fileno(), 0o644)
             os.fsync(stream.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return _bundle(path, head, dict(manifest))
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -98,9 +125,13 @@ def open_bundle(path: Path) -> Bundle:
     """
     with _content(path) as content:
         head, manifest = _read_head(path, content)
-        _check_members(path, content, manifest)
+        signed = _check_members(path, content, manifest)
         _check_canonical(path, content)
-    return _bundle(path, head, manifest)
+    try:
+        signatures = envelope.read(signed, sha256_bytes(head))
+    except ValueError as error:
+        raise _corrupt(path, str(error)) from None
+    return _bundle(path, head, manifest, signatures)
 
 
 def extract(bundle: Bundle, folder: Path) -> None:
@@ -177,20 +208,30 @@ def _check_members(
     content: IO[bytes],
     manifest: dict[str, Any],
     keep: Callable[[str, IO[bytes], bool], None] | None = None,
-) -> None:
-    """Check each member against the manifest; hand it to `keep` once its digest has been found right."""
+) -> dict[str, bytes]:
+    """Check each member against the manifest; hand it to `keep` once its digest has been found right.
+
+    Returns the signatures and statements, which no manifest can name: nothing of them is checked but their size.
+    """
     expected = _expected(path, manifest)
     seen: set[str] = set()
+    signed: dict[str, bytes] = {}
     content.seek(0)
     with _corrupt_where_tar_fails(path), tarfile.open(fileobj=content, mode="r:") as tar:
         for member in tar:
             check_name(path, member.name)
-            if not member.isreg():
+            if not member.isreg() or member.issparse():
                 raise _corrupt(path, f"'{member.name}' is not a plain file")
             if member.name in seen:
                 raise _corrupt(path, f"'{member.name}' stands in it twice")
             seen.add(member.name)
             if member.name == MANIFEST:
+                continue
+            if (limit := envelope.limit(member.name)) is not None:
+                if member.size > limit or len(signed) >= 2 * envelope.MOST:
+                    raise _corrupt(path, f"'{member.name}' is too much: {member.size} bytes")
+                part = tar.extractfile(member)
+                signed[member.name] = part.read() if part else b""
                 continue
             if member.name not in expected:
                 raise _corrupt(path, f"'{member.name}' is not named in the manifest")
@@ -203,6 +244,7 @@ def _check_members(
                 keep(member.name, stream, executable)
     if absent := sorted(set(expected) - seen):
         raise _corrupt(path, f"'{absent[0]}' is named in the manifest and missing")
+    return signed
 
 
 def _expected(path: Path, manifest: dict[str, Any]) -> dict[str, tuple[int, str, bool]]:
@@ -222,9 +264,11 @@ def _expected(path: Path, manifest: dict[str, Any]) -> dict[str, tuple[int, str,
             )
         except (TypeError, KeyError):
             sound = False
-        if not sound or name == MANIFEST:
+        if not sound or name == MANIFEST or name.startswith(envelope.FOLDER):
             raise _corrupt(path, f"{MANIFEST}: the entry of '{name}' is not sound")
         expected[name] = (size, digest, executable)
+    if sum(size for size, _, _ in expected.values()) > CONTENT_LIMIT:
+        raise _corrupt(path, f"the manifest names more than {CONTENT_LIMIT >> 20} MiB")
     if len({name.casefold() for name in expected}) != len(expected):
         raise _corrupt(path, "two names differ in case only")
     return expected
@@ -307,7 +351,9 @@ def _corrupt_where_tar_fails(path: Path) -> Iterator[None]:
         raise _corrupt(path, f"its tar is damaged: {error}") from None
 
 
-def _bundle(path: Path, head: bytes, manifest: dict[str, Any]) -> Bundle:
+def _bundle(
+    path: Path, head: bytes, manifest: dict[str, Any], signatures: tuple[SignedStatement, ...] = ()
+) -> Bundle:
     return Bundle(
         path=path,
         sha256=sha256_file(path),
@@ -316,6 +362,7 @@ def _bundle(path: Path, head: bytes, manifest: dict[str, Any]) -> Bundle:
         app=manifest["app"],
         target=manifest["target"],
         manifest=manifest,
+        signatures=signatures,
     )
 
 

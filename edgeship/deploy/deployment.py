@@ -18,7 +18,7 @@ from edgeship.deploy.words import describe_proof, golden_report, reason_of
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress
 from edgeship.remote import LinkLost
-from edgeship.values import Bundle, DeployReport, Goal, Host, Unavailable
+from edgeship.values import Bundle, DeployReport, Goal, Host, Unavailable, as_json
 
 MARGIN = 30.0
 """Seconds a helper call may take beyond the limits it was given."""
@@ -37,6 +37,7 @@ class Deployment:
         self.trial: Trial | None = None
         self.fence = 0
         self.service = "auto"
+        self.kept = False
         self.tx = uuid.uuid4().hex[:16]
         self.cancelled = False
 
@@ -62,12 +63,13 @@ class Deployment:
 
     def _steps(self, bundle: Bundle | None) -> DeployReport:
         """Carry out the protocol up to the goal."""
+        self.kept = bundle is None
         found = self._hello(bundle)
         if found.get("unchanged") and not self.options.force and bundle is not None:
             self.record.serving = (found.get("serving") or {}).get("url")
             self.record.golden = Unavailable(reason="not run again: the same verified release already serves")
             return self._report("unchanged", "this very release already serves, and every hash is right")
-        self._lease()
+        self._lease(bundle)
         if bundle is not None:
             self.service = str(bundle.manifest.get("requires", {}).get("service", "auto"))
             self._upload(bundle)
@@ -130,11 +132,18 @@ class Deployment:
                     hint=bad[0].hint,
                 )
 
-    def _lease(self) -> None:
-        """Take the application over: from here on every call carries the fence."""
+    def _lease(self, bundle: Bundle | None) -> None:
+        """Take the application over, where the device would take the release: from here on calls carry the fence."""
         with self.record.step("lease", "taking the lease") as note:
             limit = self.options.ready_seconds + 150
-            reply = self._ask("lease", timeout=limit, ready_seconds=self.options.ready_seconds)
+            reply = self._ask(
+                "lease",
+                timeout=limit,
+                ready_seconds=self.options.ready_seconds,
+                release=bundle.release if bundle else None,
+                signatures=as_json(bundle.signatures) if bundle else [],
+                allow_unsigned=self.options.unsigned_on(self.host),
+            )
             self.fence = int(reply["fence"])
             self.record.from_release = reply["record"].get("to")
             note.detail = f"fence {self.fence}"
@@ -182,7 +191,15 @@ class Deployment:
     def _stage(self, bundle: Bundle) -> None:
         """Have the release built from verified blobs; what turns out damaged in the store is sent again, once."""
         with self.record.step("stage", "staging") as note:
-            ask = partial(self._ask, "stage", release=self.release, timeout=240, fence=self.fence, tx=self.tx)
+            ask = partial(
+                self._ask,
+                "stage",
+                release=self.release,
+                signatures=as_json(bundle.signatures),
+                timeout=240,
+                fence=self.fence,
+                tx=self.tx,
+            )
             try:
                 reply = ask()
             except Refused as refused:
@@ -223,6 +240,7 @@ class Deployment:
                     ttl=self.options.trial_seconds,
                     service=self.options.service_on(self.host, self.service),
                     listen=self.options.listen,
+                    kept=self.kept,
                     hook_boot=self.host.kind == "ssh" and self.session.sudo,
                     fence=self.fence,
                     tx=self.tx,

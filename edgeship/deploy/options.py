@@ -28,6 +28,8 @@ class DeployOptions:
     ssh_config: Path | None = None
     identity: Path | None = None
     accept_new_host_key: bool = False
+    allow_unsigned: bool = False
+    """Tell a device that was never told whose releases it may run to take unsigned ones; what one was told stays."""
     connect_seconds: float = 10.0
     cut_seconds: float = 8.0
     trial_seconds: float = 180.0
@@ -57,6 +59,10 @@ class DeployOptions:
     def root_on(self, host: Host) -> str:
         """Return the device root on `host`."""
         return str(host.directory) if host.kind == "local" else self.root.rstrip("/") or "/"
+
+    def unsigned_on(self, host: Host) -> bool:
+        """Return whether a device never told is told to take unsigned releases: a folder of this machine always is."""
+        return self.allow_unsigned or host.kind == "local"
 
     def service_on(self, host: Host, wanted: str = "auto") -> str:
         """Return the service manager to ask for on `host`: the user's word, then what the bundle wants.

@@ -24,6 +24,26 @@ HINTS: dict[str, str] = {
     "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
     "release-damaged": "run the same command again; what is damaged is sent again",
     "no-systemd": "leave the service manager to edgeship: --service auto",
+    "trust-not-set": "run it again with --allow-unsigned; or, for signed releases only: edgeship keys new, then "
+    "edgeship keys trust --host {host}, then run it again with --sign-with",
+    "trust-damaged": "move it away and tell it anew: ssh {host} sudo mv {root}/trust/policy.json /tmp, then "
+    "edgeship keys trust --host {host}",
+    "unsigned": "run it again with --sign-with KEY; or: edgeship keys policy --host {host} --unsigned allow",
+    "too-few-signatures": "have another key's owner sign: edgeship keys sign BUNDLE --sign-with KEY",
+    "unknown-signer": "edgeship keys trust KEY.pub --host {host}, where that key may sign; "
+    "edgeship keys show --host {host} tells which may",
+    "wrong-namespace": "edgeship keys sign BUNDLE --sign-with KEY",
+    "bad-signature": "edgeship keys sign BUNDLE --sign-with KEY",
+    "bad-statement": "edgeship keys sign BUNDLE --sign-with KEY",
+    "wrong-release": "edgeship keys sign BUNDLE --sign-with KEY",
+    "key-revoked": "sign with another key: edgeship keys sign BUNDLE --sign-with KEY",
+    "signature-expired": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: ssh {host} date",
+    "signature-stale": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: ssh {host} date",
+    "older-release": "edgeship rollback --host {host} goes back to a kept release; to bring this one again, sign it "
+    "again: edgeship keys sign BUNDLE --sign-with KEY",
+    "no-verifier": "on the device: sudo apt-get install -y openssh-client; where its system has no newer one: "
+    "edgeship keys policy --host {host} --unsigned allow",
+    "too-few-keys": "edgeship keys trust KEY.pub ANOTHER.pub --host {host} --threshold N",
     "helper-bug": "this is a defect of edgeship: please report it with the text above",
 }
 

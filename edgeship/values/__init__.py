@@ -47,6 +47,7 @@ from edgeship.values.results import (
     Precision,
     Recipe,
     Scorecard,
+    SignedStatement,
     Variant,
     Verdict,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "Resize",
     "Scorecard",
     "Signature",
+    "SignedStatement",
     "StepReport",
     "TensorSpec",
     "Unavailable",

@@ -138,6 +138,14 @@ class GoldenTolerance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedStatement:
+    """One key's word for a release: the exact text of the statement, and the armoured SSH signature over it."""
+
+    statement: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """A sealed archive on the host. `release` is the digest of its manifest: the release id on every device."""
 
@@ -148,3 +156,5 @@ class Bundle:
     app: str
     target: str
     manifest: dict[str, Any]
+    signatures: tuple[SignedStatement, ...] = ()
+    """What travels beside the manifest; it does not change `release`."""

@@ -406,6 +406,7 @@ def remote(sshd: Sshd, tmp_path: Path) -> Iterator[Bench]:
             connect_seconds=3,
             cut_seconds=3,
             allow_volatile_root=True,
+            allow_unsigned=True,
         ),
         root=root,
         folder=tmp_path,

@@ -11,6 +11,7 @@ from .state import check_fence, read_state
 from .store import check_release
 from .supervise import Supervised, systemd_runs
 from .systemd import Systemd
+from .trust import check_trusted
 
 START_MARKS = ("edgeship: starting release", "systemd[1]: Starting")
 
@@ -76,6 +77,7 @@ def run_prove(place, release, seconds, live=None):
 def prove(place, request):
     """Run golden vectors on the staged release, while whatever serves goes on serving."""
     check_fence(place, request["fence"])
+    check_trusted(place, request["release"], kept=True)
     problems = check_release(place, request["release"])
     if problems:
         raise Refusal(

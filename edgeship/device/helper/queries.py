@@ -9,6 +9,7 @@ from .files import hash_file
 from .health import helper_path, manager_for, manager_of, serving
 from .state import IN_TRIAL, read_audit, read_floor, read_state, time_left
 from .store import check_release, releases_present
+from .trust import still_trusted
 
 
 def describe(place, release):
@@ -52,6 +53,7 @@ def hello(place, request):
     seen = found["serving"] or {}
     listen = next((kept["listen"] for kept in found["releases"] if kept["release"] == wanted), None)
     same = same and seen.get("running") and seen.get("release") == wanted and listen == request.get("listen")
+    same = same and still_trusted(place, wanted)
     found["problems"] = check_release(place, wanted) if same else None
     found["unchanged"] = bool(same and not found["problems"])
     return found

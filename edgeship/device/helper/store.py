@@ -22,6 +22,7 @@ from .files import (
     write_whole,
 )
 from .state import DIGEST, IN_TRIAL, check_fence, read_state
+from .trust import authorise, keep_signatures, signatures_path
 
 IDLE_SECONDS = 60
 MANIFEST_BYTES = 4 << 20
@@ -190,10 +191,13 @@ def stage(place, request):
     release, final = request["release"], place.release(request["release"])
     with place.held():
         check_fence(place, request["fence"])
+        signatures = request.get("signatures") or []
+        accepted = authorise(place, release, signatures)
         sweep(place)
         if os.path.isdir(final):
             problems = check_release(place, release)
             if not problems:
+                keep_signatures(place, release, signatures, accepted)
                 return {"staged": "present"}
             os.rename(final, place.of("releases", ".trash-%s-%s" % (release, request["tx"])))
         manifest = load_manifest(place, release)
@@ -211,6 +215,7 @@ def stage(place, request):
             link_blob(place, info["sha256"], path, info.get("executable", False))
         for folder in sorted(folders, reverse=True):
             sync_folder(folder)
+        keep_signatures(place, release, signatures, accepted)
         os.rename(temporary, final)
         sync_folder(os.path.dirname(final))
         sweep(place)
@@ -286,6 +291,7 @@ def collect(place, request):
             sync_folder(place.of("releases"))
             remove_tree(trash)
             remove_tree(place.of("settings", name + ".json"))
+            remove_tree(signatures_path(place, name))
         return {"removed": removed, "blobs": drop_blobs(place, blobs)}
 
 

@@ -1,5 +1,6 @@
 """The activation protocol: arm, switch on trial, confirm, or go back by itself."""
 
+import contextlib
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from .state import (
 from .store import check_release, sweep
 from .supervise import alive, detach
 from .systemd import start_timer, stop_timer, timer_waits
+from .trust import admit, check_trusted, pin_unsigned, raise_floor
 
 LEAST_SECONDS = 2.0
 
@@ -26,8 +28,10 @@ LEAST_SECONDS = 2.0
 def lease(place, request):
     """Take the application over for one deployment: finish what is overdue, refuse while a trial runs, raise
     the fence."""
+    admit(place, request)
     place.prepare()
     with place.held():
+        pin_unsigned(place, request)
         record = settle_overdue(place, request.get("ready_seconds", 60), request.get("prove_seconds", 120))
         if record["state"] in IN_TRIAL:
             raise Refusal(
@@ -37,6 +41,7 @@ def lease(place, request):
                 seconds=time_left(record),
                 tx=record["tx"],
             )
+        raise_floor(place, record)
         fence = raise_fence(place, request.get("fence"))
         sweep(place)
     return {"fence": fence, "record": record}
@@ -86,6 +91,7 @@ def arm(place, request):
         record = read_state(place)
         if record["state"] in IN_TRIAL:
             raise Refusal("busy", "another deployment (%s) is on trial" % record["tx"], tx=record["tx"])
+        check_trusted(place, release, kept=bool(request.get("kept")))
         problems = check_release(place, release)
         if problems:
             raise Refusal("release-damaged", "release %s: %s" % (release[:12], "; ".join(problems[:3])))
@@ -259,6 +265,8 @@ def confirm(place, request):
             **{"from": previous},
         )
         stop_dead_man(dead_man)
+        with contextlib.suppress(OSError):  # the trial is confirmed; the next lease raises the floor
+            raise_floor(place, record)
     return {"record": record}
 
 

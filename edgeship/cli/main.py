@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("edgeship.cli.operate:bench", "Measure a release's latency on a device."),
     "verify": ("edgeship.cli.operate:verify", "Hash what is on a device again and report drift."),
     "remove": ("edgeship.cli.operate:remove", "Stop a service and delete it from a device."),
+    "keys": ("edgeship.cli.keys:keys", "Make keys that sign releases, and tell devices which to take."),
     "toolchain": ("edgeship.cli.toolchain:toolchain", "List, install and examine compilers and tools."),
     "history": ("edgeship.cli.operate:history", "Show what was done on a device, from its audit log."),
 }

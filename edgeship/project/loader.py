@@ -54,6 +54,7 @@ OPTIONS: dict[str, KeyPath] = {
     "confirm_seconds": ("deploy", "confirm_seconds"),
     "keep_releases": ("deploy", "keep_releases"),
     "accept_new_host_key": ("deploy", "accept_new_host_key"),
+    "allow_unsigned": ("deploy", "allow_unsigned"),
 }
 """Name of a command-line option (underscores for dashes) -> the key it stands for."""
 

@@ -259,6 +259,8 @@ class Deploy(Section):
     """Releases that stay on a device, the running one and the one before it always."""
     accept_new_host_key: bool = False
     """Trust a host seen for the first time, and record its key. A changed key is always refused."""
+    allow_unsigned: bool = False
+    """Tell a device that was never told whose releases it may run to take unsigned ones (`edgeship keys`)."""
 
 
 class Golden(Section):

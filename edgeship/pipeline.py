@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeship.bundle.make import make_bundle
+from edgeship.compile.backends import CompileOptions, CompileResult
+from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
@@ -52,6 +54,15 @@ class TargetBuild:
     chosen: Variant | None
     reason: str
     bundle: Bundle | None
+    compiled: CompileResult | None = None
+    """What the target's compiler made of the chosen variant; None: it has none, or nothing was chosen."""
+    model_file: Path | None = None
+    """The model alone, for a target that no service can be brought to."""
+
+    @property
+    def done(self) -> bool:
+        """Whether there is something to ship."""
+        return self.bundle is not None or self.model_file is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +76,7 @@ class BuildReport:
     @property
     def exit_code(self) -> int:
         """0, or 3 where a gate said no for a target."""
-        return 0 if all(t.bundle for t in self.targets) else 3
+        return 0 if all(t.done for t in self.targets) else 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,21 +92,29 @@ class Inputs:
 
 
 def build(
-    project: Project, model: Path, profiles: Sequence[TargetProfile], out: Path, work: Path, progress: Progress
+    project: Project,
+    model: Path,
+    profiles: Sequence[TargetProfile],
+    out: Path,
+    work: Path,
+    progress: Progress,
+    compiling: CompileOptions | None = None,
 ) -> BuildReport:
-    """Build `model` for every profile: convert once, derive the recipes, score, judge, choose, bundle into `out`.
+    """Build `model` for every profile: convert once, derive the recipes, score, judge, choose, compile, bundle.
 
-    `work` keeps what may be used again (the converted model, downloaded runtimes). A target whose gates say no has no
-    bundle and says why; the others are built all the same. Raises InputError or ToolError where nothing can go on.
+    Bundles go into `out`. `work` keeps what may be used again (the converted model, downloaded runtimes). A target
+    whose gates say no has no bundle and says why; the others are built all the same. Raises InputError or ToolError
+    where nothing can go on, among them a compiler that is missing or fails.
     """
     started = time.monotonic()
     writable(out)
     for profile in profiles:
         choose(profile, project.recipes)  # a recipe nobody accepts is refused before anything is converted
     inputs = open_inputs(project, model, work, progress)
+    options = compiling or CompileOptions()
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
         targets = tuple(
-            build_target(project, profile, inputs, out, Path(folder) / profile.name, work, progress)
+            build_target(project, profile, inputs, out, Path(folder) / profile.name, work, progress, options)
             for profile in profiles
         )
     return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
@@ -165,9 +184,11 @@ def build_target(
     scratch: Path,
     work: Path,
     progress: Progress,
+    compiling: CompileOptions,
 ) -> TargetBuild:
-    """Derive, describe, check and score every recipe for one target, and bundle the best that is admitted."""
+    """Derive, describe, check and score every recipe for one target; compile and bundle the best admitted one."""
     recipes = recipes_for(project, profile, inputs, progress)
+    require_compiler(profile, compiling)  # before anything is derived and scored in vain
     progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
     derived = derive_all(
         inputs.float_model,
@@ -201,33 +222,65 @@ def build_target(
         for artifact, card in zip(artifacts, cards, strict=True)
     )
     chosen, reason = choose_best(variants, wanted(profile), project.goals)
-    bundle = None
-    if chosen:
-        progress.step(f"{profile.name}: bundling {chosen.artifact.recipe}")
-        bundle = make_bundle(
-            profile=profile,
-            project=project,
-            app=project.app_for(inputs.source.path),
-            version=project.version,
-            variants=variants,
-            chosen=chosen,
-            source=inputs.source,
-            evaluation=inputs.evaluation,
-            calibration=inputs.calibration,
-            preprocess=project.preprocess,
-            labels=labels_of(project, inputs),
-            out=out,
-            progress=progress,
-            cache=work,
-        )
-    return TargetBuild(
+    built = TargetBuild(
         target=profile.name,
         variants=variants,
         failed=derived.failed,
         chosen=chosen,
         reason=reason,
-        bundle=bundle,
+        bundle=None,
     )
+    if chosen is None:
+        return built
+    shipped = ship(chosen, profile, scratch / "compiled", compiling, progress)
+    built = replace(built, compiled=shipped.result)
+    too_much = [
+        g for g in judge(shipped.variant.artifact, chosen.scorecard, project.goals) if g.verdict == "fail"
+    ]
+    if too_much:  # the size of what ships is known only now
+        return replace(built, chosen=None, reason=f"once compiled: {too_much[0].reason}")
+    if not profile.deployable:
+        return replace(built, model_file=keep_model(project, inputs, shipped, out))
+    return replace(built, bundle=bundle(project, inputs, variants, shipped, out, work, progress))
+
+
+def bundle(
+    project: Project,
+    inputs: Inputs,
+    variants: Sequence[Variant],
+    shipped: Shipped,
+    out: Path,
+    work: Path,
+    progress: Progress,
+) -> Bundle:
+    """Seal what ships, with golden vectors recorded from what was scored."""
+    progress.step(f"{shipped.profile.name}: bundling {shipped.variant.artifact.recipe}")
+    return make_bundle(
+        profile=shipped.profile,
+        project=project,
+        app=project.app_for(inputs.source.path),
+        version=project.version,
+        variants=(*variants, shipped.variant),
+        chosen=shipped.variant,
+        source=inputs.source,
+        evaluation=inputs.evaluation,
+        calibration=inputs.calibration,
+        preprocess=project.preprocess,
+        labels=labels_of(project, inputs),
+        out=out,
+        progress=progress,
+        cache=work,
+        shipped=shipped,
+    )
+
+
+def keep_model(project: Project, inputs: Inputs, shipped: Shipped, out: Path) -> Path:
+    """Write the model of a target without Linux into `out`, named by its content, and return where."""
+    artifact = shipped.variant.artifact
+    name = f"{project.app_for(inputs.source.path)}-{shipped.profile.name}-{artifact.sha256[:12]}.tflite"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / name).write_bytes(artifact.path.read_bytes())
+    return out / name
 
 
 def recipes_for(
@@ -308,9 +361,15 @@ def plan_build(
     for profile in profiles:
         recipes = choose(profile, project.recipes)
         lines += [f"{profile.name}: derive {line}" for line in explain(profile, recipes, project.recipes)]
-        lines.append(f"{profile.name}: score each variant, check what the produced file holds, apply the gates")
-        name = project.app_for(model)
-        lines.append(f"{profile.name}: write {out}/{name}-{profile.name}-<release>.edgeship")
+        lines.append(
+            f"{profile.name}: score each variant, check what the produced file holds, apply the gates"
+        )
+        if profile.compiler.backend != "none":
+            lines.append(
+                f"{profile.name}: compile the chosen one ({profile.compiler.backend}) and check what it made"
+            )
+        ending = "<release>.edgeship" if profile.deployable else "<digest>.tflite"
+        lines.append(f"{profile.name}: write {out}/{project.app_for(model)}-{profile.name}-{ending}")
     return tuple(lines)
 
 

@@ -16,14 +16,16 @@ from edgeship.bundle.manifest import make_manifest
 from edgeship.bundle.payload import Payload, engine_entry, make_payload
 from edgeship.bundle.render import render
 from edgeship.bundle.seal import seal
-from edgeship.bundle.service import check_names, golden_name, model_name, service_values
+from edgeship.bundle.service import check_names, golden_name, model_name, service_values, tensor_entry
 from edgeship.bundle.unit import unit_values
+from edgeship.compile.backends import UNCOMPILED
+from edgeship.compile.ship import Shipped
 from edgeship.digest import canonical_json, sha256_file
 from edgeship.errors import InputError
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
-from edgeship.values import Bundle, Dataset, ModelSource, Preprocess, Variant
+from edgeship.values import Artifact, Bundle, Dataset, ModelSource, Preprocess, Variant
 
 HOST_DELEGATES = frozenset({"xnnpack", "none"})
 """Delegates that every host has; golden vectors for another are recorded with XNNPACK and compared by
@@ -49,11 +51,13 @@ def make_bundle(
     progress: Progress,
     cache: Path,
     also: Sequence[Variant] = (),
+    shipped: Shipped | None = None,
 ) -> Bundle:
     """Return the sealed bundle of `chosen` (and of `also`, for a governor to choose from) written into folder
     `out`.
 
     `variants` are all that were built, for `chosen` and `also` to be among. `cache` keeps fetched runtimes.
+    `shipped` says how `chosen` was compiled; golden vectors are then recorded from its uncompiled twin.
     Raises InputError `bad-app-name`, `unknown-variant`, `model-changed`, `model-not-servable`, ..., and
     ToolError where the runtime cannot be had, does not fit the target, or cannot reproduce the model's
     answers (`golden-...`).
@@ -74,6 +78,7 @@ def make_bundle(
         samples=samples.info if samples else None,
         preprocess=preprocess,
         labels=labels,
+        note=UNCOMPILED if shipped and shipped.uncompiled else None,
     )
     files: dict[str, Path | bytes] = {
         **payload.files,
@@ -93,7 +98,15 @@ def make_bundle(
     if labels:
         files["labels.txt"] = render("labels.txt.j2", {"labels": list(labels)}).encode()
     golden, golden_source = record_golden(
-        profile, values, files, carried, samples, project.golden.vectors, cache=cache, progress=progress
+        profile,
+        values,
+        files,
+        carried,
+        samples,
+        project.golden.vectors,
+        twins={shipped.variant.artifact.recipe: shipped.twin} if shipped else {},
+        cache=cache,
+        progress=progress,
     )
     files |= golden
     files["README.txt"] = _readme(profile, payload, values, chosen, source, golden, golden_source)
@@ -109,6 +122,7 @@ def make_bundle(
         evaluation=evaluation,
         files=files,
         golden_source=golden_source,
+        shipped=shipped,
     )
     progress.step(f"seal {app} for {profile.name}")
     return seal(files, manifest, executable=(), out=out)
@@ -130,6 +144,7 @@ def record_golden(
     samples: Dataset | None,
     count: int,
     *,
+    twins: Mapping[str, Variant],
     cache: Path,
     progress: Progress,
 ) -> tuple[dict[str, bytes], str]:
@@ -138,21 +153,33 @@ def record_golden(
 
     The release is laid out once more with this machine's LiteRT in place of the device's engine; with the
     same version and delegate where there is one, so that a device of another processor must agree exactly.
+    A compiled variant runs on its accelerator only: `twins` (recipe -> what it was compiled from) answer for it
+    here, and the device is compared by tolerance.
     """
     from edgeship.score.golden import record, select_inputs
 
-    same = profile.runtime.engine == "litert" and profile.runtime.delegate in HOST_DELEGATES
+    same_triple = profile.runtime.engine == "litert" and profile.runtime.delegate in HOST_DELEGATES
     engine = host_engine(profile)
+    stand_ins = [_stand_in(v, twins.get(v.artifact.recipe, v), e) for v, e in
+                 zip(variants, values["variants"], strict=True)]  # fmt: skip
     golden: dict[str, bytes] = {}
     where = ""
     with tempfile.TemporaryDirectory(prefix="edgeship-twin-") as folder:
         twin = Path(folder)
-        text = render("service.json.j2", {**values, "engine": engine})
-        names = [name for name in files if name.startswith(("runtime/", "models/"))]
-        lay_out(twin, {name: files[name] for name in names} | {"service.json": text.encode()})
+        text = render("service.json.j2", {**values, "engine": engine, "variants": [e for _, e in stand_ins]})
+        lay_out(twin, {name: files[name] for name in files if name.startswith("runtime/")})
+        lay_out(
+            twin,
+            {
+                model_name(v.artifact.recipe): runs.path
+                for v, (runs, _) in zip(variants, stand_ins, strict=True)
+            },
+        )
+        lay_out(twin, {"service.json": text.encode()})
         library = engines.host_litert(engine["version"], cache=cache, progress=progress)
         lay_out(twin, {engine["library"]: library})
-        for variant, entry in zip(variants, json.loads(text)["variants"], strict=True):
+        for variant, (runs, _), entry in zip(variants, stand_ins, json.loads(text)["variants"], strict=True):
+            same = same_triple and runs.sha256 == variant.artifact.sha256
             selection = select_inputs(entry, samples, count if same else count + SPARE)
             where = selection.source
             document = record(
@@ -162,15 +189,30 @@ def record_golden(
                 tolerance=profile.tolerances.as_value(),
                 exact=same,
                 keep=count,
-                model=variant.artifact.path,
+                model=runs.path,
                 progress=progress,
             )
+            document["recorded_with"]["model_sha256"] = runs.sha256
             golden[golden_name(variant.artifact.recipe)] = canonical_json(document)
     if samples is None:
         progress.note(
             "no data was given: golden vectors are seeded noise; real samples prove more (--eval D)"
         )
     return golden, where
+
+
+def _stand_in(variant: Variant, twin: Variant, entry: dict[str, Any]) -> tuple[Artifact, dict[str, Any]]:
+    """Return the file that answers for a variant on this machine, and its entry of service.json."""
+    if twin.artifact.sha256 == variant.artifact.sha256:
+        return variant.artifact, entry
+    sides = {
+        side: [
+            {**one, "name": spec.name, "tensor": tensor_entry(spec)}
+            for one, spec in zip(entry[side], getattr(twin.artifact.signature, side), strict=True)
+        ]
+        for side in ("inputs", "outputs")
+    }
+    return twin.artifact, {**entry, **sides, "sha256": twin.artifact.sha256}
 
 
 def host_engine(profile: TargetProfile) -> dict[str, Any]:
@@ -240,6 +282,7 @@ def _readme(
             "edgeship": edgeship.__version__,
             "model": source.path.name,
             "model_bytes": chosen.artifact.bytes,
+            "note": values["variants"][0]["note"],
             "chosen": chosen.artifact.recipe,
             "engine": values["engine"],
             "listen": values["listen"],

@@ -10,6 +10,8 @@ from typing import Any
 import edgeship
 from edgeship.bundle.payload import BASE_RAM_MB, Payload
 from edgeship.bundle.service import model_name
+from edgeship.compile.backends import UNCOMPILED
+from edgeship.compile.ship import Shipped
 from edgeship.digest import sha256_bytes, sha256_file
 from edgeship.profile import TargetProfile
 from edgeship.values import Dataset, ModelSource, Variant, as_json
@@ -31,6 +33,7 @@ def make_manifest(
     evaluation: Dataset | None,
     files: Mapping[str, Path | bytes],
     golden_source: str,
+    shipped: Shipped | None = None,
 ) -> dict[str, Any]:
     """Return the edgeship.manifest/1 document over `files` (name in the release -> content, all but the
     manifest).
@@ -49,7 +52,7 @@ def make_manifest(
             "delegate": profile.runtime.delegate,
         },
         "chosen": chosen.artifact.recipe,
-        "variants": [variant_entry(variant) for variant in variants],
+        "variants": [variant_entry(v) | compile_entry(v, chosen, shipped) for v in variants],
         "provenance": {
             "edgeship": edgeship.__version__,
             "model": {"name": source.path.name, "sha256": source.sha256},
@@ -83,6 +86,7 @@ def requirements(
         "ram_mb": ram_mb,
         "disk_bytes": sum(file_entry(content)["bytes"] for content in files.values()),
         "service": profile.service.manager,
+        "devices": [{"name": d.name, "any_of": list(d.any_of)} for d in profile.devices if d.required],
     }
 
 
@@ -102,6 +106,23 @@ def variant_entry(variant: Variant) -> dict[str, Any]:
             "drop": as_json(metric.drop),
         },
         "agreement": as_json(variant.scorecard.agreement),
+    }
+
+
+def compile_entry(variant: Variant, chosen: Variant, shipped: Shipped | None) -> dict[str, Any]:
+    """Return what the manifest says of compiling the chosen variant; nothing for targets without a compiler."""
+    if variant is not chosen or shipped is None or shipped.result is None:
+        return {}
+    result = shipped.result
+    return {
+        "compile": {
+            "compiled": result.compiled,
+            "reason": result.reason if result.compiled else f"{UNCOMPILED} ({result.reason})",
+            "mapped": result.mapped,
+            "total": result.total,
+            "from_sha256": shipped.twin.artifact.sha256,
+            "tools": result.tools,
+        }
     }
 
 

@@ -42,9 +42,10 @@ def service_values(
     samples: DatasetInfo | None,
     preprocess: Preprocess,
     labels: Sequence[str],
+    note: str | None = None,
 ) -> dict[str, Any]:
     """Return what `service.json.j2` asks for. `samples` says what clients send; without it they send model
-    units."""
+    units. `note` is said of the chosen variant."""
     return {
         "app": app,
         "version": version,
@@ -52,7 +53,10 @@ def service_values(
         "limits": dict(limits),
         "engine": dict(engine),
         "chosen": chosen.artifact.recipe,
-        "variants": [variant_entry(v.artifact, samples, preprocess) for v in variants],
+        "variants": [
+            variant_entry(v.artifact, samples, preprocess) | {"note": note if v is chosen else None}
+            for v in variants
+        ],
         "labels": list(labels),
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeship.cli import common
+from edgeship.cli.signing import sign_option, with_signatures
 
 if TYPE_CHECKING:
     from edgeship.profile import TargetProfile
@@ -17,15 +18,32 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=common.PATH, required=False)
 @common.build_options
-@click.option("--out", "-o", type=common.PATH, default=Path("edgeship-out"), show_default=True, help="Folder for bundles.")
+@click.option(
+    "--out",
+    "-o",
+    type=common.PATH,
+    default=Path("edgeship-out"),
+    show_default=True,
+    help="Folder for bundles.",
+)
+@sign_option
 @common.config_option
 @common.dry_run_option
 @common.output_options
-def build(model: Path | None, out: Path, config: Path | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
-    """Convert, quantize, score and bundle MODEL for one or more targets.
+def build(
+    model: Path | None,
+    out: Path,
+    config: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Convert, quantize, score, compile and bundle MODEL for one or more targets.
 
-    Writes one sealed bundle a target. A gate that is not met (--max-drop, --max-kb, --max-ms) exits 3, shows the best
-    that was found, and makes no bundle for that target.
+    Writes one sealed bundle a target (for a microcontroller, which no service can be brought to: the model file).
+    Targets with an accelerator need its compiler; `edgeship toolchain doctor` says what is there. A gate that is not
+    met (--max-drop, --max-kb, --max-ms) exits 3, shows the best that was found, and makes no bundle for that target.
     """
     project = common.project_from(config, options, *common.BUILD_NAMES)
     profiles = common.profiles_of(project)
@@ -33,16 +51,23 @@ def build(model: Path | None, out: Path, config: Path | None, dry_run: bool, as_
     if dry_run:
         return _plan(project, path, profiles, out, as_json=as_json)
     from edgeship import pipeline
+    from edgeship.report.beside import save_beside
     from edgeship.report.documents import build_document
     from edgeship.report.text import build_text
 
     with common.progress(quiet=quiet) as progress:
-        report = pipeline.build(project, path, profiles, out, common.cache_folder(), progress)
+        report = pipeline.build(
+            project, path, profiles, out, common.cache_folder(), progress, common.compile_options(options)
+        )
+    report = with_signatures(report, options["with_keys"])
+    save_beside(report)
     common.show(build_text(report), lambda: build_document(report), as_json=as_json)
     return report.exit_code
 
 
-def _plan(project: Project, model: Path, profiles: tuple[TargetProfile, ...], out: Path, *, as_json: bool) -> int:
+def _plan(
+    project: Project, model: Path, profiles: tuple[TargetProfile, ...], out: Path, *, as_json: bool
+) -> int:
     """Show what a build would do, without starting a converter."""
     from edgeship.pipeline import plan_build
 

@@ -14,6 +14,7 @@ import click
 from edgeship.errors import InputError
 
 if TYPE_CHECKING:
+    from edgeship.compile.backends import CompileOptions
     from edgeship.profile import TargetProfile
     from edgeship.progress import Progress
     from edgeship.project import Project
@@ -46,7 +47,7 @@ def build_options(command: F) -> F:
         click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable."),
         click.option("--calibration", metavar="D", help="Representative dataset for quantization."),
         click.option("--eval", "evaluation", metavar="D", help="Labelled dataset for scores."),
-        click.option("--recipe", "recipes", multiple=True, metavar="R", help="Recipe instead of the target's own choice; repeatable."),
+        click.option("--recipe", "recipes", multiple=True, metavar="R", help="Recipe, not the target's; repeatable."),
         click.option("--metric", help="top1, top5, mse, mae, auc or module:callable."),
         click.option("--max-drop", type=float, metavar="POINTS", help="Gate: points the metric may lose."),
         click.option("--max-kb", type=float, metavar="K", help="Gate: size of the model file, kB."),
@@ -54,6 +55,8 @@ def build_options(command: F) -> F:
         click.option("--app", help="Name of the service.  [default: from the model's name]"),
         click.option("--labels", help="File with one label a line."),
         click.option("--listen", metavar="ADDR", help="Where the service listens: ADDRESS:PORT or unix:PATH."),
+        click.option("--compiler", metavar="PLACE", help="edgetpu_compiler: local, ssh:user@host or container:IMAGE."),
+        click.option("--allow-uncompiled", is_flag=True, help="Without a compiler, ship the int8 model for the CPU."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -64,6 +67,15 @@ BUILD_NAMES = (
     "targets", "calibration", "evaluation", "recipes", "metric", "max_drop", "max_kb", "max_ms", "app",
     "labels", "listen",
 )  # fmt: skip
+
+
+def compile_options(options: dict[str, Any]) -> CompileOptions:
+    """Return how to compile, as the command line says."""
+    from edgeship.compile.backends import CompileOptions
+
+    return CompileOptions(
+        place=options.get("compiler"), allow_uncompiled=bool(options.get("allow_uncompiled"))
+    )
 
 
 def project_from(config: Path | None, options: dict[str, Any], *names: str) -> Project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,15 @@ import click
 
 from edgeship.cli import common
 from edgeship.cli.inspect import is_bundle
+from edgeship.cli.signing import allow_unsigned_option, sign_option, signed
 from edgeship.errors import GateError, InputError
 
 if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
+    from edgeship.profile import TargetProfile
     from edgeship.progress import Progress
     from edgeship.project import Project
-    from edgeship.values import Bundle, Host
+    from edgeship.values import Bundle, DeployReport, Host
 
 
 def host_options(command: common.F) -> common.F:
@@ -33,11 +36,19 @@ def host_options(command: common.F) -> common.F:
 
 @click.command()
 @click.argument("source", metavar="MODEL|BUNDLE", type=common.PATH, required=False)
-@click.option("--host", "hosts", multiple=True, metavar="HOST", help="user@host[:port] or local:DIR; repeatable.")
-@click.option("--goal", type=click.Choice(["stage", "test", "activate"]), help="How far to go.  [default: activate]")
+@click.option(
+    "--host", "hosts", multiple=True, metavar="HOST", help="user@host[:port] or local:DIR; repeatable."
+)
+@click.option(
+    "--goal", type=click.Choice(["stage", "test", "activate"]), help="How far to go.  [default: activate]"
+)
 @common.build_options
 @host_options
-@click.option("--accept-new-host-key", is_flag=True, help="Trust the key of a host never seen before, and record it.")
+@click.option(
+    "--accept-new-host-key", is_flag=True, help="Trust the key of a host never seen before, and record it."
+)
+@sign_option
+@allow_unsigned_option
 @click.option("--allow-volatile-root", is_flag=True, help="Accept a device root that a restart may lose.")
 @click.option("--force", is_flag=True, help="Prove and switch again even where this release already serves.")
 @common.config_option
@@ -45,7 +56,13 @@ def host_options(command: common.F) -> common.F:
 @common.output_options
 @click.option("--verbose", "-v", is_flag=True, help="Show every step of every host.")
 def deploy(
-    source: Path | None, config: Path | None, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any
+    source: Path | None,
+    config: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
 ) -> int:
     """Bring a model (built first) or a ready bundle to one or more devices.
 
@@ -54,7 +71,7 @@ def deploy(
     Exit status: 0 done, 1 failed with nothing changed, 3 reverted, 4 unknown, 5 degraded; the worst host decides.
     """
     project = common.project_from(
-        config, options, *common.BUILD_NAMES, "hosts", "goal", "root", "accept_new_host_key"
+        config, options, *common.BUILD_NAMES, "hosts", "goal", "root", "accept_new_host_key", "allow_unsigned"
     )
     hosts = hosts_of(project)
     choices = deploy_options(project, options)
@@ -67,12 +84,21 @@ def deploy(
 
     with common.progress(quiet=quiet) as progress:
         bundle = obtain(project, path, options, progress)
-        reports = deploy_many(bundle, hosts, choices, progress)
+    bundle = signed(bundle, options["with_keys"])
+    with common.progress(quiet=quiet) as progress:
+        reports = [marked(report, bundle) for report in deploy_many(bundle, hosts, choices, progress)]
     text = "\n\n".join(deploy_text(report, verbose=verbose) for report in reports)
     if len(reports) > 1:
         text = deploys_table(reports) + ("\n\n" + text if verbose else "")
     common.show(text, lambda: deploys_document(reports), as_json=as_json)
     return deploys_exit_code(reports)
+
+
+def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
+    """Return the report with a word on a model that was not compiled for the accelerator of its target."""
+    entry = next(v for v in bundle.manifest["variants"] if v["recipe"] == bundle.manifest["chosen"])
+    said = entry.get("compile", {"compiled": True})
+    return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")
 
 
 def hosts_of(project: Project) -> tuple[Host, ...]:
@@ -104,6 +130,7 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         ssh_config=options.get("ssh_config"),
         identity=options.get("identity"),
         accept_new_host_key=settings.accept_new_host_key,
+        allow_unsigned=settings.allow_unsigned,
         connect_seconds=settings.connect_seconds,
         trial_seconds=settings.confirm_seconds,
         ready_seconds=settings.health_seconds,
@@ -123,7 +150,9 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
         from edgeship.bundle.seal import open_bundle
 
         bundle = open_bundle(path)
-        wanted = {profile.name for profile in common.profiles_of(project)} if project.targets else {bundle.target}
+        wanted = (
+            {profile.name for profile in common.profiles_of(project)} if project.targets else {bundle.target}
+        )
         if bundle.target not in wanted:
             raise InputError(
                 "bundle-for-another-target",
@@ -140,11 +169,15 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
             context={"targets": ", ".join(profile.name for profile in profiles)},
             hint=f"edgeship deploy {path} --target {profiles[0].name} --host ...",
         )
+    deployable(profiles[0], path)
     from edgeship import pipeline
+    from edgeship.report.beside import save_beside
     from edgeship.report.text import target_text
 
     work = common.cache_folder()
-    report = pipeline.build(project, path, profiles, work / "bundles", work, progress)
+    report = pipeline.build(
+        project, path, profiles, work / "bundles", work, progress, common.compile_options(options)
+    )
     built = report.targets[0]
     if built.bundle is None:
         raise GateError(
@@ -154,8 +187,21 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
             hint="relax the goal, or look at every variant with: "
             f"edgeship build {path} --target {built.target} ...",
         )
+    save_beside(report)
     progress.note(target_text(built).replace("\n", "\n  "))
     return built.bundle
+
+
+def deployable(profile: TargetProfile, path: Path) -> None:
+    """Raise InputError `target-not-deployable` for a target that no service can be brought to."""
+    if not profile.deployable:
+        raise InputError(
+            "target-not-deployable",
+            f"{profile.title} runs no Linux: there is no service to start on it",
+            context={"target": profile.name, "architecture": profile.architecture},
+            hint=f"edgeship build {path} --target {profile.name} ... writes the compiled .tflite, to be linked with "
+            "TensorFlow Lite Micro into a firmware",
+        )
 
 
 def _dry_run(
@@ -176,7 +222,10 @@ def _dry_run(
     else:
         from edgeship.pipeline import plan_build
 
-        lines += plan_build(project, path, common.profiles_of(project), common.cache_folder() / "bundles")
+        profiles = common.profiles_of(project)
+        for profile in profiles:
+            deployable(profile, path)
+        lines += plan_build(project, path, profiles, common.cache_folder() / "bundles")
         lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
     common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)

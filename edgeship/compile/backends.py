@@ -42,6 +42,8 @@ class CompileResult:
     mapped: int
     """Operations on the accelerator; 0 where not compiled."""
     total: int
+    subgraphs: Figure
+    """Parts of the graph on the accelerator."""
     estimates: dict[str, Figure]
     """Figures by name with the unit in it: latency_ms, sram_kib, parameter_bytes, ..."""
     log: dict[str, Any]
@@ -53,6 +55,9 @@ class CompilerBackend(Protocol):
     """A build-time translator for one family of accelerators."""
 
     name: str
+
+    def require(self, options: CompileOptions) -> None:
+        """Raise ToolError where the compiler is missing, before anything costly is done."""
 
     def accepts(self, artifact: Artifact, profile: TargetProfile) -> tuple[str, ...]:
         """Return the reasons why it cannot take an artifact; none: it can."""
@@ -68,6 +73,12 @@ class CompilerBackend(Protocol):
         """Compile into `out`. Raises ToolError; InputError where `accepts` gives reasons."""
 
 
+MISSING = frozenset({"edgetpu-compiler-missing", "tool-missing"})
+"""References of errors that say that there is no compiler, as against one that fails."""
+UNCOMPILED = "uncompiled: runs on the CPU"
+"""What manifest, service, tables and reports say of an artifact that ships without its compiler."""
+
+
 def uncompiled(artifact: Artifact, reason: str, total: int) -> CompileResult:
     """Return the result that ships an artifact for the CPU, as the user allowed."""
     return CompileResult(
@@ -76,6 +87,7 @@ def uncompiled(artifact: Artifact, reason: str, total: int) -> CompileResult:
         reason=reason,
         mapped=0,
         total=total,
+        subgraphs=0.0,
         estimates={"latency_ms": Unavailable(reason=reason)},
         log={"unavailable": reason},
         tools={},

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeship.compile.backends import CompileOptions, CompileResult
+from edgeship.compile.backends import MISSING, CompileOptions, CompileResult, uncompiled
 from edgeship.compile.lint import FLOATS
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
 from edgeship.digest import sha256_file
@@ -22,6 +22,10 @@ class Vela:
     """Arm's ethos-u-vela, in an environment of its own."""
 
     name = "vela"
+
+    def require(self, options: CompileOptions) -> None:
+        """Raise ToolError `tool-missing`."""
+        require("vela", options.environment)
 
     def accepts(self, artifact: Artifact, profile: TargetProfile) -> tuple[str, ...]:
         """Return why Vela could put nothing on the NPU."""
@@ -44,7 +48,13 @@ class Vela:
                 context={"file": artifact.path, "target": profile.name},
                 hint="edgeship build MODEL --recipe int8 --calibration DATA makes the integer model it takes",
             )
-        tool = require("vela", options.environment)
+        try:
+            tool = require("vela", options.environment)
+        except ToolError as error:
+            if options.allow_uncompiled and error.reference in MISSING:
+                reason = "not compiled: Vela is not installed; it runs on the CPU of the device"
+                return uncompiled(artifact, reason, len(model.main.operators))
+            raise
         progress.step(f"compiling for {profile.title} with Vela {tool.version}")
         with run_vela(
             artifact.path, profile.compiler.options, tool.command, timeout_s=options.timeout_s
@@ -62,6 +72,7 @@ class Vela:
                 reason=_reason(model, made),
                 mapped=len(model.main.operators) - cpu_count(made.model),
                 total=len(model.main.operators),
+                subgraphs=float(made.npu_blocks),
                 estimates=made.estimates,
                 log=_log(made),
                 tools=tools,

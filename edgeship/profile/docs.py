@@ -93,22 +93,23 @@ def targets_page(targets: Sequence[TargetProfile]) -> str:
 def _engine(target: TargetProfile) -> str:
     runtime = target.runtime
     delegate = f" + {runtime.delegate}" if runtime.delegate not in ("xnnpack", "none") else ""
-    return f"{runtime.engine} {runtime.version}{delegate}"
+    return f"{runtime.engine}{'' if runtime.engine == 'tflm' else ' ' + runtime.version}{delegate}"
 
 
 def _chapter(target: TargetProfile) -> list[str]:
-    runtime, memory = target.runtime, target.memory
+    memory = target.memory
     on_chip = f", {memory.accelerator_kb} KiB on the accelerator" if memory.accelerator_kb else ""
     facts = {
         "machine": f"{target.architecture}, needs {', '.join(target.cpu_flags) or 'nothing special'}",
-        "C library": f"{target.libc.kind} {target.libc.version} or newer",
-        "Python": f"{', '.join(sorted(target.python.versions, key=_minor))} (`{target.python.command}`)",
-        "runtime": _engine(target)
-        + (", brought by the device" if runtime.preinstalled else ", in the bundle"),
+        "C library": f"{target.libc.kind} {target.libc.version} or newer" if target.deployable else "none",
+        "Python": f"{', '.join(sorted(target.python.versions, key=_minor))} (`{target.python.command}`)"
+        if target.deployable
+        else "none",
+        "runtime": _engine(target) + _brought(target),
         "wants": ", ".join(target.precision.wants),
         "accepts": ", ".join(target.precision.accepts),
         "memory": f"{memory.ram_mb} MiB{on_chip}",
-        "sensors": ", ".join(s.name for s in target.sensors),
+        "sensors": ", ".join(s.name for s in target.sensors) or "none",
         "accelerators": ", ".join(f"{a.name} ({' or '.join(a.any_of)})" for a in target.devices) or "none",
     }
     lines = [f"## {target.title}", "", f"`--target {target.name}`", "", target.summary, ""]
@@ -123,6 +124,12 @@ def _chapter(target: TargetProfile) -> list[str]:
         for s in target.sources
     ]
     return [*lines, ""]
+
+
+def _brought(target: TargetProfile) -> str:
+    if not target.deployable:
+        return ", linked into your firmware"
+    return ", brought by the device" if target.runtime.preinstalled else ", in the bundle"
 
 
 def _json(value: dict[str, Any]) -> str:

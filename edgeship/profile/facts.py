@@ -56,7 +56,7 @@ def nearest(facts: HostFacts, targets: Sequence[TargetProfile]) -> TargetProfile
             context={"seen": f"musl {facts.libc_version or ''}".strip(), "wanted": "glibc"},
             hint="use a distribution with glibc on the device: Debian, Ubuntu, Raspberry Pi OS",
         )
-    known = sorted({t.architecture for t in targets})
+    known = sorted({t.architecture for t in targets if t.deployable})
     if machine not in known:
         raise InputError(
             "unsupported-machine",

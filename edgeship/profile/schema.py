@@ -10,7 +10,8 @@ import re
 from typing import Annotated, Any, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, model_validator
+from pydantic_core import PydanticKnownError
 
 from edgeship.digest import sha256_json
 from edgeship.strictyaml import Strict
@@ -37,6 +38,13 @@ def _requirement(value: str) -> str:
     return value
 
 
+def _some_version(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    """Want one version at least, wherever there is a Python at all."""
+    if not value and info.data.get("command") != NO_PYTHON:
+        raise PydanticKnownError("too_short", {"field_type": "Tuple", "min_length": 1, "actual_length": 0})
+    return value
+
+
 NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 Name = Annotated[str, _matching(NAME, "lower-case letters, digits and single dashes")]
 Version = Annotated[str, _matching(r"[0-9]+(\.[0-9]+)+([.a-z0-9-]*)", "a version such as 2.31, in quotes")]
@@ -44,9 +52,11 @@ PythonVersion = Annotated[str, _matching(r"3\.[0-9]{1,2}", "a Python version suc
 PipRequirement = Annotated[str, AfterValidator(_requirement)]
 Positive = Annotated[int, Field(ge=1)]
 
-Architecture = Literal["x86_64", "aarch64", "armv7l"]
-EngineName = Literal["litert", "tflite_runtime"]
-DelegateName = Literal["xnnpack", "edgetpu", "gpu", "none"]
+Architecture = Literal["x86_64", "aarch64", "armv7l", "cortex-m"]
+EngineName = Literal["litert", "tflite_runtime", "tflm"]
+DelegateName = Literal["xnnpack", "edgetpu", "ethosu", "gpu", "none"]
+NO_PYTHON = "none"
+"""`python.command` of a machine that has no Python."""
 
 EXTENDS_SCHEMA: dict[str, Any] = {
     "anyOf": [
@@ -61,8 +71,8 @@ EXTENDS_SCHEMA: dict[str, Any] = {
 class Libc(Strict):
     """The C library of the device."""
 
-    kind: Literal["glibc", "musl"]
-    """Which C library. What edgeship ships is built for glibc; musl is refused with the reason."""
+    kind: Literal["glibc", "musl", "none"]
+    """Which C library. What edgeship ships is built for glibc; musl is refused with the reason; none: no Linux."""
     version: Version
     """Oldest version that a device of this target has; nothing in the bundle may need a newer one."""
     libstdcxx: Version | None = None
@@ -72,17 +82,18 @@ class Libc(Strict):
 class Python(Strict):
     """The device's own Python, which runs the service."""
 
-    versions: Annotated[tuple[PythonVersion, ...], Field(min_length=1)]
-    """Versions of Python a device of this target may have."""
     command: str
-    """The interpreter, as found on the PATH."""
+    """The interpreter, as found on the PATH; none: there is no Python, as on a microcontroller."""
+    versions: Annotated[tuple[PythonVersion, ...], AfterValidator(_some_version)]
+    """Versions of Python a device of this target may have."""
 
 
 class Runtime(Strict):
     """What executes the model on the device."""
 
     engine: EngineName
-    """litert: libLiteRt.so through ctypes, no packages. tflite_runtime: the Python package, with numpy."""
+    """litert: libLiteRt.so through ctypes, no packages. tflite_runtime: the Python package, with numpy. tflm:
+    TensorFlow Lite Micro, linked into a firmware of the user's own."""
     version: Version
     """Version of the engine; golden vectors are exact only inside the same version."""
     delegate: DelegateName
@@ -155,8 +166,9 @@ class Compiler(Strict):
 class Service(Strict):
     """How the service is kept running."""
 
-    manager: Literal["systemd", "supervised", "auto"]
-    """systemd: a hardened unit. supervised: a process of our own. auto: systemd where it is."""
+    manager: Literal["systemd", "supervised", "auto", "none"]
+    """systemd: a hardened unit. supervised: a process of our own. auto: systemd where it is. none: edgeship starts
+    nothing there; a build ends with the model file."""
     user: str | None = None
     """Account the service runs under; null: an account of its own, as the service manager can give one."""
     groups: tuple[str, ...] = ()
@@ -286,6 +298,34 @@ class TargetProfile(Strict):
     def digest(self) -> str:
         """Return the SHA-256 of everything the profile says, after `extends:`."""
         return sha256_json(self.model_dump(mode="json"))
+
+    @property
+    def deployable(self) -> bool:
+        """Whether edgeship can bring a service to such a machine; if not, a build ends with the model file."""
+        return self.service.manager != "none"
+
+    def without_accelerator(self) -> TargetProfile:
+        """Return the same machine without its accelerator: what it takes to run a model that was not compiled.
+
+        The delegate becomes XNNPACK, or none where the device brings an engine nobody knows the build of. Of the
+        libraries only those stay that the files in the bundle ask for themselves.
+        """
+        stem = (self.runtime.delegate_library or "").partition(".so")[0]
+        kept = [p for p in self.runtime.distribution_packages if not (stem and p.startswith(stem))]
+        runtime = {
+            "delegate": "none" if self.runtime.preinstalled else "xnnpack",
+            "delegate_library": None,
+            "delegate_version": None,
+            "libraries": (),
+            "distribution_packages": tuple(kept),
+        }
+        parts = {
+            "runtime": self.runtime.model_copy(update=runtime),
+            "compiler": self.compiler.model_copy(update={"backend": "none", "options": ()}),
+            "service": self.service.model_copy(update={"groups": ()}),
+            "devices": (),
+        }
+        return self.model_copy(update=parts)
 
     def source_of(self, figure: str) -> Source | None:
         """Return the source of a key path: the entry for it, or for the nearest section around it."""

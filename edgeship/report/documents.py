@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgeship.compile.backends import UNCOMPILED
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.values import EXIT_CODE_OF_STATE, DeployReport, GateResult, Unavailable, Variant, as_json
 
@@ -23,15 +24,22 @@ def build_document(report: BuildReport) -> dict[str, Any]:
 
 
 def _target(built: TargetBuild) -> dict[str, Any]:
-    none = {"unavailable": built.reason}
+    none = {
+        "unavailable": f"the target runs no Linux: the model is {built.model_file}"
+        if built.model_file
+        else built.reason
+    }
     chosen = built.chosen
     return {
         "target": built.target,
         "bundle": str(built.bundle.path) if built.bundle else none,
         "sha256": built.bundle.sha256 if built.bundle else none,
+        "model_file": str(built.model_file)
+        if built.model_file
+        else {"unavailable": "the model is in the bundle"},
         "chosen": chosen.artifact.recipe if chosen else none,
         "reason": built.reason,
-        "variants": [_variant(variant) for variant in built.variants],
+        "variants": [_variant(variant) | {"compile": _compile(variant, built)} for variant in built.variants],
         "gates": [_gate(gate) for gate in (chosen.gates if chosen else ())],
     }
 
@@ -53,6 +61,28 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "latency_ms": as_json(card.latency_ms),
         "peak_rss_mb": as_json(card.peak_rss_mb),
         "gates": [_gate(gate) for gate in variant.gates],
+    }
+
+
+def _compile(variant: Variant, built: TargetBuild) -> dict[str, Any]:
+    """Return what the target's compiler made of a variant, or why it was not asked."""
+    result = built.compiled
+    if built.chosen is None:
+        return {"unavailable": "nothing was chosen to be compiled" if result is None else built.reason}
+    if result is None:
+        return {"unavailable": "the target needs no compiler"}
+    if variant is not built.chosen:
+        return {"unavailable": "only the chosen variant is compiled"}
+    return {
+        "compiled": result.compiled,
+        "reason": result.reason if result.compiled else f"{UNCOMPILED} ({result.reason})",
+        "mapped": result.mapped,
+        "total": result.total,
+        "subgraphs": as_json(result.subgraphs),
+        "files": [{"bytes": a.bytes, "sha256": a.sha256} for a in result.artifacts],
+        "estimates": as_json(result.estimates),
+        "tools": result.tools,
+        "log": result.log,
     }
 
 

@@ -22,11 +22,11 @@ def model_document(found: Inspection) -> dict[str, Any]:
 def model_text(found: Inspection, *, operations: bool) -> str:
     """Return the report for people: what it is, what goes in and out, what it costs, what it really holds."""
     held = found.precision
+    weights = f"{found.parameters.count:,} parameters ({size(found.parameters.bytes)})"
     lines = [
         f"{found.path}: {found.kind}, {size(found.bytes)}, sha256 {found.sha256[:12]}",
         f"  precision: weights {held.weights}, activations {held.activations}, inputs and outputs {held.io}",
-        f"  {found.macs:,} multiply-accumulates, {found.parameters.count:,} parameters"
-        f" ({size(found.parameters.bytes)})",
+        f"  {found.macs:,} multiply-accumulates, {weights}",
     ]
     if found.converted:
         lines.append("  (operations and figures are those of the float .tflite it converts to)")
@@ -111,7 +111,14 @@ def bundle_text(bundle: Bundle) -> str:
         f"  {bundle.app} version {manifest['version']} for {bundle.target}",
         f"  runs on {engine['name']} {engine['version']}, delegate {engine['delegate']}",
         f"  a device must have: {needs['machine']}, {_libc(needs)}, Python {' or '.join(needs['python'])}"
-        + "".join(f", {name}" for name in (*needs["packages"], *needs["libraries"])),
+        + "".join(
+            f", {name}"
+            for name in (
+                *needs["packages"],
+                *needs["libraries"],
+                *(d["name"] for d in needs.get("devices", ())),
+            )
+        ),
         f"  {len(files)} files, {size(sum(f['bytes'] for f in files.values()))} unpacked",
         "",
     ]
@@ -125,6 +132,7 @@ def bundle_text(bundle: Bundle) -> str:
         for v in manifest["variants"]
     ]
     lines.append(table(["", "variant", "bytes", "metric"], rows, right=(2,)))
+    lines += ["", *(v["compile"]["reason"] for v in manifest["variants"] if "compile" in v)]
     made = manifest["provenance"]
     lines += ["", f"made from model {made['model']['sha256'][:12]} with edgeship {made['edgeship']}"]
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeship.compile.backends import UNCOMPILED
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.report.documents import worst_golden
 from edgeship.report.figures import duration, figure, size
@@ -21,13 +22,47 @@ def target_text(built: TargetBuild) -> str:
     lines = [f"{built.target}:", variants_table(built.variants, built.chosen)]
     lines += _gaps(built.variants)
     if built.chosen and built.bundle:
-        lines.append(f"chosen: {built.reason}")
+        lines += [f"chosen: {built.reason}", *compile_lines(built)]
         lines.append(
             f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}"
+        )
+    elif built.chosen and built.model_file:
+        lines += [f"chosen: {built.reason}", *compile_lines(built)]
+        lines.append(
+            f"model: {built.model_file}  {size(built.model_file.stat().st_size)}, to be linked into a firmware"
         )
     else:
         lines.append(f"no bundle: {built.reason}")
     return "\n".join(lines)
+
+
+ESTIMATES = {
+    "latency_ms": "{:.3f} ms an inference",
+    "sram_kib": "{:.1f} KiB of SRAM",
+    "dram_kib": "{:.1f} KiB of DRAM",
+    "off_chip_flash_kib": "{:.1f} KiB of flash",
+    "parameter_bytes_on_chip": "{:,.0f} parameter bytes on the chip",
+    "parameter_bytes_streamed": "{:,.0f} streamed",
+    "min_runtime_version": "runtime {:.0f}",
+}
+"""Which of a compiler's estimates people read, and how."""
+
+
+def compile_lines(built: TargetBuild) -> list[str]:
+    """Return what the target's compiler made of the chosen variant; nothing where there is none."""
+    result = built.compiled
+    if result is None:
+        return []
+    if not result.compiled:
+        return [f"{UNCOMPILED}: {result.reason}"]
+    with_version = ", ".join(f"{name} {version}" for name, version in result.tools.items())
+    lines = [f"compiled: {result.reason} ({with_version})"]
+    known = {n: v for n, v in result.estimates.items() if not isinstance(v, Unavailable) and n in ESTIMATES}
+    if known:
+        lines.append(
+            "the compiler says: " + ", ".join(ESTIMATES[n].format(known[n]) for n in ESTIMATES if n in known)
+        )
+    return lines
 
 
 def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:

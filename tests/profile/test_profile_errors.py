@@ -54,7 +54,7 @@ def test_several_problems_at_once_in_the_order_of_lines(write, shipped: Path) ->
         "error: invalid-target-profile",
         "  5 problems in targets/board.yaml",
         "  targets/board.yaml: python.versions[0]: expected text, found the number 3.1; put it in quotes (line 5)",
-        "  targets/board.yaml: runtime.engine: expected 'litert' or 'tflite_runtime', found 'tflight' (line 6)",
+        "  targets/board.yaml: runtime.engine: expected 'litert', 'tflite_runtime' or 'tflm', found 'tflight' (line 6)",
         "  targets/board.yaml: runtime.threads: expected a whole number, found '2'; remove the quotes (line 6)",
         "  targets/board.yaml: memory.ram_mb: expected 1 or more, found the number -5 (line 7)",
         "  targets/board.yaml: sensors[0]: a sensor is read from a 'path' or by a 'command': give one of them (line 9)",
@@ -74,7 +74,7 @@ def test_a_problem_in_a_base_names_the_base(write, tmp_path: Path) -> None:
     [
         (
             "libc: {kind: uclibc}",
-            "libc.kind: expected 'glibc' or 'musl', found 'uclibc'; did you mean 'glibc'?",
+            "libc.kind: expected 'glibc', 'musl' or 'none', found 'uclibc'; did you mean 'glibc'?",
         ),
         ("libc: {version: new}", "libc.version: expected a version such as 2.31, in quotes, found 'new'"),
         (

@@ -29,6 +29,7 @@ WANTED = {
     "coral-dev-board", "coral-usb-raspberry-pi", "coral-m2-x86-64", "raspberry-pi-3", "raspberry-pi-4",
     "raspberry-pi-5", "raspberry-pi-zero-2w", "jetson-nano", "jetson-orin-nano", "gpu-linux-aarch64",
     "gpu-linux-x86-64", "rock-5b", "x86-64-linux", "aarch64-linux", "armv7-linux", "host",
+    "ethos-u55-128", "ethos-u65-256", "ethos-u85-256", "imx93-evk",
 }  # fmt: skip
 
 FIGURES = (
@@ -116,6 +117,10 @@ def test_sources_speak_of_what_is_there(name: str) -> None:
 def test_runtime_is_consistent(name: str) -> None:
     profile = target(name)
     runtime = profile.runtime
+    if not profile.deployable:
+        assert (profile.libc.kind, profile.python.versions, runtime.engine) == ("none", (), "tflm")
+        assert profile.architecture == "cortex-m" and profile.compiler.backend != "none"
+        return
     assert profile.libc.kind == "glibc"
     if runtime.engine == "litert":
         assert runtime.files and profile.architecture in ("x86_64", "aarch64"), "LiteRT has no 32-bit build"
@@ -128,6 +133,9 @@ def test_runtime_is_consistent(name: str) -> None:
     if runtime.delegate == "edgetpu":
         assert runtime.delegate_library and runtime.delegate_version and profile.compiler.backend == "edgetpu"
         assert profile.compiler.min_runtime_version and profile.precision.wants == ("int8",)
+    if runtime.delegate == "ethosu":
+        assert runtime.delegate_library and profile.compiler.backend == "vela"
+        assert any(a.required for a in profile.devices) and profile.precision.wants == ("int8",)
     if runtime.delegate == "gpu":
         assert "libLiteRtWebGpuAccelerator.so" in runtime.files and profile.precision.wants[0] == "fp16"
     if runtime.delegate in ("edgetpu", "gpu"):
@@ -138,7 +146,7 @@ def test_runtime_is_consistent(name: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_sensor_is_named_once(name: str) -> None:
     names = [s.name for s in target(name).sensors]
-    assert names and len(names) == len(set(names))
+    assert len(names) == len(set(names)) and bool(names) == target(name).deployable
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -171,3 +179,17 @@ def test_digest_is_of_everything_said(shipped: Path, tmp_path: Path) -> None:
     other = tmp_path / "raspberry-pi-4.yaml"
     other.write_text((shipped / "raspberry-pi-4.yaml").read_text().replace("ram_mb: 1024", "ram_mb: 2048"))
     assert load_profile(str(other), folders=[shipped]).digest() != one.digest()
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in TARGETS if target(n).compiler.backend != "none" and target(n).deployable]
+)
+def test_without_its_accelerator_nothing_of_it_is_left(name: str) -> None:
+    """What an uncompiled model asks of a device must name no accelerator, library or group of one."""
+    profile = target(name)
+    plain_one = profile.without_accelerator()
+    stem = (profile.runtime.delegate_library or "").partition(".so")[0]
+    assert stem and stem not in json.dumps(plain_one.runtime.model_dump(mode="json"))
+    assert (plain_one.compiler.backend, plain_one.devices, plain_one.service.groups) == ("none", (), ())
+    assert plain_one.runtime.delegate == ("none" if profile.runtime.preinstalled else "xnnpack")
+    assert (plain_one.name, plain_one.libc, plain_one.python) == (profile.name, profile.libc, profile.python)

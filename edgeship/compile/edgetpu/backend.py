@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
-from edgeship.compile.backends import CompileOptions, CompileResult, uncompiled
+from edgeship.compile.backends import MISSING, CompileOptions, CompileResult, uncompiled
 from edgeship.compile.edgetpu.blockers import blockers
 from edgeship.compile.edgetpu.driver import Compilation, Wanted, compile_models
 from edgeship.compile.edgetpu.lower import lowerings
@@ -32,6 +32,10 @@ class EdgeTpu:
 
     name = "edgetpu"
 
+    def require(self, options: CompileOptions) -> None:
+        """Raise ToolError `edgetpu-compiler-missing`, or InputError `bad-compiler-place`."""
+        find_place(options.place, LocalRunner(options.environment), options.environment)
+
     def accepts(self, artifact: Artifact, profile: TargetProfile) -> tuple[str, ...]:
         """Return why the compiler would fail or map nothing, as far as the file shows it."""
         return reasons_against(read_tflite(artifact.path))
@@ -53,20 +57,20 @@ class EdgeTpu:
                 context={"file": artifact.path, "target": profile.name},
                 hint=f"edgeship check {artifact.path} --target {profile.name}",
             )
-        try:
-            place = find_place(options.place, LocalRunner(options.environment), options.environment)
-        except ToolError as error:
-            if options.allow_uncompiled and error.reference == "edgetpu-compiler-missing":
-                reason = "not compiled: there is no edgetpu_compiler here; it runs on the CPU of the device"
-                return uncompiled(artifact, reason, len(model.main.operators))
-            raise
         wanted = Wanted(
             runtime=profile.compiler.min_runtime_version,
             segments=options.segments,
             options=profile.compiler.options,
             timeout_s=options.timeout_s,
         )
-        made = compile_models([artifact.path], out, wanted, place, progress=progress)
+        try:
+            place = find_place(options.place, LocalRunner(options.environment), options.environment)
+            made = compile_models([artifact.path], out, wanted, place, progress=progress)
+        except ToolError as error:
+            if options.allow_uncompiled and error.reference in MISSING:
+                reason = "not compiled: there is no edgetpu_compiler here; it runs on the CPU of the device"
+                return uncompiled(artifact, reason, len(model.main.operators))
+            raise
         return _result(artifact, model, made)
 
 
@@ -97,6 +101,9 @@ def _result(artifact: Artifact, model: TfliteFile, made: Compilation) -> Compile
         reason=f"{mapped} of {total} operations on the Edge TPU",
         mapped=mapped,
         total=total,
+        subgraphs=float(sum(m.subgraphs for m in log.models if m.subgraphs is not None))
+        if any(m.subgraphs is not None for m in log.models)
+        else Unavailable(reason="the compiler's log does not say"),
         estimates={
             "parameter_bytes_on_chip": float(sum(p.cached_bytes for p in compiled.packages)),
             "parameter_bytes_streamed": float(sum(p.streamed_bytes for p in compiled.packages)),

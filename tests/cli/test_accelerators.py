@@ -1,0 +1,291 @@
+"""Models for accelerators through the command line: compiled by a compiler that replays recorded outputs, refused with
+its advice, shipped for the CPU where the user says so; and Vela for real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeship.bundle.seal import extract, open_bundle
+from edgeship.digest import sha256_file
+from edgeship.toolchain.environments import find
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+pytestmark = pytest.mark.shared
+
+GOOD = """Edge TPU Compiler version 16.0.384591198
+Started a compilation timeout timer of 180 seconds.
+
+Model compiled successfully in 212 ms.
+
+Input model: static_wi8_ai8.tflite
+Input size: 52.72KiB
+Output model: static_wi8_ai8_edgetpu.tflite
+Output size: 120.59KiB
+On-chip memory used for caching model parameters: 69.00KiB
+On-chip memory remaining for caching model parameters: 7.83MiB
+Off-chip memory used for streaming uncached model parameters: 0.00B
+Number of Edge TPU subgraphs: 1
+Total number of operations: 13
+Operation log: static_wi8_ai8_edgetpu.log
+
+Operator                       Count      Status
+
+AVERAGE_POOL_2D                1          Mapped to Edge TPU
+CONV_2D                        5          Mapped to Edge TPU
+DEPTHWISE_CONV_2D              4          Mapped to Edge TPU
+FULLY_CONNECTED                1          Mapped to Edge TPU
+RESHAPE                        1          Mapped to Edge TPU
+SOFTMAX                        1          Mapped to Edge TPU
+Compilation child process completed within timeout period.
+Compilation succeeded!
+"""
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path) -> Callable[..., None]:
+    """Return a function that puts an edgetpu_compiler on the PATH which says `text` and ends with `status`."""
+    recorded = shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
+
+    def put(text: str = GOOD, status: int = 0, *, copies: bool = True) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / "say").write_text(text)
+        words = [
+            sys.executable,
+            str(HERE / "fake_edgetpu_compiler.py"),
+            str(recorded),
+            str(folder / "say"),
+            str(status),
+        ]
+        program = folder / "edgetpu_compiler"
+        command = " ".join(f'"{w}"' for w in words)
+        # A compiler that maps nothing writes the model as it was, and calls that a success.
+        rest = (
+            f'exec {command} "$@"'
+            if copies
+            else f'for a; do f=$a; done; cat "{folder / "say"}"; cp "$f" "${{f%.tflite}}_edgetpu.tflite"'
+        )
+        program.write_text(f'#!/bin/sh\nexport PYTHONPATH="{ROOT}"\n{rest}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    return put
+
+
+@pytest.fixture
+def kws(shared_data: Path) -> list[object]:
+    """MLPerf's int8 KWS model and its evaluation data, as arguments."""
+    return [shared_data / "kws" / "mlperf_int8.tflite", "--eval", shared_data / "kws" / "eval.npz"]
+
+
+def test_kws_compiled_and_bundled_for_a_coral_dev_board(
+    edgeship: Any, kws: list[object], compiler: Any, valid: Any, tmp_path: Path
+) -> None:
+    compiler()
+    said = edgeship("build", *kws, "--target", "coral", "--json")
+    assert said.status == 0, said.err
+    document = said.document()
+    valid("build", document)
+    (target,) = document["targets"]
+    (variant,) = target["variants"]
+    made = variant["compile"]
+    assert (made["compiled"], made["mapped"], made["total"], made["subgraphs"]) == (True, 13, 13, 1)
+    assert made["tools"] == {"edgetpu_compiler": "16.0.384591198"}
+    assert made["estimates"]["parameter_bytes_on_chip"] == 566912  # what the recorded package holds
+    assert "unavailable" in made["estimates"]["latency_ms"]
+    assert made["log"]["models"][0]["on_chip_used"] == 69 * 1024
+    assert variant["metric"]["value"] >= 90  # scored as it was before compiling
+
+    bundle = open_bundle(Path(target["bundle"]))
+    extract(bundle, tmp_path / "release")
+    valid("manifest", bundle.manifest)
+    (entry,) = bundle.manifest["variants"]
+    assert entry["sha256"] == made["files"][0]["sha256"] == sha256_file(tmp_path / "release" / entry["file"])
+    assert entry["compile"]["from_sha256"] == variant["sha256"] != entry["sha256"]
+    assert bundle.manifest["provenance"]["tools"]["edgetpu_compiler"] == "16.0.384591198"
+    assert bundle.manifest["engine"] == {
+        "name": "tflite_runtime", "version": "2.5.0.post1", "delegate": "edgetpu",
+    }  # fmt: skip
+    needs = bundle.manifest["requires"]
+    assert needs["python"] == ["3.7"] and needs["packages"] == ["tflite-runtime==2.5.0.post1", "numpy"]
+    assert needs["libraries"] == ["libedgetpu.so.1"]
+    assert needs["devices"] == [{"name": "edgetpu", "any_of": ["/dev/apex_*", "pci:1ac1:089a"]}]
+
+    golden = json.loads((tmp_path / "release" / "golden" / "static_wi8_ai8.json").read_text())
+    valid("golden", golden)
+    recorded = golden["recorded_with"]
+    assert recorded["model_sha256"] == variant["sha256"], "recorded from what was scored"
+    assert (recorded["engine"], recorded["delegate"]) == ("litert", "xnnpack"), (
+        "another triple than the device's"
+    )
+    assert golden["tolerance"]["max_lsb"] > 0 and len(golden["vectors"]) >= 3
+    valid("service", json.loads((tmp_path / "release" / "service.json").read_text()))
+
+
+def test_the_text_says_what_the_compiler_said(edgeship: Any, kws: list[object], compiler: Any) -> None:
+    compiler()
+    said = edgeship("build", *kws, "--target", "coral")
+    assert said.status == 0, said.err
+    assert "compiled: 13 of 13 operations on the Edge TPU (edgetpu_compiler 16.0.384591198)" in said.out
+    assert "the compiler says: 566,912 parameter bytes on the chip, 0 streamed, runtime 12" in said.out
+    assert "uncompiled" not in said.out
+
+
+def test_without_a_compiler_it_is_refused_and_says_how_to_get_one(
+    edgeship: Any, kws: list[object], tmp_path: Path
+) -> None:
+    said = edgeship("build", *kws, "--target", "coral")
+    assert said.status == 1
+    assert said.err.rstrip().endswith("ship the int8 model for the CPU as it is: --allow-uncompiled")
+    for words in ("error: edgetpu-compiler-missing", "coral.ai/docs/edgetpu/compiler", "ssh:user@buildhost"):
+        assert words in said.err
+    assert not list(tmp_path.rglob("*.edgeship"))
+
+
+def test_a_place_that_is_none(edgeship: Any, kws: list[object]) -> None:
+    said = edgeship("build", *kws, "--target", "coral", "--compiler", "cloud:here")
+    assert said.status == 2 and "error: bad-compiler-place" in said.err
+
+
+def test_allowed_uncompiled_it_ships_for_the_cpu_and_says_so(
+    edgeship: Any, kws: list[object], valid: Any, tmp_path: Path
+) -> None:
+    said = edgeship("build", *kws, "--target", "coral", "--allow-uncompiled", "--json")
+    assert said.status == 0, said.err
+    document = said.document()
+    valid("build", document)
+    (target,) = document["targets"]
+    made = target["variants"][0]["compile"]
+    assert (made["compiled"], made["mapped"]) == (False, 0)
+    assert made["reason"].startswith("uncompiled: runs on the CPU")
+
+    bundle = open_bundle(Path(target["bundle"]))
+    valid("manifest", bundle.manifest)
+    assert bundle.manifest["chosen"] == "static_wi8_ai8-uncompiled"
+    assert bundle.manifest["variants"][0]["compile"]["reason"].startswith("uncompiled: runs on the CPU")
+    assert bundle.manifest["engine"]["delegate"] == "none"
+    needs = bundle.manifest["requires"]
+    assert needs["devices"] == [] and needs["libraries"] == []
+    assert needs["packages"] == ["tflite-runtime==2.5.0.post1", "numpy"]
+    extract(bundle, tmp_path / "release")
+    service = json.loads((tmp_path / "release" / "service.json").read_text())
+    valid("service", service)
+    assert service["engine"]["delegate"] == "none" and service["engine"]["delegate_library"] is None
+    assert service["variants"][0]["note"] == "uncompiled: runs on the CPU"
+    assert "apex" not in (tmp_path / "release" / "service" / "edgeship.service").read_text()
+    readme = (tmp_path / "release" / "README.txt").read_text()
+    assert "uncompiled: runs on the CPU" in readme and "libedgetpu" not in readme
+    shown = edgeship("inspect", target["bundle"])
+    assert "uncompiled: runs on the CPU" in shown.out
+    text = edgeship("build", *kws, "--target", "coral", "--allow-uncompiled")
+    assert "uncompiled: runs on the CPU: not compiled: there is no edgetpu_compiler here" in text.out
+
+
+OPEN = "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized ones."
+FAILURES = {
+    "edgetpu-operation-version": (
+        "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'",
+        "quantize the float model with edgeship build",
+    ),
+    "edgetpu-dynamic-shape": (f"ERROR: {OPEN}", "export with a fixed batch and input shape"),
+    "edgetpu-large-activations": (
+        "Compilation failed due to large activation tensors in model.",
+        "use a smaller input",
+    ),
+    "edgetpu-internal-error": ("Internal compiler error. Aborting!", "an infinite scale"),
+    "edgetpu-timeout": (
+        "Compilation timed out after 180 seconds.",
+        "--timeout_sec in the target's compiler.options",
+    ),
+    "edgetpu-failed": ("Something nobody saw before.", "its last words are above"),
+}
+"""Reference -> what the compiler says, and a part of the advice."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", FAILURES)
+def test_each_failure_of_the_compiler_shows_its_advice(
+    reference: str, edgeship: Any, kws: list[object], compiler: Any, tmp_path: Path
+) -> None:
+    text, advice = FAILURES[reference]
+    compiler(f"Edge TPU Compiler version 16.0.384591198\n{text}\n", 1)
+    said = edgeship("build", *kws, "--target", "coral", "--allow-uncompiled")
+    assert said.status == 1, "a compiler that fails is no missing compiler"
+    assert f"error: {reference}\n" in said.err
+    assert advice in said.err.partition("hint: ")[2]
+    assert text in said.err, "its last words"
+    assert not list(tmp_path.rglob("*.edgeship"))
+
+
+@pytest.mark.slow
+def test_a_success_that_maps_nothing_is_a_failure(edgeship: Any, kws: list[object], compiler: Any) -> None:
+    nothing = GOOD.replace("Number of Edge TPU subgraphs: 1", "Number of Edge TPU subgraphs: 0")
+    compiler(nothing.replace("Mapped to Edge TPU", "Operation not supported"), copies=False)
+    said = edgeship("build", *kws, "--target", "coral")
+    assert said.status == 1 and "error: edgetpu-nothing-mapped" in said.err
+    assert "edgeship check" in said.err.partition("hint: ")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find("vela") is None, reason="needs Vela: edgeship toolchain install vela")
+@pytest.mark.parametrize(("folder", "operations"), [("kws", 13), ("cifar10", 16)])
+def test_vela_gives_estimates_and_golden_vectors_are_of_the_int8_original(
+    folder: str, operations: int, edgeship: Any, shared_data: Path, valid: Any, tmp_path: Path
+) -> None:
+    model = shared_data / folder / "mlperf_int8.tflite"
+    targets = ["--target", "imx93-evk", "--target", "ethos-u65-256"]
+    said = edgeship("build", model, "--eval", shared_data / folder / "eval.npz", *targets, "--json")
+    assert said.status == 0, said.err
+    document = said.document()
+    valid("build", document)
+    board, bare = document["targets"]
+    for target in (board, bare):
+        made = target["variants"][0]["compile"]
+        assert made["compiled"] and made["mapped"] == made["total"] == operations
+        for figure in ("latency_ms", "sram_kib", "dram_kib", "macs", "weights_bytes"):
+            assert made["estimates"][figure] > 0, figure
+        assert list(made["tools"]) == ["ethos-u-vela"]
+        assert made["log"]["configuration"]["accelerator_configuration"] == "Ethos_U65_256"
+    assert board["variants"][0]["compile"]["estimates"] == bare["variants"][0]["compile"]["estimates"]
+
+    bundle = open_bundle(Path(board["bundle"]))
+    valid("manifest", bundle.manifest)
+    assert bundle.manifest["engine"]["delegate"] == "ethosu"
+    assert "libethosu_delegate.so" in bundle.manifest["requires"]["libraries"]
+    extract(bundle, tmp_path / "release")
+    golden = json.loads((tmp_path / "release" / "golden" / "static_wi8_ai8.json").read_text())
+    assert golden["recorded_with"]["model_sha256"] == board["variants"][0]["sha256"]
+
+    assert "runs no Linux" in bare["bundle"]["unavailable"]
+    assert sha256_file(Path(bare["model_file"])) == bare["variants"][0]["compile"]["files"][0]["sha256"]
+
+
+def test_a_float_model_is_refused_for_an_npu(edgeship: Any, tiny: Path) -> None:
+    said = edgeship("build", tiny / "model.tflite", "--target", "imx93-evk", "--recipe", "fp32")
+    assert said.status == 2
+    assert "error: recipe-not-accepted" in said.err and "hint: --recipe int8" in said.err
+
+
+def test_a_microcontroller_cannot_be_deployed_to(edgeship: Any, tiny: Path, tmp_path: Path) -> None:
+    for more in ((), ("--dry-run",)):
+        said = edgeship(
+            "deploy",
+            tiny / "model.tflite",
+            "--target",
+            "ethos-u55-128",
+            "--host",
+            f"local:{tmp_path / 'd'}",
+            *more,
+        )
+        assert said.status == 2
+        assert "error: target-not-deployable" in said.err and "TensorFlow Lite Micro" in said.err
+        assert not (tmp_path / "d").exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,35 @@ import pytest
 from edgeship.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+GOOD = """Edge TPU Compiler version 16.0.384591198
+Started a compilation timeout timer of 180 seconds.
+
+Model compiled successfully in 212 ms.
+
+Input model: static_wi8_ai8.tflite
+Input size: 52.72KiB
+Output model: static_wi8_ai8_edgetpu.tflite
+Output size: 120.59KiB
+On-chip memory used for caching model parameters: 69.00KiB
+On-chip memory remaining for caching model parameters: 7.83MiB
+Off-chip memory used for streaming uncached model parameters: 0.00B
+Number of Edge TPU subgraphs: 1
+Total number of operations: 13
+Operation log: static_wi8_ai8_edgetpu.log
+
+Operator                       Count      Status
+
+AVERAGE_POOL_2D                1          Mapped to Edge TPU
+CONV_2D                        5          Mapped to Edge TPU
+DEPTHWISE_CONV_2D              4          Mapped to Edge TPU
+FULLY_CONNECTED                1          Mapped to Edge TPU
+RESHAPE                        1          Mapped to Edge TPU
+SOFTMAX                        1          Mapped to Edge TPU
+Compilation child process completed within timeout period.
+Compilation succeeded!
+"""
 
 
 @dataclass(frozen=True)
@@ -82,3 +113,35 @@ def valid() -> Callable[[str, Any], None]:
         jsonschema.Draft202012Validator(schema).validate(document)
 
     return check
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path) -> Any:
+    """Return a function that puts an edgetpu_compiler on the PATH which says `text` and ends with `status`."""
+    recorded = shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
+
+    def put(text: str = GOOD, status: int = 0, *, copies: bool = True) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / "say").write_text(text)
+        words = [
+            sys.executable,
+            str(ROOT / "tests" / "cli" / "fake_edgetpu_compiler.py"),
+            str(recorded),
+            str(folder / "say"),
+            str(status),
+        ]
+        program = folder / "edgetpu_compiler"
+        command = " ".join(f'"{w}"' for w in words)
+        # A compiler that maps nothing writes the model as it was, and calls that a success.
+        rest = (
+            f'exec {command} "$@"'
+            if copies
+            else f'for a; do f=$a; done; cat "{folder / "say"}"; cp "$f" "${{f%.tflite}}_edgetpu.tflite"'
+        )
+        program.write_text(f'#!/bin/sh\nexport PYTHONPATH="{ROOT}"\n{rest}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    put.good = GOOD  # type: ignore[attr-defined]
+    return put

@@ -5,9 +5,6 @@ its advice, shipped for the CPU where the user says so; and Vela for real.
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,68 +14,7 @@ from edgeship.bundle.seal import extract, open_bundle
 from edgeship.digest import sha256_file
 from edgeship.toolchain.environments import find
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 pytestmark = pytest.mark.shared
-
-GOOD = """Edge TPU Compiler version 16.0.384591198
-Started a compilation timeout timer of 180 seconds.
-
-Model compiled successfully in 212 ms.
-
-Input model: static_wi8_ai8.tflite
-Input size: 52.72KiB
-Output model: static_wi8_ai8_edgetpu.tflite
-Output size: 120.59KiB
-On-chip memory used for caching model parameters: 69.00KiB
-On-chip memory remaining for caching model parameters: 7.83MiB
-Off-chip memory used for streaming uncached model parameters: 0.00B
-Number of Edge TPU subgraphs: 1
-Total number of operations: 13
-Operation log: static_wi8_ai8_edgetpu.log
-
-Operator                       Count      Status
-
-AVERAGE_POOL_2D                1          Mapped to Edge TPU
-CONV_2D                        5          Mapped to Edge TPU
-DEPTHWISE_CONV_2D              4          Mapped to Edge TPU
-FULLY_CONNECTED                1          Mapped to Edge TPU
-RESHAPE                        1          Mapped to Edge TPU
-SOFTMAX                        1          Mapped to Edge TPU
-Compilation child process completed within timeout period.
-Compilation succeeded!
-"""
-
-
-@pytest.fixture
-def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path) -> Callable[..., None]:
-    """Return a function that puts an edgetpu_compiler on the PATH which says `text` and ends with `status`."""
-    recorded = shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
-
-    def put(text: str = GOOD, status: int = 0, *, copies: bool = True) -> None:
-        folder = tmp_path / "bin"
-        folder.mkdir(exist_ok=True)
-        (folder / "say").write_text(text)
-        words = [
-            sys.executable,
-            str(HERE / "fake_edgetpu_compiler.py"),
-            str(recorded),
-            str(folder / "say"),
-            str(status),
-        ]
-        program = folder / "edgetpu_compiler"
-        command = " ".join(f'"{w}"' for w in words)
-        # A compiler that maps nothing writes the model as it was, and calls that a success.
-        rest = (
-            f'exec {command} "$@"'
-            if copies
-            else f'for a; do f=$a; done; cat "{folder / "say"}"; cp "$f" "${{f%.tflite}}_edgetpu.tflite"'
-        )
-        program.write_text(f'#!/bin/sh\nexport PYTHONPATH="{ROOT}"\n{rest}\n')
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-    return put
 
 
 @pytest.fixture
@@ -228,7 +164,7 @@ def test_each_failure_of_the_compiler_shows_its_advice(
 
 @pytest.mark.slow
 def test_a_success_that_maps_nothing_is_a_failure(edgeship: Any, kws: list[object], compiler: Any) -> None:
-    nothing = GOOD.replace("Number of Edge TPU subgraphs: 1", "Number of Edge TPU subgraphs: 0")
+    nothing = compiler.good.replace("Number of Edge TPU subgraphs: 1", "Number of Edge TPU subgraphs: 0")
     compiler(nothing.replace("Mapped to Edge TPU", "Operation not supported"), copies=False)
     said = edgeship("build", *kws, "--target", "coral")
     assert said.status == 1 and "error: edgetpu-nothing-mapped" in said.err

@@ -122,4 +122,5 @@ def worst_golden(report: DeployReport) -> str:
     golden = report.golden
     if isinstance(golden, Unavailable):
         return golden.reason
-    return f"{golden.vectors - golden.failed}/{golden.vectors} agree; worst: {golden.worst}"
+    agreed = f"{golden.vectors - golden.failed}/{golden.vectors} agree"
+    return f"{agreed}; worst: {golden.worst}" if golden.worst else f"{agreed}, to the bit"

@@ -108,7 +108,7 @@ def read_statement(text):
         said = json.loads(text)
         numbers = [said[key] for key in ("sequence", "signed_at", "expires")]
         sound = said["schema"] == STATEMENT_SCHEMA and isinstance(said["release"], str)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refusal("bad-statement", "what was signed is not an %s document" % STATEMENT_SCHEMA) from None
     if not sound or not all(type(number) is int and 0 <= number < 1 << 53 for number in numbers):
         raise Refusal("bad-statement", "what was signed is not an %s document" % STATEMENT_SCHEMA)

@@ -1,0 +1,265 @@
+"""Signed releases brought to devices that want them: what holds serves, what does not changes nothing."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgeship.bundle.sign import new_key, public_key, sign
+from edgeship.deploy import deploy, rollback, verify
+from edgeship.deploy.trust import change_trust, show_trust
+from edgeship.digest import write_tar
+from edgeship.errors import DeviceError
+from edgeship.progress import Silent
+from edgeship.values import EXIT_CODE_OF_STATE, Bundle, Goal
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ann", "bob", "eve"):
+        new_key(folder / name, comment=name, passphrase=False)
+    return SimpleNamespace(**{name: folder / name for name in ("ann", "bob", "eve")})
+
+
+def tell(bench: Any, *trusted: Path, revoke: tuple[Path, ...] = (), **changes: Any) -> dict[str, Any]:
+    """Tell the device which keys may sign, as `edgeship keys` does."""
+    found = [public_key(path) for path in trusted]
+    return change_trust(
+        bench.host,
+        bench.options,
+        signers=[{"name": key.name, "key": key.line} for key in found],
+        revoke=[public_key(path).fingerprint for path in revoke],
+        changes={"unsigned": "refuse", **changes},
+    )
+
+
+def tree(root: Path) -> dict[str, Any]:
+    """Return what is below the device's root, but for locks and the service's log."""
+    return {
+        str(path.relative_to(root)): path.readlink() if path.is_symlink() else path.read_bytes()
+        for path in root.rglob("*")
+        if (path.is_file() or path.is_symlink()) and path.name != "lock" and path.suffix != ".log"
+    }
+
+
+def refuse(bench: Any, bundle: Bundle, reference: str, **options: Any) -> Any:
+    """Deploy and check that the device refuses for that reason, and is as it was."""
+    before = tree(bench.root)
+    report = deploy(bundle, bench.host, replace(bench.options, **options), Silent())
+    assert report.state == "failed" and EXIT_CODE_OF_STATE[report.state] == 1, report
+    assert report.reason.startswith(f"{reference}: ") and report.hint, report
+    assert tree(bench.root) == before
+    return report
+
+
+def serve(bench: Any, bundle: Bundle, **options: Any) -> Any:
+    report = deploy(bundle, bench.host, replace(bench.options, **options), Silent())
+    assert report.state == "committed", report
+    return report
+
+
+def test_a_device_never_told_refuses_and_says_what_to_type(remote: Any, keys: SimpleNamespace) -> None:
+    strict = remote.with_options(allow_unsigned=False)
+    one = remote.bundle("1")
+    report = deploy(one, strict.host, strict.options, Silent())
+    assert report.state == "failed" and report.reason.startswith("trust-not-set: ")
+    assert (
+        "--allow-unsigned" in report.hint and f"edgeship keys trust --host {remote.host.text}" in report.hint
+    )
+    assert not (remote.root / "apps").exists() and not (remote.root / "cas").exists()
+    assert show_trust(strict.host, strict.options)["policy"] is None
+    signed = sign(one, keys.ann)
+    assert deploy(signed, strict.host, strict.options, Silent()).reason.startswith("trust-not-set: ")
+    found = tell(strict, keys.ann)
+    assert found["policy"]["unsigned"] == "refuse" and [s["name"] for s in found["signers"]] == ["ann"]
+    refuse(strict, one, "unsigned")
+    serve(strict, signed)
+    again = deploy(one, strict.host, strict.options, Silent())
+    assert again.state == "unchanged", "what serves is signed, whatever this copy of the bundle brings"
+
+
+def test_unsigned_is_told_once_and_not_taken_back_by_a_deployment(remote: Any, keys: SimpleNamespace) -> None:
+    serve(remote, remote.bundle("1"))
+    assert json.loads((remote.root / "trust/policy.json").read_text())["unsigned"] == "allow"
+    serve(remote, remote.bundle("2"), allow_unsigned=False)
+    tell(remote, keys.ann)
+    refuse(remote, remote.bundle("3"), "unsigned", allow_unsigned=True)
+    # What was let in unsigned does not count as the very release that should serve, and is no release to go back to.
+    refuse(remote, remote.bundle("2"), "unsigned")
+    report = rollback(remote.host, "kws", remote.options, Silent())
+    assert report.state == "failed" and report.reason.startswith("unsigned: ")
+    assert remote.serving_release() == remote.bundle("2").release
+
+
+BAD: dict[str, tuple[str, Callable[[Bundle, Bundle, SimpleNamespace], Bundle]]] = {
+    "unsigned": ("unsigned", lambda b, o, k: b),
+    "a stranger's key": ("unknown-signer", lambda b, o, k: sign(b, k.eve)),
+    "a revoked key": ("key-revoked", lambda b, o, k: sign(b, k.bob)),
+    "expired": (
+        "signature-expired",
+        lambda b, o, k: sign(b, k.ann, days=1, now=1_700_000_000, sequence=9**12),
+    ),
+    "replayed long after": (
+        "signature-stale",
+        lambda b, o, k: sign(b, k.ann, days=9999, now=1_700_000_000, sequence=9**12),
+    ),
+    "older than what ran": ("older-release", lambda b, o, k: sign(b, k.ann, sequence=1)),
+    "another release's signature": (
+        "wrong-release",
+        lambda b, o, k: replace(b, signatures=sign(o, k.ann).signatures),
+    ),
+    "cut": ("bad-signature", lambda b, o, k: cut(sign(b, k.ann))),
+    "statement changed": ("bad-signature", lambda b, o, k: moved(sign(b, k.ann))),
+}
+
+
+def cut(bundle: Bundle) -> Bundle:
+    only = bundle.signatures[0]
+    return replace(bundle, signatures=(replace(only, signature=only.signature[:100]),))
+
+
+def moved(bundle: Bundle) -> Bundle:
+    only = bundle.signatures[0]
+    return replace(
+        bundle, signatures=(replace(only, statement=only.statement.replace("sequence", "seqvence")),)
+    )
+
+
+def test_releases_that_are_not_trusted_change_nothing(local: Any, keys: SimpleNamespace) -> None:
+    tell(local, keys.ann, keys.bob, max_age_days=365)
+    one, two = local.bundle("1"), local.bundle("2")
+    serve(local, sign(one, keys.ann))
+    tell(local, revoke=(keys.bob,))
+    for code, make in BAD.values():
+        refuse(local, make(two, one, keys), code)
+    assert local.serving_release() == one.release
+    serve(local, sign(two, keys.ann))
+    assert not verify(local.host, "kws", local.options)["drift"]
+
+
+def test_a_threshold_of_two(local: Any, keys: SimpleNamespace) -> None:
+    tell(local, keys.ann, keys.bob, threshold=2)
+    one = local.bundle("1")
+    refuse(local, sign(one, keys.ann), "too-few-signatures")
+    refuse(local, sign(sign(one, keys.ann), keys.eve), "too-few-signatures")
+    serve(local, sign(sign(one, keys.ann), keys.bob))
+
+
+def test_the_floor_holds_for_new_releases_and_not_for_kept_ones(local: Any, keys: SimpleNamespace) -> None:
+    tell(local, keys.ann)
+    one, two = sign(local.bundle("1"), keys.ann, sequence=1), sign(local.bundle("2"), keys.ann, sequence=2)
+    serve(local, one)
+    serve(local, two)
+    assert show_trust(local.host, local.options)["sequences"] == {"kws": 2}
+    refuse(local, one, "older-release")
+    refuse(local, one, "older-release", goal=Goal.STAGE)
+    back = rollback(local.host, "kws", local.options, Silent())
+    assert back.state == "committed" and local.serving_release() == one.release
+    assert show_trust(local.host, local.options)["sequences"] == {"kws": 2}, "going back does not lower it"
+    tell(local, keys.bob, revoke=(keys.ann,))
+    report = rollback(local.host, "kws", local.options, Silent(), release=two.release)
+    assert report.state == "failed" and report.reason.startswith("key-revoked: ")
+    assert local.serving_release() == one.release
+    # A trial that fails is taken back all the same: reverting asks nobody.
+    bad = sign(local.bundle("3", serve="dies"), keys.bob)
+    assert deploy(bad, local.host, local.options, Silent()).state == "reverted"
+    assert local.serving_release() == one.release
+
+
+def test_a_reverted_release_does_not_raise_the_floor(local: Any, keys: SimpleNamespace) -> None:
+    tell(local, keys.ann)
+    serve(local, sign(local.bundle("1"), keys.ann, sequence=1))
+    bad = sign(local.bundle("2", serve="dies"), keys.ann, sequence=50)
+    assert deploy(bad, local.host, local.options, Silent()).state == "reverted"
+    assert show_trust(local.host, local.options)["sequences"] == {"kws": 1}
+    serve(local, sign(local.bundle("3"), keys.ann, sequence=2))
+
+
+def repacked(bundle: Bundle, folder: Path, **changed: bytes) -> Bundle:
+    """Return the bundle with other contents under the names given, its manifest and signatures as they were."""
+    with tarfile.open(bundle.path) as archive:
+        files: dict[str, Any] = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
+    stream = io.BytesIO()
+    write_tar(stream, {**files, **{name.replace("__", "/"): data for name, data in changed.items()}})
+    path = folder / "swapped.edgeship"
+    path.write_bytes(gzip.compress(stream.getvalue(), mtime=0))
+    return replace(bundle, path=path)
+
+
+def test_swapped_contents_are_refused_by_the_device_itself(
+    local: Any, keys: SimpleNamespace, tmp_path: Path
+) -> None:
+    """The host's own checks are left out here: the device must not rely on them."""
+    tell(local, keys.ann)
+    one = sign(local.bundle("1"), keys.ann)
+    serve(local, one)
+    two = sign(local.bundle("2"), keys.ann)
+    served = tree(local.root / "apps/kws/releases")
+    manifest = json.dumps({**two.manifest, "version": "9"}).encode()
+    for name, data in (("manifest.json", manifest), ("models__model.tflite", b"another model")):
+        report = deploy(repacked(two, tmp_path, **{name: data}), local.host, local.options, Silent())
+        assert report.state == "failed" and report.reason.startswith(("blob-hash", "blob-missing")), report
+        assert tree(local.root / "apps/kws/releases") == served and local.serving_release() == one.release
+    assert not verify(local.host, "kws", local.options)["drift"]
+
+
+def test_rights_of_what_is_trusted(local: Any, keys: SimpleNamespace) -> None:
+    tell(local, keys.ann)
+    folder = local.root / "trust"
+    assert {path.name: path.stat().st_mode & 0o7777 for path in folder.iterdir()} == {
+        "policy.json": 0o640,
+        "allowed_signers": 0o640,
+    }
+    assert folder.stat().st_mode & 0o7777 == 0o750
+    with pytest.raises(DeviceError, match="1 keys may sign and the threshold is 3"):
+        tell(local, threshold=3)
+
+
+def test_no_secret_reaches_the_device_or_a_log(local: Any, keys: SimpleNamespace) -> None:
+    tell(local, keys.ann)
+    report = serve(local, sign(local.bundle("1"), keys.ann))
+    private = [line for line in keys.ann.read_text().splitlines() if not line.startswith("-")]
+    texts = [repr(report), *(p.read_bytes().decode("latin-1") for p in local.root.rglob("*") if p.is_file())]
+    assert private and not [line for line in private for text in texts if line in text]
+
+
+def test_the_command_line_from_key_to_service(remote: Any, tmp_path: Path) -> None:
+    """A device over SSH: refused with the words to type, told, deployed to with --sign-with, shown, revoked."""
+    import sys
+
+    config = str(remote.options.ssh_config)
+    at = ["--host", remote.host.text, "--root", str(remote.root), "--no-sudo", "--ssh-config", config]
+
+    def edgeship(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "XDG_CONFIG_HOME": str(tmp_path),
+        }
+        argv = [sys.executable, "-m", "edgeship", *words]
+        return subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=tmp_path)
+
+    assert edgeship("keys", "new", "--no-passphrase").returncode == 0
+    assert "was never told" in edgeship("keys", "show", *at).stdout
+    assert "signed by 1 of these keys" in edgeship("keys", "trust", *at).stdout
+    shown = json.loads(edgeship("keys", "show", *at, "--json").stdout)
+    assert shown["devices"][0]["policy"]["unsigned"] == "refuse"
+    assert edgeship("keys", "policy", *at).returncode == 2
+    failed = edgeship("keys", "policy", *at, "--threshold", "2")
+    assert failed.returncode == 1 and "error: too-few-keys" in failed.stderr and "hint: " in failed.stderr
+    gone = edgeship("keys", "revoke", str(tmp_path / "edgeship/signing_key.pub"), *at)
+    assert gone.returncode == 0 and "REVOKED" in gone.stdout
+    allowed = edgeship("keys", "policy", *at, "--unsigned", "allow")
+    assert allowed.returncode == 0 and "takes any release" in allowed.stdout

@@ -43,9 +43,7 @@ def sha256_tree(path: Path) -> str:
     """Return one digest for a file, or for a folder's relative names and contents (times and modes do not count)."""
     if path.is_file():
         return sha256_file(path)
-    entries = {
-        str(p.relative_to(path)): sha256_file(p) for p in sorted(path.rglob("*")) if p.is_file()
-    }
+    entries = {str(p.relative_to(path)): sha256_file(p) for p in sorted(path.rglob("*")) if p.is_file()}
     return sha256_json(entries)
 
 
@@ -73,6 +71,4 @@ def write_tar(stream: BinaryIO, files: Mapping[str, Path | bytes], *, executable
                 tar.addfile(tar_info(name, len(source), executable=name in runnable), io.BytesIO(source))
             else:
                 with source.open("rb") as content:
-                    tar.addfile(
-                        tar_info(name, source.stat().st_size, executable=name in runnable), content
-                    )
+                    tar.addfile(tar_info(name, source.stat().st_size, executable=name in runnable), content)

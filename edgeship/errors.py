@@ -17,7 +17,12 @@ class EdgeshipError(Exception):
     exit_code = 1
 
     def __init__(
-        self, reference: str, message: str, *, context: Mapping[str, object] | None = None, hint: str | None = None
+        self,
+        reference: str,
+        message: str,
+        *,
+        context: Mapping[str, object] | None = None,
+        hint: str | None = None,
     ) -> None:
         super().__init__(message)
         self.reference = reference
@@ -93,4 +98,10 @@ class DegradedError(EdgeshipError):
     exit_code = 5
 
 
-FAMILIES: tuple[type[EdgeshipError], ...] = (InputError, GateError, UnknownStateError, DegradedError, ToolError)
+FAMILIES: tuple[type[EdgeshipError], ...] = (
+    InputError,
+    GateError,
+    UnknownStateError,
+    DegradedError,
+    ToolError,
+)

@@ -23,7 +23,9 @@ class Registry(Generic[T]):
     `kind` is the word used in errors. Built once from its entries: nothing registers itself by being imported.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, T], *, aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, entries: Mapping[str, T], *, aliases: Mapping[str, str] | None = None
+    ) -> None:
         self.kind = kind
         self._entries = dict(entries)
         self._aliases = dict(aliases or {})

@@ -62,7 +62,9 @@ def test_file_keeps_to_its_floor(path: Path) -> None:
     broken: list[str] = []
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        assert not (isinstance(node, ast.ImportFrom) and node.level and not island), f"{path}: relative import"
+        assert not (isinstance(node, ast.ImportFrom) and node.level and not island), (
+            f"{path}: relative import"
+        )
     for name, at_top in imports(tree):
         if at_top and name.split(".")[0] in HEAVY:
             dotted = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)

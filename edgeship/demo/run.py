@@ -123,6 +123,7 @@ def demo_text(result: DemoResult) -> str:
     """Return what a person reads at the end: the table, the proof, the service's own accuracy, what to type next."""
     answers, deployed = result.answers, result.deployed
     target = result.built.targets[0]
+    sent, times = size(deployed.bytes_sent), f"p50 {answers.p50_ms:.2f} ms, p95 {answers.p95_ms:.2f} ms"
     floats = figure(result.trained["accuracy"], 2, " %")
     lines = [
         f"A small CNN on scikit-learn's digits: {floats} of 400 digits it was not trained on, in float.",
@@ -131,9 +132,8 @@ def demo_text(result: DemoResult) -> str:
         variants_table(target.variants, target.chosen),
         f"chosen: {target.reason}",
         "",
-        f"Deployed to {deployed.host} in {duration(deployed.seconds)}: {size(deployed.bytes_sent)} sent, {deployed.state}.",
-        f"Asked the running service {answers.asked} digits nobody had seen: {answers.right} right,"
-        f" p50 {answers.p50_ms:.2f} ms, p95 {answers.p95_ms:.2f} ms over HTTP.",
+        f"Deployed to {deployed.host} in {duration(deployed.seconds)}: {sent} sent, {deployed.state}.",
+        f"Asked the running service {answers.asked} digits nobody had seen: {answers.right} right, {times} over HTTP.",
         f"All of it took {duration(result.seconds)}.",
         "",
     ]

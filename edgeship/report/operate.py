@@ -8,7 +8,6 @@ from typing import Any
 from edgeship.report.figures import duration
 from edgeship.report.table import table
 
-
 IDLE: dict[str, Any] = {"manager": "none", "running": False, "pid": None, "restarts": None, "last_exit": None}
 """What is said of the service where no release was ever switched to."""
 
@@ -94,7 +93,11 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
         live = "not running" + (
             f", last exit {serving['last_exit']}" if serving["last_exit"] is not None else ""
         )
-    state = f"release {current[:12]}: {record['state'].lower()}" if status["current"] else "nothing was switched to"
+    state = (
+        f"release {current[:12]}: {record['state'].lower()}"
+        if status["current"]
+        else "nothing was switched to"
+    )
     lines = [f"{host}: {name}", f"  {state}; {live}"]
     if record.get("reason"):
         lines.append(f"  {record['reason']}")

@@ -48,7 +48,7 @@ def run_worker(
     function: str,
     payload: Mapping[str, Any],
     *,
-    limits: WorkerLimits = WorkerLimits(),  # noqa: B008 - frozen
+    limits: WorkerLimits = WorkerLimits(),
     progress: Progress | None = None,
     environment: Mapping[str, str] | None = None,
     python_path: tuple[Path, ...] = (),

@@ -56,7 +56,8 @@ def test_tar_does_not_depend_on_time_owner_or_order(tmp_path: Path) -> None:
     file.chmod(0o600)
     write_tar(second, {"a": b"1", "manifest.json": b"{}", "b": file}, executable=["a"])
     assert first.getvalue() == second.getvalue()
-    names = tarfile.open(fileobj=io.BytesIO(first.getvalue())).getnames()
+    with tarfile.open(fileobj=io.BytesIO(first.getvalue())) as archive:
+        names = archive.getnames()
     assert names == ["manifest.json", "a", "b"]
 
 

@@ -140,7 +140,8 @@ def probe(
             raise InputError(
                 "cannot-write", f"cannot write {out}: {error.strerror}", hint=f"ls -ld {out.parent}"
             ) from None
-        text = f"wrote {out}; use it with: edgeship build MODEL --target {out if out.parent != Path() else './' + str(out)}"
+        shown = out if out.parent != Path() else f"./{out}"
+        text = f"wrote {out}; use it with: edgeship build MODEL --target {shown}"
     common.show(
         text,
         lambda: {"schema": "edgeship.probe/1", "facts": jsonable(facts), "profile": text},

@@ -84,7 +84,7 @@ def history(host: Host, app: str | None, options: DeployOptions) -> dict[str, An
 
 
 def remove(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
-    """Stop a service and delete its releases from the device; return {"app", "removed": release ids, "blobs": count}."""
+    """Stop a service, delete its releases from the device; return {"app", "removed": release ids, "blobs": count}."""
 
     def take(session: Session) -> dict[str, Any]:
         lease = session.ask("lease", timeout=options.settle_limit(), ready_seconds=options.ready_seconds)

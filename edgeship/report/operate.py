@@ -130,12 +130,12 @@ def bench_text(found: dict[str, Any]) -> str:
     """Return a benchmark in one short block."""
     latency, engine = found["latency_ms"], found["engine"]
     governor = found["governor"]
+    ran = f"{engine['name']} {engine['version']}, delegate {engine['delegate']}"
+    times = ", ".join(f"{name} {latency[name]:.3f} ms" for name in ("cold", "p50", "p95"))
     return "\n".join(
         [
-            f"release {found['release'][:12]}, {found['variant']} on {engine['name']} {engine['version']},"
-            f" delegate {engine['delegate']}",
-            f"  cold {latency['cold']:.3f} ms, p50 {latency['p50']:.3f} ms, p95 {latency['p95']:.3f} ms"
-            f" ({found['runs']} runs in {found['seconds']:.1f} s, {found['threads']} threads)",
+            f"release {found['release'][:12]}, {found['variant']} on {ran}",
+            f"  {times} ({found['runs']} runs in {found['seconds']:.1f} s, {found['threads']} threads)",
             f"  peak memory {found['peak_rss_mb']:.1f} MiB, CPU governor "
             + (f"unknown ({governor['unavailable']})" if isinstance(governor, dict) else str(governor)),
         ]

@@ -6,6 +6,7 @@ memory killer, the time limit) raises ToolError with the tool's last words. Noth
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -112,10 +113,8 @@ def run_worker(
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the worker and everything it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -21,7 +21,7 @@ Figure = float | Unavailable
 
 
 def as_json(value: Any) -> Any:
-    """Return `value` as what `json` can write: dataclasses by field, paths and enums as text, Unavailable as its form."""
+    """Return `value` as what `json` can write: dataclasses by field, paths and enums as text."""
     if isinstance(value, Unavailable):
         return {"unavailable": value.reason}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

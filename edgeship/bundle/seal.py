@@ -198,7 +198,11 @@ def parse_manifest(path: Path, data: bytes) -> dict[str, Any]:
     for key, kind in REQUIRED.items():
         if not isinstance(manifest.get(key), kind):
             raise _corrupt(path, f"{MANIFEST}: '{key}' is missing or not a {kind.__name__}")
-    if data != canonical_json(manifest):
+    try:
+        canonical = data == canonical_json(manifest)
+    except (ValueError, RecursionError):  # NaN, half a surrogate pair
+        canonical = False
+    if not canonical:
         raise _corrupt(path, f"{MANIFEST} is not in canonical form")
     return cast(dict[str, Any], manifest)
 

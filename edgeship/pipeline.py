@@ -202,25 +202,7 @@ def build_target(
     for name, reason in derived.failed:
         progress.note(f"{profile.name}: no {name}: {reason}")
     artifacts = describe(project, inputs, derived.artifacts, scratch / "described", progress)
-    progress.step(f"{profile.name}: scoring {len(artifacts)} variants")
-    samples, prepared = (
-        (inputs.evaluation, inputs.evaluation_prepared)
-        if inputs.evaluation
-        else (inputs.calibration, inputs.calibration_prepared)
-    )
-    cards = score(artifacts, inputs.float_model, samples, prepared, project.goals, progress=progress)
-    named = {recipe.name: recipe for recipe in recipes}
-    variants = tuple(
-        Variant(
-            artifact=artifact,
-            scorecard=card,
-            gates=(
-                *contract.check(artifact.path, named[artifact.recipe], profile),
-                *judge(artifact, card, project.goals),
-            ),
-        )
-        for artifact, card in zip(artifacts, cards, strict=True)
-    )
+    variants = scored(project, profile, inputs, artifacts, recipes, progress)
     chosen, reason = choose_best(variants, wanted(profile), project.goals)
     built = TargetBuild(
         target=profile.name,
@@ -242,6 +224,36 @@ def build_target(
     if not profile.deployable:
         return replace(built, model_file=keep_model(project, inputs, shipped, out))
     return replace(built, bundle=bundle(project, inputs, variants, shipped, out, work, progress))
+
+
+def scored(
+    project: Project,
+    profile: TargetProfile,
+    inputs: Inputs,
+    artifacts: Sequence[Artifact],
+    recipes: Sequence[Recipe],
+    progress: Progress,
+) -> tuple[Variant, ...]:
+    """Score every artifact and judge it: by what its file holds, and by the goals."""
+    progress.step(f"{profile.name}: scoring {len(artifacts)} variants")
+    samples, prepared = (
+        (inputs.evaluation, inputs.evaluation_prepared)
+        if inputs.evaluation
+        else (inputs.calibration, inputs.calibration_prepared)
+    )
+    cards = score(artifacts, inputs.float_model, samples, prepared, project.goals, progress=progress)
+    named = {recipe.name: recipe for recipe in recipes}
+    return tuple(
+        Variant(
+            artifact=artifact,
+            scorecard=card,
+            gates=(
+                *contract.check(artifact.path, named[artifact.recipe], profile),
+                *judge(artifact, card, project.goals),
+            ),
+        )
+        for artifact, card in zip(artifacts, cards, strict=True)
+    )
 
 
 def bundle(

@@ -10,7 +10,6 @@ from typing import Any
 import edgeship
 from edgeship.bundle.payload import BASE_RAM_MB, Payload
 from edgeship.bundle.service import model_name
-from edgeship.compile.backends import UNCOMPILED
 from edgeship.compile.ship import Shipped
 from edgeship.digest import sha256_bytes, sha256_file
 from edgeship.profile import TargetProfile
@@ -117,7 +116,7 @@ def compile_entry(variant: Variant, chosen: Variant, shipped: Shipped | None) ->
     return {
         "compile": {
             "compiled": result.compiled,
-            "reason": result.reason if result.compiled else f"{UNCOMPILED} ({result.reason})",
+            "reason": result.words,
             "mapped": result.mapped,
             "total": result.total,
             "from_sha256": shipped.twin.artifact.sha256,

@@ -50,6 +50,11 @@ class CompileResult:
     """What the compiler said, as data for the report."""
     tools: dict[str, str]
 
+    @property
+    def words(self) -> str:
+        """What manifest, tables and reports say of it."""
+        return self.reason if self.compiled else f"{UNCOMPILED} ({self.reason})"
+
 
 class CompilerBackend(Protocol):
     """A build-time translator for one family of accelerators."""

@@ -53,7 +53,7 @@ def ship(
         return Shipped(variant=variant, twin=variant, profile=profile, result=None)
     result = backend.compile(variant.artifact, profile, out, options, progress)
     if not result.compiled:
-        progress.note(f"{profile.name}: {result.reason}")
+        progress.note(f"{profile.name}: {result.words}")
         named = replace(variant.artifact, recipe=variant.artifact.recipe + SUFFIX)
         left = replace(variant, artifact=named)
         return Shipped(variant=left, twin=left, profile=profile.without_accelerator(), result=result)

@@ -52,7 +52,7 @@ class Vela:
             tool = require("vela", options.environment)
         except ToolError as error:
             if options.allow_uncompiled and error.reference in MISSING:
-                reason = "not compiled: Vela is not installed; it runs on the CPU of the device"
+                reason = "Vela is not installed, and --allow-uncompiled was given"
                 return uncompiled(artifact, reason, len(model.main.operators))
             raise
         progress.step(f"compiling for {profile.title} with Vela {tool.version}")

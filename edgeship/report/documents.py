@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeship.compile.backends import UNCOMPILED
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.values import EXIT_CODE_OF_STATE, DeployReport, GateResult, Unavailable, Variant, as_json
 
@@ -75,7 +74,7 @@ def _compile(variant: Variant, built: TargetBuild) -> dict[str, Any]:
         return {"unavailable": "only the chosen variant is compiled"}
     return {
         "compiled": result.compiled,
-        "reason": result.reason if result.compiled else f"{UNCOMPILED} ({result.reason})",
+        "reason": result.words,
         "mapped": result.mapped,
         "total": result.total,
         "subgraphs": as_json(result.subgraphs),

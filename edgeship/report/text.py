@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeship.compile.backends import UNCOMPILED
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.report.documents import worst_golden
 from edgeship.report.figures import duration, figure, size
@@ -46,6 +45,8 @@ ESTIMATES = {
     "min_runtime_version": "runtime {:.0f}",
 }
 """Which of a compiler's estimates people read, and how."""
+TOLD = frozenset({"parameter_bytes_on_chip", "parameter_bytes_streamed"})
+"""Those of which 0 says something."""
 
 
 def compile_lines(built: TargetBuild) -> list[str]:
@@ -54,10 +55,10 @@ def compile_lines(built: TargetBuild) -> list[str]:
     if result is None:
         return []
     if not result.compiled:
-        return [f"{UNCOMPILED}: {result.reason}"]
+        return [result.words]
     with_version = ", ".join(f"{name} {version}" for name, version in result.tools.items())
     lines = [f"compiled: {result.reason} ({with_version})"]
-    known = {n: v for n, v in result.estimates.items() if not isinstance(v, Unavailable) and n in ESTIMATES}
+    known = {n: v for n, v in result.estimates.items() if not isinstance(v, Unavailable) and (v or n in TOLD)}
     if known:
         lines.append(
             "the compiler says: " + ", ".join(ESTIMATES[n].format(known[n]) for n in ESTIMATES if n in known)

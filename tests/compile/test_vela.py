@@ -145,3 +145,21 @@ def test_bad_options_show_velas_own_words(graph, written) -> None:
         pass
     assert error.value.reference == "vela-failed"
     assert "ethos-u99" in error.value.render()
+
+
+@pytest.mark.shared
+def test_without_vela_it_is_refused_or_left_to_the_cpu_as_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vela shares our environment here, so only what finds it can be told that it is not there."""
+    monkeypatch.setattr("edgeship.toolchain.environments.find", lambda name, environment: None)
+    wanted = profile("imx93-evk")
+    backend = backend_of(wanted)
+    assert backend is not None
+    one = artifact(DATA / "kws" / "mlperf_int8.tflite")
+    with pytest.raises(ToolError) as error:
+        backend.compile(one, wanted, tmp_path, CompileOptions(), Silent())
+    assert "hint: edgeship toolchain install vela" in error.value.render()
+    left = backend.compile(one, wanted, tmp_path, CompileOptions(allow_uncompiled=True), Silent())
+    assert (left.compiled, left.mapped, left.total, left.artifacts) == (False, 0, 13, (one,))
+    assert left.words.startswith("uncompiled: runs on the CPU (Vela is not installed")

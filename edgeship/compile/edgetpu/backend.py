@@ -68,7 +68,7 @@ class EdgeTpu:
             made = compile_models([artifact.path], out, wanted, place, progress=progress)
         except ToolError as error:
             if options.allow_uncompiled and error.reference in MISSING:
-                reason = "not compiled: there is no edgetpu_compiler here; it runs on the CPU of the device"
+                reason = "there is no edgetpu_compiler, and --allow-uncompiled was given"
                 return uncompiled(artifact, reason, len(model.main.operators))
             raise
         return _result(artifact, model, made)

@@ -96,20 +96,6 @@ def holds(signed: SignedStatement) -> bool:
         return _ssh_keygen(argv, signed.statement.encode()).returncode == 0
 
 
-def allowed(signed: SignedStatement, signers: Path) -> str | None:
-    """Return under which name an allowed_signers file lets this signature's key sign; None: it does not hold."""
-    with tempfile.NamedTemporaryFile(suffix=".sig") as stream:
-        stream.write(signed.signature.encode())
-        stream.flush()
-        found = _ssh_keygen(["-Y", "find-principals", "-s", stream.name, "-f", str(signers)], b"")
-        names = found.stdout.decode("utf-8", "replace").split()
-        if found.returncode or not names:
-            return None
-        name = names[0].split(",")[0]
-        argv = ["-Y", "verify", "-f", str(signers), "-I", name, "-n", NAMESPACE, "-s", stream.name]
-        return name if _ssh_keygen(argv, signed.statement.encode()).returncode == 0 else None
-
-
 def new_key(path: Path, *, comment: str, passphrase: bool) -> PublicKey:
     """Make an Ed25519 key pair at `path` and `path`.pub and return its public half.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options
 from edgeship.cli.inspect import is_bundle
 from edgeship.cli.signing import sign_option
-from edgeship.errors import InputError
+from edgeship.errors import EdgeshipError, InputError
 
 if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
@@ -72,8 +73,11 @@ def hosts_and_options(config: Path | None, options: dict[str, Any]) -> tuple[tup
 @click.option(
     "--no-passphrase", is_flag=True, help="For machines that sign alone; the file is then all it takes."
 )
+@common.dry_run_option
 @common.output_options
-def new(out: Path | None, name: str | None, no_passphrase: bool, as_json: bool, quiet: bool) -> int:
+def new(
+    out: Path | None, name: str | None, no_passphrase: bool, dry_run: bool, as_json: bool, quiet: bool
+) -> int:
     """Make an Ed25519 key. ssh-keygen asks for the passphrase; edgeship never sees it.
 
     Any SSH key does as well: in a file, in the agent (name its .pub file), or on a security key.
@@ -84,6 +88,8 @@ def new(out: Path | None, name: str | None, no_passphrase: bool, as_json: bool, 
     from edgeship.bundle.sign import new_key, public_path
 
     path = out or default_key()
+    if dry_run:
+        return _plan([f"make an Ed25519 key (writes {path}, {public_path(path)})"], as_json=as_json)
     key = new_key(
         path, comment=name or f"{getpass.getuser()}@{socket.gethostname()}", passphrase=not no_passphrase
     )
@@ -134,9 +140,16 @@ def show(what: Path | None, config: Path | None, as_json: bool, quiet: bool, **o
     show_default=True,
     help="Time in which devices take the release.",
 )
+@common.dry_run_option
 @common.output_options
 def sign(
-    bundle: Path, with_keys: tuple[Path, ...], sequence: int | None, days: float, as_json: bool, quiet: bool
+    bundle: Path,
+    with_keys: tuple[Path, ...],
+    sequence: int | None,
+    days: float,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Sign BUNDLE, beside the signatures it has. Its release id stays the same."""
     from edgeship.bundle.seal import open_bundle, put_signatures
@@ -147,6 +160,9 @@ def sign(
             "no-key", "nothing says which key signs", hint=f"edgeship keys sign {bundle} --sign-with KEY"
         )
     signed = open_bundle(bundle)
+    if dry_run:
+        steps = [f"sign release {signed.release[:12]} with {key} (writes {bundle})" for key in with_keys]
+        return _plan(steps, as_json=as_json)
     for key in with_keys:
         signed = sign_once(signed, key, sequence=sequence, days=days)
     put_signatures(signed, signed.signatures)
@@ -162,9 +178,10 @@ def sign(
     metavar="DAYS",
     help="Oldest signature to take.",
 )
+@common.dry_run_option
 @trust_verb
 def trust(
-    public: tuple[Path, ...], threshold: int | None, max_age_days: float | None, config: Path | None,
+    public: tuple[Path, ...], threshold: int | None, max_age_days: float | None, config: Path | None, dry_run: bool,
     as_json: bool, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Let keys sign for devices, which from then on take signed releases only. Works before the first deployment."""
@@ -173,18 +190,21 @@ def trust(
     found = [public_key(path) for path in public or (default_key(),)]
     changes = _changes("refuse", threshold, max_age_days)
     signers = [{"name": key.name, "key": key.line} for key in found]
-    return _change(config, options, as_json=as_json, signers=signers, changes=changes)
+    return _change(config, options, dry_run=dry_run, as_json=as_json, signers=signers, changes=changes)
 
 
 @keys.command("revoke")
 @click.argument("which", metavar="KEY.pub|FINGERPRINT...", nargs=-1, required=True)
+@common.dry_run_option
 @trust_verb
-def revoke(which: tuple[str, ...], config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
+def revoke(
+    which: tuple[str, ...], config: Path | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
+) -> int:
     """Have devices refuse all that keys ever signed. For good: a revoked key cannot come back."""
     from edgeship.bundle.sign import public_key
 
     prints = [text if text.startswith(PRINTABLE) else public_key(Path(text)).fingerprint for text in which]
-    return _change(config, options, as_json=as_json, revoke=prints)
+    return _change(config, options, dry_run=dry_run, as_json=as_json, revoke=prints)
 
 
 @keys.command("policy")
@@ -198,9 +218,10 @@ def revoke(which: tuple[str, ...], config: Path | None, as_json: bool, quiet: bo
     metavar="DAYS",
     help="Oldest signature to take.",
 )
+@common.dry_run_option
 @trust_verb
 def policy(
-    unsigned: str | None, threshold: int | None, max_age_days: float | None, config: Path | None,
+    unsigned: str | None, threshold: int | None, max_age_days: float | None, config: Path | None, dry_run: bool,
     as_json: bool, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Change what devices ask of a release's signatures."""
@@ -212,7 +233,7 @@ def policy(
             context={"wanted": "--unsigned, --threshold or --max-age-days"},
             hint="edgeship keys show --host HOST shows what is",
         )
-    return _change(config, options, as_json=as_json, changes=changes)
+    return _change(config, options, dry_run=dry_run, as_json=as_json, changes=changes)
 
 
 def _changes(unsigned: str | None, threshold: int | None, max_age_days: float | None) -> dict[str, Any]:
@@ -220,19 +241,45 @@ def _changes(unsigned: str | None, threshold: int | None, max_age_days: float | 
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _change(config: Path | None, options: dict[str, Any], *, as_json: bool, **what: Any) -> int:
+def _change(
+    config: Path | None, options: dict[str, Any], *, dry_run: bool, as_json: bool, **what: Any
+) -> int:
     """Tell each device, and show what each takes from now on."""
     from edgeship.deploy.trust import change_trust
 
     hosts, choices = hosts_and_options(config, options)
-    return _show_devices([change_trust(host, choices, **what) for host in hosts], as_json=as_json)
+    if dry_run:
+        words = "; ".join(f"{key}: {json.dumps(value)}" for key, value in what.items() if value)
+        files = ("allowed_signers", "policy.json") if what.get("signers") else ("policy.json",)
+        return _plan(
+            [
+                f"{host.text}: {words} (writes {', '.join(f'{choices.root_on(host)}/trust/{n}' for n in files)})"
+                for host in hosts
+            ],
+            as_json=as_json,
+        )
+    done: list[dict[str, Any]] = []
+    try:
+        for host in hosts:
+            done.append(change_trust(host, choices, **what))
+    except EdgeshipError:
+        for device in done:
+            click.echo(f"{device['host']}: was told", err=True)
+        raise
+    return _show_devices(done, as_json=as_json)
+
+
+def _plan(steps: list[str], *, as_json: bool) -> int:
+    """Show what would be done."""
+    common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
+    return 0
 
 
 def _show_devices(found: list[dict[str, Any]], *, as_json: bool) -> int:
-    from edgeship.report.trust import trust_text
+    from edgeship.report.trust import trust_document, trust_text
 
     text = "\n".join(trust_text(device) for device in found)
-    common.show(text, lambda: {"schema": "edgeship.trust/1", "devices": found}, as_json=as_json)
+    common.show(text, lambda: trust_document(found), as_json=as_json)
     return 0
 
 

@@ -34,7 +34,14 @@ def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedSte
         ),
         PlannedStep(name="preflight", text="compare the device's facts with what the bundle requires"),
         PlannedStep(name="helper", text=f"ship the helper, {len(helper_source())} bytes", writes=(helper,)),
-        PlannedStep(name="lease", text="take the application over", writes=(f"{root}/trust/floor.0",)),
+        PlannedStep(
+            name="lease",
+            text=f"show the device {len(bundle.signatures) or 'no'} signatures; take the application over",
+            writes=(
+                f"{root}/trust/floor.0",
+                *((f"{root}/trust/policy.json",) if options.unsigned_on(host) else ()),
+            ),
+        ),
         PlannedStep(
             name="upload",
             text=f"send what is missing of {len(files) + 1} files, {size} bytes",
@@ -42,8 +49,8 @@ def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedSte
         ),
         PlannedStep(
             name="stage",
-            text="build the release from verified files",
-            writes=(release_folder(root, app, release),),
+            text="verify the signatures again; build the release from verified files",
+            writes=(release_folder(root, app, release), f"{root}/apps/{app}/signatures/{release}.json"),
         ),
     ]
     if options.goal is not Goal.STAGE:

@@ -9,6 +9,36 @@ from typing import Any
 from edgeship.bundle import envelope
 from edgeship.values import Bundle
 
+NEVER_TOLD = "the device was never told whose releases it may run"
+
+
+def trust_document(devices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the `edgeship.trust/1` document: what each device takes, and its floors."""
+    return {
+        "schema": "edgeship.trust/1",
+        "devices": [
+            {
+                "host": found["host"],
+                "policy": _policy(found["policy"]),
+                "signers": found["signers"],
+                "sequences": found["sequences"],
+            }
+            for found in devices
+        ],
+    }
+
+
+def _policy(policy: Mapping[str, Any] | None) -> dict[str, Any]:
+    if policy is None:
+        return {"unavailable": NEVER_TOLD}
+    age = policy["max_age_days"]
+    return {
+        "unsigned": policy["unsigned"],
+        "threshold": policy["threshold"],
+        "max_age_days": {"unavailable": "no limit is set"} if age is None else age,
+        "revoked": policy["revoked"],
+    }
+
 
 def trust_text(found: Mapping[str, Any]) -> str:
     """Return what one device takes, a few lines."""

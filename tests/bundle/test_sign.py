@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from edgeship.bundle import envelope
 from edgeship.bundle.seal import extract, open_bundle, put_signatures, seal
-from edgeship.bundle.sign import allowed, holds, new_key, public_key, sign, sign_all
+from edgeship.bundle.sign import holds, new_key, public_key, sign, sign_all
 from edgeship.digest import canonical_json, sha256_bytes
 from edgeship.errors import InputError
 from edgeship.values import Bundle, SignedStatement
@@ -101,10 +102,8 @@ def test_ssh_keygen_itself_verifies_what_travels(tmp_path: Path, keys: dict[str,
     ]
     assert subprocess.run(argv, input=statement.read_bytes(), capture_output=True).returncode == 0
     opened = open_bundle(bundle.path).signatures[0]
-    assert allowed(opened, signers) == "ann"
-    assert allowed(replace(opened, statement=opened.statement.replace('"1"', '"2"')), signers) is None
-    signers.write_text(f"bob {public_key(keys['bob']).line}\n")
-    assert allowed(opened, signers) is None
+    assert holds(opened)
+    assert not holds(replace(opened, statement=opened.statement.replace('"1"', '"2"')))
 
 
 def swapped(bundle: Bundle, other: Bundle, key: Path) -> dict[str, bytes]:
@@ -341,7 +340,9 @@ def test_secrets_stay_with_ssh_keygen(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["signatures"][0]["holds"] is True
+    shown = json.loads(done.stdout)
+    assert shown["signatures"][0]["holds"] is True
+    jsonschema.validate(shown, json.loads((ROOT / "docs/schemas/signatures.schema.json").read_text()))
     assert b"-Y\0sign\0" in seen.read_bytes(), "the watcher saw nothing"
     private = [line.encode() for line in key.read_text().splitlines() if not line.startswith("-")]
     assert private
@@ -382,10 +383,17 @@ def test_the_verbs_on_keys_and_bundles(
     path = tmp_path / "config/edgeship/signing_key"
     assert "next: edgeship keys trust" in said and path.stat().st_mode & 0o077 == 0
     assert run(["keys", "show"]) == 0 and "ci-lab" in capsys.readouterr().out
+    assert run(["keys", "show", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    jsonschema.validate(shown, json.loads((ROOT / "docs/schemas/key.schema.json").read_text()))
+    assert run(["keys", "new", "--dry-run", "-o", "other"]) == 0 and not Path("other").exists()
+    capsys.readouterr()
     bundle = make(tmp_path)
     assert run(["keys", "show", str(bundle.path)]) == 0 and "nobody signed it" in capsys.readouterr().out
     assert run(["keys", "sign", str(bundle.path)]) == 2
     assert "error: no-key" in capsys.readouterr().err
+    assert run(["keys", "sign", str(bundle.path), "--sign-with", str(path), "--dry-run"]) == 0
+    assert "writes" in capsys.readouterr().out and open_bundle(bundle.path) == bundle
     assert run(["keys", "sign", str(bundle.path), "--sign-with", str(path), "--sequence", "3"]) == 0
     assert "holds, sequence 3" in capsys.readouterr().out
     forged = open_bundle(bundle.path).signatures[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jsonschema
 import pytest
 
 from edgeship.bundle.sign import new_key, public_key, sign
@@ -23,6 +24,8 @@ from edgeship.digest import write_tar
 from edgeship.errors import DeviceError
 from edgeship.progress import Silent
 from edgeship.values import EXIT_CODE_OF_STATE, Bundle, Goal
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +248,7 @@ def test_the_command_line_from_key_to_service(remote: Any, tmp_path: Path) -> No
     def edgeship(*words: str) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(ROOT),
             "XDG_CONFIG_HOME": str(tmp_path),
         }
         argv = [sys.executable, "-m", "edgeship", *words]
@@ -255,6 +258,9 @@ def test_the_command_line_from_key_to_service(remote: Any, tmp_path: Path) -> No
     assert "was never told" in edgeship("keys", "show", *at).stdout
     assert "signed by 1 of these keys" in edgeship("keys", "trust", *at).stdout
     shown = json.loads(edgeship("keys", "show", *at, "--json").stdout)
+    jsonschema.validate(shown, json.loads((ROOT / "docs/schemas/trust.schema.json").read_text()))
+    planned = edgeship("keys", "policy", *at, "--unsigned", "allow", "--dry-run")
+    assert planned.returncode == 0 and f"writes {remote.root}/trust/policy.json" in planned.stdout
     assert shown["devices"][0]["policy"]["unsigned"] == "refuse"
     assert edgeship("keys", "policy", *at).returncode == 2
     failed = edgeship("keys", "policy", *at, "--threshold", "2")

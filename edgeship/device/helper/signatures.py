@@ -62,13 +62,16 @@ def ssh_keygen(arguments, feed):
     if status == 127 or any(words in err for words in NO_SUCH_OPTION):
         raise Refusal(
             "no-verifier",
-            "this device cannot verify signatures: it has no ssh-keygen of OpenSSH 8.2 or newer",
+            "this device cannot verify signatures: it has no ssh-keygen of OpenSSH 8.1 or newer",
         )
     return status, (out.decode("utf-8", "replace") + "\n" + err).strip()
 
 
-def verify_one(signers, entry, revoked):
-    """Return (fingerprint, text that was signed) of a signature that holds; a Refusal says why one does not."""
+def verify_one(signers, names, entry, revoked):
+    """Return (fingerprint, text that was signed) of a signature that holds; a Refusal says why one does not.
+
+    `signers` is the file of those who may sign, `names` its names and fingerprints; ssh-keygen reads the file itself.
+    """
     statement, signature = entry.get("statement"), entry.get("signature")
     if (
         not isinstance(statement, str)
@@ -87,19 +90,19 @@ def verify_one(signers, entry, revoked):
         )
     if fingerprint in revoked:
         raise Refusal("key-revoked", "%s is revoked" % fingerprint)
+    who = [name for name, key in names if key == fingerprint]
+    if not who:
+        raise Refusal("unknown-signer", "%s may not sign for this device" % fingerprint)
     with tempfile.TemporaryDirectory(prefix="edgeship-") as folder:
         path = os.path.join(folder, "sig")
         with open(path, "w") as stream:
             stream.write(signature)
-        status, said = ssh_keygen(["find-principals", "-s", path, "-f", signers], b"")
-        if status != 0 or not said:
-            raise Refusal("unknown-signer", "%s may not sign for this device" % fingerprint)
-        name = said.splitlines()[0].split(",")[0]
-        argv = ["verify", "-f", signers, "-I", name, "-n", NAMESPACE, "-s", path]
-        status, said = ssh_keygen(argv, statement.encode("utf-8"))
-    if status != 0 or fingerprint not in said:
-        raise Refusal("bad-signature", "the signature of %s does not hold" % fingerprint)
-    return fingerprint, statement
+        for name in who:
+            argv = ["verify", "-f", signers, "-I", name, "-n", NAMESPACE, "-s", path]
+            status, said = ssh_keygen(argv, statement.encode("utf-8"))
+            if status == 0 and fingerprint in said:
+                return fingerprint, statement
+    raise Refusal("bad-signature", "the signature of %s does not hold" % fingerprint)
 
 
 def read_statement(text):

@@ -139,11 +139,11 @@ def authorise(place, release, signatures, fresh=True):
     if not signatures:
         raise Refusal("unsigned", "the release is not signed, and this device takes signed ones only")
     floor, good, bad = read_floor(place), {}, []
+    names = [(signer["name"].split(",")[0], signer["fingerprint"]) for signer in read_signers(place)]
     for entry in signatures:
         try:
-            fingerprint, text = verify_one(
-                signers_path(place), entry if isinstance(entry, dict) else {}, policy["revoked"]
-            )
+            entry = entry if isinstance(entry, dict) else {}
+            fingerprint, text = verify_one(signers_path(place), names, entry, policy["revoked"])
             said = read_statement(text)
             check_statement(place, said, release, fresh, floor, policy)
             good[fingerprint] = said
@@ -247,7 +247,7 @@ def change_trust(place, request):
         before = read_text(signers_path(place)) or ""
         new = [line for line, fingerprint in lines if fingerprint not in known(place)]
         if policy["unsigned"] == "refuse":
-            ssh_keygen(["find-principals", "-s", "/dev/null", "-f", "/dev/null"], b"")
+            ssh_keygen(["verify", "-f", os.devnull, "-I", "-", "-n", NAMESPACE, "-s", os.devnull], b"")
             able = (known(place) | {fingerprint for _, fingerprint in lines}) - set(policy["revoked"])
             # (Revoking is never refused: a device that takes nothing is better than one that takes a thief's.)
             if request.get("changes") and len(able) < policy["threshold"]:

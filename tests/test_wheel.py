@@ -25,14 +25,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
+def ignored(path: Path) -> bool:
+    """Return whether git would not know a file: caches of tools."""
+    return any(part == "__pycache__" or part.startswith(".") for part in path.relative_to(ROOT).parts)
+
+
 def test_it_carries_what_the_checkout_has(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("targets", "templates"):
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and not ignored(path):
                 assert f"edgeship/_assets/{path.relative_to(ROOT)}" in names
     for path in (ROOT / "edgeship").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not ignored(path):
             assert str(path.relative_to(ROOT)) in names
     assert not [n for n in names if n.startswith(("tests/", "docs/"))]
 

@@ -331,6 +331,18 @@ def test_a_kept_release_may_come_back_unless_its_key_is_revoked(
     assert not helper.still_trusted(place, RELEASE)
 
 
+def test_signatures_left_by_an_interrupted_staging_are_swept(
+    helper: ModuleType, place: Any, keys: Any
+) -> None:
+    tell(helper, place, keys.ann)
+    folder = Path(place.of("signatures"))
+    Path(place.of("releases", RELEASE)).mkdir()
+    for name in (f"{RELEASE}.json", f"{RELEASE}.json.tmp-7", f"{'b' * 64}.json"):
+        (folder / name).write_text("{}")
+    helper.lease(place, {"release": None})
+    assert [path.name for path in folder.iterdir()] == [f"{RELEASE}.json"]
+
+
 def old_tool(folder: Path, words: str) -> str:
     folder.mkdir()
     tool = folder / "ssh-keygen"

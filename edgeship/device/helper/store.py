@@ -22,7 +22,7 @@ from .files import (
     write_whole,
 )
 from .state import DIGEST, IN_TRIAL, check_fence, read_state
-from .trust import authorise, keep_signatures, signatures_path
+from .trust import authorise, keep_signatures, signatures_path, sweep_signatures
 
 IDLE_SECONDS = 60
 MANIFEST_BYTES = 4 << 20
@@ -259,6 +259,7 @@ def sweep(place):
     for name in os.listdir(place.app):
         if name.startswith("current.tmp-"):
             remove_tree(place.of(name))
+    sweep_signatures(place)
 
 
 def releases_present(place):

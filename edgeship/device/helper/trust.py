@@ -184,6 +184,14 @@ def keep_signatures(place, release, signatures, accepted):
     write_whole(signatures_path(place, release), canonical(kept), 0o640)
 
 
+def sweep_signatures(place):
+    """Remove what an interrupted staging left: signatures of releases that are not here, and half-written files."""
+    folder = place.of("signatures")
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if not (name.endswith(".json") and os.path.isdir(place.of("releases", name[: -len(".json")]))):
+            os.unlink(os.path.join(folder, name))
+
+
 def check_trusted(place, release, kept=False):
     """Refuse a release on this device whose signatures do not suffice under the policy of today.
 

@@ -132,7 +132,7 @@ def bundle_text(bundle: Bundle) -> str:
         for v in manifest["variants"]
     ]
     lines.append(table(["", "variant", "bytes", "metric"], rows, right=(2,)))
-    lines += ["", *(v["compile"]["reason"] for v in manifest["variants"] if "compile" in v)]
+    lines += [v["compile"]["reason"] for v in manifest["variants"] if "compile" in v]
     made = manifest["provenance"]
     lines += ["", f"made from model {made['model']['sha256'][:12]} with edgeship {made['edgeship']}"]
     return "\n".join(lines)
@@ -140,7 +140,7 @@ def bundle_text(bundle: Bundle) -> str:
 
 def _libc(needs: dict[str, Any]) -> str:
     libc = needs["libc"]
-    return f"{libc['kind']} {libc['version']} or later" if isinstance(libc, dict) else str(libc)
+    return f"{libc['kind']} " + (f"{libc['version']} or later" if libc["version"] else "of any version")
 
 
 def _metric(metric: dict[str, Any]) -> str:

@@ -22,6 +22,8 @@ from edgeship.values import Bundle, DeployReport, Goal, Host, Unavailable, as_js
 
 MARGIN = 30.0
 """Seconds a helper call may take beyond the limits it was given."""
+MAY_BE_ARMED = ("no-space", "read-only", "input-output", "permission", "system", "helper-bug")
+"""What the helper says where it failed on the way, so that the device may be armed all the same."""
 
 
 class Deployment:
@@ -245,10 +247,9 @@ class Deployment:
                     fence=self.fence,
                     tx=self.tx,
                 )
-            except LinkLost:
-                raise
-            except DeviceError:
-                self.trial = None  # the helper said no: nothing is armed
+            except Refused as refused:
+                if refused.reference not in MAY_BE_ARMED:
+                    self.trial = None  # the helper said no: nothing is armed
                 raise
             if not reply["armed"]:
                 raise DeviceError(
@@ -263,6 +264,7 @@ class Deployment:
         assert self.trial is not None
         with self.record.step("activate", "switching, and golden vectors through the live service") as note:
             self._check_or_revert()
+            self.trial.asked = True
             limit = min(self.options.prove_seconds, self.options.trial_seconds)
             reply = self._ask(
                 "activate",
@@ -314,6 +316,8 @@ class Deployment:
             self.record.serving = ((self.trial.serving if self.trial else None) or {}).get("url")
             self._collect()
             return self._report("committed", f"release {self.release[:12]} serves")
+        if self.trial is not None and not self.trial.asked:
+            return self._failed(f"{record.get('reason')}; nothing was switched", None)
         back = record.get("to")
         whole = (
             f"back on release {back[:12]}"

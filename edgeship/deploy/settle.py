@@ -25,6 +25,8 @@ class Trial:
     release: str
     serving: dict[str, Any] | None = None
     boot: str | None = None
+    asked: bool = False
+    """Whether the switch was asked for: before that nothing can have been switched."""
 
     def compare(self, seen: Mapping[str, Any]) -> None:
         """Check a fresh look at the device against the healthy service. Raises DeviceError where they differ."""
@@ -53,6 +55,7 @@ def settle(
     `may_confirm`: only the link was lost, so a healthy trial is confirmed; otherwise the device is told to go back.
     """
     deadline = time.monotonic() + options.settle_limit()
+    refusal: Refused | None = None
     while True:
         try:
             record = _look(session, trial, options, why, may_confirm=may_confirm)
@@ -61,10 +64,12 @@ def settle(
         except Refused as refused:
             if refused.reference == "fenced":
                 return _final(session.ask("status")["record"], trial)
+            refusal = refused
         except DeviceError:
+            refusal = None
             session.reconnect()
         if time.monotonic() + PAUSE > deadline:
-            return None
+            return _stuck(session, trial, refusal) if refusal else None
         time.sleep(PAUSE)
 
 
@@ -74,13 +79,18 @@ def _look(
     """Return the final record where the trial is at its end, doing what brings it there."""
     seen = session.ask("status")
     record = seen["record"]
-    if record.get("tx") != trial.tx or record["state"] not in OPEN:
-        return _final(record, trial)
     wait: dict[str, Any] = {
         "timeout": 2 * options.ready_seconds + 200,
         "ready_seconds": options.ready_seconds,
         "prove_seconds": 120,
     }
+    if (
+        record.get("tx") != trial.tx
+    ):  # a call that was given up may still be under way: wait for it, or keep it out
+        ended = session.ask("revert", fence=trial.fence, tx=trial.tx, reason=why, last=True, **wait)["record"]
+        return None if ended["state"] in OPEN and ended["tx"] == trial.tx else _final(ended, trial)
+    if record["state"] not in OPEN:
+        return _final(record, trial)
     if record["state"] == "TRIAL" and may_confirm and seen["seconds_left"] > 0:
         health = session.ask("health", **wait)
         if health["reason"] is None:
@@ -90,6 +100,24 @@ def _look(
         why = health["reason"]
     reply = session.ask("revert", fence=trial.fence, tx=trial.tx, reason=why, **wait)
     return None if reply["record"]["state"] in OPEN else _final(reply["record"], trial)
+
+
+def _stuck(session: Session, trial: Trial, refusal: Refused) -> dict[str, Any] | None:
+    """Return the record of a device that answers and cannot carry out what would end the trial, as degraded."""
+    try:
+        seen = session.ask("status")
+    except DeviceError:
+        return None
+    record = seen["record"]
+    if record.get("tx") != trial.tx or record["state"] not in OPEN:
+        return _final(record, trial)
+    serves = (seen.get("serving") or {}).get("release")
+    reason = (
+        f"the device cannot go back ({refusal.reference}: {refusal.message}); "
+        f"{f'release {serves[:12]}' if serves else 'nothing'} serves there, and when the device starts again "
+        "it goes back by itself"
+    )
+    return dict(record, state="DEGRADED", result=None, reason=reason)
 
 
 def _final(record: Mapping[str, Any], trial: Trial) -> dict[str, Any]:

@@ -15,6 +15,7 @@ IN_TRIAL = ("ARMED", "TRIAL", "REVERTING")
 APP_FOLDERS = ("releases", "shared", "log", "run", "settings", "pins", "signatures")
 LOCK_SECONDS = 60
 SLOT_BYTES = 4096
+RESERVE_BYTES = 1 << 18
 
 
 class Place(object):
@@ -64,9 +65,33 @@ class Place(object):
         if found is None:
             write_whole(stamp, canonical(FORMAT))
 
+    def keep_reserve(self):
+        """Hold a little space back, so that a disk that fills up during a trial cannot keep the device from going back.
+
+        Raises OSError where even that little is not to be had: nothing may be armed then.
+        """
+        path = os.path.join(self.root, "reserve")
+        if not os.path.isfile(path) or os.path.getsize(path) < RESERVE_BYTES:
+            write_whole(path, b"\0" * RESERVE_BYTES, 0o600)
+
+    def spend_reserve(self):
+        """Give the space back: the device is going back and needs it."""
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self.root, "reserve"))
+
     def held(self, seconds=LOCK_SECONDS):
         """Hold the device's one lock."""
         return locked(self.lock, seconds)
+
+
+def read_slot(path):
+    """Return what stands in a slot, or None where it is missing or torn. Storage that cannot be read raises OSError:
+    taken for an empty slot it would have the device forget what it runs."""
+    try:
+        with open(path, "rb") as stream:
+            return json.loads(stream.read(1 << 20).decode("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def read_slots(folder, stem):
@@ -74,7 +99,7 @@ def read_slots(folder, stem):
     one."""
     best, slot = None, 1
     for index in (0, 1):
-        record = read_json(os.path.join(folder, "%s.%d" % (stem, index)))
+        record = read_slot(os.path.join(folder, "%s.%d" % (stem, index)))
         if not isinstance(record, dict) or "sha" not in record or not isinstance(record.get("seq"), int):
             continue
         body = {key: value for key, value in record.items() if key != "sha"}

@@ -193,6 +193,7 @@ class Supervisor(object):
         self.place = place
         self.log = Log(place.of("log", "service.log"))
         self.restarts, self.last_exit, self.stopping, self.child = 0, None, False, None
+        self.told = False
         self.wake, self.alarm = os.pipe()
         os.set_blocking(self.alarm, False)
         signal.signal(signal.SIGTERM, self.on_stop)
@@ -206,7 +207,17 @@ class Supervisor(object):
             os.write(self.alarm, b"x")
 
     def tell(self):
-        """Write who runs: pids with their start times, so that a reused pid is never mistaken for ours."""
+        """Write who runs: pids with their start times, so that a reused pid is never mistaken for ours.
+
+        Where that cannot be written (a full disk) the service goes on, and it is tried again.
+        """
+        self.told = False
+        with contextlib.suppress(OSError):
+            self.write_record()
+            self.told = True
+
+    def write_record(self):
+        """Write run/supervisor.json."""
         child = None if self.child is None else {"pid": self.child.pid, "start": start_ticks(self.child.pid)}
         write_whole(
             self.place.of("run", "supervisor.json"),
@@ -273,6 +284,8 @@ class Supervisor(object):
             if deadline is not None and time.monotonic() > deadline:
                 self.child.kill()
             ready = select.select([pipe] if deadline else [pipe, self.wake], [], [], 0.2)[0]
+            if not self.told:
+                self.tell()
             if pipe in ready:
                 data = os.read(pipe, 65536)
                 if not data:

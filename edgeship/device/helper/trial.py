@@ -23,6 +23,7 @@ from .systemd import start_timer, stop_timer, timer_waits
 from .trust import admit, check_trusted, pin_unsigned, raise_floor
 
 LEAST_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 
 
 def lease(place, request):
@@ -98,6 +99,7 @@ def arm(place, request):
         if os.path.lexists(place.of("current")) and not os.path.islink(place.of("current")):
             raise Refusal("current-not-a-link", "%s is not a symbolic link" % place.of("current"))
         manager = manager_of(place, request["service"])
+        place.keep_reserve()
         write_settings(place, release, manager.kind, request.get("listen"))
         previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
         change_state(
@@ -115,12 +117,17 @@ def arm(place, request):
             deadman=None,
             **{"from": previous},
         )
-        dead_man = start_dead_man(place, manager, tx, ttl)
-        if dead_man is None:
-            finish(place, tx, previous, "the dead-man could not be armed")
-            raise Refusal("not-armed", "the dead-man did not start, so nothing was switched")
-        record = change_state(place, "ARMED", deadman=dead_man)
-        hook = manager.hook_boot() if request.get("hook_boot") else None
+        dead_man = None
+        try:
+            dead_man = start_dead_man(place, manager, tx, ttl)
+            if dead_man is None:
+                raise Refusal("not-armed", "the dead-man did not start, so nothing was switched")
+            record = change_state(place, "ARMED", deadman=dead_man)
+            hook = manager.hook_boot() if request.get("hook_boot") else None
+        except (OSError, Refusal) as error:
+            finish(place, tx, previous, "it could not be armed: %s" % error)
+            stop_dead_man({"deadman": dead_man})
+            raise
     return {"record": record, "armed": dead_man_armed(record), "boot_hook": hook, "manager": manager.kind}
 
 
@@ -194,6 +201,8 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
         reason = record.get("reason") or reason
     change_state(place, "REVERTING", reason=reason)
     problem = None
+    if switched:
+        place.spend_reserve()
     if switched and old is None:
         manager_for(place, new).remove()
         point_link(place.of("current"), None)
@@ -215,9 +224,12 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
 
 
 def revert(place, request):
-    """Go back now, at the controller's word."""
+    """Go back now, at the controller's word. `last`: the controller is through, and no call of its lease that is still
+    on its way may begin anything any more."""
     with place.held():
         check_fence(place, request["fence"])
+        if request.get("last"):
+            raise_fence(place, request["fence"] + 1)
         record = revert_to_from(
             place, request["tx"], request["reason"], request["ready_seconds"], request["prove_seconds"]
         )
@@ -295,12 +307,14 @@ def run_dead_man(root, app, tx):
     )
     while record["state"] in IN_TRIAL and record["tx"] == tx:
         left = time_left(record)
-        if left <= 0:
-            with place.held(3600):
-                revert_to_from(place, tx, "nobody confirmed within %d s" % record.get("ttl", 0), 60, 120)
-        else:
-            time.sleep(min(left, 0.5))
-        record = read_state(place)
+        time.sleep(min(left, 0.5))
+        try:
+            if left <= 0:
+                with place.held(3600):
+                    revert_to_from(place, tx, "nobody confirmed within %d s" % record.get("ttl", 0), 60, 120)
+            record = read_state(place)
+        except (Refusal, OSError):
+            time.sleep(RETRY_SECONDS)  # storage may come back, and nobody else is left to go back then
     return 0
 
 
@@ -318,6 +332,7 @@ def run_boot(root, app):
         record = read_state(place)
         sweep(place)
         if record["state"] in IN_TRIAL:
+            place.spend_reserve()
             reason = "the device restarted during the trial"
             change_state(place, "REVERTING", reason=reason)
             if record["from"] is None:

@@ -232,7 +232,10 @@ def test_what_was_told_is_not_overridden_by_a_deployment(helper: ModuleType, pla
     tell(helper, place, keys.ann)
     request = {"release": RELEASE, "signatures": [], "allow_unsigned": True}
     assert refused(helper, lambda: helper.lease(place, request)).code == "unsigned"
-    assert helper.read_policy(place)["unsigned"] == "refuse"
+    # A lease that is granted, for a signed release or for going back, tells nothing either.
+    for granted in ({"release": RELEASE, "signatures": [by(keys.ann)]}, {"release": None}):
+        helper.lease(place, {**granted, "allow_unsigned": True})
+        assert helper.read_policy(place)["unsigned"] == "refuse"
 
 
 @pytest.mark.parametrize(

@@ -185,20 +185,25 @@ def raise_fence(place, fence):
 
 
 def audit(place, event, facts):
-    """Append one line to the application's audit log; each line carries the digest of the one before it."""
+    """Append one line to the application's audit log; each line carries the digest of the one before it.
+
+    What a power cut or a full disk left of a line that was never whole is dropped.
+    """
     path = place.of("log", "audit.jsonl")
-    last = "0" * 64
-    with contextlib.suppress(OSError, ValueError, KeyError, IndexError), open(path, "rb") as stream:
-        stream.seek(max(0, os.path.getsize(path) - 8192))
-        last = json.loads(stream.read().splitlines()[-1].decode("utf-8"))["sha"]
+    last, whole = "0" * 64, 0
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, IndexError), open(path, "rb") as stream:
+        begin = max(0, os.path.getsize(path) - 16384)
+        stream.seek(begin)
+        tail = stream.read()
+        whole = begin + (tail.rfind(b"\n") + 1 or (len(tail) if begin else 0))
+        last = json.loads(tail[: whole - begin].splitlines()[-1].decode("utf-8"))["sha"]
     body = {"event": event, "at": int(time.time()), "boot": boot_identity(), "previous": last}
     body.update({key: value for key, value in facts.items() if value is not None})
     line = canonical(dict(body, sha=sha256_hex(canonical(body))))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
     try:
-        size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        write_fully(descriptor, (b"\n" if torn else b"") + line)
+        os.ftruncate(descriptor, whole)
+        write_fully(descriptor, line)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -171,6 +171,11 @@ def switch(place, release, other):
     return None
 
 
+def point_current(place, release):
+    """Make `current` name a release, or nothing where it is None."""
+    point_link(place.of("current"), os.path.join("releases", release) if release else None)
+
+
 def finish(place, tx, release, reason):
     """Record that the device is back on `release` (None: nothing is deployed) and why."""
     record = read_state(place)
@@ -337,9 +342,10 @@ def run_boot(root, app):
             change_state(place, "REVERTING", reason=reason)
             if record["from"] is None:
                 manager_for(place, record["to"]).remove()
+            point_current(place, record["from"])  # before the record says so: power may go again in between
             record = finish(place, record["tx"], record["from"], reason)
         release = record.get("to")
-        point_link(place.of("current"), os.path.join("releases", release) if release else None)
+        point_current(place, release)
         if not release:
             return 0
         problems = check_release(place, release)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgeship.cli.output import emit
 from edgeship.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,4 +140,4 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
 
 def show(text: str, document: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
     """Print a result: the text for people, or the one JSON document."""
-    click.echo(json.dumps(document(), indent=2, ensure_ascii=False) if as_json else text)
+    emit(json.dumps(document(), indent=2, ensure_ascii=False) if as_json else text)

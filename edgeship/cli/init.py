@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -43,7 +44,9 @@ def init(model: Path | None, targets: tuple[str, ...], out: Path, force: bool, d
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
-            "cannot-write", f"cannot write {out}: {error.strerror}", hint=f"ls -ld {out.parent}"
+            "cannot-write",
+            f"cannot write {out}: {error.strerror}",
+            hint=f"mkdir -p {shlex.quote(str(out.parent))}",
         ) from None
     click.echo(f"wrote {out}; next: fill in datasets, then edgeship build")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from edgeship import __version__
+from edgeship.cli.output import OutputLost
 from edgeship.errors import EdgeshipError, InputError
 from edgeship.registry import did_you_mean
 
@@ -37,7 +39,11 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 """verb -> (module:object, one line of help). The module is imported only when its verb is used."""
 
-INTERRUPTED = 130
+
+class Interrupted(EdgeshipError):
+    """Ctrl-C before anything was started on a device, or an unanswered question."""
+
+    exit_code = 130
 
 
 class LazyGroup(click.Group):
@@ -101,11 +107,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(InputError("bad-usage", error.format_message()), words)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing more was started", err=True)
-        return INTERRUPTED
+        return _fail(Interrupted("interrupted", "interrupted: nothing more was started"), words)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OutputLost as error:
+        click.echo(
+            InputError("output-lost", str(error), hint="free some space, or write elsewhere").render(),
+            err=True,
+        )
+        return 1
     except Exception:
         if os.environ.get("EDGESHIP_DEBUG"):
             raise
@@ -130,5 +141,6 @@ def _fail(error: EdgeshipError, words: Sequence[str]) -> int:
     """Show an error: text on stderr, and with --json one JSON document on stdout."""
     click.echo(error.render(), err=True)
     if "--json" in words:
-        click.echo(json.dumps(error.as_json(), indent=2))
+        with contextlib.suppress(OSError):
+            click.echo(json.dumps(error.as_json(), indent=2))
     return error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,9 @@ def device_verb(function: Callable[..., int]) -> click.Command:
     command = click.option("--app", metavar="A", help="Which service.  [default: the only one there]")(
         command
     )
-    command = click.option("--host", metavar="HOST", help="user@host[:port] or local:DIR.")(command)
+    command = click.option(
+        "--host", "hosts", multiple=True, metavar="HOST", help="user@host[:port] or local:DIR."
+    )(command)
     return click.command(name=function.__name__)(command)
 
 
@@ -34,13 +37,13 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
     from edgeship.remote import parse_host
 
     project = common.project_from(config, {**options, "hosts": None}, "root")
-    named = (options["host"],) if options.get("host") else project.hosts
+    named = tuple(dict.fromkeys(options["hosts"] or project.hosts))
     if len(named) != 1:
         raise InputError(
             "no-host" if not named else "several-hosts",
             "nothing says which device"
             if not named
-            else f"edgeship.yaml names {len(named)} devices: say which",
+            else f"{len(named)} devices are named, and this asks one: say which",
             context={"wanted": "--host user@host[:port] or --host local:DIR"},
             hint=f"add --host {named[0] if named else 'user@host'}",
         )
@@ -71,16 +74,18 @@ def _rollback(
 ) -> int:
     """Return a device to the release before, or to a kept one: proved, on trial, confirmed, as any deployment."""
     from edgeship.deploy import rollback as go_back
-    from edgeship.deploy import status as ask
+    from edgeship.deploy import rollback_target
     from edgeship.report.documents import deploys_document, deploys_exit_code
-    from edgeship.report.operate import status_text
     from edgeship.report.text import deploy_text
 
     host, app, choices = device_of(config, options)
     if dry_run:
-        found = ask(host, app, choices)
-        text = f"would go back to {release or 'the release before'} on:\n{status_text(found)}"
-        common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": text.splitlines()}, as_json=as_json)
+        name, found, chosen = rollback_target(host, app, choices, release=release)
+        steps = [
+            f"{host.text}: {name}: prove release {chosen[:12]} while {str(found['current'])[:12]} serves",
+            "switch to it on trial, run golden vectors through the service, confirm; go back where that fails",
+        ]
+        common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
         return 0
     with common.progress(quiet=quiet) as progress:
         report = go_back(host, app, choices, progress, release=release)
@@ -179,6 +184,13 @@ def _remove(config: Path | None, as_json: bool, quiet: bool, dry_run: bool, yes:
         text = f"would stop and delete:\n{status_text(found)}"
         common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": text.splitlines()}, as_json=as_json)
         return 0
+    if not yes and not sys.stdin.isatty():
+        raise InputError(
+            "not-confirmed",
+            "nobody is here to be asked whether to delete this",
+            context={"host": host.text, "apps": ", ".join(found["apps"])},
+            hint=f"edgeship remove --host {host.text} --yes",
+        )
     if not yes:
         click.echo(status_text(found), err=True)
         click.confirm("Stop and delete this from the device?", abort=True, err=True)

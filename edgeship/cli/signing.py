@@ -31,10 +31,9 @@ def sign_option(command: common.F) -> common.F:
 def allow_unsigned_option(command: common.F) -> common.F:
     """Add `--allow-unsigned`. (Not given, the settings file decides.)"""
     return click.option(
-        "--allow-unsigned",
-        is_flag=True,
+        "--allow-unsigned/--signed-only",
         default=None,
-        help="Let a device never told otherwise take unsigned releases.",
+        help="Whether a device never told otherwise takes unsigned releases.  [default: it does, and is told]",
     )(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def probe(
             out.write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(
-                "cannot-write", f"cannot write {out}: {error.strerror}", hint=f"ls -ld {out.parent}"
+                "cannot-write",
+                f"cannot write {out}: {error.strerror}",
+                hint=f"mkdir -p {shlex.quote(str(out.parent))}",
             ) from None
         shown = out if out.parent != Path() else f"./{out}"
         text = f"wrote {out}; use it with: edgeship build MODEL --target {shown}"

@@ -3,7 +3,17 @@
 from edgeship.deploy.deploy import deploy, deploy_many
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.plan import PlannedStep, plan
-from edgeship.deploy.verbs import bench, history, logs, probe, remove, rollback, status, verify
+from edgeship.deploy.verbs import (
+    bench,
+    history,
+    logs,
+    probe,
+    remove,
+    rollback,
+    rollback_target,
+    status,
+    verify,
+)
 
 __all__ = [
     "DeployOptions",
@@ -17,6 +27,7 @@ __all__ = [
     "probe",
     "remove",
     "rollback",
+    "rollback_target",
     "status",
     "verify",
 ]

@@ -149,6 +149,12 @@ class Deployment:
             self.fence = int(reply["fence"])
             self.record.from_release = reply["record"].get("to")
             note.detail = f"fence {self.fence}"
+            if reply.get("told_unsigned") and self.host.kind == "ssh":
+                note.detail += "; from now on this device takes unsigned releases"
+                self.progress.note(
+                    f"{self.host.text} was never told whose releases to take: it now takes unsigned ones, as its "
+                    f"trust/policy.json says; for signed ones only: edgeship keys trust --host {self.host.text}"
+                )
 
     def _upload(self, bundle: Bundle) -> None:
         """Send what is missing; a cut upload goes on where it stopped, on a fresh connection."""

@@ -28,8 +28,9 @@ class DeployOptions:
     ssh_config: Path | None = None
     identity: Path | None = None
     accept_new_host_key: bool = False
-    allow_unsigned: bool = False
-    """Tell a device that was never told whose releases it may run to take unsigned ones; what one was told stays."""
+    allow_unsigned: bool = True
+    """Tell a device that was never told whose releases it may run to take unsigned ones; what one was told stays.
+    Without, such a device refuses until `edgeship keys trust` tells it."""
     connect_seconds: float = 10.0
     cut_seconds: float = 8.0
     trial_seconds: float = 180.0

@@ -11,7 +11,7 @@ from edgeship.deploy.deploy import run_all
 from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.session import HelperMissing, Session
-from edgeship.errors import DeviceError, InputError
+from edgeship.errors import InputError
 from edgeship.progress import Progress
 from edgeship.registry import did_you_mean
 from edgeship.remote import Command
@@ -103,10 +103,7 @@ def rollback(
 
     Raises InputError `no-such-release` or `nothing-to-roll-back-to`; a failure on the device is a report.
     """
-    with closing(Session(host, options, app)) as session:
-        app = _only_app(session, host, app)
-        found = _with_helper(session, lambda: session.ask("status"))
-    chosen = _choose(found, host, release)
+    app, found, chosen = rollback_target(host, app, options, release=release)
     kept = next(entry for entry in found["releases"] if entry["release"] == chosen)
     work = Deployment(
         host,
@@ -126,6 +123,16 @@ def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> Literal["auto",
     return options.service
 
 
+def rollback_target(
+    host: Host, app: str | None, options: DeployOptions, *, release: str | None = None
+) -> tuple[str, dict[str, Any], str]:
+    """Return (app, its status, the id of the release a rollback would go to). Raises what `rollback` raises."""
+    with closing(Session(host, options, app)) as session:
+        name = _only_app(session, host, app)
+        found = _with_helper(session, lambda: session.ask("status"))
+    return name, found, _choose(found, host, release)
+
+
 def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:
     """Return the full id of the release to go back to."""
     record, kept = found["record"], [str(entry["release"]) for entry in found["releases"]]
@@ -137,7 +144,9 @@ def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:
                 "nothing-to-roll-back-to",
                 f"{host.text} has no release before the one it runs",
                 context={"kept": listed},
-                hint=f"edgeship rollback --host {host.text} --to RELEASE",
+                hint=f"edgeship rollback --host {host.text} --to RELEASE"
+                if len(kept) > 1
+                else f"edgeship remove --host {host.text} takes it off the device",
             )
         return str(previous)
     matches = [name for name in kept if name.startswith(wanted.lower())]
@@ -209,9 +218,9 @@ def _has_layout(session: Session) -> bool:
     return session.run(command).status == 0
 
 
-def _never_met(session: Session) -> DeviceError:
+def _never_met(session: Session) -> InputError:
     """Return the error for a device where nothing was ever deployed."""
-    return DeviceError(
+    return InputError(
         "not-deployed",
         f"nothing was ever deployed on {session.host.text}",
         context={"root": session.root},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def load_dataset(
             "dataset-not-found",
             f"there is no such {role} data",
             context={"dataset": reference, "looked for": path, "a dataset is": FORMS},
-            hint=f"ls {path.parent}",
+            hint=f"ls {shlex.quote(str(path.parent))}",
         )
     if path.is_dir():
         samples = open_images(path, reference, limit=limit, resize=resize, progress=show)

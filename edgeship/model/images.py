@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -46,7 +47,11 @@ def open_images(
             hint="say which size in edgeship.yaml:  preprocess: {resize: {height: 224, width: 224}}",
         )
     if len(sizes) > 1:
-        progress.note(f"images of {len(sizes)} sizes are brought to one size while they are read")
+        assert resize is not None
+        progress.note(
+            f"images of {len(sizes)} sizes are brought to {resize.height} x {resize.width} while they are read; "
+            "clients of the service will have to send that size, too"
+        )
     to = resize if len(sizes) > 1 else None
     y = iter([np.asarray([label for _, label in files], dtype=np.int64)]) if classes else None
     return Samples(
@@ -74,7 +79,7 @@ def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[P
             for p in folder.glob("*/*/*")
             if p.suffix.lower() in SUFFIXES
         }
-        hint = f"did you mean {folder / sorted(deeper)[0]}?" if deeper else f"ls {folder}"
+        hint = f"did you mean {folder / sorted(deeper)[0]}?" if deeper else f"ls {shlex.quote(str(folder))}"
         raise _folder(reference, "the folder holds no images", {"wanted": " ".join(sorted(SUFFIXES))}, hint)
     if classes and {name.lower() for name in classes} <= SPLITS:
         raise _folder(

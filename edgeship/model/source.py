@@ -6,6 +6,7 @@ used is refused here with what it is and what to do, before any tool spends a mi
 
 from __future__ import annotations
 
+import shlex
 import struct
 import zipfile
 from pathlib import Path
@@ -49,7 +50,7 @@ def open_model(path: Path) -> ModelSource:
             "model-not-found",
             "there is no such model",
             context={"file": path, **({"beside it": ", ".join(nearby[:8])} if nearby else {})},
-            hint=f"ls {path.parent}   ({ACCEPTED})",
+            hint=f"ls {shlex.quote(str(path.parent))}   ({ACCEPTED})",
         )
     try:
         kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
@@ -59,7 +60,7 @@ def open_model(path: Path) -> ModelSource:
             "model-unreadable",
             f"the model cannot be read: {error.strerror or error}",
             context={"file": error.filename or path},
-            hint=f"ls -l {path}",
+            hint=f"ls -l {shlex.quote(str(path))}",
         ) from None
 
 
@@ -213,7 +214,12 @@ def _not_a_model(path: Path, head: bytes) -> InputError:
     named = KIND_OF_SUFFIX.get(path.suffix.lower())
     context: dict[str, object] = {"file": path, "starts with": repr(head[:16])}
     if named and SUFFIX_OF_KIND[named] != "/" and len(head) < 16:
-        return _truncated(path, len(head), WORDS[named], "more")
+        return InputError(
+            "model-truncated",
+            f"{len(head)} bytes cannot be {WORDS[named]}",
+            context={"file": path, "holds": repr(head)},
+            hint="copy or download it again, and compare sizes: ls -l",
+        )
     what = (
         "text"
         if head and all(32 <= b < 127 or b in b"\t\r\n\f" or b >= 128 for b in head)

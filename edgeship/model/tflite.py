@@ -6,6 +6,7 @@ until `tensor_bytes` asks for it.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ def read_tflite(path: Path) -> TfliteFile:
             "model-not-found",
             f"the model cannot be read: {error.strerror}",
             context={"file": path},
-            hint=f"ls -l {path.parent}",
+            hint=f"ls -l {shlex.quote(str(path.parent))}",
         ) from None
     if content[4:8] != FILE_IDENTIFIER:
         raise InputError(

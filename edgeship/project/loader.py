@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ OPTIONS: dict[str, KeyPath] = {
     "allow_unsigned": ("deploy", "allow_unsigned"),
 }
 """Name of a command-line option (underscores for dashes) -> the key it stands for."""
+
+TYPED = {"hosts": "--host", "targets": "--target", "recipes": "--recipe", "evaluation": "--eval"}
+"""How an option is typed, where that is not its name."""
 
 PATH_KEYS: tuple[KeyPath, ...] = (
     ("model",),
@@ -164,7 +168,7 @@ class Project:
                 "labels-not-readable",
                 f"{self.document.file}: labels: cannot read '{self.file.labels}': {reason}",
                 context={"file": path, "wanted": "one label a line, in the order of the model's output"},
-                hint=f"ls -l {path}",
+                hint=f"ls -l {shlex.quote(str(path))}",
             ) from None
         return tuple(line.strip() for line in text.splitlines() if line.strip())
 
@@ -202,7 +206,7 @@ class Project:
                 item = _seen_from(self.base, here, item)
             value = _with(value, path, item)
             marks = {p: m for p, m in marks.items() if p[: len(path)] != path}
-            marks[path] = Mark(file=f"--{name.replace('_', '-')}", line=0)
+            marks[path] = Mark(file=TYPED.get(name, f"--{name.replace('_', '-')}"), line=0)
         return _project(Document(file=self.document.file, value=value, marks=marks), self.base)
 
 

@@ -147,6 +147,8 @@ class PreprocessSection(Section):
 
     @model_validator(mode="after")
     def _usable(self) -> PreprocessSection:
+        if self.scale == 0:
+            raise ValueError("scale is 0, which would turn every sample into the same one")
         if any(s <= 0 for s in self.std):
             raise ValueError(f"std must be above 0, found {list(self.std)}")
         if 1 not in (len(self.mean), len(self.std)) and len(self.mean) != len(self.std):
@@ -259,8 +261,9 @@ class Deploy(Section):
     """Releases that stay on a device, the running one and the one before it always."""
     accept_new_host_key: bool = False
     """Trust a host seen for the first time, and record its key. A changed key is always refused."""
-    allow_unsigned: bool = False
-    """Tell a device that was never told whose releases it may run to take unsigned ones (`edgeship keys`)."""
+    allow_unsigned: bool = True
+    """Tell a device that was never told whose releases it may run to take unsigned ones, and say so; false: it
+    refuses until `edgeship keys trust` tells it. What a device was told stays."""
 
 
 class Golden(Section):

@@ -93,7 +93,8 @@ def _gate(gate: GateResult) -> dict[str, Any]:
 def deploy_document(report: DeployReport) -> dict[str, Any]:
     """Return the `edgeship.deploy/1` document."""
     document = as_json(report)
-    document["from"] = report.from_release or {"unavailable": "nothing was deployed before"}
+    before = report.release if report.state == "unchanged" else report.from_release
+    document["from"] = before or {"unavailable": "nothing was deployed before"}
     del document["from_release"]
     document["hint"] = report.hint or {"unavailable": "nothing to do"}
     document["serving"] = report.serving or {"unavailable": f"the release is {report.state}"}

@@ -72,7 +72,7 @@ def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
     rows = []
     for variant in variants:
         card, artifact = variant.scorecard, variant.artifact
-        failed = [gate.name for gate in variant.gates if gate.verdict == "fail"]
+        failed = [gate.name for gate in variant.gates if gate.stops]
         rows.append(
             [
                 "*" if chosen and artifact.sha256 == chosen.artifact.sha256 else "",
@@ -100,8 +100,9 @@ def _gaps(variants: Sequence[Variant]) -> list[str]:
             if isinstance(value, Unavailable):
                 reasons[f"n/a: {value.reason}"] = None
         for gate in variant.gates:
-            if gate.verdict == "fail":
-                reasons[f"{variant.artifact.recipe}: {gate.name} failed: {gate.reason}"] = None
+            if gate.stops:
+                said = "failed" if gate.verdict == "fail" else "cannot be told"
+                reasons[f"{variant.artifact.recipe}: {gate.name} {said}: {gate.reason}"] = None
     return list(reasons)
 
 

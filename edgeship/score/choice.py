@@ -25,7 +25,7 @@ def choose_best(
     if not variants:
         return None, "there is no variant to choose from"
     nearest = min(variants, key=_shortfall)
-    failures = "; ".join(g.reason for g in nearest.gates if g.verdict == "fail")
+    failures = "; ".join(g.reason for g in nearest.gates if g.stops)
     asked = ", ".join(_goals(goals)) or "every gate"
     return None, f"no variant meets {asked}; best found: {describe(nearest)}: {failures}"
 
@@ -80,7 +80,7 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str]) -> st
         earlier = [v for v in stopped if wants.index(v.artifact.recipe) < wants.index(recipe)]
         place = "what the target wants first" if recipe == wants[0] else "the best of what the target wants"
         if earlier:
-            reason = next(g.reason for g in earlier[0].gates if g.verdict == "fail")
+            reason = next(g.reason for g in earlier[0].gates if g.stops)
             return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
         return f"{text}: {place}; {gates}"
     return f"{text}: smallest drop of the recipes made; {gates}"
@@ -94,7 +94,7 @@ def _preference(variant: Variant, wants: Sequence[str]) -> tuple[float, float, i
 
 def _shortfall(variant: Variant) -> tuple[int, float, int, str]:
     """Order for the best found: fewest failed gates, then the smallest excess over a limit, then bytes."""
-    failed = [g for g in variant.gates if g.verdict == "fail"]
+    failed = [g for g in variant.gates if g.stops]
     excess = 0.0
     for g in failed:
         if isinstance(g.value, Unavailable) or isinstance(g.limit, Unavailable):

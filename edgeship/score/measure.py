@@ -140,7 +140,7 @@ def _metrics(
     if evaluation is None or evaluation.y_path is None:
         why = "no evaluation set was given" if evaluation is None else "the evaluation set has no labels"
         none = Unavailable(reason=why)
-        return [_metric(name, none, none, higher) for _ in artifacts]
+        return [_metric("accuracy" if name == "auto" else name, none, none, higher) for _ in artifacts]
     labels = np.load(evaluation.y_path)
     if name == "auto":
         name = automatic(np.load(ran.path(FLOAT), mmap_mode="r"), labels) if FLOAT in ran.counts else "top1"

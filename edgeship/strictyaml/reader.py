@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def read_text(path: Path, *, shown: str, kind: str) -> str:
             f"{kind}-not-readable",
             f"{shown}: cannot read this {what}: {error.strerror or error}",
             context={"file": path},
-            hint=f"ls -l {path}",
+            hint=f"ls -l {shlex.quote(str(path))}",
         ) from None
 
 

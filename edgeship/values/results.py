@@ -108,6 +108,11 @@ class GateResult:
     value: Figure
     reason: str
 
+    @property
+    def stops(self) -> bool:
+        """Whether this keeps a variant from being used: it failed, or what the user wants held cannot be told."""
+        return self.verdict in ("fail", "no-data")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
@@ -119,8 +124,8 @@ class Variant:
 
     @property
     def admitted(self) -> bool:
-        """Whether no gate failed."""
-        return all(gate.verdict != "fail" for gate in self.gates)
+        """Whether no gate stops it."""
+        return not any(gate.stops for gate in self.gates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

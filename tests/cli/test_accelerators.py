@@ -123,7 +123,10 @@ def test_allowed_uncompiled_it_ships_for_the_cpu_and_says_so(
     shown = edgeship("inspect", target["bundle"])
     assert "uncompiled: runs on the CPU" in shown.out
     text = edgeship("build", *kws, "--target", "coral", "--allow-uncompiled")
-    assert "uncompiled: runs on the CPU (there is no edgetpu_compiler, and --allow-uncompiled was given)" in text.out
+    assert (
+        "uncompiled: runs on the CPU (there is no edgetpu_compiler, and --allow-uncompiled was given)"
+        in text.out
+    )
 
 
 OPEN = "Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized ones."

@@ -88,6 +88,8 @@ def test_build_deploy_ask_and_go_back(
     )  # fmt: skip
     second = said.document()
     assert said.status == 0 and second["state"] == "committed" and second["from"] == report["release"]
+    dry = edgeship("rollback", "--host", host, "--dry-run")
+    assert report["release"][:12] in dry.out and second["release"][:12] in dry.out
     back = edgeship("rollback", "--host", host, "--json")
     valid("deploy", back.document())
     assert back.status == 0 and back.document()["release"] == report["release"]
@@ -115,7 +117,7 @@ def test_build_deploy_ask_and_go_back(
 
     # and away with it: asked first, then gone with everything it used
     asked = edgeship("remove", "--host", host)
-    assert asked.status == 130 and "Stop and delete this" in asked.err
+    assert asked.status == 2 and "error: not-confirmed" in asked.err and "--yes" in asked.err
     assert edgeship("status", "--host", host).status == 0
     gone = edgeship("remove", "--host", host, "--yes", "--json")
     assert gone.status == 0, gone.err
@@ -204,7 +206,9 @@ def test_targets(edgeship: Any, valid: Any, tmp_path: Path) -> None:
 def test_init_writes_what_load_takes(edgeship: Any, tiny: Path, tmp_path: Path) -> None:
     said = edgeship("init", tiny / "model.tflite", "--target", "coral")
     assert said.status == 0 and "next: fill in datasets" in said.out
-    planned = edgeship("build", "--dry-run", "--json")
+    refused = edgeship("build", "--dry-run")
+    assert refused.status == 2 and "error: calibration-missing" in refused.err
+    planned = edgeship("build", "--dry-run", "--json", "--calibration", tiny / "calibration.npz")
     assert planned.status == 0, planned.err
     assert any("coral-dev-board: derive static_wi8_ai8" in step for step in planned.document()["steps"])
 

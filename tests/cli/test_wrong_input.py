@@ -224,6 +224,46 @@ def several_targets_for_one_host(tiny: Path, here: Path) -> Any:
     return words, "several-targets", ["host, raspberry-pi-5"]
 
 
+def labels_the_model_does_not_have(tiny: Path, here: Path) -> Any:
+    x = np.load(tiny / "calibration.npz")["x"]
+    np.savez(here / "many.npz", x=x, y=np.arange(len(x)))
+    words = _build(tiny / "model.tflite", "--recipe", "fp32", "--eval", "many.npz")
+    return words, "labels-range", ["sample 4", "4", "0 to 3"]
+
+
+def an_accuracy_gate_without_labels(tiny: Path, here: Path) -> Any:
+    words = _build(tiny / "model.tflite", "--recipe", "fp32", "--max-drop", "1")
+    return words, "gate-without-data", ["--eval"]
+
+
+def an_accuracy_gate_on_unlabelled_data(tiny: Path, here: Path) -> Any:
+    words = _build(
+        tiny / "model.tflite", "--recipe", "fp32", "--eval", tiny / "calibration.npz", "--max-drop", "1"
+    )
+    return words, "gate-without-data", ["no labels"]
+
+
+def a_scale_of_zero(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("targets: [host]\npreprocess: {scale: 0}\n")
+    return ["build", tiny / "model.tflite"], "invalid-project", ["preprocess", "scale is 0"]
+
+
+def a_mean_for_other_channels(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text(
+        "targets: [host]\nrecipes: [fp32]\npreprocess: {mean: [1, 2, 3, 4, 5]}\n"
+    )
+    return ["build", tiny / "model.tflite"], "preprocess-channels", ["5 values", "3 channels"]
+
+
+def several_hosts_for_one_question(tiny: Path, here: Path) -> Any:
+    return ["remove", "--host", "local:a", "--host", "local:b"], "several-hosts", ["2 devices are named"]
+
+
+def a_cache_that_cannot_be_written(tiny: Path, here: Path) -> Any:
+    os.environ["EDGESHIP_CACHE"] = "/proc/nowhere/cache"  # the fixture sets it anew for every test
+    return _build(tiny / "model.tflite", "--recipe", "fp32"), "cannot-write", ["EDGESHIP_CACHE=DIR"]
+
+
 def nothing_to_inspect(tiny: Path, here: Path) -> Any:
     return ["inspect", "gone.tflite"], "model-not-found", ["gone.tflite"]
 

@@ -32,7 +32,7 @@ def lease(place, request):
     admit(place, request)
     place.prepare()
     with place.held():
-        pin_unsigned(place, request)
+        told = pin_unsigned(place, request)
         record = settle_overdue(place, request.get("ready_seconds", 60), request.get("prove_seconds", 120))
         if record["state"] in IN_TRIAL:
             raise Refusal(
@@ -45,7 +45,7 @@ def lease(place, request):
         raise_floor(place, record)
         fence = raise_fence(place, request.get("fence"))
         sweep(place)
-    return {"fence": fence, "record": record}
+    return {"fence": fence, "record": record, "told_unsigned": told}
 
 
 def dead_man_name(tx):

@@ -172,9 +172,12 @@ def admit(place, request):
 
 
 def pin_unsigned(place, request):
-    """Tell a device that was never told anything to take unsigned releases, where the user asked for it."""
-    if request.get("allow_unsigned") and read_policy(place) is None:
-        write_whole(policy_path(place), canonical(dict(NEW_POLICY, unsigned="allow")), 0o640)
+    """Tell a device that was never told anything to take unsigned releases, where the request says so; return whether
+    that was the moment."""
+    if not request.get("allow_unsigned") or read_policy(place) is not None:
+        return False
+    write_whole(policy_path(place), canonical(dict(NEW_POLICY, unsigned="allow")), 0o640)
+    return True
 
 
 def keep_signatures(place, release, signatures, accepted):

@@ -1,8 +1,7 @@
-"""build() and ship(): the whole story, from a trained model to what every device said, on one screen each."""
+"""build(): from a trained model to one bundle a target. The whole story, step by step."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,34 +12,21 @@ from edgeship.bundle.make import make_bundle
 from edgeship.compile.backends import CompileOptions, CompileResult
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
-from edgeship.errors import InputError
-from edgeship.model.convert import to_float_tflite
-from edgeship.model.dataset import load_dataset
 from edgeship.model.metadata import write_all_metadata
 from edgeship.model.precision import precision_of
-from edgeship.model.preprocess import prepare
-from edgeship.model.source import open_model
 from edgeship.model.tflite import read_tflite
+from edgeship.pipeline.inputs import Inputs, labels_of, open_inputs, writable
+from edgeship.pipeline.plan import recipes_for
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
-from edgeship.quantize import calibration as calibrating
 from edgeship.quantize import contract
-from edgeship.quantize.choose import choose, explain, wanted
+from edgeship.quantize.choose import choose, wanted
 from edgeship.quantize.derive import derive_all
-from edgeship.quantize.recipes import RECIPES
 from edgeship.score.choice import choose_best
 from edgeship.score.gates import judge
 from edgeship.score.measure import score
-from edgeship.values import (
-    Artifact,
-    Bundle,
-    Dataset,
-    FloatModel,
-    ModelSource,
-    Recipe,
-    Variant,
-)
+from edgeship.values import Artifact, Bundle, ModelSource, Recipe, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +65,6 @@ class BuildReport:
         return 0 if all(t.done for t in self.targets) else 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """The model and the data, opened and checked, ready for every target."""
-
-    source: ModelSource
-    float_model: FloatModel
-    calibration: Dataset | None
-    calibration_prepared: Path | None
-    evaluation: Dataset | None
-    evaluation_prepared: Path | None
-
-
 def build(
     project: Project,
     model: Path,
@@ -107,7 +81,8 @@ def build(
     where nothing can go on, among them a compiler that is missing or fails.
     """
     started = time.monotonic()
-    writable(out)
+    writable(out, "bundles", "name another folder with -o DIR")
+    writable(work, "what may be used again", "set EDGESHIP_CACHE=DIR to a folder you may write")
     for profile in profiles:
         choose(profile, project.recipes)  # a recipe nobody accepts is refused before anything is converted
     inputs = open_inputs(project, model, work, progress)
@@ -118,62 +93,6 @@ def build(
             for profile in profiles
         )
     return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
-
-
-def writable(folder: Path) -> None:
-    """Raise InputError `cannot-write` unless `folder` can be written, or made, once there is something to write."""
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return
-    raise InputError(
-        "cannot-write",
-        f"bundles cannot be written into {folder}: "
-        + (f"{nearest} may not be written" if nearest.is_dir() else f"{nearest} is a file"),
-        context={"folder": folder.absolute()},
-        hint="name another folder with -o DIR",
-    )
-
-
-def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -> Inputs:
-    """Read and check the model and its datasets once. Bad data is found before TensorFlow is started."""
-    source = open_model(model)
-    labels = project.read_labels()
-    references = {
-        "calibration": project.datasets.calibration,
-        "evaluation": project.datasets.evaluation,
-    }
-    data = {
-        role: load_dataset(
-            reference,
-            work / "data",
-            role=role,  # type: ignore[arg-type]
-            base=project.base,
-            resize=project.preprocess.resize,
-            progress=progress,
-        )
-        for role, reference in references.items()
-        if reference
-    }
-    float_model = to_float_tflite(source, work / "models", progress=progress)
-    calibration, evaluation = data.get("calibration"), data.get("evaluation")
-    check_labels(labels, float_model, evaluation)
-    first = float_model.signature.inputs[0]
-    held = read_tflite(float_model.path)
-    prepared = {
-        role: prepare(dataset, project.preprocess, first, work / "data", progress=progress, model=held)
-        for role, dataset in data.items()
-    }
-    if calibration:
-        for note in calibrating.check(calibration, first, evaluation, project.preprocess):
-            progress.note(note)
-    return Inputs(
-        source=source,
-        float_model=float_model,
-        calibration=calibration,
-        calibration_prepared=prepared.get("calibration"),
-        evaluation=evaluation,
-        evaluation_prepared=prepared.get("evaluation"),
-    )
 
 
 def build_target(
@@ -187,7 +106,10 @@ def build_target(
     compiling: CompileOptions,
 ) -> TargetBuild:
     """Derive, describe, check and score every recipe for one target; compile and bundle the best admitted one."""
-    recipes = recipes_for(project, profile, inputs, progress)
+    given = None if inputs.float_model.is_float else precision_of(read_tflite(inputs.float_model.path))
+    recipes, left_out = recipes_for(project, profile, given, calibrated=inputs.calibration is not None)
+    if left_out:
+        progress.note(f"{profile.name}: {', '.join(left_out)} not made: no --calibration data was given")
     require_compiler(profile, compiling)  # before anything is derived and scored in vain
     progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
     derived = derive_all(
@@ -295,31 +217,6 @@ def keep_model(project: Project, inputs: Inputs, shipped: Shipped, out: Path) ->
     return out / name
 
 
-def recipes_for(
-    project: Project, profile: TargetProfile, inputs: Inputs, progress: Progress
-) -> tuple[Recipe, ...]:
-    """Return the recipes for a target. Without calibration data, those that need it are left out, aloud.
-
-    Raises InputError `calibration-missing` where they were asked for by name, or nothing else would be left.
-    """
-    given = None if inputs.float_model.is_float else precision_of(read_tflite(inputs.float_model.path))
-    recipes = choose(profile, project.recipes, given)
-    if inputs.calibration or given:
-        return recipes
-    kept = tuple(r for r in recipes if not r.needs_calibration)
-    left_out = [r.alias for r in recipes if r.needs_calibration]
-    if left_out and (project.recipes or not kept):
-        raise InputError(
-            "calibration-missing",
-            f"{profile.name}: {', '.join(left_out)} needs samples of real inputs to find the ranges of its integers",
-            context={"target": profile.name, "wanted": "100 or more samples like those the device will see"},
-            hint="--calibration DATA.npz, or calibration: under datasets: in edgeship.yaml",
-        )
-    if left_out:
-        progress.note(f"{profile.name}: {', '.join(left_out)} not made: no --calibration data was given")
-    return kept
-
-
 def describe(
     project: Project, inputs: Inputs, artifacts: Sequence[Artifact], folder: Path, progress: Progress
 ) -> tuple[Artifact, ...]:
@@ -339,53 +236,3 @@ def describe(
         replace(a, path=new, bytes=new.stat().st_size, sha256=sha256_file(new))
         for a, (_, new) in zip(artifacts, pairs, strict=True)
     )
-
-
-def labels_of(project: Project, inputs: Inputs) -> tuple[str, ...]:
-    """Return the class names: as set, else the folder names of an image dataset."""
-    named = project.read_labels()
-    if named:
-        return named
-    return next((d.info.classes for d in (inputs.evaluation, inputs.calibration) if d and d.info.classes), ())
-
-
-def check_labels(labels: Sequence[str], model: FloatModel, evaluation: Dataset | None) -> None:
-    """Raise InputError `labels-count` unless there are as many labels as the model has outputs."""
-    shape = model.signature.outputs[0].shape
-    if labels and len(model.signature.outputs) == 1 and shape and shape[-1] not in (-1, len(labels)):
-        raise InputError(
-            "labels-count",
-            f"there are {len(labels)} labels, and the model has {shape[-1]} outputs",
-            context={"key": "labels", "output": list(shape), "evaluation": bool(evaluation)},
-            hint="give one label an output, in the order the model was trained with",
-        )
-
-
-def plan_build(
-    project: Project, model: Path, profiles: Sequence[TargetProfile], out: Path
-) -> tuple[str, ...]:
-    """Return what `build` would do, a line a step, having opened the model and touched nothing else."""
-    source = open_model(model)
-    lines = [f"convert {source.path} ({source.kind}, {source.sha256[:12]}) to one float .tflite"]
-    for role in ("calibration", "evaluation"):
-        if reference := getattr(project.datasets, role):
-            lines.append(f"read and check the {role} data {reference}")
-    for profile in profiles:
-        recipes = choose(profile, project.recipes)
-        lines += [f"{profile.name}: derive {line}" for line in explain(profile, recipes, project.recipes)]
-        lines.append(
-            f"{profile.name}: score each variant, check what the produced file holds, apply the gates"
-        )
-        if profile.compiler.backend != "none":
-            lines.append(
-                f"{profile.name}: compile the chosen one ({profile.compiler.backend}) and check what it made"
-            )
-        ending = "<release>.edgeship" if profile.deployable else "<digest>.tflite"
-        lines.append(f"{profile.name}: write {out}/{project.app_for(model)}-{profile.name}-{ending}")
-    return tuple(lines)
-
-
-def every_recipe(profile: TargetProfile) -> tuple[str, ...]:
-    """Return all recipes a target accepts, in the order they are listed."""
-    accepted = {RECIPES.resolve(name) for name in profile.precision.accepts}
-    return tuple(name for name in RECIPES if name in accepted)

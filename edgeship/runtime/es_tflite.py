@@ -12,8 +12,21 @@ from es_engine import TensorSpec
 from es_errors import CannotRun, EngineFailed
 from es_probe_model import ADD_MODEL
 
-DELEGATES = ("xnnpack", "edgetpu", "none")
-_EDGETPU_CUSTOM_OP = "edgetpu-custom-op"
+DELEGATES = ("xnnpack", "edgetpu", "ethosu", "none")
+# Delegates in a library of their own: (library, the operation their compiler leaves in a model, how to get it).
+_LIBRARIES = {
+    "edgetpu": (
+        "libedgetpu.so.1",
+        "edgetpu-custom-op",
+        "Install libedgetpu1-std (or -max) of the version that pairs with the runtime; see whether the accelerator is"
+        " there: lsusb; ls /dev/apex_0",
+    ),
+    "ethosu": (
+        "libethosu_delegate.so",
+        "ethos-u",
+        "It comes with the board's own image; see whether the accelerator is there: ls /dev/ethosu0",
+    ),
+}
 
 
 def _interpreter_module():
@@ -79,17 +92,16 @@ class TfliteEngine(object):
         """Return the interpreter's keyword arguments for the delegate asked for; refuse a missing library by
         name.
         """
-        if self.delegate == "edgetpu":
-            library = engine.get("delegate_library") or "libedgetpu.so.1"
+        if self.delegate in _LIBRARIES:
+            library, _, help_text = _LIBRARIES[self.delegate]
+            library = engine.get("delegate_library") or library
             try:
                 ctypes.CDLL(library)  # load_delegate's own object prints a traceback where this fails.
                 return {"experimental_delegates": [module.load_delegate(library)]}
             except (ValueError, OSError) as error:
-                text = "cannot load the Edge TPU library %s: %s. Install libedgetpu1-std (or -max) of the version"
-                text += " that pairs with the runtime; see whether the accelerator is there: lsusb; ls /dev/apex_0"
-                raise CannotRun(
-                    "delegate-missing", text % (library, str(error).strip() or type(error).__name__)
-                )
+                why = str(error).strip() or type(error).__name__
+                text = "cannot load the accelerator's library %s: %s. %s"
+                raise CannotRun("delegate-missing", text % (library, why, help_text))
         if self.delegate == "none":
             resolver = getattr(module, "OpResolverType", None)
             if resolver is not None:
@@ -125,10 +137,11 @@ class TfliteEngine(object):
             names = [str(op.get("op_name")) for op in self._interpreter._get_ops_details()]
         except AttributeError:
             return "unknown", "this interpreter cannot list its operations"
-        if self.delegate == "edgetpu":
-            if _EDGETPU_CUSTOM_OP in names or any("EdgeTpu" in name for name in names):
-                return True, "the Edge TPU library is loaded and the model holds its operation"
-            return False, "the model holds no %s: it was not compiled for the Edge TPU" % _EDGETPU_CUSTOM_OP
+        if self.delegate in _LIBRARIES:
+            operation = _LIBRARIES[self.delegate][1]
+            if operation in names or any("EdgeTpu" in name for name in names):
+                return True, "the accelerator's library is loaded and the model holds its operation"
+            return False, "the model holds no %s: it was not compiled for the accelerator" % operation
         if _taken(self._interpreter):
             return True, "XNNPACK holds a part of the model"
         small = self._module.Interpreter(model_content=ADD_MODEL, num_threads=1)

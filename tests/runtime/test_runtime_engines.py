@@ -214,12 +214,21 @@ def test_the_gpu_is_refused_clearly_where_no_accelerator_registers(release: Make
     assert "libLiteRtGpuAccelerator.so" in document["reason"]
 
 
-def test_the_edge_tpu_is_refused_clearly_without_its_library(release: MakeRelease) -> None:
-    engine = {"name": "tflite_runtime", "delegate": "edgetpu", "delegate_library": "libedgetpu-absent.so.1"}
+@pytest.mark.parametrize(
+    ("delegate", "library", "advice"),
+    [
+        ("edgetpu", "libedgetpu-absent.so.1", "Install libedgetpu1-std"),
+        ("ethosu", "libethosu_absent.so", "ls /dev/ethosu0"),
+    ],
+)
+def test_an_accelerator_is_refused_clearly_without_its_library(
+    release: MakeRelease, delegate: str, library: str, advice: str
+) -> None:
+    engine = {"name": "tflite_runtime", "delegate": delegate, "delegate_library": library}
     made = release("dense_i8", engine=engine)
     code, document, stderr = made.main("bench", "--release", str(made.path))
     assert code == 2 and document["error"] == "delegate-missing"
-    assert "libedgetpu-absent.so.1" in document["reason"] and "Install libedgetpu1-std" in document["reason"]
+    assert library in document["reason"] and advice in document["reason"]
     assert "Traceback" not in stderr
 
 
@@ -229,7 +238,7 @@ def test_the_edge_tpu_is_refused_clearly_without_its_library(release: MakeReleas
         ({"name": "magic"}, "unknown-engine", "known: litert, tflite_runtime"),
         ({"version": "2.2.0"}, "engine-version", "speaks LiteRT 2.3's interface; the release pins 2.2.0"),
         ({"delegate": "hexagon"}, "unknown-delegate", "it has: xnnpack, gpu, none"),
-        ({"name": "tflite_runtime", "delegate": "gpu"}, "unknown-delegate", "it has: xnnpack, edgetpu, none"),
+        ({"name": "tflite_runtime", "delegate": "gpu"}, "unknown-delegate", "it has: xnnpack, edgetpu, ethosu, none"),
         ({"library": "lib/absent.so"}, "engine-library", "cannot load"),
         ({"library": "../lib/libLiteRt.so"}, "path-outside-release", "leads out of the release"),
         ({"library": "/usr/lib/libc.so.6"}, "path-outside-release", "leads out of the release"),

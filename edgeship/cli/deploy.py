@@ -45,7 +45,7 @@ def host_options(command: common.F) -> common.F:
 @common.build_options
 @host_options
 @click.option(
-    "--accept-new-host-key", is_flag=True, help="Trust the key of a host never seen before, and record it."
+    "--accept-new-host-key", is_flag=True, default=None, help="Trust the key of a host never seen before, and record it."
 )
 @sign_option
 @allow_unsigned_option
@@ -96,8 +96,8 @@ def deploy(
 
 def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
     """Return the report with a word on a model that was not compiled for the accelerator of its target."""
-    entry = next(v for v in bundle.manifest["variants"] if v["recipe"] == bundle.manifest["chosen"])
-    said = entry.get("compile", {"compiled": True})
+    chosen = (v for v in bundle.manifest["variants"] if v["recipe"] == bundle.manifest["chosen"])
+    said = next(chosen, {}).get("compile", {"compiled": True})
     return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")
 
 

@@ -132,9 +132,6 @@ def _brought(target: TargetProfile) -> str:
     return ", brought by the device" if target.runtime.preinstalled else ", in the bundle"
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
 
 def _minor(version: str) -> int:
     return int(version.partition(".")[2])

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,26 @@ def test_without_calibration_integers_are_left_out_aloud(edgeship: Any, tiny: Pa
     assert said.status == 0, said.err
     metric = said.document()["targets"][0]["variants"][0]["metric"]
     assert "unavailable" in metric["value"]
+
+
+def test_tools_and_checks(edgeship: Any, tiny: Path, valid: Any) -> None:
+    valid("toolchains", edgeship("toolchain", "list", "--json").document())
+    valid("doctor", edgeship("toolchain", "doctor", "--json").document())
+    model = tiny / "model.tflite"
+    valid("check", edgeship("check", model, "--target", "coral", "--json").document())
+    valid("checks", edgeship("check", model, "--target", "coral", "--target", "pi5", "--json").document())
+
+
+def test_a_question_nobody_answers_and_a_full_disk(edgeship: Any, valid: Any) -> None:
+    """stdout that cannot be written is an error of one line, not a trace."""
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeship", "target", "list", "--json"],
+        stdout=Path("/dev/full").open("w"),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: output-lost"), done.stderr
+    assert "Traceback" not in done.stderr

@@ -136,11 +136,6 @@ def wait_ready(place, manager, release, seconds):
         time.sleep(0.05)
 
 
-def exit_words(seen):
-    """Return the last exit status in brackets, where one is known."""
-    return " (exit status %s)" % seen["last_exit"] if seen["last_exit"] else ""
-
-
 def last_words(manager):
     """Return what the service last wrote since it was last started, for a reason's end."""
     runs = [[]]

@@ -78,11 +78,14 @@ class Systemd(object):
         if template is None:
             raise Refusal("bad-manifest", "the release has no service/edgeship.service for systemd")
         service = json.loads(read_text(os.path.join(self.place.release(release), "service.json")) or "{}")
+        address = listen or service.get("listen")
+        if not address:
+            raise Refusal("bad-manifest", "the release's service.json says no address to listen on")
         values = {
             "@ROOT@": self.place.root,
             "@APP@": self.place.app_name,
             "@PYTHON@": sys.executable,
-            "@LISTEN@": listen or service.get("listen", "127.0.0.1:8500"),
+            "@LISTEN@": address,
         }
         for mark, value in values.items():
             template = template.replace(mark, value)

@@ -86,11 +86,18 @@ class Supervised(object):
                 return
             if not alive(supervisor):
                 break
+            self.end_orphan(supervisor)
             time.sleep(0.02)
         raise Refusal(
             "service-start",
             "the supervising process did not start; see %s" % self.place.of("log", "supervisor.log"),
         )
+
+    def end_orphan(self, supervisor):
+        """End a supervising process that stands in the way of ours: its starter was killed before it was on record."""
+        holder = read_json(self.place.of("run", "supervisor.lock"))
+        if isinstance(holder, dict) and holder.get("pid") not in (None, supervisor["pid"]):
+            end_process(holder)
 
     def stop(self):
         """End supervisor and service: politely first, for DRAIN_SECONDS, then not."""
@@ -303,7 +310,10 @@ class Supervisor(object):
 def run_supervisor(root, app):
     """Be the supervising process of one application; only one can be."""
     place = Place(root, app)
-    with locked(place.of("run", "supervisor.lock"), 20):
+    with locked(place.of("run", "supervisor.lock"), 20) as descriptor:
+        with contextlib.suppress(OSError):  # known here before it stands in supervisor.json
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, canonical({"pid": os.getpid(), "start": start_ticks(os.getpid())}), 0)
         Supervisor(place).run()
     return 0
 

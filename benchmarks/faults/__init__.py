@@ -1,0 +1,1 @@
+"""Fault campaigns against real local devices: what breaks, at every step, and what must hold afterwards."""

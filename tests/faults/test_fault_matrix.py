@@ -21,7 +21,7 @@ PINNED = (
     "dead-man-meets-failing-storage",
     "dead-man-cannot-start",
 )
-SAMPLE = 6
+SAMPLE = 5
 SEED = int(os.environ.get("EDGESHIP_FAULT_SEED", "1"))
 
 

@@ -122,7 +122,8 @@ def calls_of(trace: Path, root: Path, *, changing: bool = False) -> list[tuple[s
         if not bracket or not name.isidentifier():
             continue
         counts[name] = counts.get(name, 0) + 1
-        if str(root) in rest and not (changing and name == "openat" and "O_CREAT" not in rest):
+        reads = name == "close" or (name == "openat" and "O_CREAT" not in rest)
+        if str(root) in rest and not (changing and reads):
             found.append((name, counts[name]))
     return found
 

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for bundles.",
 )
+@click.option(
+    "--segments",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Edge TPU: cut the model into N files, and make no bundle.",
+)
+@click.option(
+    "--co-compile",
+    multiple=True,
+    metavar="FILE",
+    help="Edge TPU: int8 .tflite that shares the chip; repeatable.",
+)
 @sign_option
 @common.config_option
 @common.dry_run_option
@@ -45,7 +57,7 @@ def build(
     Targets with an accelerator need its compiler; `edgeship toolchain doctor` says what is there. A gate that is not
     met (--max-drop, --max-kb, --max-ms) exits 3, shows the best that was found, and makes no bundle for that target.
     """
-    project = common.project_from(config, options, *common.BUILD_NAMES)
+    project = common.project_from(config, options, *common.BUILD_NAMES, "segments", "co_compile")
     profiles = common.profiles_of(project)
     path = common.model_of(model, project)
     if dry_run:
@@ -57,7 +69,7 @@ def build(
 
     with common.progress(quiet=quiet) as progress:
         report = pipeline.build(
-            project, path, profiles, out, common.cache_folder(), progress, common.compile_options(options)
+            project, path, profiles, out, common.cache_folder(), progress, common.compile_options(project)
         )
     report = with_signatures(report, options["with_keys"])
     save_beside(report)

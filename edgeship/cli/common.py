@@ -57,7 +57,10 @@ def build_options(command: F) -> F:
         click.option("--labels", help="File with one label a line."),
         click.option("--listen", metavar="ADDR", help="Where the service listens: ADDRESS:PORT or unix:PATH."),
         click.option("--compiler", metavar="PLACE", help="edgetpu_compiler: local, ssh:user@host or container:IMAGE."),
-        click.option("--allow-uncompiled", is_flag=True, help="Without a compiler, ship the int8 model for the CPU."),
+        click.option(
+            "--allow-uncompiled/--no-allow-uncompiled", default=None,
+            help="Without a compiler, ship the int8 model for the CPU.  [default: refuse]",
+        ),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -66,16 +69,20 @@ def build_options(command: F) -> F:
 
 BUILD_NAMES = (
     "targets", "calibration", "evaluation", "recipes", "metric", "max_drop", "max_kb", "max_ms", "app",
-    "labels", "listen",
+    "labels", "listen", "compiler", "allow_uncompiled",
 )  # fmt: skip
 
 
-def compile_options(options: dict[str, Any]) -> CompileOptions:
-    """Return how to compile, as the command line says."""
+def compile_options(project: Project) -> CompileOptions:
+    """Return how to compile, as the settings say."""
     from edgeship.compile.backends import CompileOptions
 
+    said = project.compiler
     return CompileOptions(
-        place=options.get("compiler"), allow_uncompiled=bool(options.get("allow_uncompiled"))
+        place=said.place,
+        allow_uncompiled=said.allow_uncompiled,
+        segments=said.segments,
+        together=tuple(project.base / other for other in said.co_compile),
     )
 
 

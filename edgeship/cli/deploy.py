@@ -45,7 +45,10 @@ def host_options(command: common.F) -> common.F:
 @common.build_options
 @host_options
 @click.option(
-    "--accept-new-host-key", is_flag=True, default=None, help="Trust the key of a host never seen before, and record it."
+    "--accept-new-host-key",
+    is_flag=True,
+    default=None,
+    help="Trust the key of a host never seen before, and record it.",
 )
 @sign_option
 @allow_unsigned_option
@@ -97,7 +100,8 @@ def deploy(
 def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
     """Return the report with a word on a model that was not compiled for the accelerator of its target."""
     chosen = (v for v in bundle.manifest["variants"] if v["recipe"] == bundle.manifest["chosen"])
-    said = next(chosen, {}).get("compile", {"compiled": True})
+    entry: dict[str, Any] = next(chosen, {})
+    said = entry.get("compile", {"compiled": True})
     return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")
 
 
@@ -169,14 +173,14 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
             context={"targets": ", ".join(profile.name for profile in profiles)},
             hint=f"edgeship deploy {path} --target {profiles[0].name} --host ...",
         )
-    deployable(profiles[0], path)
+    deployable(profiles[0], path, project.compiler.segments)
     from edgeship import pipeline
     from edgeship.report.beside import save_beside
     from edgeship.report.text import target_text
 
     work = common.cache_folder()
     report = pipeline.build(
-        project, path, profiles, work / "bundles", work, progress, common.compile_options(options)
+        project, path, profiles, work / "bundles", work, progress, common.compile_options(project)
     )
     built = report.targets[0]
     if built.bundle is None:
@@ -192,8 +196,18 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
     return built.bundle
 
 
-def deployable(profile: TargetProfile, path: Path) -> None:
-    """Raise InputError `target-not-deployable` for a target that no service can be brought to."""
+def deployable(profile: TargetProfile, path: Path, segments: int) -> None:
+    """Raise InputError `target-not-deployable` for a target that no service can be brought to.
+
+    And `pipeline-not-servable` where the settings ask for several segments.
+    """
+    if segments > 1:
+        raise InputError(
+            "pipeline-not-servable",
+            f"{segments} segments were asked for; a service runs one model on one accelerator",
+            context={"target": profile.name, "key": "compiler.segments in edgeship.yaml"},
+            hint="leave segments out to deploy; edgeship build --segments N makes the files alone",
+        )
     if not profile.deployable:
         raise InputError(
             "target-not-deployable",
@@ -224,7 +238,7 @@ def _dry_run(
 
         profiles = common.profiles_of(project)
         for profile in profiles:
-            deployable(profile, path)
+            deployable(profile, path, project.compiler.segments)
         lines += plan_build(project, path, profiles, common.cache_folder() / "bundles")
         lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))

@@ -24,8 +24,32 @@ class CompileOptions:
     """Where edgetpu_compiler runs: local, ssh:user@host[:port], container:IMAGE; None: environment, then local."""
     segments: int = 1
     """Parts of an Edge TPU pipeline."""
+    together: tuple[Path, ...] = ()
+    """Other int8 `.tflite` files compiled in the same call, to share the chip; first comes first in its cache."""
     timeout_s: float = 900.0
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def several(self) -> bool:
+        """Whether what is asked for is made of several files, which only the Edge TPU's compiler makes."""
+        return self.segments > 1 or bool(self.together)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One file of an artifact made of several: a segment of a pipeline, or a model that shares the chip."""
+
+    source: Path
+    """The `.tflite` it was compiled from."""
+    path: Path
+    bytes: int
+    sha256: str
+    parameter_bytes_on_chip: int
+    parameter_bytes_streamed: int
+    """Parameter bytes sent with every inference."""
+    min_runtime_version: int
+    caching_tokens: tuple[str, ...]
+    """Hexadecimal. Files with the same token keep their parameters on one chip side by side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +73,10 @@ class CompileResult:
     log: dict[str, Any]
     """What the compiler said, as data for the report."""
     tools: dict[str, str]
+    segments: tuple[Part, ...] = ()
+    """The artifacts of a pipeline with what each holds, in the order they run; empty for a single file."""
+    together: tuple[Part, ...] = ()
+    """The other models of a co-compilation, in the order of their priority behind this one."""
 
     @property
     def words(self) -> str:

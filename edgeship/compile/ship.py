@@ -26,7 +26,7 @@ class Shipped:
     profile: TargetProfile
     """What the device must be: without its accelerator where the model was not compiled."""
     result: CompileResult | None
-    """None: the target needs no compiler."""
+    """None: the target needs no compiler. With `segments`, `variant` is what they were made from."""
 
     @property
     def uncompiled(self) -> str | None:
@@ -35,10 +35,35 @@ class Shipped:
 
 
 def require_compiler(profile: TargetProfile, options: CompileOptions) -> None:
-    """Raise ToolError where a target's compiler is missing, unless the user allowed that."""
+    """Raise ToolError where a target's compiler is missing, unless the user allowed that.
+
+    What is made of several files needs the compiler whatever was allowed, and Google's: InputError
+    `not-an-edgetpu`, `segments-and-co-compile`.
+    """
     backend = backend_of(profile)
-    if backend is not None and not options.allow_uncompiled:
+    _several_possible(profile, options)
+    if backend is not None and (options.several or not options.allow_uncompiled):
         backend.require(options)
+
+
+def _several_possible(profile: TargetProfile, options: CompileOptions) -> None:
+    if not options.several:
+        return
+    asked = {"--segments": options.segments > 1, "--co-compile": bool(options.together)}
+    if all(asked.values()):
+        raise InputError(
+            "segments-and-co-compile",
+            "the compiler takes one model for a pipeline, and several for one chip: not both in one call",
+            context={"segments": options.segments, "co-compile": ", ".join(map(str, options.together))},
+            hint="leave one of --segments and --co-compile out",
+        )
+    if profile.compiler.backend != "edgetpu":
+        raise InputError(
+            "not-an-edgetpu",
+            f"{next(o for o in asked if asked[o])} is for Edge TPUs, and {profile.name} has none",
+            context={"target": profile.name, "compiler": profile.compiler.backend},
+            hint="build that target in a call of its own, without the option",
+        )
 
 
 def ship(
@@ -46,7 +71,8 @@ def ship(
 ) -> Shipped:
     """Compile a variant where its target has a compiler; see `CompilerBackend.compile` for what it raises.
 
-    Raises InputError `pipeline-not-servable` where the compiler made several files, ToolError `compiled-io-changed`.
+    Raises InputError `pipeline-not-servable` where the compiler made several files unasked, ToolError
+    `compiled-io-changed`.
     """
     backend = backend_of(profile)
     if backend is None:
@@ -57,6 +83,9 @@ def ship(
         named = replace(variant.artifact, recipe=variant.artifact.recipe + SUFFIX)
         left = replace(variant, artifact=named)
         return Shipped(variant=left, twin=left, profile=profile.without_accelerator(), result=result)
+    if len(result.segments) == options.segments > 1:
+        progress.note(f"{profile.name}: {result.reason}, in {len(result.segments)} segments")
+        return Shipped(variant=variant, twin=variant, profile=profile, result=result)
     if len(result.artifacts) != 1:
         raise InputError(
             "pipeline-not-servable",
@@ -66,7 +95,8 @@ def ship(
                 "key": "compiler.options",
                 "found": " ".join(profile.compiler.options),
             },
-            hint="leave -n out of compiler.options in the target's YAML",
+            hint="leave -n out of compiler.options in the target's YAML; for files without a service: "
+            "edgeship build MODEL --segments N",
         )
     (artifact,) = result.artifacts
     _same_order(variant.artifact, artifact)

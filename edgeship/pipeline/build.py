@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeship.bundle.make import make_bundle
-from edgeship.compile.backends import CompileOptions, CompileResult
+from edgeship.compile.backends import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
 from edgeship.model.metadata import write_all_metadata
@@ -17,6 +17,7 @@ from edgeship.model.precision import precision_of
 from edgeship.model.tflite import read_tflite
 from edgeship.pipeline.inputs import Inputs, labels_of, open_inputs, writable
 from edgeship.pipeline.plan import recipes_for
+from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
@@ -44,11 +45,15 @@ class TargetBuild:
     """What the target's compiler made of the chosen variant; None: it has none, or nothing was chosen."""
     model_file: Path | None = None
     """The model alone, for a target that no service can be brought to."""
+    segments: tuple[Part, ...] = ()
+    """The files of a pipeline in the order they run; they are in place of a bundle."""
+    together: tuple[Part, ...] = ()
+    """The other models of a co-compilation, beside the bundle."""
 
     @property
     def done(self) -> bool:
         """Whether there is something to ship."""
-        return self.bundle is not None or self.model_file is not None
+        return self.bundle is not None or self.model_file is not None or bool(self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +90,11 @@ def build(
     writable(work, "what may be used again", "set EDGESHIP_CACHE=DIR to a folder you may write")
     for profile in profiles:
         choose(profile, project.recipes)  # a recipe nobody accepts is refused before anything is converted
-    inputs = open_inputs(project, model, work, progress)
     options = compiling or CompileOptions()
+    if options.several:  # asked for by name: refused before anything is converted, too
+        for profile in profiles:
+            require_compiler(profile, options)
+    inputs = open_inputs(project, model, work, progress)
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
         targets = tuple(
             build_target(project, profile, inputs, out, Path(folder) / profile.name, work, progress, options)
@@ -138,14 +146,19 @@ def build_target(
         return built
     shipped = ship(chosen, profile, scratch / "compiled", compiling, progress)
     built = replace(built, compiled=shipped.result)
-    too_much = [
-        g for g in judge(shipped.variant.artifact, chosen.scorecard, project.goals) if g.verdict == "fail"
-    ]
+    weighed = weighed_of(shipped)
+    too_much = [g for g in judge(weighed, chosen.scorecard, project.goals) if g.verdict == "fail"]
     if too_much:  # the size of what ships is known only now
         return replace(built, chosen=None, reason=f"once compiled: {too_much[0].reason}")
+    if shipped.result and shipped.result.segments:
+        return replace(built, segments=keep_segments(project, inputs, shipped, out))
     if not profile.deployable:
         return replace(built, model_file=keep_model(project, inputs, shipped, out))
-    return replace(built, bundle=bundle(project, inputs, variants, shipped, out, work, progress))
+    return replace(
+        built,
+        bundle=bundle(project, inputs, variants, shipped, out, work, progress),
+        together=keep_together(project, inputs, shipped, out),
+    )
 
 
 def scored(

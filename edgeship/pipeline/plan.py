@@ -66,10 +66,14 @@ def plan_build(
             f"{profile.name}: score each variant, check what the produced file holds, apply the gates"
         )
         if profile.compiler.backend != "none":
+            beside = "".join(f" together with {other}" for other in project.compiler.co_compile)
             lines.append(
-                f"{profile.name}: compile the chosen one ({profile.compiler.backend}) and check what it made"
+                f"{profile.name}: compile the chosen one{beside} ({profile.compiler.backend}) "
+                "and check what it made"
             )
         ending = "<release>.edgeship" if profile.deployable else "<digest>.tflite"
+        if (count := project.compiler.segments) > 1:
+            ending = f"<digest>-segment-<1 to {count}>-of-{count}.tflite, and no bundle"
         lines.append(f"{profile.name}: write {out}/{project.app_for(model)}-{profile.name}-{ending}")
     return tuple(lines)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeship.errors import InputError
 from edgeship.project.schema import (
+    CompilerSection,
     Datasets,
     Deploy,
     Device,
@@ -44,6 +45,10 @@ OPTIONS: dict[str, KeyPath] = {
     "max_kb": ("goals", "size", "max_kb"),
     "max_ms": ("goals", "latency", "max_ms"),
     "max_rss_mb": ("goals", "memory", "max_rss_mb"),
+    "compiler": ("compiler", "place"),
+    "allow_uncompiled": ("compiler", "allow_uncompiled"),
+    "segments": ("compiler", "segments"),
+    "co_compile": ("compiler", "co_compile"),
     "listen": ("service", "listen"),
     "threads": ("service", "threads"),
     "root": ("device", "root"),
@@ -70,6 +75,9 @@ PATH_KEYS: tuple[KeyPath, ...] = (
     ("datasets", "train"),
 )
 """Keys that may hold a path, relative to the file's folder or to where the command was typed."""
+
+PATHS_KEYS: tuple[KeyPath, ...] = (("compiler", "co_compile"),)
+"""Keys that hold several."""
 
 UNTELLING = ("saved_model", "savedmodel", "saved-model")
 """Names of model folders that say nothing; TensorFlow Serving numbers its folders, too."""
@@ -114,6 +122,11 @@ class Project:
     def datasets(self) -> Datasets:
         """References of the datasets; paths are relative to `base` or absolute."""
         return self.file.datasets
+
+    @property
+    def compiler(self) -> CompilerSection:
+        """How the compiler of a target's accelerator is asked."""
+        return self.file.compiler
 
     @property
     def metadata(self) -> Metadata:
@@ -204,6 +217,8 @@ class Project:
             item = str(item) if isinstance(item, Path) else item
             if path in PATH_KEYS and isinstance(item, str):
                 item = _seen_from(self.base, here, item)
+            elif path in PATHS_KEYS:
+                item = tuple(_seen_from(self.base, here, str(one)) for one in item)
             value = _with(value, path, item)
             marks = {p: m for p, m in marks.items() if p[: len(path)] != path}
             marks[path] = Mark(file=TYPED.get(name, f"--{name.replace('_', '-')}"), line=0)

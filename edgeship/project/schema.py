@@ -266,6 +266,21 @@ class Deploy(Section):
     refuses until `edgeship keys trust` tells it. What a device was told stays."""
 
 
+class CompilerSection(Section):
+    """How the compiler of a target's accelerator is asked; targets without one leave this aside."""
+
+    place: str | None = None
+    """Where edgetpu_compiler is: local, ssh:user@host[:port] or container:IMAGE; nothing: what
+    EDGESHIP_EDGETPU_COMPILER says, else local."""
+    allow_uncompiled: bool = False
+    """Without a compiler, ship the int8 model for the CPU of the same device, and say so everywhere."""
+    segments: Positive = 1
+    """Edge TPU: cut the model into this many files, each for an Edge TPU of its own. Above 1 no bundle is made:
+    a service runs one model."""
+    co_compile: Texts = ()
+    """Edge TPU: other int8 .tflite files that share the chip with the model, most important first."""
+
+
 class Golden(Section):
     """Recorded inputs and outputs that a device must reproduce before it serves."""
 
@@ -291,6 +306,7 @@ class ProjectFile(Section):
     recipes: Texts = ()
     """Quantization recipes to try; nothing: what each target wants."""
     goals: GoalsSection = GoalsSection()
+    compiler: CompilerSection = CompilerSection()
     metadata: Metadata = Metadata()
     golden: Golden = Golden()
     service: ServiceSection = ServiceSection()

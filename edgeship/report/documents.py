@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgeship.compile.backends import Part
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.values import EXIT_CODE_OF_STATE, DeployReport, GateResult, Unavailable, Variant, as_json
 
@@ -23,11 +24,7 @@ def build_document(report: BuildReport) -> dict[str, Any]:
 
 
 def _target(built: TargetBuild) -> dict[str, Any]:
-    none = {
-        "unavailable": f"the target runs no Linux: the model is {built.model_file}"
-        if built.model_file
-        else built.reason
-    }
+    none = {"unavailable": _without_bundle(built)}
     chosen = built.chosen
     return {
         "target": built.target,
@@ -35,12 +32,27 @@ def _target(built: TargetBuild) -> dict[str, Any]:
         "sha256": built.bundle.sha256 if built.bundle else none,
         "model_file": str(built.model_file)
         if built.model_file
-        else {"unavailable": "the model is in the bundle"},
+        else {
+            "unavailable": "the model is in its segments" if built.segments else "the model is in the bundle"
+        },
+        "segments": [_part(part) for part in built.segments],
+        "co_compiled": [_part(part) for part in built.together],
         "chosen": chosen.artifact.recipe if chosen else none,
         "reason": built.reason,
         "variants": [_variant(variant) | {"compile": _compile(variant, built)} for variant in built.variants],
         "gates": [_gate(gate) for gate in (chosen.gates if chosen else ())],
     }
+
+
+def _without_bundle(built: TargetBuild) -> str:
+    if built.segments:
+        return f"the model is {len(built.segments)} segments; a service runs one model on one accelerator"
+    return f"the target runs no Linux: the model is {built.model_file}" if built.model_file else built.reason
+
+
+def _part(part: Part) -> dict[str, Any]:
+    document: dict[str, Any] = as_json(part)
+    return {name: document[name] for name in document if name != "source"} | {"source": part.source.name}
 
 
 def _variant(variant: Variant) -> dict[str, Any]:

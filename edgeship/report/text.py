@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeship.compile.backends import Part
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.report.documents import worst_golden
 from edgeship.report.figures import duration, figure, size
@@ -24,6 +25,18 @@ def target_text(built: TargetBuild) -> str:
         lines += [f"chosen: {built.reason}", *compile_lines(built)]
         lines.append(
             f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}"
+        )
+        lines += parts_lines("shares the chip", built.together)
+    elif built.chosen and built.segments:
+        lines += [f"chosen: {built.reason}", *compile_lines(built), *parts_lines("segment", built.segments)]
+        own = len({token for part in built.segments for token in part.caching_tokens})
+        lines.append(
+            "caching tokens: "
+            + (f"{own} different ones" if own > 1 else "the same in all segments" if own else "none")
+        )
+        lines.append(
+            "no bundle: a service runs one model on one accelerator, and this is "
+            f"{len(built.segments)}: run them in this order, each on an Edge TPU of its own"
         )
     elif built.chosen and built.model_file:
         lines += [f"chosen: {built.reason}", *compile_lines(built)]
@@ -64,6 +77,15 @@ def compile_lines(built: TargetBuild) -> list[str]:
             "the compiler says: " + ", ".join(ESTIMATES[n].format(known[n]) for n in ESTIMATES if n in known)
         )
     return lines
+
+
+def parts_lines(what: str, parts: Sequence[Part]) -> list[str]:
+    """Return a line for each file of an artifact made of several, in order."""
+    return [
+        f"{what}: {part.path}  {size(part.bytes)}  {part.parameter_bytes_on_chip:,} parameter bytes on the chip, "
+        f"{part.parameter_bytes_streamed:,} streamed"
+        for part in parts
+    ]
 
 
 def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from edgeship.bundle.seal import extract, open_bundle
 from edgeship.digest import sha256_file
+from edgeship.model.tflite import read_tflite
 from edgeship.toolchain.environments import find
 
 pytestmark = pytest.mark.shared
@@ -172,6 +173,94 @@ def test_a_success_that_maps_nothing_is_a_failure(edgeship: Any, kws: list[objec
     said = edgeship("build", *kws, "--target", "coral")
     assert said.status == 1 and "error: edgetpu-nothing-mapped" in said.err
     assert "edgeship check" in said.err.partition("hint: ")[2]
+
+
+def test_a_pipeline_is_files_and_no_bundle(
+    edgeship: Any, kws: list[object], compiler: Any, valid: Any, tmp_path: Path
+) -> None:
+    compiler()
+    said = edgeship("build", *kws, "--target", "coral", "--segments", 3, "--json")
+    assert said.status == 0, said.err
+    document = said.document()
+    valid("build", document)
+    (target,) = document["targets"]
+    assert "3 segments; a service runs one model" in target["bundle"]["unavailable"]
+    assert len(target["variants"][0]["compile"]["files"]) == 3
+    names = [Path(part["path"]).name for part in target["segments"]]
+    start = names[0].partition("-segment-")[0]
+    assert names == [f"{start}-segment-{i}-of-3.tflite" for i in (1, 2, 3)]
+    for part in target["segments"]:
+        assert sha256_file(Path(part["path"])) == part["sha256"]
+        assert (part["parameter_bytes_on_chip"], len(part["caching_tokens"])) == (566912, 1)
+    first, _, last = (read_tflite(Path(part["path"])).signature for part in target["segments"])
+    original = read_tflite(Path(str(kws[0]))).signature
+    assert (first.inputs[0].name, last.outputs[0].name) == (original.inputs[0].name, original.outputs[0].name)
+    assert not list(tmp_path.rglob("*.edgeship"))
+
+    text = edgeship("build", *kws, "--target", "coral", "--segments", 3)
+    assert text.status == 0 and text.out.count("\nsegment: ") == 3
+    assert "caching tokens: the same in all segments" in text.out
+    assert "no bundle: a service runs one model on one accelerator, and this is 3" in text.out
+    (tmp_path / "edgeship.yaml").write_text("compiler: {segments: 3}\n")
+    planned = edgeship("build", *kws, "--target", "coral", "--dry-run")
+    assert "-segment-<1 to 3>-of-3.tflite, and no bundle" in planned.out
+    refused = edgeship("deploy", kws[0], "--target", "coral", "--host", f"local:{tmp_path / 'd'}")
+    assert refused.status == 2 and "error: pipeline-not-servable" in refused.err
+
+
+def test_models_that_share_the_chip_are_compiled_in_one_call(
+    edgeship: Any, kws: list[object], compiler: Any, valid: Any, shared_data: Path
+) -> None:
+    compiler()
+    other = shared_data / "cifar10" / "mlperf_int8.tflite"
+    said = edgeship("build", *kws, "--target", "coral", "--co-compile", other, "--json")
+    assert said.status == 0, said.err
+    document = said.document()
+    valid("build", document)
+    (target,) = document["targets"]
+    made = target["variants"][0]["compile"]
+    assert made["log"]["arguments"][-1] == "mlperf_int8.tflite", "the chosen one comes first"
+    assert (made["mapped"], made["total"]) == (13, 13)
+    (part,) = target["co_compiled"]
+    assert part["source"] == other.name
+    assert sha256_file(Path(part["path"])) == part["sha256"] != made["files"][0]["sha256"]
+    assert part["caching_tokens"] == made["log"]["caching_tokens"], "equal: they share the cache"
+    bundle = open_bundle(Path(target["bundle"]))
+    assert Path(part["path"]).parent == bundle.path.parent
+    text = edgeship("build", *kws, "--target", "coral", "--co-compile", other)
+    assert f"shares the chip: {Path(part['path']).parent}" in text.out
+
+
+def test_several_files_are_refused_where_they_make_no_sense(
+    edgeship: Any, kws: list[object], compiler: Any, shared_data: Path
+) -> None:
+    def refused(*words: object) -> str:
+        said = edgeship("build", *kws, *words)
+        assert said.status in (1, 2), said.out
+        return str(said.err.splitlines()[0])
+
+    both = ("--segments", 2, "--co-compile", kws[0])
+    two = ("--target", "coral", "--segments", 2)
+    assert refused(*two, "--allow-uncompiled") == "error: edgetpu-compiler-missing"
+    compiler()
+    assert refused("--target", "coral", *both) == "error: segments-and-co-compile"
+    assert refused("--target", "raspberry-pi-4", "--segments", 2) == "error: not-an-edgetpu"
+    done = shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
+    assert refused("--target", "coral", "--co-compile", done) == "error: edgetpu-unsuitable"
+
+
+def test_the_settings_file_says_how_to_compile_and_the_command_line_wins(
+    edgeship: Any, kws: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "edgeship.yaml").write_text("compiler:\n  allow_uncompiled: true\n")
+    said = edgeship("build", *kws, "--target", "coral")
+    assert said.status == 0 and "uncompiled: runs on the CPU" in said.out
+    said = edgeship("build", *kws, "--target", "coral", "--no-allow-uncompiled")
+    assert said.status == 1 and "error: edgetpu-compiler-missing" in said.err
+    (tmp_path / "edgeship.yaml").write_text("compiler:\n  place: cloud:here\n")
+    assert "error: bad-compiler-place" in edgeship("build", *kws, "--target", "coral").err
+    said = edgeship("build", *kws, "--target", "coral", "--compiler", "local")
+    assert "error: edgetpu-compiler-missing" in said.err
 
 
 @pytest.mark.slow

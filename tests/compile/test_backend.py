@@ -112,6 +112,47 @@ def test_hopeless_models_are_refused_before_the_compiler_runs(
     assert not (tmp_path / "fake" / "calls.txt").exists()
 
 
+@pytest.mark.shared
+def test_co_compiled_models_must_share_one_caching_token(
+    coral: Path, tmp_path: Path, coral_profile: TargetProfile, fake_compiler
+) -> None:
+    other = "deeplabv3_mnv2_dm05_pascal_quant"
+    files = {f"{n}_edgetpu.tflite": coral / f"{n}_edgetpu.tflite" for n in (NAME, other)}
+    first = coral / f"{NAME}.tflite"
+    with pytest.raises(ToolError) as error:
+        env = fake_compiler(LOG, files=files)
+        compile_(first, coral_profile, tmp_path / "out", env, together=(coral / f"{other}.tflite",))
+    assert error.value.reference == "edgetpu-not-co-compiled"
+
+    (tmp_path / "b").mkdir()
+    namesake = tmp_path / "b" / f"{NAME}.tflite"
+    namesake.write_bytes(first.read_bytes())
+    compiled = coral / f"{NAME}_edgetpu.tflite"
+    files = {f"{NAME}_edgetpu.tflite": compiled, f"{NAME}_1_edgetpu.tflite": compiled}
+    env = fake_compiler(LOG + "\nInput model: other\nTotal number of operations: 64\n", files=files)
+    result = compile_(first, coral_profile, tmp_path / "out", env, together=(namesake,))
+    assert (result.mapped, result.total, result.segments) == (31, 31, ())
+    (part,) = result.together
+    assert part.source == namesake and part.path != result.artifacts[0].path
+    assert list(part.caching_tokens) == result.log["caching_tokens"]
+
+
+@pytest.mark.shared
+def test_fewer_segments_than_asked_for_are_a_failure(
+    coral: Path, tmp_path: Path, coral_profile: TargetProfile, fake_compiler
+) -> None:
+    parts = {f"{NAME}_segment_{k}_of_2_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite" for k in (0, 1)}
+    with pytest.raises(ToolError) as error:
+        compile_(
+            coral / f"{NAME}.tflite",
+            coral_profile,
+            tmp_path / "out",
+            fake_compiler(LOG, files=parts),
+            segments=3,
+        )
+    assert error.value.reference == "edgetpu-segments-missing"
+
+
 def test_a_target_without_an_accelerator_has_no_backend(coral_profile: TargetProfile) -> None:
     section = coral_profile.compiler.model_copy(update={"backend": "none"})
     assert backend_of(coral_profile.model_copy(update={"compiler": section})) is None

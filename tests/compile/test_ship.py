@@ -94,17 +94,32 @@ def test_without_a_compiler_in_the_profile_nothing_changes(coral: Path, tmp_path
 
 
 @pytest.mark.shared
-def test_segments_of_a_pipeline_cannot_be_served(
+def test_segments_of_a_pipeline_come_in_order_and_nothing_takes_their_place(
+    coral: Path, tmp_path: Path, coral_profile: TargetProfile, fake_compiler
+) -> None:
+    parts = {f"{NAME}_segment_{k}_of_2_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite" for k in (1, 0)}
+    options = CompileOptions(environment=fake_compiler(LOG, files=parts), segments=2)
+    one = variant(coral / f"{NAME}.tflite")
+    shipped = ship(one, coral_profile, tmp_path / "out", options, Silent())
+    assert shipped.result is not None and shipped.variant == shipped.twin == one
+    assert [p.path.name for p in shipped.result.segments] == sorted(parts)
+    assert [p.sha256 for p in shipped.result.segments] == [a.sha256 for a in shipped.result.artifacts]
+    assert [p.parameter_bytes_on_chip for p in shipped.result.segments] == [566912, 566912]
+
+
+@pytest.mark.shared
+def test_segments_nobody_asked_for_cannot_be_served(
     coral: Path, tmp_path: Path, coral_profile: TargetProfile, fake_compiler
 ) -> None:
     parts = {f"{NAME}_segment_{k}_of_2_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite" for k in (0, 1)}
     env = fake_compiler(LOG, files=parts)
+    section = coral_profile.compiler.model_copy(update={"options": ("-n", "2")})
     with pytest.raises(EdgeshipError) as error:
         ship(
             variant(coral / f"{NAME}.tflite"),
-            coral_profile,
+            coral_profile.model_copy(update={"compiler": section}),
             tmp_path / "out",
-            CompileOptions(environment=env, segments=2),
+            CompileOptions(environment=env),
             Silent(),
         )
     assert isinstance(error.value, InputError) and error.value.reference == "pipeline-not-servable"

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
-from edgeship.compile.backends import MISSING, CompileOptions, CompileResult, uncompiled
+from edgeship.compile.backends import MISSING, CompileOptions, CompileResult, Part, uncompiled
 from edgeship.compile.edgetpu.blockers import blockers
-from edgeship.compile.edgetpu.driver import Compilation, Wanted, compile_models
+from edgeship.compile.edgetpu.driver import Compilation, Compiled, Wanted, compile_models
 from edgeship.compile.edgetpu.lower import lowerings
+from edgeship.compile.edgetpu.package import packages_of
 from edgeship.compile.edgetpu.places import find_place
 from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.lint import lint
@@ -33,8 +34,11 @@ class EdgeTpu:
     name = "edgetpu"
 
     def require(self, options: CompileOptions) -> None:
-        """Raise ToolError `edgetpu-compiler-missing`, or InputError `bad-compiler-place`."""
+        """Raise ToolError `edgetpu-compiler-missing`, InputError `bad-compiler-place`, or `edgetpu-unsuitable` for a
+        model that shall be compiled together with the one to be built."""
         find_place(options.place, LocalRunner(options.environment), options.environment)
+        for other in options.together:
+            require_suitable(read_tflite(other), "coral")
 
     def accepts(self, artifact: Artifact, profile: TargetProfile) -> tuple[str, ...]:
         """Return why the compiler would fail or map nothing, as far as the file shows it."""
@@ -50,13 +54,8 @@ class EdgeTpu:
     ) -> CompileResult:
         """Compile with the user's compiler; see `CompilerBackend`."""
         model = read_tflite(artifact.path)
-        if against := reasons_against(model):
-            raise InputError(
-                "edgetpu-unsuitable",
-                "this model cannot be compiled for the Edge TPU: " + "; ".join(against),
-                context={"file": artifact.path, "target": profile.name},
-                hint=f"edgeship check {artifact.path} --target {profile.name}",
-            )
+        for one in (model, *(read_tflite(path) for path in options.together)):
+            require_suitable(one, profile.name)
         wanted = Wanted(
             runtime=profile.compiler.min_runtime_version,
             segments=options.segments,
@@ -65,13 +64,24 @@ class EdgeTpu:
         )
         try:
             place = find_place(options.place, LocalRunner(options.environment), options.environment)
-            made = compile_models([artifact.path], out, wanted, place, progress=progress)
+            made = compile_models([artifact.path, *options.together], out, wanted, place, progress=progress)
         except ToolError as error:
-            if options.allow_uncompiled and error.reference in MISSING:
+            if options.allow_uncompiled and not options.several and error.reference in MISSING:
                 reason = "there is no edgetpu_compiler, and --allow-uncompiled was given"
                 return uncompiled(artifact, reason, len(model.main.operators))
             raise
         return _result(artifact, model, made)
+
+
+def require_suitable(model: TfliteFile, target: str) -> None:
+    """Raise InputError `edgetpu-unsuitable` for a model that starting the compiler on is a waste."""
+    if against := reasons_against(model):
+        raise InputError(
+            "edgetpu-unsuitable",
+            "this model cannot be compiled for the Edge TPU: " + "; ".join(against),
+            context={"file": model.path, "target": target},
+            hint=f"edgeship check {model.path} --target {target}",
+        )
 
 
 def reasons_against(model: TfliteFile) -> tuple[str, ...]:
@@ -88,7 +98,9 @@ def reasons_against(model: TfliteFile) -> tuple[str, ...]:
 def _result(artifact: Artifact, model: TfliteFile, made: Compilation) -> CompileResult:
     compiled, log = made.models[0], made.log
     total = len(model.main.operators)
-    said = [m.mapped for m in log.models]
+    # Of a co-compilation, the blocks come in the order of the models; those of a pipeline are all this one's.
+    blocks = log.models[:1] if len(made.models) > 1 else log.models
+    said = [m.mapped for m in blocks]
     mapped = (
         sum(n for n in said if n is not None)
         if any(n is not None for n in said)
@@ -101,8 +113,8 @@ def _result(artifact: Artifact, model: TfliteFile, made: Compilation) -> Compile
         reason=f"{mapped} of {total} operations on the Edge TPU",
         mapped=mapped,
         total=total,
-        subgraphs=float(sum(m.subgraphs for m in log.models if m.subgraphs is not None))
-        if any(m.subgraphs is not None for m in log.models)
+        subgraphs=float(sum(m.subgraphs for m in blocks if m.subgraphs is not None))
+        if any(m.subgraphs is not None for m in blocks)
         else Unavailable(reason="the compiler's log does not say"),
         estimates={
             "parameter_bytes_on_chip": float(sum(p.cached_bytes for p in compiled.packages)),
@@ -122,7 +134,29 @@ def _result(artifact: Artifact, model: TfliteFile, made: Compilation) -> Compile
             "caching_tokens": sorted(f"{t:016x}" for p in compiled.packages for t in p.caching_tokens),
         },
         tools=tools,
+        segments=_parts(compiled) if len(compiled.files) > 1 else (),
+        together=tuple(part for other in made.models[1:] for part in _parts(other)),
     )
+
+
+def _parts(compiled: Compiled) -> tuple[Part, ...]:
+    """Return what each file of one compiled model holds."""
+    parts = []
+    for path in compiled.files:
+        packages = packages_of(read_tflite(path))
+        parts.append(
+            Part(
+                source=compiled.source,
+                path=path,
+                bytes=path.stat().st_size,
+                sha256=sha256_file(path),
+                parameter_bytes_on_chip=sum(p.cached_bytes for p in packages),
+                parameter_bytes_streamed=sum(p.streamed_bytes for p in packages),
+                min_runtime_version=max(p.min_runtime_version for p in packages),
+                caching_tokens=tuple(sorted(f"{t:016x}" for p in packages for t in p.caching_tokens)),
+            )
+        )
+    return tuple(parts)
 
 
 def _artifact(artifact: Artifact, path: Path, tools: dict[str, str]) -> Artifact:

@@ -114,7 +114,8 @@ def compile_models(
             verify_together([compiled.packages for compiled in made])
         return Compilation(
             models=tuple(
-                _moved(c, path, out, stem) for c, path, stem in zip(made, models, stems, strict=True)
+                _moved(c, path, out, stem, own)
+                for c, path, stem, own in zip(made, models, stems, _own_names(models, stems), strict=True)
             ),
             log=log,
             place=place.name,
@@ -178,6 +179,14 @@ def _collect(
     parts = [read_tflite(path) for path in files]
     if all(not any(o.custom and o.op == "edgetpu-custom-op" for o in p.main.operators) for p in parts):
         raise nothing_mapped(original)
+    if wanted.segments > 1 and len(parts) != wanted.segments:
+        raise ToolError(
+            "edgetpu-segments-missing",
+            f"{wanted.segments} segments were asked for, and the compiler wrote {len(parts)}",
+            context={"model": original.path, "it wrote": ", ".join(p.name for p in files)},
+            hint=f"ask for fewer with --segments; a model has no more segments than operations "
+            f"({len(original.main.operators)} here)",
+        )
     packages = verify(original, parts, runtime=wanted.runtime)
     left = tuple(
         o.op for p in parts for o in p.main.operators if not (o.custom and o.op == "edgetpu-custom-op")
@@ -197,12 +206,18 @@ def _outputs(folder: Path, stem: str) -> list[Path]:
     return [parts[i] for i in sorted(parts)]
 
 
-def _moved(compiled: Compiled, source: Path, out: Path, stem: str) -> Compiled:
+def _own_names(models: Sequence[Path], stems: Sequence[str]) -> list[str]:
+    """Return what each model's files are called: its own name, or its stem where two have the same."""
+    names = [path.stem for path in models]
+    return [stem if names.count(name) > 1 else name for name, stem in zip(names, stems, strict=True)]
+
+
+def _moved(compiled: Compiled, source: Path, out: Path, stem: str, own: str) -> Compiled:
     """Return the compilation with its files brought to `out` under the model's own name."""
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for path in compiled.files:
-        target = out / path.name.replace(stem, source.stem, 1)
+        target = out / path.name.replace(stem, own, 1)
         target.write_bytes(path.read_bytes())
         files.append(target)
     return Compiled(

@@ -23,7 +23,8 @@ HINTS: dict[str, str] = {
     "blob-missing": "run the same command again; if it comes back, the storage damages data",
     "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
     "release-damaged": "run the same command again; what is damaged is sent again",
-    "no-systemd": "leave the service manager to edgeship: --service auto",
+    "no-systemd": "this device has no systemd: edgeship target probe {host} -o my-board.yaml describes it as it is",
+    "listen-taken": "build for another address: --listen 127.0.0.1:8501; who has this one: ssh {host} ss -ltnp",
     "trust-not-set": "run it again with --allow-unsigned; or, for signed releases only: edgeship keys new, then "
     "edgeship keys trust --host {host}, then run it again with --sign-with",
     "trust-damaged": "move it away and tell it anew: ssh {host} sudo mv {root}/trust/policy.json /tmp, then "

@@ -106,3 +106,18 @@ def test_a_deployment_during_a_trial_is_told_to_wait(local: Any, controller: Any
     assert report.state == "failed" and "busy: another deployment" in report.reason
     out, _ = child.communicate(timeout=40)
     assert out.startswith("committed")
+
+
+def test_an_address_that_is_taken_is_told_before_anything_is_switched(local: Any) -> None:
+    import socket
+
+    one = local.bundle("1")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", local.port))
+        other.listen()
+        report = deploy(one, local.host, local.options, Silent())
+        assert report.state == "failed", report.reason
+        assert f"listens on 127.0.0.1:{local.port} already" in report.reason
+        assert report.hint is not None and "--listen" in report.hint
+    assert deploy(one, local.host, local.options, Silent()).state == "committed"
+    assert deploy(local.bundle("2"), local.host, local.options, Silent()).state == "committed"

@@ -1,7 +1,10 @@
 """Which release serves, and whether it is right: proofs on a staged release and through the live endpoint."""
 
+import contextlib
+import errno
 import json
 import os
+import socket
 import sys
 import time
 
@@ -86,6 +89,26 @@ def prove(place, request):
     begun = time.monotonic()
     document, reason = run_prove(place, request["release"], request["seconds"])
     return {"prove": document, "reason": reason, "seconds": time.monotonic() - begun}
+
+
+def check_listen(place, release, manager, listen):
+    """Refuse a TCP address that another program holds, before anything is switched: the service could not start."""
+    service = read_json(os.path.join(place.release(release), "service.json")) or {}
+    host, _, port = str(listen or service.get("listen") or "").rpartition(":")
+    if not port.isdigit() or int(port) == 0 or host in ("", "unix"):
+        return
+    if (serving(place, manager)["url"] or "").endswith(":" + port):
+        return  # our own release serves there and will make room
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Refusal(
+                    "listen-taken", "another program on the device listens on %s:%s already" % (host, port)
+                )
 
 
 def serving(place, manager):

@@ -7,7 +7,16 @@ import time
 
 from .base import Refusal, boot_identity, boot_seconds, canonical, python_command, read_json, start_ticks
 from .files import point_link, write_whole
-from .health import check_live, helper_path, manager_for, manager_of, read_settings, serving, write_settings
+from .health import (
+    check_listen,
+    check_live,
+    helper_path,
+    manager_for,
+    manager_of,
+    read_settings,
+    serving,
+    write_settings,
+)
 from .state import (
     IN_TRIAL,
     Place,
@@ -99,6 +108,7 @@ def arm(place, request):
         if os.path.lexists(place.of("current")) and not os.path.islink(place.of("current")):
             raise Refusal("current-not-a-link", "%s is not a symbolic link" % place.of("current"))
         manager = manager_of(place, request["service"])
+        check_listen(place, release, manager, request.get("listen"))
         place.keep_reserve()
         write_settings(place, release, manager.kind, request.get("listen"))
         previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None

@@ -46,7 +46,7 @@ def trust_verb(function: Callable[..., int]) -> Callable[..., int]:
         common.output_options,
         common.config_option,
         host_options,
-        click.option("--accept-new-host-key", is_flag=True, default=None, help="Trust the key of a host never seen before."),
+        click.option("--accept-new-host-key", is_flag=True, default=None, help="Trust a host never seen before."),
         click.option("--host", "hosts", multiple=True, metavar="HOST", help="user@host or local:DIR; repeatable."),
     ):  # fmt: skip
         function = option(function)

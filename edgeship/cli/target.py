@@ -102,7 +102,10 @@ def check(file: Path, as_json: bool, quiet: bool) -> int:
 @click.option("--name", help="Name of the new target.  [default: from the file, or from the device's name]")
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @click.option(
-    "--accept-new-host-key", is_flag=True, default=None, help="Trust the key of a host never seen before, and record it."
+    "--accept-new-host-key",
+    is_flag=True,
+    default=None,
+    help="Trust the key of a host never seen before, and record it.",
 )
 @host_options
 @common.config_option

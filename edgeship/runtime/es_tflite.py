@@ -18,8 +18,8 @@ _LIBRARIES = {
     "edgetpu": (
         "libedgetpu.so.1",
         "edgetpu-custom-op",
-        "Install libedgetpu1-std (or -max) of the version that pairs with the runtime; see whether the accelerator is"
-        " there: lsusb; ls /dev/apex_0",
+        "Install libedgetpu1-std (or -max) of the version that pairs with the runtime; is the accelerator there: lsusb;"
+        " ls /dev/apex_0",
     ),
     "ethosu": (
         "libethosu_delegate.so",

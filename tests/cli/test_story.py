@@ -231,14 +231,15 @@ def test_tools_and_checks(edgeship: Any, tiny: Path, valid: Any) -> None:
 
 def test_a_question_nobody_answers_and_a_full_disk(edgeship: Any, valid: Any) -> None:
     """stdout that cannot be written is an error of one line, not a trace."""
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeship", "target", "list", "--json"],
-        stdout=Path("/dev/full").open("w"),
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        cwd=Path(__file__).resolve().parents[2],
-    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeship", "target", "list", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=Path(__file__).resolve().parents[2],
+        )
     assert done.returncode == 1
     assert done.stderr.startswith("error: output-lost"), done.stderr
     assert "Traceback" not in done.stderr

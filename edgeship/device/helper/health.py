@@ -108,7 +108,7 @@ def check_listen(place, release, manager, listen):
             if error.errno == errno.EADDRINUSE:
                 raise Refusal(
                     "listen-taken", "another program on the device listens on %s:%s already" % (host, port)
-                )
+                ) from None
 
 
 def serving(place, manager):

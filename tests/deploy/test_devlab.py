@@ -17,6 +17,7 @@ from edgeship.remote import parse_host
 
 pytestmark = [pytest.mark.devlab, pytest.mark.root, pytest.mark.slow]
 
+
 def at_device(lab: Any, bench_type: Any, folder: Path, name: str, **options: Any) -> tuple[Any, Any]:
     """Return (device, Bench) of a new lab device."""
     device = lab.up(1, prefix=f"esdeploy-{os.getpid()}-{name}", disk="256M", **options)[0]

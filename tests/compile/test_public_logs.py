@@ -146,6 +146,67 @@ def test_edgetpu_461_mean_of_a_large_map_and_of_its_quarters(graph, read: Read) 
     assert counted(predict(read(graph)), "MEAN") == {status.UNSPECIFIED: 1, status.MAPPED: 4}
 
 
+def test_edgetpu_342_a_network_from_pytorch_with_a_transposition_around_everything(graph, read: Read) -> None:
+    """MobileNet v2 that came through ONNX, 155 operations, by a compiler that knew no TRANSPOSE; its table exactly."""
+    x = graph.op("QUANTIZE", [graph.input([1, 4, 8, 8], "float32")], [1, 4, 8, 8])
+    x = graph.op("QUANTIZE", [x], [1, 4, 8, 8], scale=0.2)
+    frame = graph.tensor([4, 2], "int32", scale=None, data=[0, 0, 0, 0, 1, 1, 1, 1])
+    channels_last, channels_first = graph.ints(0, 2, 3, 1), graph.ints(0, 3, 1, 2)
+
+    def turned(x: int, order: int, shape: list[int]) -> int:
+        return int(graph.op("TRANSPOSE", [x, order], shape, version=2))
+
+    def convolution(x: int, *, depthwise: bool) -> int:
+        if depthwise:
+            w, b = graph.const([1, 1, 1, 4]), graph.const([4], "int32")
+            options = {"options": "DepthwiseConv2DOptions", "version": 3, "depthMultiplier": 1}
+            return int(
+                graph.op("DEPTHWISE_CONV_2D", [x, w, b], [1, *graph.tensors[x].shape[1:3], 4], **options)
+            )
+        return int(graph.conv(x))
+
+    transpositions = 0
+    for block in range(35):
+        padded = block < 18
+        size = 10 if padded else 8
+        if padded:
+            x = graph.op("PAD", [x, frame], [1, 4, size, size], version=2)
+        x = turned(x, channels_last, [1, size, size, 4])
+        x = convolution(x, depthwise=False)
+        if block % 2:
+            x = convolution(x, depthwise=True)
+        if block >= 25:
+            x = graph.op("ADD", [x, x], [1, size, size, 4], version=2)
+        x = turned(x, channels_first, [1, 4, 8, 8])
+        transpositions += 2
+    assert transpositions == 70
+    for axis in (3, 2):
+        x = graph.op(
+            "MEAN",
+            [x, graph.ints(axis)],
+            list(graph.tensors[x].shape)[:axis],
+            options="ReducerOptions",
+            version=2,
+        )
+    w, b = graph.const([4, 4]), graph.const([4], "int32")
+    graph.op("FULLY_CONNECTED", [x, w, b], [1, 4], options="FullyConnectedOptions", version=4)
+    found = predict(read(graph), Settings(compiler=15, runtime=13))
+    behind = status.MORE_SUBGRAPHS
+    assert counted(found, "TRANSPOSE") == {status.NOT_SUPPORTED: 70}
+    assert counted(found, "PAD") == {status.MAPPED: 1, behind: 17}
+    assert counted(found, "QUANTIZE") == {status.UNSPECIFIED: 1, status.MAPPED: 1}
+    for op, count in (
+        ("CONV_2D", 35),
+        ("DEPTHWISE_CONV_2D", 17),
+        ("ADD", 10),
+        ("MEAN", 2),
+        ("FULLY_CONNECTED", 1),
+    ):
+        assert counted(found, op) == {behind: count}, op
+    assert (len(found.mapped), len(found.operations)) == (2, 155)
+    assert len(predict(read(graph), Settings(compiler=16)).mapped) > 2, "16.0 knows TRANSPOSE"
+
+
 def test_edgetpu_433_a_large_transposition_early_leaves_one_operation(graph, read: Read) -> None:
     x = graph.op("QUANTIZE", [graph.input([1, 3, 224, 224], "uint8")], [1, 3, 224, 224])
     x = graph.op("TRANSPOSE", [x, graph.ints(0, 2, 3, 1)], [1, 224, 224, 3], version=2)

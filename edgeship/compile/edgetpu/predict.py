@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgeship.compile.edgetpu import status
 from edgeship.compile.edgetpu.partition import Partition, ancestors_of, partition
 from edgeship.compile.edgetpu.rules import RULES, Judgement
-from edgeship.compile.edgetpu.table import rows
+from edgeship.compile.edgetpu.table import limit, rows
 from edgeship.compile.edgetpu.view import DATA, Settings, View
 from edgeship.compile.report import ORDER, Placed, weakest
 from edgeship.model.tflite import Operator, Tensor, TfliteFile
@@ -139,7 +139,15 @@ def _floats(view: View) -> Judgement | None:
 
 def _known(view: View) -> Judgement | None:
     if view.row is not None and not view.operator.custom:
-        return None
+        since = limit("runtime_of_compiler_16")  # its own rows: an older compiler's table ends before them
+        if view.settings.compiler >= 16 or view.row.runtime < since:
+            return None
+        return Judgement(
+            status=status.NOT_SUPPORTED,
+            reason=f"documented from runtime {since} on, which came with compiler 16.0",
+            confidence="high",
+            code="not-supported",
+        )
     return Judgement(
         status=status.NOT_SUPPORTED,
         reason="it is not in the Edge TPU's table of operations",

@@ -53,6 +53,21 @@ def test_edgetpu_25_a_matrix_product_of_two_inputs(graph, read: Read) -> None:
     assert counted(predict(read(graph)), "FULLY_CONNECTED") == {status.NOT_CONSTANT: 1}
 
 
+def test_edgetpu_27_a_matrix_product_with_a_constant(graph, read: Read) -> None:
+    """The table's one-dimensional output, to which the compiler of 2019 kept; 16.0 is less strict."""
+    w, b = graph.const([8, 16]), graph.const([8], "int32")
+    x = graph.op(
+        "FULLY_CONNECTED", [graph.input([4, 16]), w, b], [4, 8], options="FullyConnectedOptions", version=4
+    )
+    model = read(graph)
+    assert counted(predict(model, Settings(compiler=2)), "FULLY_CONNECTED") == {status.ROWS: 1}
+    (now,) = predict(model).operations
+    assert (now.status, now.confidence) == (status.MAPPED, "low")
+    graph.op("SOFTMAX", [x], [4, 8], version=2)
+    old = predict(read(graph), Settings(compiler=2)).operations
+    assert [o.status for o in old] == [status.ROWS, status.ROWS]
+
+
 def test_edgetpu_30_six_convolutions_of_a_batch_of_30(graph, read: Read) -> None:
     x = graph.input([30, 8, 8, 4])
     for _ in range(6):

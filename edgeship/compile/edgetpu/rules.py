@@ -88,8 +88,18 @@ def one_row(view: View) -> Judgement | None:
     shape = view.outputs[0].shape
     if sum(size > 1 for size in shape) <= 1:
         return None
+    if old := _as_the_table_says(view):
+        return old
     reason = f"the table promises one-dimensional output only; 16.0 has been seen to map more: {list(shape)}"
     return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="dense-rows")
+
+
+def _as_the_table_says(view: View) -> Judgement | None:
+    """Compilers 1 and 2 keep to the table: one-dimensional output only, for dense layers and softmax."""
+    if view.settings.compiler > limit("compiler_of_one_dimension"):
+        return None
+    reason = f"its output {list(view.outputs[0].shape)} has more than one dimension"
+    return Judgement(status=status.ROWS, reason=reason, confidence="medium", code="dense-rows")
 
 
 def logistic_size(view: View) -> Judgement | None:
@@ -203,6 +213,8 @@ def softmax_size(view: View) -> Judgement | None:
     if shape and shape[-1] > most:
         return _no(f"{shape[-1]:,} elements; at most {most:,} are supported", "softmax-size")
     if sum(size > 1 for size in shape) > 1:
+        if old := _as_the_table_says(view):
+            return old
         reason = (
             f"the table promises softmax of one dimension only; 16.0 has been seen to map more: {list(shape)}"
         )

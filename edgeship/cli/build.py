@@ -60,6 +60,11 @@ def build(
     project = common.project_from(config, options, *common.BUILD_NAMES, "segments", "co_compile")
     profiles = common.profiles_of(project)
     path = common.model_of(model, project)
+    from edgeship.compile.ship import require_possible
+
+    compiling = common.compile_options(project)
+    for profile in profiles:
+        require_possible(profile, compiling)
     if dry_run:
         return _plan(project, path, profiles, out, as_json=as_json)
     from edgeship import pipeline
@@ -68,9 +73,7 @@ def build(
     from edgeship.report.text import build_text
 
     with common.progress(quiet=quiet) as progress:
-        report = pipeline.build(
-            project, path, profiles, out, common.cache_folder(), progress, common.compile_options(project)
-        )
+        report = pipeline.build(project, path, profiles, out, common.cache_folder(), progress, compiling)
     report = with_signatures(report, options["with_keys"])
     save_beside(report)
     common.show(build_text(report), lambda: build_document(report), as_json=as_json)

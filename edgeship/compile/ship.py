@@ -41,12 +41,13 @@ def require_compiler(profile: TargetProfile, options: CompileOptions) -> None:
     `not-an-edgetpu`, `segments-and-co-compile`.
     """
     backend = backend_of(profile)
-    _several_possible(profile, options)
+    require_possible(profile, options)
     if backend is not None and (options.several or not options.allow_uncompiled):
         backend.require(options)
 
 
-def _several_possible(profile: TargetProfile, options: CompileOptions) -> None:
+def require_possible(profile: TargetProfile, options: CompileOptions) -> None:
+    """Raise InputError `segments-and-co-compile` or `not-an-edgetpu` where several files are asked for in vain."""
     if not options.several:
         return
     asked = {"--segments": options.segments > 1, "--co-compile": bool(options.together)}

@@ -244,7 +244,10 @@ def test_several_files_are_refused_where_they_make_no_sense(
     assert refused(*two, "--allow-uncompiled") == "error: edgetpu-compiler-missing"
     compiler()
     assert refused("--target", "coral", *both) == "error: segments-and-co-compile"
-    assert refused("--target", "raspberry-pi-4", "--segments", 2) == "error: not-an-edgetpu"
+    for more in ((), ("--dry-run",)):
+        assert refused("--target", "raspberry-pi-4", "--segments", 2, *more) == "error: not-an-edgetpu"
+    missing = refused("--target", "coral", "--co-compile", "nowhere.tflite")
+    assert missing.startswith("error: model-")
     done = shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
     assert refused("--target", "coral", "--co-compile", done) == "error: edgetpu-unsuitable"
 

@@ -153,6 +153,26 @@ def test_fewer_segments_than_asked_for_are_a_failure(
     assert error.value.reference == "edgetpu-segments-missing"
 
 
+@pytest.mark.shared
+def test_a_segment_that_nobody_feeds_is_found_out(
+    coral: Path, tmp_path: Path, coral_profile: TargetProfile, fake_compiler
+) -> None:
+    """The middle one belongs to another model: first inputs and last outputs alone would not show it."""
+    own, other = coral / f"{NAME}_edgetpu.tflite", coral / "deeplabv3_mnv2_dm05_pascal_quant_edgetpu.tflite"
+    assert read_tflite(own).main.tensors[0].name != read_tflite(other).main.tensors[0].name
+    files = {f"{NAME}_segment_{k}_of_3_edgetpu.tflite": other if k == 1 else own for k in range(3)}
+    with pytest.raises(ToolError) as error:
+        compile_(
+            coral / f"{NAME}.tflite",
+            coral_profile,
+            tmp_path / "out",
+            fake_compiler(LOG, files=files),
+            segments=3,
+        )
+    assert error.value.reference == "edgetpu-segments-disconnected"
+    assert "segment 2 of 3" in error.value.render()
+
+
 def test_a_target_without_an_accelerator_has_no_backend(coral_profile: TargetProfile) -> None:
     section = coral_profile.compiler.model_copy(update={"backend": "none"})
     assert backend_of(coral_profile.model_copy(update={"compiler": section})) is None

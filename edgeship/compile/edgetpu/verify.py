@@ -16,7 +16,7 @@ def verify(
     """Return the packages in a compiled model (one file, or the segments of a pipeline in order).
 
     Raises ToolError: `edgetpu-nothing-mapped`, `edgetpu-io-changed`, `edgetpu-runtime-too-new` (the package asks for
-    more than the target's `runtime`), `edgetpu-output-corrupt`.
+    more than the target's `runtime`), `edgetpu-output-corrupt`, `edgetpu-segments-disconnected`.
     """
     found: list[Package] = []
     for part in compiled:
@@ -26,6 +26,7 @@ def verify(
         found += packages
     _same(original.signature.inputs, compiled[0].signature.inputs, "inputs", compiled[0])
     _same(original.signature.outputs, compiled[-1].signature.outputs, "outputs", compiled[-1])
+    _connected(original, compiled)
     needed = max(p.min_runtime_version for p in found)
     if runtime is not None and needed > runtime:
         raise ToolError(
@@ -35,6 +36,22 @@ def verify(
             hint=f"set compiler.min_runtime_version: {runtime} in the target, so that the compiler keeps to it",
         )
     return tuple(found)
+
+
+def _connected(original: TfliteFile, segments: Sequence[TfliteFile]) -> None:
+    """Check that each segment reads only the model's inputs and what earlier segments make, by the tensors' names."""
+    there = {original.main.tensors[i].name for i in original.main.inputs}
+    for number, segment in enumerate(segments, 1):
+        graph = segment.main
+        missing = [name for i in graph.inputs if (name := graph.tensors[i].name) not in there]
+        if missing and len(segments) > 1:
+            raise ToolError(
+                "edgetpu-segments-disconnected",
+                f"segment {number} of {len(segments)} reads what no earlier one makes",
+                context={"file": segment.path, "tensors": ", ".join(missing)},
+                hint="this should not happen: compile again, and report it if it stays",
+            )
+        there |= {graph.tensors[i].name for i in graph.outputs}
 
 
 def verify_together(models: Sequence[Sequence[Package]]) -> None:

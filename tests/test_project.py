@@ -346,3 +346,14 @@ def test_folder_instead_of_file(tmp_path: Path) -> None:
 )
 def test_the_app_is_named_after_the_model(tmp_path: Path, model: str, app: str) -> None:
     assert load_project(directory=tmp_path).app_for(tmp_path / model) == app
+
+
+def test_models_compiled_together_are_found_from_where_they_were_named(tmp_path: Path) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    (home / "edgeship.yaml").write_text("compiler: {co_compile: [a.tflite], allow_uncompiled: true}\n")
+    project = load_project(home / "edgeship.yaml")
+    assert (project.compiler.co_compile, project.compiler.allow_uncompiled) == (("a.tflite",), True)
+    merged = project.merge(directory=here, co_compile=("b.tflite", "../c.tflite"), allow_uncompiled=False)
+    assert merged.compiler.co_compile == (str(here / "b.tflite"), str(tmp_path / "c.tflite"))
+    assert not merged.compiler.allow_uncompiled

@@ -47,7 +47,7 @@ def _memory(model: TfliteFile, prediction: Prediction, room: int | None) -> tupl
             code="parameter-memory",
             severity="warning",
             message=f"{text}: the rest is sent again with every inference",
-            fix="use a narrower variant of the network, or split it over several accelerators (compiler option -n)",
+            fix="use a narrower variant of the network, or several accelerators (edgeship build --segments N)",
         ),
     )
 

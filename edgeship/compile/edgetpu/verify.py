@@ -39,7 +39,10 @@ def verify(
 
 
 def _connected(original: TfliteFile, segments: Sequence[TfliteFile]) -> None:
-    """Check that each segment reads only the model's inputs and what earlier segments make, by the tensors' names."""
+    """Check that each segment reads only the model's inputs and what earlier segments make.
+
+    By the tensors' names, as libcoral's pipeline runner connects them.
+    """
     there = {original.main.tensors[i].name for i in original.main.inputs}
     for number, segment in enumerate(segments, 1):
         graph = segment.main

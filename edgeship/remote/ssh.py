@@ -178,7 +178,9 @@ class SshTransport:
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise link_lost(text, str(error) or type(error).__name__) from error
         finally:
-            channel.close()
+            # Saying goodbye on a link that just died raises, too, and must not take the place of what happened.
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                channel.close()
 
     def _talk(self, channel: Any, command: Command, progress: Callable[[int], None] | None) -> Completed:
         """Send stdin, read stdout and stderr, and wait for the exit status."""

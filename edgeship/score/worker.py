@@ -88,7 +88,7 @@ def outputs(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     counts: dict[str, int] = {}
     failed: dict[str, str] = {}
     for job in payload["models"]:
-        report(f"running {job['said']} on {len(samples)} samples")
+        report(f"running {job.get('said', job['name'])} on {len(samples)} samples")
         try:
             counts[job["name"]] = _outputs(job, samples, report)
         except Exception as error:  # an interpreter raises anything; one model's failure is not the others'

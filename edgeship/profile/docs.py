@@ -132,7 +132,6 @@ def _brought(target: TargetProfile) -> str:
     return ", brought by the device" if target.runtime.preinstalled else ", in the bundle"
 
 
-
 def _minor(version: str) -> int:
     return int(version.partition(".")[2])
 

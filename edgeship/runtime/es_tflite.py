@@ -18,7 +18,7 @@ _LIBRARIES = {
     "edgetpu": (
         "libedgetpu.so.1",
         "edgetpu-custom-op",
-        "Install libedgetpu1-std (or -max) of the version that pairs with the runtime; is it there: lsusb; ls /dev/apex_0",
+        "Install libedgetpu1-std (or -max) of the version that pairs with the runtime; seen: lsusb; ls /dev/apex_0",
     ),
     "ethosu": (
         "libethosu_delegate.so",

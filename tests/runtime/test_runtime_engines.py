@@ -238,7 +238,11 @@ def test_an_accelerator_is_refused_clearly_without_its_library(
         ({"name": "magic"}, "unknown-engine", "known: litert, tflite_runtime"),
         ({"version": "2.2.0"}, "engine-version", "speaks LiteRT 2.3's interface; the release pins 2.2.0"),
         ({"delegate": "hexagon"}, "unknown-delegate", "it has: xnnpack, gpu, none"),
-        ({"name": "tflite_runtime", "delegate": "gpu"}, "unknown-delegate", "it has: xnnpack, edgetpu, ethosu, none"),
+        (
+            {"name": "tflite_runtime", "delegate": "gpu"},
+            "unknown-delegate",
+            "it has: xnnpack, edgetpu, ethosu, none",
+        ),
         ({"library": "lib/absent.so"}, "engine-library", "cannot load"),
         ({"library": "../lib/libLiteRt.so"}, "path-outside-release", "leads out of the release"),
         ({"library": "/usr/lib/libc.so.6"}, "path-outside-release", "leads out of the release"),

@@ -2,8 +2,8 @@
 
 `python fake_edgetpu_compiler.py RECORDED_edgetpu.tflite SAY STATUS [arguments of edgetpu_compiler]`. SAY is a file with
 the text to print. With status 0 the model given becomes one `edgetpu-custom-op` with its own inputs and outputs, whose
-options are those of the recorded file: it has the form of a compiled model, and infers nothing. With `-n N` it becomes N
-of them, with made-up tensors between.
+options are those of the recorded file: it has the form of a compiled model, and infers nothing. With `-n N` it
+becomes N of them, with made-up tensors between.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ class Bench:
         records = [json.loads(p.read_text()) for p in (self.root / "apps/kws").glob("state.[01]")]
         return dict(max(records, key=lambda r: r["seq"]))
 
-    def wait_for(self, what: Callable[[], Any], seconds: float = 30.0) -> Any:
+    def wait_for(self, what: Callable[[], Any], seconds: float = 90.0) -> Any:
         """Return the first true result of `what`; fail where none comes."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -440,6 +440,8 @@ def controller(tmp_path: Path) -> Callable[[Bundle, Bench], subprocess.Popen[str
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            # a job in the background of a script inherits an ignored SIGINT; a person's terminal does not
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return start

@@ -91,14 +91,24 @@ def prove(place, request):
     return {"prove": document, "reason": reason, "seconds": time.monotonic() - begun}
 
 
-def check_listen(place, release, manager, listen):
-    """Refuse a TCP address that another program holds, before anything is switched: the service could not start."""
+def listen_address(place, release, listen):
+    """Return where a release is to listen: what was asked for, or what it says itself."""
     service = read_json(os.path.join(place.release(release), "service.json")) or {}
-    host, _, port = str(listen or service.get("listen") or "").rpartition(":")
+    return str(listen or service.get("listen") or "")
+
+
+def check_listen(place, release, listen, previous):
+    """Refuse a TCP address that another program holds, before anything is switched: the service could not start.
+
+    The address that the release before listens on is our own service's, which will make room.
+    """
+    host, _, port = listen_address(place, release, listen).rpartition(":")
     if not port.isdigit() or int(port) == 0 or host in ("", "unix"):
         return
-    if (serving(place, manager)["url"] or "").endswith(":" + port):
-        return  # our own release serves there and will make room
+    if previous:
+        old = listen_address(place, previous, read_settings(place, previous)["listen"])
+        if old.rpartition(":")[2] == port:
+            return
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -108,10 +108,10 @@ def arm(place, request):
         if os.path.lexists(place.of("current")) and not os.path.islink(place.of("current")):
             raise Refusal("current-not-a-link", "%s is not a symbolic link" % place.of("current"))
         manager = manager_of(place, request["service"])
-        check_listen(place, release, manager, request.get("listen"))
+        previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
+        check_listen(place, release, request.get("listen"), previous)
         place.keep_reserve()
         write_settings(place, release, manager.kind, request.get("listen"))
-        previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
         change_state(
             place,
             "ARMED",

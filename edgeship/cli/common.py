@@ -130,10 +130,9 @@ def model_of(argument: Path | None, project: Project) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder for what may be used again: EDGESHIP_CACHE, XDG_CACHE_HOME/edgeship or ~/.cache/edgeship."""
-    if own := os.environ.get("EDGESHIP_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgeship"
+    from edgeship.toolchain import environments
+
+    return environments.cache_folder(os.environ)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.normalise import in_order, normalised
-from edgeship.model.precision import precision_of
+from edgeship.model.precision import is_float, precision_of
 from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.progress import Progress
 from edgeship.toolchain import WorkerLimits, run_worker
@@ -219,10 +219,13 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
 
 def _finish(path: Path, source: ModelSource, tools: dict[str, str]) -> FloatModel:
     file = read_tflite(path)
-    precision = precision_of(file)
-    is_float = precision.weights == "float32" and precision.activations == "float32"
     return FloatModel(
-        path=path, source=source, sha256=file.sha256, signature=file.signature, is_float=is_float, tools=tools
+        path=path,
+        source=source,
+        sha256=file.sha256,
+        signature=file.signature,
+        is_float=is_float(precision_of(file)),
+        tools=tools,
     )
 
 

@@ -51,6 +51,11 @@ def precision_of(file: TfliteFile) -> Precision:
     return Precision(weights=weights or activations, activations=activations, io=io)
 
 
+def is_float(precision: Precision) -> bool:
+    """Return whether a file of this precision is a float model, from which recipes can be derived."""
+    return precision.weights == "float32" and precision.activations == "float32"
+
+
 def boundary(file: TfliteFile) -> Iterator[Tensor]:
     """Yield the model's input and output tensors."""
     for index in (*file.main.inputs, *file.main.outputs):

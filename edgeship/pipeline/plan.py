@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeship.errors import InputError
-from edgeship.model.precision import precision_of
+from edgeship.model.precision import is_float, precision_of
 from edgeship.model.source import open_model
 from edgeship.model.tflite import read_tflite
 from edgeship.profile import TargetProfile
@@ -44,7 +44,7 @@ def precision_given(source: ModelSource) -> Precision | None:
     if source.kind != "tflite":
         return None
     held = precision_of(read_tflite(source.path))
-    return None if held.activations == "float32" and held.weights == "float32" else held
+    return None if is_float(held) else held
 
 
 def plan_build(

@@ -42,8 +42,8 @@ HINTS: dict[str, str] = {
     "signature-stale": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: ssh {host} date",
     "older-release": "edgeship rollback --host {host} goes back to a kept release; to bring this one again, sign it "
     "again: edgeship keys sign BUNDLE --sign-with KEY",
-    "no-verifier": "on the device: sudo apt-get install -y openssh-client; where its system has no newer one: "
-    "edgeship keys policy --host {host} --unsigned allow",
+    "no-verifier": "sign with an Ed25519 key: edgeship keys new, edgeship keys trust --host {host}; or, on the device: "
+    "sudo apt-get install -y openssh-client",
     "too-few-keys": "edgeship keys trust KEY.pub ANOTHER.pub --host {host} --threshold N",
     "helper-bug": "this is a defect of edgeship: please report it with the text above",
 }

@@ -10,7 +10,7 @@ from importlib import resources
 from edgeship.digest import sha256_bytes
 
 MODULES = (
-    "base", "files", "state", "signatures", "trust", "store", "supervise", "systemd", "health", "trial", "removal",
+    "base", "files", "state", "verifier", "signatures", "trust", "store", "supervise", "systemd", "health", "trial", "removal",
     "queries", "main",
 )  # fmt: skip
 HEADER = '''\

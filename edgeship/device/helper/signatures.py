@@ -1,5 +1,5 @@
-"""OpenSSH signatures: whose one is, and whether it holds. The device's own ssh-keygen judges, or, where it is too old to,
-`verifier`; what was signed is not read before that.
+"""OpenSSH signatures: whose one is, and whether it holds. The device's own ssh-keygen judges, or `verifier` where that
+is too old to; what was signed is not read before.
 """
 
 import base64

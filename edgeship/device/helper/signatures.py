@@ -33,7 +33,7 @@ KEY_TYPES = (
 OWN_KEY_TYPES = frozenset(["ssh-ed25519", "ssh-rsa"])
 """Keys whose signatures are verified without ssh-keygen, too."""
 NAMESPACES = re.compile(r'^namespaces="([^"]*)"\Z')
-NO_VERIFIER = "this device has no ssh-keygen of OpenSSH 8.1 or newer, so it can verify signatures of Ed25519 and RSA keys only"
+NO_VERIFIER = "this device has no ssh-keygen of OpenSSH 8.1 or newer: it verifies Ed25519 and RSA keys only"
 
 
 def take_field(blob, at):

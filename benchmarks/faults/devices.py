@@ -273,6 +273,13 @@ class Device:
 
     def check_whole(self, bundle: Bundle) -> None:
         """Check that `bundle` is what `current` names, file by file, and that it answers."""
+        self.check_files(bundle)
+        self.wait(
+            lambda: self.answers() == bundle.release, 15, f"release {bundle.release[:12]} should answer"
+        )
+
+    def check_files(self, bundle: Bundle) -> None:
+        """Check that `bundle` is what `current` names, file by file."""
         link = self.root / "apps/kws/current"
         if not link.is_symlink() or str(link.readlink()) != f"releases/{bundle.release}":
             said = link.readlink() if link.is_symlink() else "nothing"
@@ -288,17 +295,22 @@ class Device:
             raise WrongState(
                 f"release {bundle.release[:12]} is torn: {sorted(set(found.items()) ^ set(wanted.items()))}"
             )
-        self.wait(
-            lambda: self.answers() == bundle.release, 15, f"release {bundle.release[:12]} should answer"
-        )
 
-    def judge(self, report: DeployReport, old: Bundle | None, new: Bundle) -> Bundle | None:
+    def judge(
+        self, report: DeployReport, old: Bundle | None, new: Bundle, *, may_degrade: bool = False
+    ) -> Bundle | None:
         """Check a report against the device, wait for the final state, and return the release the device ended on.
 
         The device must end on the old release or the new one, whole, and the report must have told the truth.
+        `may_degrade`: the fault may hit the old release's own start too, and then it must be told so.
         """
         if EXIT_CODE_OF_STATE[report.state] != EXIT_CODES[report.state]:
             raise WrongState(f"exit code {EXIT_CODE_OF_STATE[report.state]} for {report.state}")
+        if may_degrade and self.record()["state"] == "DEGRADED":
+            if report.state not in ("degraded", "unknown") or old is None:
+                raise WrongState(f"{report.state}, but the device is degraded: {report.reason}")
+            self.check_files(old)
+            return old
         if report.state == "degraded" and self.writable() and self.record()["state"] == "DEGRADED":
             raise WrongState(f"degraded: {report.reason}")
         if report.state not in ("unknown", "degraded") and self.record()["state"] not in (

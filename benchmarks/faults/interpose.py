@@ -2,7 +2,7 @@
 
 Nothing of the product is replaced. A local device runs `python3 -I -B .../bin/es-<sha256>.py` through PATH; the script
 here stands first in PATH, looks at the request's verb, and for the one call that is planned kills it, hangs it, drops
-its answer, fills or breaks the file system it stands on, or runs it under `strace -e inject=...`.
+its answer, fills or breaks the file system it stands on, or runs it under `strace -e inject=...`, or under libfiu.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if [ -f "$F/record" ]; then
     count=$(ls "$F" | grep -c '^trace\.')
     feed | strace -o "$F/trace.$count.$asked" -y -s "$(cat "$F/record")" -e trace=@SHOW@ @REAL@ "$@"; exit
 fi
+if [ -f "$F/under" ]; then feed | VERB=$asked sh "$F/under" "$@"; exit; fi
 verb= kind= rest=
 [ ! -f "$F/plan" ] || read -r verb kind rest <"$F/plan" || true
 if [ -z "$verb" ] || [ "$verb" != "$asked" ]; then feed | @REAL@ "$@"; exit; fi
@@ -70,6 +71,13 @@ class Interposer:
         path = self.folder / name
         path.write_text(text)
         path.chmod(0o755)
+
+    def under(self, line: str | None) -> None:
+        """Run the helper by a line of shell, with the interpreter's arguments as "$@", and $VERB; None: as usual."""
+        if line is None:
+            (self.folder / "under").unlink(missing_ok=True)
+        else:
+            self.script("under", line + "\n")
 
     def plan(self, *lines: str) -> None:
         """Let calls go wrong, one after the other: lines of "VERB KIND [OPTIONS]"."""

@@ -112,6 +112,20 @@ def test_a_spoilt_audit_log_is_told_and_keeps_nobody_from_going_back(tmp_path: P
     assert helper.read_audit(place)[1] == 2 and foreign in log.read_bytes()
 
 
+def test_going_back_is_tried_again_where_a_start_failed(tmp_path: Path) -> None:
+    """A moment's I/O error at the start of the old release; where it stays, the device says that it is degraded."""
+    for problems, state in ((["EIO", None], "COMMITTED"), (["EIO", "EIO"], "DEGRADED")):
+        helper = helper_module(helper_source())
+        helper.RETRY_SECONDS = 0
+        helper.switch = lambda *_, left=problems: left.pop(0)
+        helper.check_live = lambda *_: {"reason": None}
+        place = helper.Place(str(tmp_path / state), "kws")
+        place.prepare()
+        helper.change_state(place, "TRIAL", tx="a", to="1" * 64, **{"from": "0" * 64})
+        record = helper.revert_to_from(place, "a", "not healthy", 1, 1)
+        assert (record["state"], record["to"]) == (state, "0" * 64) and not problems
+
+
 def test_a_state_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
     helper = helper_module(helper_source())
     place = helper.Place(str(tmp_path), "kws")

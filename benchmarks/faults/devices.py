@@ -25,7 +25,7 @@ from benchmarks.faults.interpose import REAL, Interposer
 from edgeship.deploy import DeployOptions, deploy, verify
 from edgeship.device.layout import helper_path
 from edgeship.device.ship import helper_sha256
-from edgeship.progress import Silent
+from edgeship.progress import Progress, Silent
 from edgeship.values import EXIT_CODE_OF_STATE, Bundle, DeployReport, Host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +77,8 @@ class Device:
     """One local device. `mounted`: on an ext4 of its own that can be filled up and broken (needs root)."""
 
     numbers = itertools.count(1)
+    answer_seconds, end_seconds = 15.0, 40.0
+    """How long a release may take to answer, and a trial to come to its end."""
 
     def __init__(self, folder: Path, *, mounted: bool) -> None:
         self.folder, self.mounted = folder, mounted
@@ -207,10 +209,12 @@ class Device:
         assert isinstance(made, Bundle)
         return made
 
-    def deploy(self, bundle: Bundle, options: DeployOptions | None = None) -> DeployReport:
+    def deploy(
+        self, bundle: Bundle, options: DeployOptions | None = None, progress: Progress | None = None
+    ) -> DeployReport:
         """Deploy with whatever fault is planned."""
         with self.faults.active():
-            return deploy(bundle, self.host, options or self.options, Silent())
+            return deploy(bundle, self.host, options or self.options, progress or Silent())
 
     def deploy_clean(self, bundle: Bundle) -> DeployReport:
         """Deploy without a fault, and note how long it took; a device under load has time enough."""
@@ -275,7 +279,9 @@ class Device:
         """Check that `bundle` is what `current` names, file by file, and that it answers."""
         self.check_files(bundle)
         self.wait(
-            lambda: self.answers() == bundle.release, 15, f"release {bundle.release[:12]} should answer"
+            lambda: self.answers() == bundle.release,
+            self.answer_seconds,
+            f"release {bundle.release[:12]} should answer",
         )
 
     def check_files(self, bundle: Bundle) -> None:
@@ -319,7 +325,8 @@ class Device:
         ):
             raise WrongState(f"{report.state}, but the record is {self.record()}: {report.reason}")
         self.repair()
-        self.wait(lambda: self.record()["state"] in ("COMMITTED", "NONE"), 40, f"no end after {report.state}")
+        ends = ("COMMITTED", "NONE")
+        self.wait(lambda: self.record()["state"] in ends, self.end_seconds, f"no end after {report.state}")
         ended = {bundle.release: bundle for bundle in (old, new) if bundle}.get(str(self.record()["to"]))
         promised = {"committed": new, "unchanged": new, "failed": old, "reverted": old}
         if report.state in promised and promised[report.state] is not ended:
@@ -354,16 +361,22 @@ def patience(seconds: float) -> Iterator[None]:
 
     A little longer on a busy machine, and still shorter than the 8 s that storage stalls in a case.
     """
-    seconds *= min(1.75, slack())
     from edgeship.remote.local import LocalTransport
+    from edgeship.remote.ssh import SshTransport
 
-    whole = LocalTransport.run
+    seconds *= min(1.75, slack())
 
-    def capped(self: Any, command: Any, progress: Any = None) -> Any:
-        return whole(self, replace(command, timeout=min(command.timeout, seconds)), progress)
+    def capped(whole: Any) -> Any:
+        def run(self: Any, command: Any, progress: Any = None) -> Any:
+            return whole(self, replace(command, timeout=min(command.timeout, seconds)), progress)
 
-    LocalTransport.run = capped  # type: ignore[method-assign]
+        return run
+
+    wholes = [(kind, kind.run) for kind in (LocalTransport, SshTransport)]
+    for kind, whole in wholes:
+        kind.run = capped(whole)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        LocalTransport.run = whole  # type: ignore[method-assign]
+        for kind, whole in wholes:
+            kind.run = whole  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
 """Faults where they happen: a `python3` in front of the device's own one that lets a chosen helper call fail for real.
 
 Nothing of the product is replaced. A local device runs `python3 -I -B .../bin/es-<sha256>.py` through PATH; the script
-here stands first in PATH, looks at the request's verb, and for the one call that is planned kills it, hangs it, drops
+here stands first in PATH, looks at the request's verb (`ship` where the helper itself is brought), and for the one call that is planned kills it, hangs it, drops
 its answer, fills or breaks the file system it stands on, or runs it under `strace -e inject=...`, or under libfiu.
 """
 
@@ -17,9 +17,14 @@ REAL = "/usr/bin/python3"
 SCRIPT = r"""#!/bin/sh
 F='@FOLDER@'
 case "$*" in *"/bin/es-"*) ;; *) exec @REAL@ "$@" ;; esac
-IFS= read -r line || true
-feed() { printf '%s\n' "$line"; exec cat; }
-asked=${line##*\"verb\":\"}; asked=${asked%%\"*}
+if [ "$2" = -c ]; then
+    asked=ship
+    feed() { exec cat; }
+else
+    IFS= read -r line || true
+    feed() { printf '%s\n' "$line"; exec cat; }
+    asked=${line##*\"verb\":\"}; asked=${asked%%\"*}
+fi
 if [ -f "$F/record" ]; then
     count=$(ls "$F" | grep -c '^trace\.')
     feed | strace -o "$F/trace.$count.$asked" -y -s "$(cat "$F/record")" -e trace=@SHOW@ @REAL@ "$@"; exit

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -22,6 +22,7 @@ from benchmarks.faults.devices import Device, slack
 CASES_A_DEVICE = 12
 LONGEST_CASE = 300.0
 FORK = multiprocessing.get_context("fork")
+ParkType = Callable[[Path], Any]
 
 
 class Park:
@@ -76,8 +77,8 @@ class Ended:
 class Worker:
     """A process that runs one case at a time."""
 
-    def __init__(self, cases: Sequence[Any], folder: Path, others: Sequence[Worker]) -> None:
-        self.cases, self.folder = cases, folder
+    def __init__(self, cases: Sequence[Any], folder: Path, park: ParkType, others: Sequence[Worker]) -> None:
+        self.cases, self.folder, self.park = cases, folder, park
         self.link, far = FORK.Pipe()
         self.case: Any = None
         self.since = 0.0
@@ -90,7 +91,8 @@ class Worker:
         """Run what is asked for until the link ends."""
         for other in inherited:  # so that each worker notices when the campaign itself is gone
             other.close()
-        park = Park(self.folder)
+        self.folder.mkdir(exist_ok=True)
+        park = self.park(self.folder)
         with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
             while True:
                 case = self.cases[link.recv()]
@@ -140,7 +142,7 @@ def clear(folder: Path) -> None:
             subprocess.run(["umount", "-l", line.split()[1]], check=False)
 
 
-def run_all(cases: Sequence[Any], folder: Path, jobs: int) -> Iterator[Ended]:
+def run_all(cases: Sequence[Any], folder: Path, jobs: int, park: ParkType) -> Iterator[Ended]:
     """Run cases on `jobs` devices at once and yield what became of each, as they end."""
     devices.JOBS = jobs
     workers: list[Worker] = []
@@ -153,7 +155,7 @@ def run_all(cases: Sequence[Any], folder: Path, jobs: int) -> Iterator[Ended]:
         number = next(left, None)
         if number is not None:
             started += 1
-            workers.append(Worker(cases, folder / f"w{started}", workers))
+            workers.append(Worker(cases, folder / f"w{started}", park, workers))
             workers[-1].begin(number)
 
     def dismiss(worker: Worker) -> None:

@@ -1,8 +1,9 @@
 """Faults where they happen: a `python3` in front of the device's own one that lets a chosen helper call fail for real.
 
 Nothing of the product is replaced. A local device runs `python3 -I -B .../bin/es-<sha256>.py` through PATH; the script
-here stands first in PATH, looks at the request's verb (`ship` where the helper itself is brought), and for the one call that is planned kills it, hangs it, drops
-its answer, fills or breaks the file system it stands on, or runs it under `strace -e inject=...`, or under libfiu.
+here stands first in PATH, looks at the request's verb (`ship` where the helper itself is brought), and for the one call
+that is planned kills it, hangs it, drops its answer, fills or breaks the file system it stands on, or runs it under
+`strace -e inject=...`, or under libfiu.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +123,11 @@ class Interposer:
             yield
         finally:
             os.environ["PATH"] = before
+
+
+def names_of(trace: Path) -> Counter[str]:
+    """Return how many calls of each name were recorded."""
+    return Counter(line.partition("(")[0] for line in trace.read_text("utf-8", "replace").splitlines())
 
 
 def calls_of(trace: Path, root: Path, *, changing: bool = False) -> list[tuple[str, int]]:

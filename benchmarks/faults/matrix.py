@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.faults import races
 from benchmarks.faults.devices import Device, WrongState, patience
-from benchmarks.faults.interpose import calls_of
+from benchmarks.faults.interpose import calls_of, names_of
 from benchmarks.faults.runner import parser_of, run_cases
 from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.session import Session
@@ -90,6 +91,7 @@ def eio(device: Device, step: str, side: str) -> str:
 
 RECORDED: dict[str, list[tuple[str, int]]] = {}
 CHANGING: dict[str, list[tuple[str, int]]] = {}
+TOTAL: dict[str, Counter[str]] = {}
 
 
 def recorded(device: Device) -> dict[str, list[tuple[str, int]]]:
@@ -107,6 +109,7 @@ def recorded(device: Device) -> dict[str, list[tuple[str, int]]]:
             for path in sorted(folder.glob("trace.*")):
                 verb = path.suffix[1:]
                 RECORDED.setdefault(verb, calls_of(path, device.root))
+                TOTAL.setdefault(verb, names_of(path))
                 CHANGING.setdefault(verb, calls_of(path, device.root, changing=True))
     return RECORDED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -65,6 +66,7 @@ def run_cases(
     skipped = [case for case in chosen if case.mounted and not can_mount()]
     chosen = [case for case in chosen if case not in skipped]
     wrong, notes, begun = [], Counter[str](), time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # mounts and services must not outlive a campaign
     with tempfile.TemporaryDirectory(prefix="edgeship-faults-") as folder:
         for ended in run_all(chosen, Path(folder), jobs, park_type or Park):
             if ended.wrong:

@@ -93,17 +93,19 @@ class Worker:
             other.close()
         self.folder.mkdir(exist_ok=True)
         park = self.park(self.folder)
-        with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
-            while True:
-                case = self.cases[link.recv()]
-                begun, wrong, note = time.monotonic(), None, None
-                try:
-                    note = park.run(case)
-                except Exception as error:
-                    wrong = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
-                    wrong = " ".join(wrong.split())[:1200]
-                link.send(Ended(case.name, time.monotonic() - begun, wrong, note))
-        park.drop()
+        try:
+            with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
+                while True:
+                    case = self.cases[link.recv()]
+                    begun, wrong, note = time.monotonic(), None, None
+                    try:
+                        note = park.run(case)
+                    except Exception as error:
+                        wrong = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
+                        wrong = " ".join(wrong.split())[:1200]
+                    link.send(Ended(case.name, time.monotonic() - begun, wrong, note))
+        finally:
+            park.drop()
 
     def begin(self, number: int) -> None:
         """Have it run a case."""

@@ -1,6 +1,6 @@
 """The state matrix: {error, SIGKILL, hang, ENOSPC, EIO, read-only} x every step x {enter, leave}, races and loops.
 
-python -m benchmarks.faults.matrix [--only TEXT] [--part I/N] [--seed S --sample K]
+python -m benchmarks.faults.matrix [--only TEXT] [--part I/N] [--seed S --sample K] [--jobs N]
 
 Every case is a real deployment of a second release to a local device. It must end on the old release or the new one,
 whole and answering; the report and its exit code must say which; and a clean second run must converge.
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.faults import races
 from benchmarks.faults.devices import Device, WrongState, patience
-from benchmarks.faults.interpose import calls_of
-from benchmarks.faults.runner import run_cases
+from benchmarks.faults.interpose import calls_of, names_of
+from benchmarks.faults.runner import parser_of, run_cases
 from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.session import Session
 from edgeship.progress import Silent
@@ -47,7 +48,7 @@ class Case:
     """One case: its name and what it does to a device."""
 
     name: str
-    go: Callable[[Device], None]
+    go: Callable[[Device], str | None]
     mounted: bool = False
 
 
@@ -88,13 +89,14 @@ def eio(device: Device, step: str, side: str) -> str:
     raise WrongState(f"no call of {step} was recorded")
 
 
-_RECORDED: dict[str, list[tuple[str, int]]] = {}
+RECORDED: dict[str, list[tuple[str, int]]] = {}
 CHANGING: dict[str, list[tuple[str, int]]] = {}
+TOTAL: dict[str, Counter[str]] = {}
 
 
 def recorded(device: Device) -> dict[str, list[tuple[str, int]]]:
     """Return verb -> its calls below the device's root, from clean calls."""
-    if not _RECORDED:
+    if not RECORDED:
         device.serve_old()
         with device.faults.recording() as folder:
             new = device.bundle()
@@ -106,9 +108,10 @@ def recorded(device: Device) -> dict[str, list[tuple[str, int]]]:
                 Session(device.host, device.options, "kws").ask("health", ready_seconds=5, prove_seconds=20)
             for path in sorted(folder.glob("trace.*")):
                 verb = path.suffix[1:]
-                _RECORDED.setdefault(verb, calls_of(path, device.root))
+                RECORDED.setdefault(verb, calls_of(path, device.root))
+                TOTAL.setdefault(verb, names_of(path))
                 CHANGING.setdefault(verb, calls_of(path, device.root, changing=True))
-    return _RECORDED
+    return RECORDED
 
 
 def deploy_and_stop(device: Device, new: Bundle) -> Any:
@@ -219,4 +222,4 @@ def all_cases() -> list[Case]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cases(all_cases(), sys.argv[1:], __doc__ or ""))
+    sys.exit(run_cases(all_cases(), parser_of(__doc__ or "").parse_args()))

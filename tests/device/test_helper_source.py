@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,10 +87,12 @@ def test_it_answers_under_the_oldest_python_here(tmp_path: Path) -> None:
         ({"verb": "fly", "root": "/r", "app": "a"}, "bad-request", "no verb 'fly'"),
         ({"verb": "hello", "root": "r", "app": "a"}, "bad-request", "root 'r' is not an absolute path"),
         ({"verb": "hello", "root": "/r", "app": "../x"}, "bad-request", "app '../x' is not a plain name"),
-        ({"verb": "put", "root": "/r", "app": "a"}, "helper-bug", "KeyError"),
+        ({"verb": "put", "root": "/r", "app": "a"}, "bad-request", "the request has no 'fence'"),
+        ({"verb": "put", "root": "/r", "app": "a", "fence": -1, "blobs": []}, "bad-request", "fence is -1"),
+        ({"verb": "have", "root": "/r", "app": "a", "blobs": 7}, "helper-bug", "TypeError"),
     ],
 )
-def test_requests_that_are_refused(tmp_path: Path, request_: dict[str, str], code: str, words: str) -> None:
+def test_requests_that_are_refused(tmp_path: Path, request_: dict[str, Any], code: str, words: str) -> None:
     path = tmp_path / "es.py"
     path.write_bytes(helper_source())
     done = subprocess.run(

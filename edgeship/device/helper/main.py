@@ -12,6 +12,7 @@ from .base import REPLY_SCHEMA, Refusal
 from .health import health, prove
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
+from .request import parse_request
 from .state import Place
 from .store import collect, end_quietly, have, put, stage
 from .supervise import run_supervisor
@@ -61,7 +62,7 @@ def read_request(stream):
         line += piece
         if len(line) > REQUEST_BYTES:
             raise Refusal("bad-request", "the request is longer than %d bytes" % REQUEST_BYTES)
-    return json.loads(line.decode("utf-8"))
+    return parse_request(bytes(line))
 
 
 def answer(request, stream):

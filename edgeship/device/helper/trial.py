@@ -223,6 +223,11 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
         point_link(place.of("current"), None)
     elif switched:
         problem = switch(place, old, new)
+        if (
+            problem is not None
+        ):  # storage that failed for a moment must not leave the device without a service
+            time.sleep(RETRY_SECONDS)
+            problem = switch(place, old, new)
         if problem is None:
             problem = check_live(place, old, ready_seconds, prove_seconds)["reason"]
     stop_dead_man(record)

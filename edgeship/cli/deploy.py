@@ -43,6 +43,12 @@ def host_options(command: common.F) -> common.F:
     "--goal", type=click.Choice(["stage", "test", "activate"]), help="How far to go.  [default: activate]"
 )
 @common.build_options
+@click.option(
+    "--device-max-ms",
+    type=float,
+    metavar="T",
+    help="Gate: p50 latency on the device itself, ms; slower: nothing is switched.",
+)
 @host_options
 @click.option(
     "--accept-new-host-key",
@@ -74,7 +80,15 @@ def deploy(
     Exit status: 0 done, 1 failed with nothing changed, 3 reverted, 4 unknown, 5 degraded; the worst host decides.
     """
     project = common.project_from(
-        config, options, *common.BUILD_NAMES, "hosts", "goal", "root", "accept_new_host_key", "allow_unsigned"
+        config,
+        options,
+        *common.BUILD_NAMES,
+        "hosts",
+        "goal",
+        "root",
+        "accept_new_host_key",
+        "allow_unsigned",
+        "device_max_ms",
     )
     hosts = hosts_of(project)
     choices = deploy_options(project, options)
@@ -138,6 +152,9 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         connect_seconds=settings.connect_seconds,
         trial_seconds=settings.confirm_seconds,
         ready_seconds=settings.health_seconds,
+        bake_seconds=settings.bake_seconds,
+        bake_restarts=settings.bake_restarts,
+        device_max_ms=settings.device_max_ms,
         keep=settings.keep_releases,
         jobs=settings.parallel,
         force=bool(options.get("force")),

@@ -14,7 +14,7 @@ from edgeship.deploy.refusals import Refused
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
 from edgeship.deploy.upload import contents, missing_blobs, stream_blobs
-from edgeship.deploy.words import describe_proof, golden_report, reason_of
+from edgeship.deploy.words import describe_bake, describe_proof, golden_report, latency_gate, reason_of
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress
 from edgeship.remote import LinkLost
@@ -111,6 +111,8 @@ class Deployment:
                 found = self._ask("hello", release=self.release, listen=self.options.listen)
                 note.detail = f"{found['helper']}"
         self.record.from_release = found["record"].get("to")
+        if found["record"].get("result") == "went-back":
+            self.progress.note(f"{self.host.text}: {found['record']['reason']}")
         return found
 
     def _preflight(self, bundle: Bundle) -> None:
@@ -227,7 +229,7 @@ class Deployment:
             reply = self._ask(
                 "prove", release=self.release, seconds=limit, timeout=limit + MARGIN, fence=self.fence
             )
-            self.record.golden = golden_report(reply["prove"])
+            self.record.proved(reply["prove"])
             if reply["reason"]:
                 raise DeviceError(
                     "golden-failed",
@@ -235,6 +237,21 @@ class Deployment:
                     hint=f"edgeship deploy ... --host {self.host.text} --goal test, or build again on this data",
                 )
             note.detail = describe_proof(reply["prove"])
+            self._check_latency(reply["prove"])
+
+    def _check_latency(self, proof: Mapping[str, Any]) -> None:
+        """Refuse a release that is slower on this device than it may be. Raises DeviceError `too-slow`."""
+        if self.options.device_max_ms is None:
+            return
+        gate = latency_gate(proof, self.options.device_max_ms)
+        self.record.gates.append(gate)
+        if gate.stops:
+            raise DeviceError(
+                "too-slow",
+                f"{gate.reason}; the release was not switched to",
+                hint=f"edgeship bench --host {self.host.text} measures what serves now; allow more with "
+                "--device-max-ms T, or build a faster variant: edgeship build MODEL --target T --max-ms T",
+            )
 
     def _arm(self) -> None:
         """Have the device record what is coming and start what goes back by itself."""
@@ -249,6 +266,7 @@ class Deployment:
                     service=self.options.service_on(self.host, self.service),
                     listen=self.options.listen,
                     kept=self.kept,
+                    bake={"seconds": self.options.bake_seconds, "restarts": self.options.bake_restarts},
                     hook_boot=self.host.kind == "ssh" and self.session.sudo,
                     fence=self.fence,
                     tx=self.tx,
@@ -307,7 +325,8 @@ class Deployment:
                 "confirm", restarts=self.trial.serving["restarts"], fence=self.fence, tx=self.tx
             )
             self.trial.serving = seen["serving"]
-            note.detail = f"pid {seen['serving']['pid']}, {seen['serving']['restarts']} restarts, same boot"
+            note.detail = f"pid {seen['serving']['pid']}, {seen['serving']['restarts']} restarts, same boot; "
+            note.detail += describe_bake(reply, self.options.bake_restarts)
         return self._ended(reply["record"])
 
     def _ended(self, record: Mapping[str, Any]) -> DeployReport:

@@ -35,6 +35,12 @@ class DeployOptions:
     cut_seconds: float = 8.0
     trial_seconds: float = 180.0
     """Without a confirmation for this long, the device goes back by itself."""
+    bake_seconds: float = 900.0
+    """How long the device goes on watching a confirmed release; 0: not at all."""
+    bake_restarts: int = 3
+    """Crashes in that time that are no crash loop yet; one more, and the device goes back by itself."""
+    device_max_ms: float | None = None
+    """p50 latency, ms, that the staged release may have on the device; slower: nothing is switched."""
     ready_seconds: float = 60.0
     prove_seconds: float = 300.0
     settle_seconds: float | None = None

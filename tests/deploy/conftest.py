@@ -94,7 +94,12 @@ if notify:
         link.connect("\0" + notify[1:] if notify[0] == "@" else notify)
         link.sendall(b"READY=1")
 if behaviour.get("serve") == "dies later":
-    threading.Timer(behaviour["after"], lambda: os._exit(7)).start()
+    def end():
+        time.sleep(behaviour["after"])
+        while not os.path.exists(behaviour.get("only_if", "/")):
+            time.sleep(0.05)
+        os._exit(7)
+    threading.Thread(target=end, daemon=True).start()
 server.serve_forever()
 """
 

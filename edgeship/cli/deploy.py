@@ -63,7 +63,12 @@ def host_options(command: common.F) -> common.F:
 @common.config_option
 @common.dry_run_option
 @common.output_options
-@click.option("--verbose", "-v", is_flag=True, help="Show every step of every host.")
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Show every step of every host; with --dry-run every command and file.",
+)
 def deploy(
     source: Path | None,
     config: Path | None,
@@ -94,7 +99,7 @@ def deploy(
     choices = deploy_options(project, options)
     path = common.model_of(source, project)
     if dry_run:
-        return _dry_run(project, path, hosts, choices, as_json=as_json)
+        return _dry_run(project, path, hosts, choices, as_json=as_json, verbose=verbose)
     from edgeship.deploy import deploy_many
     from edgeship.report.documents import deploys_document, deploys_exit_code
     from edgeship.report.text import deploy_text, deploys_table
@@ -236,28 +241,31 @@ def deployable(profile: TargetProfile, path: Path, segments: int) -> None:
 
 
 def _dry_run(
-    project: Project, path: Path, hosts: tuple[Host, ...], choices: DeployOptions, *, as_json: bool
+    project: Project,
+    path: Path,
+    hosts: tuple[Host, ...],
+    choices: DeployOptions,
+    *,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
     """Print what would be done. A bundle is verified; of a model, only the file is opened."""
-    from edgeship.deploy import plan
-
-    lines: list[str] = []
     if is_bundle(path):
         from edgeship.bundle.seal import open_bundle
+        from edgeship.deploy import plan
+        from edgeship.report.plan import plan_document, plan_text
 
         bundle = open_bundle(path)
-        for host in hosts:
-            for step in plan(bundle, host, choices):
-                writes = f" (writes {', '.join(step.writes)})" if step.writes else ""
-                lines.append(f"{host.text}: {step.name}: {step.text}{writes}")
-    else:
-        from edgeship.pipeline import plan_build
+        plans = {host.text: plan(bundle, host, choices) for host in hosts}
+        common.show(plan_text(plans, verbose=verbose), lambda: plan_document(plans), as_json=as_json)
+        return 0
+    from edgeship.pipeline import plan_build
 
-        profiles = common.profiles_of(project)
-        for profile in profiles:
-            deployable(profile, path, project.compiler.segments)
-        lines += plan_build(project, path, profiles, common.cache_folder() / "bundles")
-        lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
+    profiles = common.profiles_of(project)
+    for profile in profiles:
+        deployable(profile, path, project.compiler.segments)
+    lines = plan_build(project, path, profiles, common.cache_folder() / "bundles")
+    lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
     common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)
     return 0

@@ -112,7 +112,7 @@ def _pin(
     remove: bool,
     **options: Any,
 ) -> int:
-    """Keep a release on a device, whatever is deployed after it. RELEASE is the start of its id, as `status` shows it."""
+    """Keep a release on a device, whatever is deployed after it. RELEASE: the start of its id, as `status` shows it."""
     from edgeship.deploy import pin as set_pin
     from edgeship.deploy import rollback_target
     from edgeship.report.operate import pin_document, pin_text

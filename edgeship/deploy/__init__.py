@@ -2,7 +2,7 @@
 
 from edgeship.deploy.deploy import deploy, deploy_many
 from edgeship.deploy.options import DeployOptions
-from edgeship.deploy.plan import PlannedStep, plan
+from edgeship.deploy.plan import PlannedCommand, PlannedFile, PlannedStep, plan
 from edgeship.deploy.verbs import (
     bench,
     history,
@@ -18,6 +18,8 @@ from edgeship.deploy.verbs import (
 
 __all__ = [
     "DeployOptions",
+    "PlannedCommand",
+    "PlannedFile",
     "PlannedStep",
     "bench",
     "deploy",

@@ -71,6 +71,10 @@ class DeployOptions:
         """Return whether a device never told is told to take unsigned releases: a folder of this machine always is."""
         return self.allow_unsigned or host.kind == "local"
 
+    def sudo_on(self, host: Host) -> bool:
+        """Return whether commands on `host` become root: a folder of this machine is the user's own."""
+        return self.sudo and host.kind == "ssh"
+
     def service_on(self, host: Host, wanted: str = "auto") -> str:
         """Return the service manager to ask for on `host`: the user's word, then what the bundle wants.
 

@@ -67,7 +67,7 @@ def host_options(command: common.F) -> common.F:
     "--verbose",
     "-v",
     is_flag=True,
-    help="Show every step of every host; with --dry-run every command and file.",
+    help="Show every step; with --dry-run every command and file.",
 )
 def deploy(
     source: Path | None,
@@ -264,7 +264,7 @@ def _dry_run(
     profiles = common.profiles_of(project)
     for profile in profiles:
         deployable(profile, path, project.compiler.segments)
-    lines = plan_build(project, path, profiles, common.cache_folder() / "bundles")
+    lines = list(plan_build(project, path, profiles, common.cache_folder() / "bundles"))
     lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
     common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)

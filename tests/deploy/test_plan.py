@@ -99,7 +99,7 @@ def test_text_and_json_of_a_plan(local: Any, capsys: Any) -> None:
 
     from edgeship.cli.main import run
 
-    bundle = make_real_bundle(local)
+    bundle = local.bundle("1")
     words = ["deploy", str(bundle.path), "--host", local.host.text, "--host", "pi@10.0.0.7", "--dry-run"]
     assert run(words) == 0
     short = capsys.readouterr().out
@@ -113,8 +113,3 @@ def test_text_and_json_of_a_plan(local: Any, capsys: Any) -> None:
     jsonschema.Draft202012Validator(schema).validate(document)
     assert [host["host"] for host in document["hosts"]] == [local.host.text, "pi@10.0.0.7"]
     assert not local.root.exists()
-
-
-def make_real_bundle(bench: Any) -> Any:
-    """Return a bundle that the command line accepts."""
-    return bench.bundle("1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -16,12 +17,14 @@ from edgeship.remote import parse_host
 
 pytestmark = [pytest.mark.devlab, pytest.mark.root, pytest.mark.slow]
 TROUBLE = "/var/lib/edgeship/trouble"
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
 def watched(lab: Any, local: Any, tmp_path: Path) -> Any:
     """Return (device, Bench) of a new lab device with systemd that lets a watched release crash once."""
-    device = lab.up(1, prefix=f"esbake-{os.getpid()}", base="amd64", init="systemd", disk="256M")[0]
+    prefix = f"esbake-{os.getpid()}-{next(NUMBERS)}"
+    device = lab.up(1, prefix=prefix, base="amd64", init="systemd", disk="256M")[0]
     with socket.socket() as free:  # the lab's devices share this machine's loopback
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])

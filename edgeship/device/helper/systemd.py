@@ -208,9 +208,12 @@ class Systemd(object):
             systemctl("start", "--no-block", self.unit)
 
     def crash_loop(self, _told):
-        """Return how often the service crashed where systemd gave it up, else None."""
+        """Return how often the service crashed where systemd gave it up, else None.
+
+        Every crash counts as a restart there, the last one too: its restart was begun, and then refused.
+        """
         seen = self.observe()
-        return seen["restarts"] + 1 if seen["failed"] else None
+        return max(1, seen["restarts"]) if seen["failed"] else None
 
     def keep_trying(self):
         """Have systemd start the unit again and again, PATIENT_PAUSE seconds apart, and never give up."""

@@ -179,6 +179,21 @@ MUTANTS = (
         (),
         "dead-man-meets-failing-storage",
     ),
+    Mutant(
+        "says-it-went-back-before-it-did",
+        (
+            (
+                '        "REVERTING",\n        to=record["to"],\n        boot=boot_identity(),\n',
+                '        "COMMITTED",\n        to=bake["back"],\n        boot=boot_identity(),\n',
+            ),
+            (
+                '    revert_to_from(place, record["tx"], None, 60, 120)\n',
+                '    switch(place, bake["back"], record["to"])\n',
+            ),
+            ("        result=None,\n        fell=", '        result="went-back",\n        fell='),
+        ),
+        ("bake",),
+    ),
     Mutant("no-space-held-back", (("        place.keep_reserve()\n", ""),), (), "full-leave-arm"),
 )
 

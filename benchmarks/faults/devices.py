@@ -148,7 +148,7 @@ class Device:
 
     def boot(self, under: list[str] | None = None) -> None:
         """Run the helper's boot recovery as a start of the device would; `under`: a program to run it under."""
-        helper = helper_path(str(self.root), helper_sha256())
+        helper = self.helper()
         fresh = self.folder / "boot_id"
         fresh.write_text(f"{next(self.numbers):08d}-campaign\n")
         bind = f"mount --bind {fresh} /proc/sys/kernel/random/boot_id && " if os.geteuid() == 0 else ""
@@ -157,6 +157,10 @@ class Device:
         done = subprocess.run([*wrap, "sh", "-c", recover], capture_output=True, text=True, timeout=120)
         if done.returncode not in (0, 1) or "Traceback" in done.stderr:
             raise WrongState(f"boot recovery ended with {done.returncode}: {done.stderr[-800:]}")
+
+    def helper(self) -> str:
+        """Return the path of the helper on the device."""
+        return helper_path(str(self.root), helper_sha256())
 
     def processes(self) -> Iterator[int]:
         """Yield the processes that belong to this device: those that name its root, or work in it."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.faults import races
+from benchmarks.faults import bakes, races
 from benchmarks.faults.devices import Device, WrongState, patience
 from benchmarks.faults.interpose import calls_of, names_of
 from benchmarks.faults.runner import parser_of, run_cases
@@ -217,6 +217,17 @@ def all_cases() -> list[Case]:
         Case("dead-man-cannot-start", races.no_dead_man()),
         Case("orphaned-supervisor", races.orphaned_supervisor()),
         Case("dead-man-meets-failing-storage", races.failing_dead_man()),
+        Case("bake-crash-loop", bakes.crash_loop),
+        Case("bake-full-disk", bakes.full_disk, True),
+        Case("bake-hook-killed-at-the-record", bakes.hook_dies("fsync:signal=KILL:when=1")),
+        Case("bake-hook-killed-at-the-switch", bakes.hook_dies("rename:signal=KILL:when=1")),
+        Case("bake-hook-meets-failing-storage", bakes.hook_dies("fsync:error=EIO:when=1+")),
+        Case("bake-hook-gone-for-good", bakes.hook_is_gone),
+        Case("bake-restart", bakes.power_goes, True),
+    ]
+    cases += [
+        Case(f"bake-against-a-deployment-{delay:g}", bakes.against_a_deployment(delay))
+        for delay in (0.0, 0.6, 1.2, 1.8)
     ]
     return cases
 

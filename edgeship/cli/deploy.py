@@ -43,6 +43,12 @@ def host_options(command: common.F) -> common.F:
     "--goal", type=click.Choice(["stage", "test", "activate"]), help="How far to go.  [default: activate]"
 )
 @common.build_options
+@click.option(
+    "--device-max-ms",
+    type=float,
+    metavar="T",
+    help="Gate: p50 latency on the device itself, ms; slower: nothing is switched.",
+)
 @host_options
 @click.option(
     "--accept-new-host-key",
@@ -57,7 +63,12 @@ def host_options(command: common.F) -> common.F:
 @common.config_option
 @common.dry_run_option
 @common.output_options
-@click.option("--verbose", "-v", is_flag=True, help="Show every step of every host.")
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Show every step; with --dry-run every command and file.",
+)
 def deploy(
     source: Path | None,
     config: Path | None,
@@ -74,13 +85,21 @@ def deploy(
     Exit status: 0 done, 1 failed with nothing changed, 3 reverted, 4 unknown, 5 degraded; the worst host decides.
     """
     project = common.project_from(
-        config, options, *common.BUILD_NAMES, "hosts", "goal", "root", "accept_new_host_key", "allow_unsigned"
+        config,
+        options,
+        *common.BUILD_NAMES,
+        "hosts",
+        "goal",
+        "root",
+        "accept_new_host_key",
+        "allow_unsigned",
+        "device_max_ms",
     )
     hosts = hosts_of(project)
     choices = deploy_options(project, options)
     path = common.model_of(source, project)
     if dry_run:
-        return _dry_run(project, path, hosts, choices, as_json=as_json)
+        return _dry_run(project, path, hosts, choices, as_json=as_json, verbose=verbose)
     from edgeship.deploy import deploy_many
     from edgeship.report.documents import deploys_document, deploys_exit_code
     from edgeship.report.text import deploy_text, deploys_table
@@ -138,6 +157,9 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         connect_seconds=settings.connect_seconds,
         trial_seconds=settings.confirm_seconds,
         ready_seconds=settings.health_seconds,
+        bake_seconds=settings.bake_seconds,
+        bake_restarts=settings.bake_restarts,
+        device_max_ms=settings.device_max_ms,
         keep=settings.keep_releases,
         jobs=settings.parallel,
         force=bool(options.get("force")),
@@ -219,28 +241,31 @@ def deployable(profile: TargetProfile, path: Path, segments: int) -> None:
 
 
 def _dry_run(
-    project: Project, path: Path, hosts: tuple[Host, ...], choices: DeployOptions, *, as_json: bool
+    project: Project,
+    path: Path,
+    hosts: tuple[Host, ...],
+    choices: DeployOptions,
+    *,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
     """Print what would be done. A bundle is verified; of a model, only the file is opened."""
-    from edgeship.deploy import plan
-
-    lines: list[str] = []
     if is_bundle(path):
         from edgeship.bundle.seal import open_bundle
+        from edgeship.deploy import plan
+        from edgeship.report.plan import plan_document, plan_text
 
         bundle = open_bundle(path)
-        for host in hosts:
-            for step in plan(bundle, host, choices):
-                writes = f" (writes {', '.join(step.writes)})" if step.writes else ""
-                lines.append(f"{host.text}: {step.name}: {step.text}{writes}")
-    else:
-        from edgeship.pipeline import plan_build
+        plans = {host.text: plan(bundle, host, choices) for host in hosts}
+        common.show(plan_text(plans, verbose=verbose), lambda: plan_document(plans), as_json=as_json)
+        return 0
+    from edgeship.pipeline import plan_build
 
-        profiles = common.profiles_of(project)
-        for profile in profiles:
-            deployable(profile, path, project.compiler.segments)
-        lines += plan_build(project, path, profiles, common.cache_folder() / "bundles")
-        lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
+    profiles = common.profiles_of(project)
+    for profile in profiles:
+        deployable(profile, path, project.compiler.segments)
+    lines = list(plan_build(project, path, profiles, common.cache_folder() / "bundles"))
+    lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
     common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)
     return 0

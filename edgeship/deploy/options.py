@@ -35,6 +35,12 @@ class DeployOptions:
     cut_seconds: float = 8.0
     trial_seconds: float = 180.0
     """Without a confirmation for this long, the device goes back by itself."""
+    bake_seconds: float = 900.0
+    """How long the device goes on watching a confirmed release; 0: not at all."""
+    bake_restarts: int = 3
+    """Crashes in that time that are no crash loop yet; one more, and the device goes back by itself."""
+    device_max_ms: float | None = None
+    """p50 latency, ms, that the staged release may have on the device; slower: nothing is switched."""
     ready_seconds: float = 60.0
     prove_seconds: float = 300.0
     settle_seconds: float | None = None
@@ -64,6 +70,10 @@ class DeployOptions:
     def unsigned_on(self, host: Host) -> bool:
         """Return whether a device never told is told to take unsigned releases: a folder of this machine always is."""
         return self.allow_unsigned or host.kind == "local"
+
+    def sudo_on(self, host: Host) -> bool:
+        """Return whether commands on `host` become root: a folder of this machine is the user's own."""
+        return self.sudo and host.kind == "ssh"
 
     def service_on(self, host: Host, wanted: str = "auto") -> str:
         """Return the service manager to ask for on `host`: the user's word, then what the bundle wants.

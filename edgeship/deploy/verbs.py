@@ -96,6 +96,20 @@ def remove(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
     return {"app": name, "removed": reply["removed"], "blobs": reply["blobs"]}
 
 
+def pin(
+    host: Host, app: str | None, options: DeployOptions, *, release: str, remove: bool = False
+) -> dict[str, Any]:
+    """Pin a kept release (an id or the beginning of one), or let it go; return {"app", "release", "changed", "pins"}.
+
+    A pinned release is never collected. Raises InputError `no-such-release`.
+    """
+    with closing(Session(host, options, app)) as session:
+        name = _only_app(session, host, app)
+        chosen = _kept(_with_helper(session, lambda: session.ask("status")), host, release)
+        reply = session.ask("pin", release=chosen, remove=remove)
+    return {"app": name, "release": chosen, "changed": reply["changed"], "pins": reply["pins"]}
+
+
 def rollback(
     host: Host, app: str | None, options: DeployOptions, progress: Progress, *, release: str | None = None
 ) -> DeployReport:
@@ -149,12 +163,21 @@ def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:
                 else f"edgeship remove --host {host.text} takes it off the device",
             )
         return str(previous)
+    return _kept(found, host, wanted)
+
+
+def _kept(found: Mapping[str, Any], host: Host, wanted: str) -> str:
+    """Return the full id of the one kept release whose id begins as `wanted`. Raises InputError `no-such-release`."""
+    kept = [str(entry["release"]) for entry in found["releases"]]
     matches = [name for name in kept if name.startswith(wanted.lower())]
     if len(matches) != 1 or len(wanted) < 4:
         raise InputError(
             "no-such-release",
             f"{wanted!r} names {len(matches)} of the releases kept on {host.text}",
-            context={"kept": listed},
+            context={
+                "kept": ", ".join(name[:12] for name in kept) or "none",
+                "wanted": "4 characters or more",
+            },
             hint=f"edgeship status --host {host.text}",
         )
     return matches[0]

@@ -61,6 +61,7 @@ OPTIONS: dict[str, KeyPath] = {
     "keep_releases": ("deploy", "keep_releases"),
     "accept_new_host_key": ("deploy", "accept_new_host_key"),
     "allow_unsigned": ("deploy", "allow_unsigned"),
+    "device_max_ms": ("deploy", "device_max_ms"),
 }
 """Name of a command-line option (underscores for dashes) -> the key it stands for."""
 

@@ -255,6 +255,14 @@ class Deploy(Section):
     """Time for the new release to get ready on the device."""
     confirm_seconds: Seconds = 120.0
     """The device returns to the previous release by itself unless it is confirmed within this time."""
+    bake_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0
+    """After the confirmation, and after each of the next 3 starts of the device, a release is watched this long: one
+    that crashes again and again goes back by itself to the one before. 0: it is not watched."""
+    bake_restarts: Annotated[int, Field(ge=0, le=100)] = 3
+    """Crashes within that time that are still no crash loop; one more is."""
+    device_max_ms: Limit | None = None
+    """Milliseconds at the median (p50) that one inference may take on the device itself, on the staged release; slower:
+    nothing is switched, and edgeship exits with 3."""
     parallel: Positive = 8
     """Devices worked on at once."""
     keep_releases: Annotated[int, Field(ge=2)] = 3

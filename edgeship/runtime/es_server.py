@@ -57,6 +57,10 @@ class Server(object):
             return "the engine failed several times in a row"
         return None
 
+    def delegated(self):
+        """Return (answer, how it is known): whether the delegate takes part in this very process."""
+        return self._worker.delegated
+
     def _queued(self):
         return max(0, self._in_flight - 1)  # The worker runs the first of them.
 

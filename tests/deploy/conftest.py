@@ -47,9 +47,10 @@ with open(os.path.join(release, "behaviour.json")) as stream:
 def proof(failed, reason):
     print(json.dumps({"schema": "edgeship.prove/1", "vectors": 2, "failed": failed, "exact": True,
         "worst": {"lsb": failed, "abs": 0, "cosine": 1, "text": "%d LSB" % failed}, "reason": reason,
-        "engine": {"name": "fake", "version": "1", "delegate": "none", "delegated": True},
-        "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}}))
-    sys.exit(1 if failed else 0)
+        "engine": {"name": "fake", "version": "1", "delegate": "none",
+                   "delegated": behaviour.get("golden") != "fell back"},
+        "latency_ms": {"cold": 1.0, "p50": behaviour.get("p50", 0.5), "p95": 0.6}}))
+    sys.exit(1 if reason else 0)
 
 if verb == "prove":
     time.sleep(behaviour.get("prove_seconds", 0))
@@ -58,6 +59,8 @@ if verb == "prove":
             same = answer.headers["Edgeship-Release"] == ident
         bad = not same or behaviour.get("live") == "wrong"
         proof(1 if bad else 0, "output 0 differs by 9 LSB" if bad else None)
+    if behaviour.get("golden") == "fell back":
+        proof(0, "the delegate gpu took no part: no operation of the model ran on the GPU")
     bad = behaviour.get("golden") == "wrong"
     proof(1 if bad else 0, "vector 0: output 0 differs by 9 LSB" if bad else None)
 if verb == "bench":
@@ -94,7 +97,12 @@ if notify:
         link.connect("\0" + notify[1:] if notify[0] == "@" else notify)
         link.sendall(b"READY=1")
 if behaviour.get("serve") == "dies later":
-    threading.Timer(behaviour["after"], lambda: os._exit(7)).start()
+    def end():
+        time.sleep(behaviour["after"])
+        while not os.path.exists(behaviour.get("only_if", "/")):
+            time.sleep(0.05)
+        os._exit(7)
+    threading.Thread(target=end, daemon=True).start()
 server.serve_forever()
 """
 

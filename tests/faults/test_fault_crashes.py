@@ -138,7 +138,7 @@ def test_a_state_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_recovery_from_crash_states(tmp_path: Path) -> None:
-    recordings = record_all(tmp_path, ("upgrade", "boot", "first"))
+    recordings = record_all(tmp_path, ("upgrade", "boot", "first", "bake", "bake-boot"))
     found = enumerate_crashes(recordings, helper_source(), seconds=12, seed=1)
     assert not found.violations, found.violations
     assert found.points > 100 and found.states > 100
@@ -150,7 +150,15 @@ def test_mutants_still_fit_the_helper(mutant: Mutant) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["one-state-slot", "switch-before-trial", "staging-folders-not-synced"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one-state-slot",
+        "switch-before-trial",
+        "staging-folders-not-synced",
+        "says-it-went-back-before-it-did",
+    ],
+)
 def test_mutants_are_noticed(name: str, tmp_path: Path) -> None:
     (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
     assert hunt(mutant, tmp_path, seconds=40)

@@ -9,7 +9,9 @@ import sys
 import traceback
 
 from .base import REPLY_SCHEMA, Refusal
+from .breach import run_breach, run_keeper
 from .health import health, prove
+from .pins import pin
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
 from .request import parse_request
@@ -32,6 +34,7 @@ VERBS = {
     "confirm": confirm,
     "revert": revert,
     "remove": remove,
+    "pin": pin,
     "collect": collect,
     "logs": logs,
     "bench": bench,
@@ -39,7 +42,13 @@ VERBS = {
     "history": history,
 }
 DEVICE_VERBS = {"policy": show_trust, "trust": change_trust}
-BY_ARGUMENTS = {"supervise": run_supervisor, "deadman": run_dead_man, "boot": run_boot}
+BY_ARGUMENTS = {
+    "supervise": run_supervisor,
+    "deadman": run_dead_man,
+    "boot": run_boot,
+    "breach": run_breach,
+    "keeper": run_keeper,
+}
 REQUEST_BYTES = 8 << 20
 CODES = {
     errno.ENOSPC: "no-space",

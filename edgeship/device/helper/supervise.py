@@ -6,11 +6,14 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
+from .bake import bake_left
 from .base import (
     CLEAN_PATH,
     Refusal,
+    boot_seconds,
     call,
     canonical,
     clean_environment,
@@ -19,11 +22,12 @@ from .base import (
     start_ticks,
 )
 from .files import locked, make_folder, write_whole
-from .state import Place
+from .state import Place, read_state
 
 LOG_BYTES = 1 << 20
 FIRST_PAUSE, LONGEST_PAUSE, CALM_SECONDS = 0.3, 30.0, 30.0
 DRAIN_SECONDS = 15.0
+MOST_CRASHES = 1000
 PR_SET_PDEATHSIG = 1
 
 
@@ -135,6 +139,24 @@ class Supervised(object):
             "last_exit": record.get("last_exit"),
         }
 
+    def arm_bake(self, _seconds, _restarts):
+        """Nothing to install: the supervising process itself counts, by the state record."""
+
+    def bake_armed(self):
+        """Return whether the supervising process that runs now counts crashes."""
+        record = read_json(self.record_path) or {}
+        return alive(record.get("supervisor")) and record.get("watches") is True
+
+    def disarm_bake(self, start=False):
+        """Nothing to take away, and nothing to start: the supervising process never stops trying."""
+
+    def crash_loop(self, told):
+        """Return how often the service crashed where that is a crash loop: what the supervising process counted."""
+        return told
+
+    def keep_trying(self):
+        """Nothing to change: the supervising process goes on, with pauses that grow to LONGEST_PAUSE."""
+
     def log_tail(self, lines):
         """Return the last lines of the service's log."""
         text = b""
@@ -201,6 +223,7 @@ class Supervisor(object):
         self.log = Log(place.of("log", "service.log"))
         self.restarts, self.last_exit, self.stopping, self.child = 0, None, False, None
         self.told = False
+        self.release, self.crashes, self.hook = None, [], None
         self.wake, self.alarm = os.pipe()
         os.set_blocking(self.alarm, False)
         signal.signal(signal.SIGTERM, self.on_stop)
@@ -234,6 +257,7 @@ class Supervisor(object):
                     "child": child,
                     "restarts": self.restarts,
                     "last_exit": self.last_exit,
+                    "watches": True,
                 }
             ),
         )
@@ -255,14 +279,37 @@ class Supervisor(object):
             self.restarts += 1
             self.child = None
             self.tell()
+            self.count_crash()
             pause = FIRST_PAUSE if time.monotonic() - begun > CALM_SECONDS else pause
             select.select([self.wake], [], [], pause)
             pause = min(LONGEST_PAUSE, pause * 2)
         self.log.say("stopped")
 
+    def count_crash(self):
+        """Count this end of the service; start the crash-loop hook where a watched release crashed too often.
+
+        The hook stops this very process, so it is one of its own. One that was killed is started again at the next
+        crash; so is one that could not be started, and a record that cannot be read now may be readable then.
+        """
+        self.crashes = self.crashes[-MOST_CRASHES:] + [boot_seconds()]
+        with contextlib.suppress(OSError):
+            record = read_state(self.place)
+            if record.get("to") != self.release or bake_left(record) <= 0 or alive(self.hook):
+                return
+            opened = record["bake"]["until"] - record["bake"]["seconds"]
+            crashes = sum(moment >= opened for moment in self.crashes)
+            if crashes > record["bake"]["restarts"]:
+                self.log.say("a crash loop: %d crashes while the release is watched" % crashes)
+                argv = [self.place.root, self.place.app_name, self.release, str(crashes)]
+                self.hook = detach(
+                    python_command(os.path.abspath(sys.argv[0]), "keeper", *argv),
+                    self.place.of("log", "supervisor.log"),
+                )
+
     def start_child(self):
         """Start the release that is installed."""
         start = read_json(self.place.of("run", "start.json"))
+        self.release = start["release"]
         folder = self.place.release(start["release"])
         argv = python_command(os.path.join(folder, "runtime", "main.py"), "serve", "--release", folder)
         argv += ["--announce", self.place.of("run", "announce.json")]

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+from .bake import arm_bake, bake_left, bake_missing, bake_of, open_bake, reopen_bake, result_of
 from .base import Refusal, boot_identity, boot_seconds, canonical, python_command, read_json, start_ticks
 from .files import point_link, write_whole
 from .health import (
@@ -125,6 +126,9 @@ def arm(place, request):
             reason=None,
             result=None,
             deadman=None,
+            kept=bool(request.get("kept")),
+            watch=request.get("bake"),
+            fell=None,
             **{"from": previous},
         )
         dead_man = None
@@ -134,6 +138,7 @@ def arm(place, request):
                 raise Refusal("not-armed", "the dead-man did not start, so nothing was switched")
             record = change_state(place, "ARMED", deadman=dead_man)
             hook = manager.hook_boot() if request.get("hook_boot") else None
+            arm_bake(manager, request.get("bake"))
         except (OSError, Refusal) as error:
             finish(place, tx, previous, "it could not be armed: %s" % error)
             stop_dead_man({"deadman": dead_man})
@@ -155,6 +160,7 @@ def activate(place, request):
     if reason is None:
         ready = min(request["ready_seconds"], max(LEAST_SECONDS, time_left(record) - LEAST_SECONDS))
         live = check_live(place, record["to"], ready, request["prove_seconds"])
+        live["reason"] = live["reason"] or bake_missing(record, manager_for(place, record["to"]))
     if live["reason"] is not None:
         with place.held():
             revert_to_from(place, tx, live["reason"], request["ready_seconds"], request["prove_seconds"])
@@ -187,20 +193,25 @@ def point_current(place, release):
 
 
 def finish(place, tx, release, reason):
-    """Record that the device is back on `release` (None: nothing is deployed) and why."""
+    """Record that the device is back on `release` (None: nothing is deployed) and why.
+
+    What crashes here after going back is no single release: it is watched again, with nothing to go back to.
+    """
     record = read_state(place)
     if release is None:
         return change_state(
             place, "NONE", tx=tx, to=None, reason=reason, result="reverted", deadman=None, **{"from": None}
         )
+    bake = record.get("bake")
     return change_state(
         place,
         "COMMITTED",
         tx=tx,
         to=release,
         reason=reason,
-        result="reverted",
+        result=result_of(record),
         deadman=None,
+        bake=open_bake(release, None, None, bake) if record.get("fell") else bake,
         **{"from": record.get("previous")},
     )
 
@@ -214,7 +225,8 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
     switched, old, new = record["state"] != "ARMED", record["from"], record["to"]
     if record["state"] == "REVERTING":
         reason = record.get("reason") or reason
-    change_state(place, "REVERTING", reason=reason)
+    else:
+        change_state(place, "REVERTING", reason=reason)
     problem = None
     if switched:
         place.spend_reserve()
@@ -236,8 +248,9 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
             place,
             "DEGRADED",
             to=old,
-            result="reverted",
+            result=result_of(record),
             deadman=None,
+            bake=None,
             reason="%s; and the release before it is not healthy either: %s" % (reason[:700], problem),
         )
     return finish(place, tx, old, reason)
@@ -294,12 +307,17 @@ def confirm(place, request):
             reason=request.get("reason"),
             previous=previous,
             deadman=None,
+            bake=bake_of(record, previous),
             **{"from": previous},
         )
         stop_dead_man(dead_man)
         with contextlib.suppress(OSError):  # the trial is confirmed; the next lease raises the floor
             raise_floor(place, record)
-    return {"record": record}
+    return {
+        "record": record,
+        "bake": bake_left(record),
+        "bake_problem": bake_missing(record, manager_for(place, record["to"])),
+    }
 
 
 def settle_overdue(place, ready_seconds, prove_seconds):
@@ -354,6 +372,8 @@ def run_boot(root, app):
         if record["state"] in IN_TRIAL:
             place.spend_reserve()
             reason = "the device restarted during the trial"
+            if record["state"] == "REVERTING":
+                reason = record.get("reason") or reason
             change_state(place, "REVERTING", reason=reason)
             if record["from"] is None:
                 manager_for(place, record["to"]).remove()
@@ -363,6 +383,10 @@ def run_boot(root, app):
         point_current(place, release)
         if not release:
             return 0
+        with contextlib.suppress(
+            OSError
+        ):  # a watch that cannot be noted must not keep the service from starting
+            reopen_bake(place, record)
         problems = check_release(place, release)
         if problems:
             change_state(place, "DEGRADED", reason="after a restart: " + "; ".join(problems[:3]))

@@ -5,9 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.preflight import service_wanted
 from edgeship.device.layout import current_link, helper_path, release_folder
 from edgeship.device.ship import helper_sha256, helper_source
 from edgeship.values import Bundle, Goal, Host
+
+UNITS: dict[str, tuple[str, ...]] = {
+    "systemd": ("/etc/systemd/system/edgeship-{}.service",),
+    "openrc": ("/etc/init.d/edgeship-{}",),
+    "supervised": (),
+}
+"""Service manager -> what it has written outside of edgeship's folder; {}: the application."""
+HOOKS: dict[str, tuple[str, ...]] = {
+    "systemd": ("/etc/systemd/system/edgeship-recover-{}.service",),
+    "openrc": ("/etc/init.d/edgeship-recover-{}",),
+    "supervised": ("/etc/cron.d/edgeship-{}",),
+}
+"""Service manager -> what brings the service back after a restart; where all stand, the device has one of them."""
+
+
+def _written(paths: dict[str, tuple[str, ...]], manager: str, app: str) -> tuple[str, ...]:
+    """Return the files of a service manager; for `auto` those of all of them."""
+    found = [path for name, group in paths.items() if manager in (name, "auto") for path in group]
+    return tuple(path.format(app) for path in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +45,9 @@ def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedSte
     files = bundle.manifest["files"]
     size = sum(int(info["bytes"]) for info in files.values())
     helper = helper_path(root, helper_sha256())
-    unit = f"/etc/systemd/system/edgeship-{app}.service"
-    wanted = str(bundle.manifest.get("requires", {}).get("service", "auto"))
-    systemd = options.service_on(host, wanted) != "supervised"
+    wanted = service_wanted(bundle)
+    manager = options.service_on(host, wanted)
+    hooked = host.kind == "ssh" and options.sudo
     steps = [
         PlannedStep(
             name="hello", text=f"connect to {host.text}; stop here if release {release[:12]} already serves"
@@ -64,12 +84,12 @@ def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedSte
             PlannedStep(
                 name="arm",
                 text=f"arm what goes back by itself after {options.trial_seconds:g} s",
-                writes=(f"{root}/apps/{app}/state.0",),
+                writes=(f"{root}/apps/{app}/state.0", *(_written(HOOKS, manager, app) if hooked else ())),
             ),
             PlannedStep(
                 name="activate",
                 text="switch, start the service, golden vectors through the live endpoint; go back where they fail",
-                writes=(current_link(root, app), *((unit,) if systemd else ())),
+                writes=(current_link(root, app), *_written(UNITS, manager, app)),
             ),
             PlannedStep(name="confirm", text="look again over a fresh connection and make it final"),
             PlannedStep(

@@ -89,7 +89,7 @@ class Session:
 
     def probe(self) -> Probed:
         """Return the facts of the device."""
-        argv = probe_argv(self.root, as_root=self.sudo)
+        argv = probe_argv(self.root, as_root=self.sudo, app=self.app)
         done = self.run(Command(argv=argv, stdin=probe_script(), timeout=60))
         return parse_facts(done.stdout.decode("utf-8", "replace"))
 

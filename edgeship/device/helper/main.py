@@ -9,13 +9,14 @@ import sys
 import traceback
 
 from .base import REPLY_SCHEMA, Refusal
+from .boot import run_boot
 from .health import health, prove
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
 from .state import Place
 from .store import collect, end_quietly, have, put, stage
 from .supervise import run_supervisor
-from .trial import activate, arm, confirm, lease, revert, run_boot, run_dead_man
+from .trial import activate, arm, confirm, lease, revert, run_dead_man
 from .trust import change_trust, show_trust
 
 VERBS = {

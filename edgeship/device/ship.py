@@ -10,8 +10,8 @@ from importlib import resources
 from edgeship.digest import sha256_bytes
 
 MODULES = (
-    "base", "files", "state", "signatures", "trust", "store", "confine", "supervise", "openrc", "systemd", "health",
-    "trial", "boot", "removal", "queries", "main",
+    "base", "files", "state", "signatures", "trust", "store", "confine", "logbook", "watchdog", "supervise", "openrc",
+    "systemd", "health", "trial", "boot", "removal", "queries", "main",
 )  # fmt: skip
 HEADER = '''\
 #!/usr/bin/env python3

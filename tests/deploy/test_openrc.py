@@ -153,11 +153,15 @@ def test_bundles_from_before_and_back(device: tuple[Any, Any]) -> None:
     assert on(made, "ls /etc/init.d | grep edgeship") == "" and "edgeship-kws" in on(made, "ls /etc/cron.d")
 
     assert deploy(new, bench.host, bench.options, Silent()).state == "committed"
-    assert bench.status()["serving"]["manager"] == "openrc" and on(made, "ls /etc/cron.d | grep edgeship") == ""
+    assert (
+        bench.status()["serving"]["manager"] == "openrc" and on(made, "ls /etc/cron.d | grep edgeship") == ""
+    )
     back = rollback(bench.host, "kws", bench.options, Silent())
     assert back.state == "committed" and bench.serving_release() == old.release, back.reason
     assert bench.status()["serving"]["manager"] == "supervised"
-    assert on(made, "ls /etc/init.d | grep edgeship") == "" and on(made, "pgrep -f '[s]upervise-daemon'") == ""
+    assert (
+        on(made, "ls /etc/init.d | grep edgeship") == "" and on(made, "pgrep -f '[s]upervise-daemon'") == ""
+    )
 
     # A restart in the middle of a trial under another manager: the old one comes back under its own.
     slow = bench.bundle("4", openrc=True, prove_seconds=4)

@@ -95,6 +95,8 @@ class Confinement(object):
         """Give the rights up for good; runs in the service's process before its program does."""
         if self.identity:
             user, group, groups = self.identity
+            with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
+                stream.write("500")  # where memory gets scarce, what keeps the device reachable comes first
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_NPROC, (self.tasks, self.tasks))
             os.setgroups(groups)

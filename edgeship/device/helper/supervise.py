@@ -21,9 +21,10 @@ from .base import (
 )
 from .confine import Confinement, die_with_parent
 from .files import locked, make_folder, remove_tree, write_whole
+from .logbook import Log
 from .state import Place
+from .watchdog import Watchdog
 
-LOG_BYTES = 1 << 20
 FIRST_PAUSE, LONGEST_PAUSE, CALM_SECONDS = 0.3, 30.0, 30.0
 DRAIN_SECONDS = 15.0
 
@@ -223,28 +224,6 @@ class Supervised(object):
             os.unlink("/etc/cron.d/edgeship-%s" % self.place.app_name)
 
 
-class Log(object):
-    """A log file that is turned over once at LOG_BYTES, so that it never fills the disk."""
-
-    def __init__(self, path):
-        self.path = path
-        self.stream = open(path, "ab", buffering=0)  # noqa: SIM115
-
-    def write(self, data):
-        """Append; what cannot be written (a full disk) is dropped rather than stopping the service."""
-        with contextlib.suppress(OSError):
-            if self.stream.tell() + len(data) > LOG_BYTES:
-                self.stream.close()
-                os.replace(self.path, self.path + ".1")
-                self.stream = open(self.path, "ab", buffering=0)  # noqa: SIM115
-            self.stream.write(data)
-
-    def say(self, text):
-        """Append a line of the supervisor's own."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.write(("%s edgeship: %s\n" % (stamp, text)).encode("utf-8"))
-
-
 class Supervisor(object):
     """Keeps one service running: restarts it with growing pauses, keeps its log, ends with it at SIGTERM."""
 
@@ -256,6 +235,7 @@ class Supervisor(object):
         if before.get("boot") == boot_identity():  # it was killed, and the service with it: that counts
             self.restarts, self.last_exit = before.get("restarts", 0) + 1, before.get("last_exit")
         self.told = False
+        self.watchdog = Watchdog()
         self.wake, self.alarm = os.pipe()
         os.set_blocking(self.alarm, False)
         signal.signal(signal.SIGTERM, self.on_stop)
@@ -335,7 +315,7 @@ class Supervisor(object):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=clean_environment(),
+            env=clean_environment(self.watchdog.environment()),
             preexec_fn=enter,
             close_fds=True,
         )
@@ -350,6 +330,11 @@ class Supervisor(object):
                 self.child.terminate()
             if deadline is not None and time.monotonic() > deadline:
                 self.child.kill()
+            silent = self.watchdog.silent(self.child.pid)
+            if silent is not None:
+                self.log.say("the service was silent for %d s: it hangs, and is killed" % silent)
+                self.child.kill()
+                self.watchdog.last = None
             ready = select.select([pipe] if deadline else [pipe, self.wake], [], [], 0.2)[0]
             if not self.told:
                 self.tell()

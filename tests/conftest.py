@@ -53,7 +53,7 @@ def openrc_image(lab: Any) -> Any:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not (lab.work / "rootfs" / module.NAME / ".lab-complete").exists():
+    if not module.is_built(lab.work):
         pytest.skip("no OpenRC image: LAB_WORK=... python3 tests/openrc_image.py")
     return module
 

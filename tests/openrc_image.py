@@ -17,7 +17,7 @@ from typing import Any
 
 NAME = "openrc"
 LAB = Path(__file__).resolve().parents[2] / "shared" / "devlab" / "lab.py"
-PACKAGES = "python3,openssh-server,openssh-client,sudo,iproute2,procps,openrc"
+PACKAGES = "python3,openssh-server,openssh-client,sudo,iproute2,procps,cron,openrc"
 INIT = "#!/bin/sh\nexec /sbin/openrc-init\n"
 """Becomes pid 1 of a device in place of the lab's own few lines of shell."""
 SSHD = """#!/sbin/openrc-run
@@ -45,7 +45,7 @@ def load_lab() -> Any:
 def build(work: Path) -> Path:
     """Return the image's folder; it is made where it is missing."""
     folder = work / "rootfs" / NAME
-    if (folder / ".lab-complete").exists():
+    if is_built(work):
         return folder
     part = folder.with_name(f"{NAME}.part.tar")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -69,8 +69,14 @@ def build(work: Path) -> Path:
     (folder / "etc" / "runlevels" / "default" / "lab-sshd").symlink_to("/etc/init.d/lab-sshd")
     with (folder / "etc" / "rc.conf").open("a") as stream:
         stream.write(SETTINGS)
-    (folder / ".lab-complete").touch()
+    (folder / ".lab-complete").write_text(PACKAGES)
     return folder
+
+
+def is_built(work: Path) -> bool:
+    """Return whether the image is there, made of these packages."""
+    done = work / "rootfs" / NAME / ".lab-complete"
+    return done.exists() and done.read_text() == PACKAGES
 
 
 def up(lab: Any, prefix: str, **options: Any) -> Any:

@@ -24,6 +24,7 @@ STORE_FOLDERS = 256
 REFUSED_FILE_SYSTEMS = frozenset(
     {"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "iso9660", "squashfs"}
 )
+OPENRC_SCRIPT = "service/edgeship.initd"
 INITS = {"systemd": "systemd", "openrc": "OpenRC"}
 """Service managers that start the service again by themselves -> how they are called."""
 
@@ -101,7 +102,9 @@ def _file_system(probed: Probed, *, volatile_allowed: bool) -> Finding:
     return finding("file-system", "pass" if durable else "inconclusive", kind, value=kind)
 
 
-def rights(probed: Probed, allowed: Allowed, signed_at: int | None) -> Iterator[Finding]:
+def rights(
+    probed: Probed, files: Sequence[str], allowed: Allowed, signed_at: int | None
+) -> Iterator[Finding]:
     """Yield what is found of rights, the clock, and what brings the service back after a restart."""
     facts = probed.host
     if allowed.sudo and facts.uid != 0:
@@ -118,8 +121,14 @@ def rights(probed: Probed, allowed: Allowed, signed_at: int | None) -> Iterator[
         has = INITS.get(facts.init or "", facts.init or "no init system that it tells")
         reason = f"{INITS[wanted]} was asked for; the device has {has}"
         yield finding("service-manager", "fail", reason, hint=hint)
+    elif wanted == "openrc" and OPENRC_SCRIPT not in files:
+        reason = (
+            f"OpenRC was asked for; the bundle has no {OPENRC_SCRIPT}: an edgeship before OpenRC built it"
+        )
+        hint = "build the bundle again with this edgeship; or have cron start it: --manager supervised"
+        yield finding("service-manager", "fail", reason, hint=hint)
     elif not allowed.local:
-        yield _boot_hook(probed, allowed)
+        yield _boot_hook(probed, allowed, managed=facts.init != "openrc" or OPENRC_SCRIPT in files)
 
 
 def _clock(clock: int, signed_at: int | None) -> Finding:
@@ -137,9 +146,10 @@ def _clock(clock: int, signed_at: int | None) -> Finding:
     return finding("clock", "pass", "plausible", limit=signed_at or CLOCK_FLOOR, value=clock)
 
 
-def _boot_hook(probed: Probed, allowed: Allowed) -> Finding:
-    """Return what is found of something that runs recovery and starts the service after a restart."""
-    managed = probed.host.init in INITS and allowed.service != "supervised"
+def _boot_hook(probed: Probed, allowed: Allowed, *, managed: bool) -> Finding:
+    """Return what is found of something that runs recovery and starts the service after a restart. `managed`: whether
+    the device's own service manager could run the bundle."""
+    managed = managed and probed.host.init in INITS and allowed.service != "supervised"
     hint = "on the device: sudo apt-get install -y cron; or accept it: --allow-no-boot-hook"
     if not allowed.sudo:
         reason = "without root nothing can be hooked into the device's start"

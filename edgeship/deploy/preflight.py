@@ -29,6 +29,7 @@ def preflight(
     `signed_at`: when the release was signed, in seconds since 1970; None: it is not.
     """
     requires: Mapping[str, Any] = manifest.get("requires", {})
+    files = list(manifest.get("files", {}))
     checks = [
         *_machine(probed, requires),
         *_libc(probed, requires),
@@ -36,8 +37,8 @@ def preflight(
         *_hardware(probed, requires),
         *_software(probed, requires),
         *_delegate(probed, requires),
-        *place(probed, requires, list(manifest.get("files", {})), allowed),
-        *rights(probed, allowed, signed_at),
+        *place(probed, requires, files, allowed),
+        *rights(probed, files, allowed, signed_at),
     ]
     return tuple(checks)
 

@@ -108,7 +108,7 @@ def test_the_life_of_a_service(device: tuple[Any, Any]) -> None:
     assert on(made, "pgrep -af '[s]upervis'") == ""
 
 
-def test_restarts(device: tuple[Any, Any]) -> None:
+def test_restarts_and_a_lost_link(device: tuple[Any, Any]) -> None:
     made, bench = device
     one = bench.bundle("1", openrc=True)
     assert deploy(one, bench.host, bench.options, Silent()).state == "committed"
@@ -123,6 +123,21 @@ def test_restarts(device: tuple[Any, Any]) -> None:
     thread.join()
     assert report.state == "reverted" and "the device restarted during the trial" in report.reason, report
     bench.wait_for(lambda: bench.serving_release() == one.release)
+
+    # A link that is lost in the middle of a trial, with every session: the device goes back by itself.
+    quick = replace(bench.options, trial_seconds=12, settle_seconds=1)
+    cut = threading.Thread(
+        target=lambda: (bench.wait_for(lambda: bench.serving_release() == slow.release), made.fault("cut"))
+    )
+    cut.start()
+    report = deploy(slow, bench.host, quick, Silent())
+    cut.join()
+    assert report.state == "unknown", report
+    made.fault("kill-sessions")
+    bench.wait_for(lambda: bench.serving_release() == one.release)
+    made.fault("restore")
+    told = bench.wait_for(lambda: (r := bench.status()["record"])["state"] == "COMMITTED" and r)
+    assert told["reason"] == "nobody confirmed within 12 s"
 
     # A first deployment that was on trial: nothing may run afterwards.
     remove(bench.host, "kws", bench.options)
@@ -140,12 +155,12 @@ def test_bundles_from_before_and_back(device: tuple[Any, Any]) -> None:
     forced = replace(bench.options, service="openrc")
     refused = deploy(old, bench.host, forced, Silent())
     assert refused.state == "failed"
-    assert "the release has no service/edgeship.initd: an edgeship before OpenRC built it" in refused.reason
-    plain = replace(bench.options, service="supervised")
-    hookless = deploy(old, bench.host, plain, Silent())
+    assert "the bundle has no service/edgeship.initd: an edgeship before OpenRC built it" in refused.reason
+    on(made, "mv /usr/sbin/cron /usr/sbin/cron.away")
+    hookless = deploy(old, bench.host, bench.options, Silent())
     assert "as a process of our own the service needs cron, which the device lacks" in hookless.reason
 
-    on(made, "mkdir -p /etc/cron.d && cp /bin/true /usr/sbin/cron")
+    on(made, "mv /usr/sbin/cron.away /usr/sbin/cron; rc-update add cron default; rc-service cron start")
     assert deploy(old, bench.host, bench.options, Silent()).state == "committed"
     assert bench.status()["serving"]["manager"] == "supervised"
     wrong = deploy(bench.bundle("3", openrc=True, live="wrong"), bench.host, bench.options, Silent())
@@ -159,6 +174,8 @@ def test_bundles_from_before_and_back(device: tuple[Any, Any]) -> None:
     back = rollback(bench.host, "kws", bench.options, Silent())
     assert back.state == "committed" and bench.serving_release() == old.release, back.reason
     assert bench.status()["serving"]["manager"] == "supervised"
+    made.fault("reboot")
+    bench.wait_for(lambda: bench.serving_release() == old.release)
     assert (
         on(made, "ls /etc/init.d | grep edgeship") == "" and on(made, "pgrep -f '[s]upervise-daemon'") == ""
     )
@@ -173,3 +190,23 @@ def test_bundles_from_before_and_back(device: tuple[Any, Any]) -> None:
     assert bench.status()["serving"]["manager"] == "supervised"
     events = [entry["event"] for entry in history(bench.host, None, bench.options)["entries"]]
     assert events[-2:] == ["reverting", "committed"]
+
+
+def test_a_root_that_is_read_only_from_the_start(device: tuple[Any, Any]) -> None:
+    made, bench = device
+    one = bench.bundle("1", openrc=True)
+    assert deploy(one, bench.host, bench.options, Silent()).state == "committed"
+    script = (
+        "#!/sbin/openrc-run\ndepend() { before edgeship-recover-kws; }\nstart() { mount -o remount,ro /; }\n"
+    )
+    path = "/etc/init.d/lab-read-only"
+    on(made, f"cat >{path} <<'EOF'\n{script}EOF\nchmod 755 {path}; rc-update add lab-read-only default")
+    made.fault("reboot")
+    bench.wait_for(lambda: bench.serving_release() == one.release)
+    seen = bench.status()
+    assert (seen["writable"], seen["serving"]["manager"], seen["serving"]["restarts"]) == (False, "openrc", 0)
+    assert any("serving 1" in line for line in logs(bench.host, None, bench.options))
+    made.fault("rw")
+    two = deploy(bench.bundle("2", openrc=True), bench.host, bench.options, Silent())
+    assert two.state == "committed", two.reason
+    assert on(made, "ls -d /run/edgeship-kws-*").endswith("No such file or directory")

@@ -270,6 +270,20 @@ SIGNED = 1_795_336_859
             "build for a target whose service manager is auto, or say which one it has: --manager supervised",
         ),
         (
+            "service-manager",
+            with_host(facts(PI), init="openrc"),
+            {"service": "openrc"},
+            "OpenRC was asked for; the bundle has no service/edgeship.initd: an edgeship before OpenRC built it",
+            "build the bundle again with this edgeship; or have cron start it: --manager supervised",
+        ),
+        (
+            "boot-hook",
+            with_host(with_root(facts(PI), cron=False), init="openrc"),
+            {},
+            f"as a process of our own the service needs cron, which the device lacks: {HOOK}",
+            INSTALL,
+        ),
+        (
             "package",
             with_packages(facts(PI), "2.14.0", "16.0"),
             CORAL,
@@ -300,7 +314,7 @@ def test_what_is_accepted_on_request_or_on_this_machine() -> None:
     bare = with_host(with_root(facts(PI), cron=False), init="other")
     assert refused(bare, allowed=Allowed(no_boot_hook=True)) == {}
     assert refused(bare, allowed=Allowed(sudo=False, local=True, service="supervised")) == {}
-    assert refused(with_host(bare, init="openrc")) == {}
+    assert refused(with_host(bare, init="openrc"), ("service/edgeship.initd",)) == {}
     assert refused(with_root(bare, cron=True)) == {}
 
 

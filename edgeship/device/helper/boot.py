@@ -24,9 +24,10 @@ def run_boot(root, app):
     try:
         with place.held():
             return recover(place)
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
+    except (OSError, Refusal) as error:
+        if getattr(error, "errno", None) != errno.EROFS:
+            sys.stderr.write("edgeship: recovery of %s failed: %s\n" % (app, error))
+            return 1
         return serve_unwritable(place)
 
 

@@ -46,6 +46,18 @@ def lab() -> Iterator[Any]:
         made.down(mine)
 
 
+@pytest.fixture(scope="session")
+def openrc_image(lab: Any) -> Any:
+    """The module that starts devices with OpenRC as their init, whose image must have been built."""
+    spec = importlib.util.spec_from_file_location("openrc_image", ROOT / "tests" / "openrc_image.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not module.is_built(lab.work):
+        pytest.skip("no OpenRC image: LAB_WORK=... python3 tests/openrc_image.py")
+    return module
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first, then those that convert models, then those that start devices."""
     items.sort(key=lambda item: max((ORDER.get(mark.name, 0) for mark in item.iter_markers()), default=0))

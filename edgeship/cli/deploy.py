@@ -58,7 +58,20 @@ def host_options(command: common.F) -> common.F:
 )
 @sign_option
 @allow_unsigned_option
-@click.option("--allow-volatile-root", is_flag=True, help="Accept a device root that a restart may lose.")
+@click.option(
+    "--manager",
+    type=click.Choice(["auto", "systemd", "openrc", "supervised"]),
+    help="What keeps the service running.  [default: what the target says]",
+)
+@click.option(
+    "--allow-volatile-root", is_flag=True, default=None, help="Accept a device root that a restart may lose."
+)
+@click.option(
+    "--allow-no-boot-hook",
+    is_flag=True,
+    default=None,
+    help="Accept a device that cannot start the service again after a restart.",
+)
 @click.option("--force", is_flag=True, help="Prove and switch again even where this release already serves.")
 @common.config_option
 @common.dry_run_option
@@ -94,6 +107,9 @@ def deploy(
         "accept_new_host_key",
         "allow_unsigned",
         "device_max_ms",
+        "manager",
+        "allow_volatile_root",
+        "allow_no_boot_hook",
     )
     hosts = hosts_of(project)
     choices = deploy_options(project, options)
@@ -149,7 +165,9 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         root=project.device.root,
         listen=options.get("listen"),
         sudo=not options.get("no_sudo"),
-        allow_volatile_root=bool(options.get("allow_volatile_root")),
+        service=project.service.manager,
+        allow_volatile_root=project.device.allow_volatile_root,
+        allow_no_boot_hook=project.device.allow_no_boot_hook,
         ssh_config=options.get("ssh_config"),
         identity=options.get("identity"),
         accept_new_host_key=settings.accept_new_host_key,

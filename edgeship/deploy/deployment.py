@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeship.deploy import requests
 from edgeship.deploy.options import DeployOptions
-from edgeship.deploy.preflight import failures, preflight
+from edgeship.deploy.preflight import failures, newest_signing, preflight, refusal, service_wanted
 from edgeship.deploy.record import Interrupted, Record
 from edgeship.deploy.refusals import Refused
 from edgeship.deploy.session import HelperMissing, Session
@@ -74,7 +74,7 @@ class Deployment:
             return self._report("unchanged", "this very release already serves, and every hash is right")
         self._lease(bundle)
         if bundle is not None:
-            self.service = str(bundle.manifest.get("requires", {}).get("service", "auto"))
+            self.service = service_wanted(bundle)
             self._upload(bundle)
             self._stage(bundle)
         if self.options.goal is Goal.STAGE:
@@ -119,23 +119,15 @@ class Deployment:
     def _preflight(self, bundle: Bundle) -> None:
         """Refuse a device that could not run the release. Raises DeviceError `preflight-<check>`."""
         with self.record.step("preflight", "checking the device") as note:
+            allowed = self.options.allowed_on(self.host, service_wanted(bundle))
             findings = preflight(
-                self.session.probe(),
-                bundle.manifest,
-                volatile_allowed=self.options.allow_volatile_root,
-                sudo_wanted=self.session.sudo,
-                local=self.host.kind == "local",
+                self.session.probe(), bundle.manifest, allowed, signed_at=newest_signing(bundle)
             )
-            bad = failures(findings)
             open_ends = [f.gate.reason for f in findings if f.gate.verdict == "inconclusive"]
             note.detail = f"{len(findings)} checks" + "".join(f"; {reason}" for reason in open_ends)
-            if bad:
-                note.detail = "; ".join(f"{f.gate.name}: {f.gate.reason}" for f in bad)
-                raise DeviceError(
-                    f"preflight-{bad[0].gate.name.split()[0]}",
-                    "the device cannot take this release: " + "; ".join(f.gate.reason for f in bad),
-                    hint=bad[0].hint,
-                )
+            if error := refusal(findings):
+                note.detail = "; ".join(f"{f.gate.name}: {f.gate.reason}" for f in failures(findings))
+                raise error
 
     def _lease(self, bundle: Bundle | None) -> None:
         """Take the application over, where the device would take the release: from here on calls carry the fence."""

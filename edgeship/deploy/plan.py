@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeship.deploy import requests
 from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.preflight import service_wanted
 from edgeship.deploy.upload import contents
 from edgeship.device.layout import current_link, helper_path, release_folder
 from edgeship.device.ship import helper_sha256, helper_source
@@ -15,6 +16,31 @@ from edgeship.remote import Command
 from edgeship.values import Bundle, Goal, Host
 
 FENCE, TX, RESTARTS = "<fence that lease answered>", "<random>", "<restarts that activate answered>"
+
+
+UNITS: dict[str, tuple[str, ...]] = {
+    "systemd": ("/etc/systemd/system/edgeship-{}.service",),
+    "openrc": ("/etc/init.d/edgeship-{}",),
+    "supervised": (),
+}
+"""Service manager -> what it has written outside of edgeship's folder; {}: the application."""
+HOOKS: dict[str, tuple[str, ...]] = {
+    "systemd": ("/etc/systemd/system/edgeship-recover-{}.service",),
+    "openrc": ("/etc/init.d/edgeship-recover-{}",),
+    "supervised": ("/etc/cron.d/edgeship-{}",),
+}
+"""Service manager -> what brings the service back after a restart; where all stand, the device has one of them."""
+
+
+WATCHES: dict[str, tuple[str, ...]] = {
+    "systemd": (
+        "/etc/systemd/system/edgeship-bake-{}.service",
+        "/etc/systemd/system/edgeship-{}.service.d/bake.conf",
+    ),
+    "openrc": (),
+    "supervised": (),
+}
+"""Service manager -> what watches a confirmed release for a crash loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +70,12 @@ class PlannedStep:
     writes: tuple[str, ...] = ()
     commands: tuple[PlannedCommand, ...] = ()
     files: tuple[PlannedFile, ...] = ()
+
+
+def _written(paths: dict[str, tuple[str, ...]], manager: str, app: str) -> tuple[str, ...]:
+    """Return the files of a service manager; for `auto` those of all of them."""
+    found = [path for name, group in paths.items() if manager in (name, "auto") for path in group]
+    return tuple(path.format(app) for path in found)
 
 
 class _Asker:
@@ -105,7 +137,7 @@ def _bringing(asker: _Asker) -> list[PlannedStep]:
         PlannedStep(
             name="preflight",
             text="compare the device's facts with what the bundle requires",
-            commands=(asker.command(requests.probe_command(host, options), "edgeship/device/probe.sh"),),
+            commands=(asker.command(requests.probe_command(host, options, app), "edgeship/device/probe.sh"),),
         ),
         PlannedStep(
             name="helper",
@@ -153,9 +185,8 @@ def _switching(asker: _Asker) -> list[PlannedStep]:
     """Return the steps that make the staged release serve."""
     bundle, host, options = asker.bundle, asker.host, asker.options
     root, app = options.root_on(host), bundle.app
-    wanted = str(bundle.manifest.get("requires", {}).get("service", "auto"))
-    units = "/etc/systemd/system/edgeship-"
-    systemd = options.service_on(host, wanted) != "supervised"
+    wanted = service_wanted(bundle)
+    manager = options.service_on(host, wanted)
     watched = options.bake_seconds > 0
     arm = requests.arm_fields(bundle.release, host, options, wanted=wanted, kept=False)
     return [
@@ -164,19 +195,15 @@ def _switching(asker: _Asker) -> list[PlannedStep]:
             text=f"arm what goes back by itself after {options.trial_seconds:g} s",
             writes=(
                 f"{root}/apps/{app}/state.0",
-                *((f"{units}recover-{app}.service",) if systemd and options.sudo_on(host) else ()),
-                *(
-                    (f"{units}bake-{app}.service", f"{units}{app}.service.d/bake.conf")
-                    if systemd and watched
-                    else ()
-                ),
+                *(_written(HOOKS, manager, app) if options.sudo_on(host) else ()),
+                *(_written(WATCHES, manager, app) if watched else ()),
             ),
             commands=(asker.ask("arm", fence=FENCE, tx=TX, **arm),),
         ),
         PlannedStep(
             name="activate",
             text="switch, start the service, golden vectors through the live endpoint; go back where they fail",
-            writes=(current_link(root, app), *((f"{units}{app}.service",) if systemd else ())),
+            writes=(current_link(root, app), *_written(UNITS, manager, app)),
             commands=(asker.ask("activate", fence=FENCE, tx=TX, **requests.activate_fields(options)),),
         ),
         PlannedStep(

@@ -24,6 +24,9 @@ HINTS: dict[str, str] = {
     "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
     "release-damaged": "run the same command again; what is damaged is sent again",
     "no-systemd": "this device has no systemd: edgeship target probe {host} -o my-board.yaml describes it as it is",
+    "no-openrc": "build the bundle again with this edgeship; or have cron start it: --manager supervised",
+    "openrc": "look on the device: ssh {host} rc-status",
+    "systemd": "look on the device: ssh {host} systemctl --failed",
     "listen-taken": "build for another address: --listen 127.0.0.1:8501; who has this one: ssh {host} ss -ltnp",
     "trust-not-set": "run it again with --allow-unsigned; or, for signed releases only: edgeship keys new, then "
     "edgeship keys trust --host {host}, then run it again with --sign-with",

@@ -36,9 +36,9 @@ RECEIVE = (
 # --- commands ---
 
 
-def probe_command(host: Host, options: DeployOptions) -> Command:
-    """Return the command that tells a device's facts."""
-    argv = probe_argv(options.root_on(host), as_root=options.sudo_on(host))
+def probe_command(host: Host, options: DeployOptions, app: str | None) -> Command:
+    """Return the command that tells a device's facts; `app`: what to look for below the root."""
+    argv = probe_argv(options.root_on(host), as_root=options.sudo_on(host), app=app)
     return Command(argv=argv, stdin=probe_script(), timeout=60)
 
 

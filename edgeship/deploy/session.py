@@ -67,7 +67,7 @@ class Session:
 
     def probe(self) -> Probed:
         """Return the facts of the device."""
-        done = self.run(requests.probe_command(self.host, self.options))
+        done = self.run(requests.probe_command(self.host, self.options, self.app))
         return parse_facts(done.stdout.decode("utf-8", "replace"))
 
     def ship(self) -> None:

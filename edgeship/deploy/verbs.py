@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, get_args
 
 from edgeship.deploy.deploy import run_all
 from edgeship.deploy.deployment import Deployment
-from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.options import DeployOptions, ServiceManager
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.errors import InputError
 from edgeship.progress import Progress
@@ -130,11 +130,12 @@ def rollback(
     return run_all((work,), lambda each: each.go(None), 1, progress)[0]
 
 
-def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> Literal["auto", "systemd", "supervised"]:
+def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> ServiceManager:
     """Return the service manager a kept release was last started with, unless the user names one."""
-    if options.service == "auto" and kept["manager"] in ("systemd", "supervised"):
-        return "systemd" if kept["manager"] == "systemd" else "supervised"
-    return options.service
+    known: tuple[ServiceManager, ...] = get_args(ServiceManager)
+    return next(
+        (name for name in known if name == kept["manager"] and options.service == "auto"), options.service
+    )
 
 
 def rollback_target(

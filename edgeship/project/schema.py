@@ -234,6 +234,8 @@ class ServiceSection(Section):
     """ADDRESS:PORT or unix:PATH. There is no authentication: think before opening it to a network."""
     threads: Positive | None = None
     """Threads of one inference; nothing: what the target profile says."""
+    manager: Literal["auto", "systemd", "openrc", "supervised"] = "auto"
+    """What keeps it running on the device; auto: what the target says, else the best that the device has."""
     limits: Limits = Limits()
 
 
@@ -242,6 +244,10 @@ class Device(Section):
 
     root: Annotated[str, AfterValidator(_absolute)] = "/var/lib/edgeship"
     """Folder for releases and state, on one persistent file system."""
+    allow_volatile_root: bool = False
+    """Accept a folder on tmpfs or an overlay, where a restart may lose everything."""
+    allow_no_boot_hook: bool = False
+    """Accept a device that has nothing to start the service again after a restart (no systemd, OpenRC or cron)."""
 
 
 class Deploy(Section):

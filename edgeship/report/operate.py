@@ -34,12 +34,14 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
         "seconds_watched": _known(
             status.get("bake_left") or None, "no release is watched for a crash loop now"
         ),
+        "writable": status["writable"],
         "service": {
             "manager": serving["manager"],
             "running": serving["running"],
             "pid": _known(serving["pid"] if serving["running"] else None, "the service does not run"),
             "restarts": _known(serving["restarts"], "the service manager does not count them"),
             "url": _known(serving.get("url"), "the service does not run"),
+            "release": _known(serving.get("release"), "the service does not run"),
         },
         "releases": [
             {
@@ -53,6 +55,18 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
             for entry in status["releases"]
         ],
     }
+
+
+def _against_the_record(status: dict[str, Any]) -> list[str]:
+    """Return what people must know where a device does not do what its record says."""
+    serves, lines = (status["serving"] or IDLE).get("release"), []
+    if serves and serves != status["current"]:
+        lines.append(f"  release {serves[:12]} serves, not the one that is current")
+    if not status["writable"]:
+        lines.append(
+            "  the device cannot be written: read-only; what it could not note is noted at the next contact"
+        )
+    return lines
 
 
 def history_document(host: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +120,7 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
     lines = [f"{host}: {name}", f"  {state}; {live}"]
     if record.get("reason"):
         lines.append(f"  {record['reason']}")
+    lines += _against_the_record(status)
     if status["seconds_left"] and record["state"] in ("ARMED", "TRIAL"):
         lines.append(
             f"  on trial: goes back by itself in {duration(status['seconds_left'])} unless confirmed"

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from edgeship.bundle.render import render
 from edgeship.deploy import DeployOptions, status
 from edgeship.digest import canonical_json, sha256_bytes, write_tar
 from edgeship.values import Bundle, Host
@@ -145,9 +146,10 @@ def make_bundle(
     app: str = "kws",
     requires: dict[str, Any] | None = None,
     ballast: bytes = b"",
+    openrc: bool = False,
     **behaviour: Any,
 ) -> Bundle:
-    """Return a sealed bundle whose runtime is MAIN, behaving as told."""
+    """Return a sealed bundle whose runtime is MAIN, behaving as told. `openrc`: with a script for OpenRC."""
     files = {
         "runtime/main.py": MAIN.encode(),
         "service.json": canonical_json({"app": app, "version": version, "listen": f"127.0.0.1:{port}"}),
@@ -155,6 +157,16 @@ def make_bundle(
         "service/edgeship.service": UNIT.encode(),
         "models/model.tflite": b"model " + version.encode() + ballast,
     }
+    if openrc:
+        values = {
+            "app": app,
+            "target": "test",
+            "user": None,
+            "groups": [],
+            "stop_seconds": 20,
+            "memory_mb": 64,
+        }
+        files["service/edgeship.initd"] = render("edgeship.initd.j2", values).encode()
     manifest = {
         "schema": "edgeship.manifest/1",
         "app": app,
@@ -414,6 +426,7 @@ def remote(sshd: Sshd, tmp_path: Path) -> Iterator[Bench]:
             connect_seconds=3,
             cut_seconds=3,
             allow_volatile_root=True,
+            allow_no_boot_hook=True,
             allow_unsigned=True,
         ),
         root=root,

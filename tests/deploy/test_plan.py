@@ -34,7 +34,20 @@ def test_goals_and_service_managers_show(local: Any) -> None:
     assert [s.name for s in plan(bundle, board, options)][-1] == "stage"
     assert [s.name for s in plan(bundle, board, replace(options, goal=Goal.TEST))][-1] == "prove"
     written = [w for step in plan(bundle, board, local.options) for w in step.writes]
-    assert "/etc/systemd/system/edgeship-kws.service" in written
+    outside = [path for path in written if path.startswith("/etc/")]
+    assert outside == [
+        "/etc/systemd/system/edgeship-recover-kws.service",
+        "/etc/init.d/edgeship-recover-kws",
+        "/etc/cron.d/edgeship-kws",
+        "/etc/systemd/system/edgeship-bake-kws.service",
+        "/etc/systemd/system/edgeship-kws.service.d/bake.conf",
+        "/etc/systemd/system/edgeship-kws.service",
+        "/etc/init.d/edgeship-kws",
+    ]
+    known = replace(local.options, service="openrc")
+    written = [w for step in plan(bundle, board, known) for w in step.writes]
+    outside = [path for path in written if path.startswith("/etc/")]
+    assert outside == ["/etc/init.d/edgeship-recover-kws", "/etc/init.d/edgeship-kws"]
     assert "/var/lib/edgeship/apps/kws/current" in written
     assert all(isinstance(entry["text"], str) for entry in as_json(plan(bundle, board, options)))
 

@@ -9,6 +9,7 @@ import sys
 import traceback
 
 from .base import REPLY_SCHEMA, Refusal
+from .boot import run_boot
 from .breach import run_breach, run_keeper
 from .health import health, prove
 from .pins import pin
@@ -18,7 +19,7 @@ from .request import parse_request
 from .state import Place
 from .store import collect, end_quietly, have, put, stage
 from .supervise import run_supervisor
-from .trial import activate, arm, confirm, lease, revert, run_boot, run_dead_man
+from .trial import activate, arm, confirm, lease, revert, run_dead_man
 from .trust import change_trust, show_trust
 
 VERBS = {

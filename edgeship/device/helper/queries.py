@@ -41,12 +41,19 @@ def status(place, request):
         "pins": pins_present(place),
         "boot": boot_identity(),
         "serving": serving(place, manager) if manager else None,
+        "writable": writable(place),
         "current": os.path.basename(os.readlink(link)) if os.path.islink(link) else None,
         "releases": [describe(place, name) for name in releases_present(place)],
         "fence": read_floor(place)["fences"].get(place.app_name, 0),
         "clock": int(time.time()),
         "helper": os.path.basename(helper_path()),
     }
+
+
+def writable(place):
+    """Return whether the file system takes writes, as far as it says."""
+    folder = place.app if os.path.isdir(place.app) else "/"
+    return folder == "/" or not os.statvfs(folder).f_flag & os.ST_RDONLY
 
 
 def hello(place, request):

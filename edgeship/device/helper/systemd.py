@@ -4,6 +4,7 @@ it."""
 import contextlib
 import json
 import os
+import re
 import shlex
 import sys
 
@@ -11,6 +12,7 @@ from .base import Refusal, call, emulated_cpu, python_command, read_text
 from .files import make_folder, write_whole
 
 UNITS = "/etc/systemd/system"
+VOLATILE_UNITS = "/run/systemd/system"
 
 RECOVERY_UNIT = """\
 [Unit]
@@ -91,6 +93,19 @@ class Systemd(object):
         self.hook = "edgeship-bake-%s.service" % place.app_name
         self.path = os.path.join(UNITS, self.unit)
         self.drop_in = os.path.join(UNITS, self.unit + ".d", "bake.conf")
+        self.override = os.path.join(VOLATILE_UNITS, self.unit + ".d", "edgeship-read-only.conf")
+
+    @staticmethod
+    def missing():
+        """Return why this device cannot have it, or None."""
+        if os.path.isdir("/run/systemd/system") and call(["systemctl", "--version"], 20)[0] == 0:
+            return None
+        return "systemd was asked for, and is not pid 1 of this device"
+
+    @staticmethod
+    def lacks(_place, _release):
+        """Return why a release cannot be run by it, or None: every release brings a unit."""
+        return
 
     @property
     def announce(self):
@@ -106,8 +121,8 @@ class Systemd(object):
                     )
         return None
 
-    def install(self, release, listen):
-        """Fill the release's unit in and install it; daemon-reload only where something changed."""
+    def unit_text(self, release, listen):
+        """Return the release's unit with its four words filled in."""
         template = read_text(os.path.join(self.place.release(release), "service", "edgeship.service"))
         if template is None:
             raise Refusal("bad-manifest", "the release has no service/edgeship.service for systemd")
@@ -123,8 +138,39 @@ class Systemd(object):
         }
         for mark, value in values.items():
             template = template.replace(mark, value)
-        template = with_emulated_cpu(template)
-        self.write_unit(self.path, template)
+        return with_emulated_cpu(template)
+
+    def install(self, release, listen):
+        """Fill the release's unit in and install it; daemon-reload only where something changed."""
+        text = self.unit_text(release, listen)
+        overridden = os.path.exists(self.override)
+        if overridden:
+            os.unlink(self.override)
+        if read_text(self.path) != text:
+            write_whole(self.path, text.encode("utf-8"))
+            overridden = True
+        if overridden:
+            systemctl("daemon-reload")
+
+    def install_unwritable(self, release, listen):
+        """As `install`, where nothing can be written and `current` may name another release: until the next start of
+        the device the unit starts `release`. False: systemd starts it after recovery."""
+        start = next(
+            line for line in self.unit_text(release, listen).splitlines() if line.startswith("ExecStart=")
+        )
+        start = re.sub(r"/current(?=[/ ]|$)", "/releases/" + release, start)
+        self.override_unit("[Service]\nExecStart=\n%s\n" % start)
+        return False
+
+    def withhold(self):
+        """Keep the unit from being started until the next start of the device, where it cannot be removed."""
+        self.override_unit("[Unit]\nConditionPathExists=/run/edgeship-nothing-to-start\n")
+
+    def override_unit(self, text):
+        """Lay lines over the installed unit until the next start of the device."""
+        make_folder(os.path.dirname(self.override))
+        write_whole(self.override, text.encode("utf-8"))
+        systemctl("daemon-reload")
 
     def restart(self):
         """Start the installed unit afresh. Returns when systemd says it started or failed to; readiness comes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,9 +25,9 @@ START = (
     'exec python3 -I -B "$1"'
 )
 RECEIVE = (
-    "import hashlib,os,sys\n"
+    "import hashlib,os,sys,zlib\n"
     "path,wanted=sys.argv[1:]\n"
-    "data=sys.stdin.buffer.read()\n"
+    "data=zlib.decompress(sys.stdin.buffer.read())\n"
     "if hashlib.sha256(data).hexdigest()!=wanted: sys.exit('the helper arrived damaged')\n"
     "folder=os.path.dirname(path); root=os.path.dirname(folder)\n"
     "os.umask(0o022)\n"
@@ -36,6 +37,16 @@ RECEIVE = (
     "with open(part,'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())\n"
     "os.chmod(part,0o644); os.rename(part,path); d=os.open(folder,os.O_RDONLY); os.fsync(d)\n"
 )
+
+
+PACKED_REPLY = b"x"
+"""How deflated data begins, and JSON does not."""
+
+
+def packed(request: bytes) -> bytes:
+    """Return a request in the helper's packed form: `z`, four bytes of length, and that many of deflated JSON."""
+    data = zlib.compress(request, 9)
+    return b"z" + len(data).to_bytes(4, "big") + data
 
 
 class HelperMissing(DeviceError):
@@ -87,6 +98,11 @@ class Session:
         """Whether commands become root."""
         return self.options.sudo and self.host.kind == "ssh"
 
+    @property
+    def packs(self) -> bool:
+        """Whether bytes cost something on the way to this host."""
+        return self.host.kind == "ssh"
+
     def probe(self) -> Probed:
         """Return the facts of the device."""
         argv = probe_argv(self.root, as_root=self.sudo)
@@ -95,7 +111,7 @@ class Session:
 
     def ship(self) -> None:
         """Bring the helper to the device; its name is its digest, checked there before it gets that name."""
-        source, digest = helper_source(), helper_sha256()
+        source, digest = zlib.compress(helper_source(), 9), helper_sha256()
         argv = ("python3", "-I", "-c", RECEIVE, helper_path(self.root, digest), digest)
         done = self.run(Command(argv=argv, stdin=source, sudo=self.sudo, timeout=60))
         self.bytes_sent += len(source)
@@ -113,6 +129,8 @@ class Session:
     ) -> dict[str, Any]:
         """Return the helper's answer. Raises DeviceError: HelperMissing, LinkLost, or what the helper refused."""
         request = canonical_json({"verb": verb, "root": self.root, "app": self.app, **fields})
+        if self.packs:
+            request = packed(request)
 
         def stream() -> Iterable[bytes]:
             yield request
@@ -144,8 +162,9 @@ class Session:
         if done.status == NO_HELPER:
             raise HelperMissing("helper-missing", "the helper is not on the device yet")
         try:
-            reply = json.loads(done.stdout) if done.status == 0 else None
-        except ValueError:
+            text = zlib.decompress(done.stdout) if done.stdout[:1] == PACKED_REPLY else done.stdout
+            reply = json.loads(text) if done.status == 0 else None
+        except (ValueError, zlib.error):
             reply = None
         if not isinstance(reply, dict) or "ok" not in reply:
             if done.status == NO_PYTHON:

@@ -10,8 +10,8 @@ from importlib import resources
 from edgeship.digest import sha256_bytes
 
 MODULES = (
-    "base", "files", "state", "signatures", "trust", "store", "supervise", "systemd", "health", "trial", "removal",
-    "queries", "main",
+    "base", "files", "state", "signatures", "trust", "store", "chunks", "intake", "supervise", "systemd", "health",
+    "trial", "removal", "queries", "main",
 )  # fmt: skip
 HEADER = '''\
 #!/usr/bin/env python3

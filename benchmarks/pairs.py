@@ -21,7 +21,12 @@ PAIRS = (
     ("kws-label", "kws", "kws-label", "one label, the description and the version; the same weights"),
     ("kws-last-layer", "kws", "kws-last", "last layer: every weight moved by 5% of the layer's spread"),
     ("kws-retrained", "kws", "kws-all", "every weight moved by 5% of its layer's spread"),
-    ("mobilenet-last-layer", "mobilenet", "mobilenet-last", "last layer (1,001 classes): every weight moved by -1..1"),
+    (
+        "mobilenet-last-layer",
+        "mobilenet",
+        "mobilenet-last",
+        "last layer (1,001 classes): every weight moved by -1..1",
+    ),
     ("mobilenet-middle", "mobilenet", "mobilenet-middle", "two of 28 layers: every weight moved by -1..1"),
 )
 # Runs in a process of its own: TensorFlow stays out of the benchmark.
@@ -72,9 +77,9 @@ def changed_tflite(path: Path, which: str) -> bytes:
         old = model.tensor_bytes(op.inputs[1])
         at = bytes(content).index(old)
         weights = np.frombuffer(old, np.uint8).astype(int)
-        content[at : at + len(old)] = np.clip(weights + draw.integers(-1, 2, weights.shape), 0, 255).astype(
-            np.uint8
-        ).tobytes()
+        content[at : at + len(old)] = (
+            np.clip(weights + draw.integers(-1, 2, weights.shape), 0, 255).astype(np.uint8).tobytes()
+        )
     return bytes(content)
 
 
@@ -87,7 +92,19 @@ def _build(model: Path, kind: str, change: str, data: Path, out: Path) -> None:
         about = "Says which of ten words was spoken." + (" Version two." if change == "label" else "")
         lines += [f"labels: {LABELS.format(last=last)}", "metadata:", f"  description: {about}"]
     config.write_text("\n".join(lines) + "\n")
-    words = [sys.executable, "-m", "edgeship", "build", str(model), "-t", "host", "-o", str(out), "-c", str(config)]
+    words = [
+        sys.executable,
+        "-m",
+        "edgeship",
+        "build",
+        str(model),
+        "-t",
+        "host",
+        "-o",
+        str(out),
+        "-c",
+        str(config),
+    ]
     if kind == "kws":
         words += ["--calibration", str(data / "kws/calibration.npz"), "--recipe", "int8"]
     _run(words)

@@ -41,7 +41,11 @@ RSYNC = {
     "-z, zlib 9": ("-z", "--compress-choice=zlib", "--compress-level=9"),
     "-z, zstd 19": ("-z", "--compress-choice=zstd", "--compress-level=19"),
 }
-CASYNC = {"default": (), "chunks of 4 KiB": ("--chunk-size=1024:4096:16384",), "16 KiB": ("--chunk-size=16384",)}
+CASYNC = {
+    "default": (),
+    "chunks of 4 KiB": ("--chunk-size=1024:4096:16384",),
+    "16 KiB": ("--chunk-size=16384",),
+}
 
 
 class Bench:
@@ -72,13 +76,29 @@ class Bench:
         store, target, wrapper = self.new("store"), self.new("casync"), self.new("ssh")
         store.mkdir()
         feature = ("--with=unix",)
-        make = ["casync", "make", f"--store={store}/s.castr", *feature, *settings, f"{store}/i.caidx", str(new)]
+        make = [
+            "casync",
+            "make",
+            f"--store={store}/s.castr",
+            *feature,
+            *settings,
+            f"{store}/i.caidx",
+            str(new),
+        ]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         wrapper.write_text(f'#!/bin/sh\nexec {" ".join(self.sshd.ssh(self.proxy.port))} "$@"\n')
         wrapper.chmod(0o755)
         self.proxy.take()
         at = f"127.0.0.1:{store}"
-        words = ["casync", "extract", f"--store={at}/s.castr", f"--seed={old}", *feature, *settings, f"{at}/i.caidx"]
+        words = [
+            "casync",
+            "extract",
+            f"--store={at}/s.castr",
+            f"--seed={old}",
+            *feature,
+            *settings,
+            f"{at}/i.caidx",
+        ]
         subprocess.run(
             [*words, str(target)], check=True, env={**os.environ, "CASYNC_SSH_PATH": str(wrapper)},
             stdout=subprocess.DEVNULL,
@@ -111,7 +131,9 @@ class Bench:
             fence = session.ask("lease", release=new.release, signatures=[], allow_unsigned=True)["fence"]
             with Spool(new) as spool:
                 sent = send_missing(partial(session.ask, fence=fence), spool, Silent(), session.packs, False)
-            staged = session.ask("stage", release=new.release, fence=fence, signatures=[], tx=uuid.uuid4().hex[:16])
+            staged = session.ask(
+                "stage", release=new.release, fence=fence, signatures=[], tx=uuid.uuid4().hex[:16]
+            )
             session.close()
             assert staged["staged"] == "new"
             return self.proxy.take(), sent
@@ -157,7 +179,9 @@ def compare(bench: Bench, old: Bundle, new: Bundle) -> dict[str, tuple[Count, st
 
 def main(arguments: list[str]) -> int:
     """Measure every pair and print a table in Markdown; exit 1 where edgeship's transfer is the dearest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--bundles", type=Path, help="keep the bundles here, or take them from here")
     parser.add_argument("--only", default="", help="pairs whose name holds this")

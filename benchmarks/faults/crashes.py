@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.faults import weakfs
 from benchmarks.faults.recordings import Recording, record_all
-from edgeship.deploy.upload import contents, missing_blobs, stream_blobs
+from edgeship.deploy.upload import Spool, have_fields
 from edgeship.device.ship import helper_source
 from edgeship.values import Bundle
 
@@ -93,12 +93,12 @@ class Recovery:
         place = self.helper.Place(str(root), "kws")
         fence = self.helper.lease(place, {"allow_unsigned": True})["fence"]
         for attempt in itertools.count(1):
-            missing = self.helper.have(place, {"blobs": sorted(set(contents(bundle).values()))})["missing"]
-            blobs = missing_blobs(bundle, missing)
-            with tempfile.TemporaryFile() as stream:
-                stream.writelines(stream_blobs(bundle, blobs))
+            found = self.helper.have(place, have_fields(bundle))
+            with Spool(bundle) as spool, tempfile.TemporaryFile() as stream:
+                sending = spool.plan(found)
+                stream.writelines(sending.stream())
                 stream.seek(0)
-                self.helper.put(place, {"fence": fence, "blobs": [b.as_json() for b in blobs]}, stream)
+                self.helper.put(place, {"fence": fence, **sending.fields()}, stream)
             try:
                 self.helper.stage(place, {"release": bundle.release, "fence": fence, "tx": f"again{attempt}"})
                 return

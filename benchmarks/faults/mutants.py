@@ -72,8 +72,8 @@ MUTANTS = (
         (
             ("    sync_file(path)\n\n\ndef sweep", "\n\ndef sweep"),
             (
-                "    finally:\n        os.fsync(descriptor)\n        os.close(descriptor)\n    found =",
-                "    finally:\n        os.close(descriptor)\n    found =",
+                "    finally:\n        os.fsync(descriptor)\n        os.close(descriptor)\n    if digest.",
+                "    finally:\n        os.close(descriptor)\n    if digest.",
             ),
         ),
         ("upgrade",),

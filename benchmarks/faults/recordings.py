@@ -10,7 +10,7 @@ from benchmarks.faults import weakfs
 from benchmarks.faults.devices import Device, WrongState
 from benchmarks.faults.interpose import MUTATING, REAL
 from edgeship.deploy.session import Session
-from edgeship.deploy.upload import contents, missing_blobs, stream_blobs
+from edgeship.deploy.upload import Spool, have_fields
 from edgeship.values import Bundle
 
 
@@ -120,15 +120,10 @@ def _calls(session: Session, device: Device, new: Bundle, tx: str, scenario: str
 
 def _send(session: Session, bundle: Bundle, fence: int) -> None:
     """Upload what is missing."""
-    missing = session.ask("have", blobs=sorted(set(contents(bundle).values())))["missing"]
-    blobs = missing_blobs(bundle, missing)
-    if blobs:
-        session.ask(
-            "put",
-            blobs=[b.as_json() for b in blobs],
-            payload=lambda: stream_blobs(bundle, blobs),
-            fence=fence,
-        )
+    with Spool(bundle) as spool:
+        sending = spool.plan(session.ask("have", **have_fields(bundle)))
+        if sending.blobs:
+            session.ask("put", payload=sending.stream, fence=fence, **sending.fields())
 
 
 def _rot(device: Device, session: Session, new: Bundle) -> None:

@@ -14,7 +14,7 @@ from edgeship.deploy.record import Interrupted, Record
 from edgeship.deploy.refusals import Refused
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
-from edgeship.deploy.upload import contents, missing_blobs, stream_blobs
+from edgeship.deploy.upload import Spool, send_missing
 from edgeship.deploy.words import describe_bake, describe_proof, golden_report, latency_gate, reason_of
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress
@@ -147,12 +147,16 @@ class Deployment:
 
     def _upload(self, bundle: Bundle) -> None:
         """Send what is missing; a cut upload goes on where it stopped, on a fresh connection."""
-        with self.record.step("upload", "sending what is missing") as note:
+        with self.record.step("upload", "sending what is missing") as note, Spool(bundle) as spool:
             sent = attempts = 0
+            whole = False
             while True:
                 attempts += 1
                 try:
-                    sent += self._upload_once(bundle)
+                    self._check()
+                    sent += send_missing(
+                        partial(self._ask, fence=self.fence), spool, self.progress, self.session.packs, whole
+                    )
                     break
                 except LinkLost:
                     if attempts >= self.options.upload_attempts or self.cancelled:
@@ -161,29 +165,11 @@ class Deployment:
                         f"{self.host.text}: the link was lost; going on where the upload stopped"
                     )
                     self.session.reconnect()
+                except Refused as refused:
+                    if refused.reference != "base-changed" or whole:
+                        raise
+                    whole = True  # what is on the device is not what it said: build on nothing of it
             note.detail = f"{sent} bytes" + (f" in {attempts} attempts" if attempts > 1 else "")
-
-    def _upload_once(self, bundle: Bundle) -> int:
-        """Ask what is missing, send it, and return how many bytes that was."""
-        self._check()
-        reply = self._ask("have", blobs=sorted(set(contents(bundle).values())))
-        if not reply["missing"]:
-            return 0
-        blobs = missing_blobs(bundle, reply["missing"])
-        total = sum(blob.bytes - blob.offset for blob in blobs)
-
-        def heard(count: int) -> None:
-            self.progress.advance(min(count, total), total, "bytes")
-
-        done = self._ask(
-            "put",
-            blobs=[blob.as_json() for blob in blobs],
-            payload=lambda: stream_blobs(bundle, blobs),
-            progress=heard,
-            timeout=90 + MARGIN,
-            fence=self.fence,
-        )
-        return int(done["bytes"])
 
     def _stage(self, bundle: Bundle) -> None:
         """Have the release built from verified blobs; what turns out damaged in the store is sent again, once."""

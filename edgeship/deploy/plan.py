@@ -8,7 +8,7 @@ from typing import Any
 from edgeship.deploy import requests
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.preflight import service_wanted
-from edgeship.deploy.upload import contents
+from edgeship.deploy.upload import contents, have_fields
 from edgeship.device.layout import current_link, helper_path, release_folder
 from edgeship.device.ship import helper_sha256, helper_source
 from edgeship.digest import canonical_json
@@ -126,7 +126,6 @@ def _bringing(asker: _Asker) -> list[PlannedStep]:
         PlannedFile(path=f"{folder}/{name}", bytes=sizes.get(name), sha256=digest)
         for name, digest in contents(bundle).items()
     )
-    blobs = sorted(set(contents(bundle).values()))
     kib = len(helper_source())
     return [
         PlannedStep(
@@ -162,11 +161,12 @@ def _bringing(asker: _Asker) -> list[PlannedStep]:
             text=f"send what is missing of {len(files) + 1} files, {sum(sizes.values())} bytes",
             writes=(f"{root}/cas/",),
             commands=(
-                asker.ask("have", blobs=blobs),
+                asker.ask("have", fence=FENCE, **have_fields(bundle)),
                 asker.ask(
                     "put",
-                    " and the bytes of the blobs",
-                    blobs="<sha256, bytes and offset of those that have lacks>",
+                    " and the bytes that are nowhere on the device",
+                    blobs="<what have lacks, and what of it is made from what is there>",
+                    bases="<blobs on the device to make others from>",
                     fence=FENCE,
                 ),
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,9 +20,9 @@ START = (
     'exec python3 -I -B "$1"'
 )
 RECEIVE = (
-    "import hashlib,os,sys\n"
+    "import hashlib,os,sys,zlib\n"
     "path,wanted=sys.argv[1:]\n"
-    "data=sys.stdin.buffer.read()\n"
+    "data=zlib.decompress(sys.stdin.buffer.read())\n"
     "if hashlib.sha256(data).hexdigest()!=wanted: sys.exit('the helper arrived damaged')\n"
     "folder=os.path.dirname(path); root=os.path.dirname(folder)\n"
     "os.umask(0o022)\n"
@@ -36,6 +37,17 @@ RECEIVE = (
 # --- commands ---
 
 
+def packs(host: Host) -> bool:
+    """Return whether bytes cost something on the way to this host."""
+    return host.kind == "ssh"
+
+
+def packed(request: bytes) -> bytes:
+    """Return a request in the helper's packed form: `z`, four bytes of length, and that many of deflated JSON."""
+    data = zlib.compress(request, 9)
+    return b"z" + len(data).to_bytes(4, "big") + data
+
+
 def probe_command(host: Host, options: DeployOptions, app: str | None) -> Command:
     """Return the command that tells a device's facts; `app`: what to look for below the root."""
     argv = probe_argv(options.root_on(host), as_root=options.sudo_on(host), app=app)
@@ -46,7 +58,7 @@ def ship_command(host: Host, options: DeployOptions) -> Command:
     """Return the command that brings the helper: its name is its digest, checked there before it gets that name."""
     digest = helper_sha256()
     argv = ("python3", "-I", "-c", RECEIVE, helper_path(options.root_on(host), digest), digest)
-    return Command(argv=argv, stdin=helper_source(), sudo=options.sudo_on(host), timeout=60)
+    return Command(argv=argv, stdin=zlib.compress(helper_source(), 9), sudo=options.sudo_on(host), timeout=60)
 
 
 def helper_command(
@@ -57,8 +69,10 @@ def helper_command(
     timeout: float = 60.0,
     payload: Callable[[], Iterable[bytes]] | None = None,
 ) -> Command:
-    """Return the command that asks the helper: `request` on one line of stdin, then what `payload` yields."""
+    """Return the command that asks the helper: `request` on stdin, then what `payload` yields."""
     line = canonical_json(request)
+    if packs(host):
+        line = packed(line)
 
     def stream() -> Iterable[bytes]:
         yield line

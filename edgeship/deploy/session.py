@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,9 @@ from edgeship.errors import DeviceError
 from edgeship.remote import Command, Completed, Transport, connect
 from edgeship.remote.command import link_lost
 from edgeship.values import Host
+
+PACKED_REPLY = b"x"
+"""How deflated data begins, and JSON does not."""
 
 
 class HelperMissing(DeviceError):
@@ -65,6 +69,11 @@ class Session:
         """Whether commands become root."""
         return self.options.sudo_on(self.host)
 
+    @property
+    def packs(self) -> bool:
+        """Whether bytes cost something on the way to this host."""
+        return requests.packs(self.host)
+
     def probe(self) -> Probed:
         """Return the facts of the device."""
         done = self.run(requests.probe_command(self.host, self.options, self.app))
@@ -109,8 +118,9 @@ class Session:
         if done.status == requests.NO_HELPER:
             raise HelperMissing("helper-missing", "the helper is not on the device yet")
         try:
-            reply = json.loads(done.stdout) if done.status == 0 else None
-        except ValueError:
+            text = zlib.decompress(done.stdout) if done.stdout[:1] == PACKED_REPLY else done.stdout
+            reply = json.loads(text) if done.status == 0 else None
+        except (ValueError, zlib.error):
             reply = None
         if not isinstance(reply, dict) or "ok" not in reply:
             if done.status == requests.NO_PYTHON:

@@ -119,8 +119,8 @@ class SshTransport:
     def _prepare(self, connection: Any, identity: Path | None) -> None:
         """Set host keys, ciphers, time limits and keys of one connection before it opens."""
         config = dict(connection.ssh_config)
-        hostname = config.get("hostkeyalias") or connection.host
-        name = hostkeys.known_name(hostname.lower(), connection.port)
+        alias = config.get("hostkeyalias")  # stands in known_hosts as it is, whatever the port
+        name = alias.lower() if alias else hostkeys.known_name(connection.host.lower(), connection.port)
         files = known_hosts_files(config)
         known = hostkeys.known_keys(files, name)
         policy = StrictKeys(self._host.text, name, known, files[0] if files else Path(), self._accept)

@@ -238,7 +238,7 @@ def test_ssh_config_names_host_port_user_and_key(server: Any) -> None:
     )
     error = refusal(parse_host("board"), server.options)
     assert error.reference == "unknown-host-key"
-    server.trust(f"[my-board]:{server.port} {server.public()}")
+    server.trust(f"my-board {server.public()}")  # as OpenSSH has it: without the port
     with closing(connect(parse_host("board"), server.options)) as link:
         assert link.run(Command(argv=("echo", "here"))).stdout == b"here\n"
 

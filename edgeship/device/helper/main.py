@@ -7,17 +7,19 @@ import os
 import signal
 import sys
 import traceback
+import zlib
 
 from .base import REPLY_SCHEMA, Refusal
 from .boot import run_boot
 from .breach import run_breach, run_keeper
 from .health import health, prove
+from .intake import end_quietly, have, put
 from .pins import pin
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
 from .request import parse_request
 from .state import Place
-from .store import collect, end_quietly, have, put, stage
+from .store import collect, stage
 from .supervise import run_supervisor
 from .trial import activate, arm, confirm, lease, revert, run_dead_man
 from .trust import change_trust, show_trust
@@ -51,6 +53,7 @@ BY_ARGUMENTS = {
     "keeper": run_keeper,
 }
 REQUEST_BYTES = 8 << 20
+PACKED = b"z"
 CODES = {
     errno.ENOSPC: "no-space",
     errno.EDQUOT: "no-space",
@@ -63,16 +66,33 @@ CODES = {
 
 
 def read_request(stream):
-    """Return the request: the first line of stdin. What follows it belongs to `put`."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        piece = os.read(stream.fileno(), 1)
+    """Return (request, whether it came packed): one line of JSON, or `z`, four bytes of length, and that deflated.
+
+    What follows it on stdin belongs to `put` and is not touched.
+    """
+    line, end, packed = bytearray(), None, False
+    while len(line) != end and (line.startswith(PACKED) or not line.endswith(b"\n")):
+        piece = os.read(stream.fileno(), 1 if end is None else end - len(line))
         if not piece:
             break
         line += piece
-        if len(line) > REQUEST_BYTES:
+        if end is None and len(line) == 5 and line.startswith(PACKED):
+            end, packed = 5 + int.from_bytes(line[1:5], "big"), True
+        if len(line) > REQUEST_BYTES or (end or 0) > REQUEST_BYTES:
             raise Refusal("bad-request", "the request is longer than %d bytes" % REQUEST_BYTES)
-    return parse_request(bytes(line))
+    return parse_request(unpack(bytes(line[5:])) if packed else bytes(line)), packed
+
+
+def unpack(data):
+    """Return the text of a packed request; refuses one that grows beyond any request's size."""
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(data, REQUEST_BYTES)
+    except zlib.error as error:
+        raise Refusal("bad-request", "the packed request is damaged: %s" % error) from None
+    if not inflater.eof:
+        raise Refusal("bad-request", "the packed request is cut or longer than %d bytes" % REQUEST_BYTES)
+    return text
 
 
 def answer(request, stream):
@@ -91,28 +111,25 @@ def answer(request, stream):
 
 
 def reply_to(stream):
-    """Read one request and return its reply, refusals and system errors included."""
+    """Read one request and return its reply's bytes, refusals and system errors included. What is answered to a packed
+    request is packed."""
     try:
-        return dict(answer(read_request(stream), stream), schema=REPLY_SCHEMA, ok=True)
+        request, packed = read_request(stream)
+        text = reply(dict(answer(request, stream), ok=True))
+        return zlib.compress(text, 9) if packed else text
     except Refusal as refusal:
-        return {
-            "schema": REPLY_SCHEMA,
-            "ok": False,
-            "code": refusal.code,
-            "reason": refusal.reason,
-            "facts": refusal.facts,
-        }
+        return reply({"ok": False, "code": refusal.code, "reason": refusal.reason, "facts": refusal.facts})
     except OSError as error:
         code = CODES.get(error.errno, "system")
-        return {"schema": REPLY_SCHEMA, "ok": False, "code": code, "reason": str(error), "facts": {}}
+        return reply({"ok": False, "code": code, "reason": str(error), "facts": {}})
     except Exception:
-        return {
-            "schema": REPLY_SCHEMA,
-            "ok": False,
-            "code": "helper-bug",
-            "reason": traceback.format_exc()[-1500:],
-            "facts": {},
-        }
+        reason = traceback.format_exc()[-1500:]
+        return reply({"ok": False, "code": "helper-bug", "reason": reason, "facts": {}})
+
+
+def reply(content):
+    """Return a reply's content as one line of JSON."""
+    return (json.dumps(dict(content, schema=REPLY_SCHEMA)) + "\n").encode("utf-8")
 
 
 def main(arguments):
@@ -120,9 +137,9 @@ def main(arguments):
     if arguments and arguments[0] in BY_ARGUMENTS:
         return BY_ARGUMENTS[arguments[0]](*arguments[1:])
     signal.signal(signal.SIGTERM, end_quietly)
-    text = json.dumps(reply_to(sys.stdin)) + "\n"
+    data = reply_to(sys.stdin)
     try:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(data)
         sys.stdout.flush()
     except BrokenPipeError:  # the link was cut: what was done is done, and the state record tells it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

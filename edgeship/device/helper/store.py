@@ -1,130 +1,16 @@
-"""Blobs and releases: upload with resume, stage, verify, collect garbage."""
+"""Releases: stage from verified blobs, verify, collect garbage."""
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
-import select
-import signal
-import sys
-import time
 
 from .base import Refusal, read_json
-from .files import (
-    BLOCK,
-    hash_file,
-    make_folder,
-    remove_tree,
-    sync_file,
-    sync_folder,
-    write_fully,
-    write_whole,
-)
+from .files import hash_file, make_folder, remove_tree, sync_file, sync_folder, write_whole
 from .state import DIGEST, IN_TRIAL, check_fence, read_state
 from .trust import authorise, keep_signatures, signatures_path, sweep_signatures
 
-IDLE_SECONDS = 60
 MANIFEST_BYTES = 4 << 20
-
-
-def incoming_path(place, digest):
-    """Return where a blob grows until it is whole."""
-    return os.path.join(place.cas, "incoming", place.app_name, digest + ".part")
-
-
-def have(place, request):
-    """Tell, for each wanted blob that is missing, how many bytes are here already and their SHA-256."""
-    missing = []
-    for digest in request["blobs"]:
-        if os.path.isfile(place.blob(digest)):
-            continue
-        part = incoming_path(place, digest)
-        prefix, size = hash_file(part) if os.path.isfile(part) else (None, 0)
-        missing.append({"sha256": digest, "offset": size, "prefix_sha256": prefix})
-    return {"missing": missing}
-
-
-def upload_lock(place):
-    """Take the application's upload lock; a stale upload that still waits on a dead connection is ended.
-
-    Only the holder writes its pid into the locked file, so that pid is alive and is an upload of this
-    application.
-    """
-    folder = os.path.join(place.cas, "incoming", place.app_name)
-    make_folder(folder, 0o750)
-    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o640)
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(descriptor, b"%-16d" % os.getpid(), 0)
-            return descriptor
-        except (BlockingIOError, PermissionError):
-            if time.monotonic() > deadline:
-                raise Refusal("locked", "another upload of %s does not end" % place.app_name) from None
-            with contextlib.suppress(OSError, ValueError):
-                os.kill(int(os.pread(descriptor, 16, 0)), signal.SIGTERM)
-            time.sleep(0.05)
-
-
-def read_some(stream, wanted):
-    """Return up to `wanted` bytes of the upload, b"" at its end or where nothing came for IDLE_SECONDS."""
-    descriptor = stream.fileno()
-    if not select.select([descriptor], [], [], IDLE_SECONDS)[0]:
-        return b""
-    return os.read(descriptor, min(BLOCK, wanted))
-
-
-def put(place, request, stream):
-    """Append the bytes that follow the request to their blobs, each at the offset that `have` reported.
-
-    A blob is hashed when it is whole and only then gets its name in the store. A cut upload keeps its
-    verified part.
-    """
-    check_fence(place, request["fence"])
-    lock = upload_lock(place)
-    taken, folders = 0, set()
-    try:
-        for blob in request["blobs"]:
-            taken += put_blob(place, blob, stream, folders)
-    finally:
-        for folder in folders:
-            sync_folder(folder)
-        os.close(lock)
-    check_fence(place, request["fence"])
-    return {"bytes": taken}
-
-
-def put_blob(place, blob, stream, folders):
-    """Receive one blob; return the bytes taken. Raises Refusal `upload-cut` or `blob-hash`."""
-    part, final = incoming_path(place, blob["sha256"]), place.blob(blob["sha256"])
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o640)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size < blob["offset"]:
-            raise Refusal("upload-offset", "%s has %d bytes here, not %d" % (part, size, blob["offset"]))
-        os.ftruncate(descriptor, blob["offset"])
-        os.lseek(descriptor, blob["offset"], os.SEEK_SET)
-        left = blob["bytes"] - blob["offset"]
-        while left:
-            data = read_some(stream, left)
-            if not data:
-                raise Refusal("upload-cut", "the upload ended %d bytes early" % left)
-            write_fully(descriptor, data)
-            left -= len(data)
-    finally:
-        os.fsync(descriptor)
-        os.close(descriptor)
-    found = hash_file(part)[0]
-    if found != blob["sha256"]:
-        os.unlink(part)
-        raise Refusal("blob-hash", "a received file has SHA-256 %s, not %s" % (found, blob["sha256"]))
-    os.chmod(part, 0o444)
-    make_folder(os.path.dirname(final), 0o750)
-    os.rename(part, final)
-    folders.update((os.path.dirname(final), os.path.dirname(part)))
-    return blob["bytes"] - blob["offset"]
 
 
 def load_manifest(place, release):
@@ -308,8 +194,3 @@ def drop_blobs(place, digests):
                 os.unlink(path)
                 count += 1
     return count
-
-
-def end_quietly(_number, _frame):
-    """Leave at SIGTERM: a newer upload took the lock over; what is on disk is kept."""
-    sys.exit(1)

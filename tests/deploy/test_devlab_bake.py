@@ -117,3 +117,25 @@ def test_systemd_a_watch_that_is_over_no_longer_limits_the_service(watched: Any)
     bench.wait_for(lambda: bench.status()["serving"]["pid"] not in (pid, None), 60)
     record = recorded(bench)
     assert record["to"] == two.release and record["result"] == "committed"
+
+
+def test_systemd_a_watchdog_that_fails_in_every_release_degrades_the_device(watched: Any) -> None:
+    """Nobody serves the watchdog: that counts as crashing, and it is no single release's fault."""
+    _, bench = watched
+    one, two = bench.bundle("1"), bench.bundle("2")
+    for bundle in (one, two):
+        assert deploy(bundle, bench.host, bench.options, Silent()).state == "committed"
+    folder = "/etc/systemd/system/edgeship-kws.service.d"
+    on_device(bench, "sh", "-c", f"'printf \"[Service]\\nWatchdogSec=4\\n\" >{folder}/watchdog.conf'")
+    on_device(bench, "systemctl", "daemon-reload")
+    on_device(bench, "systemctl", "restart", "edgeship-kws.service")
+    bench.wait_for(lambda: recorded(bench)["state"] == "DEGRADED", 150)
+    record = recorded(bench)
+    assert record["to"] == one.release and record["result"] == "went-back", record
+    assert "went back by itself after the confirmation" in record["reason"]
+    events = [e["event"] for e in history(bench.host, "kws", bench.options)["entries"]]
+    assert events.count("reverting") == 1
+    assert {entry["release"] for entry in bench.status()["releases"]} == {one.release, two.release}
+    on_device(bench, "rm", f"{folder}/watchdog.conf")
+    on_device(bench, "systemctl", "daemon-reload")
+    bench.wait_for(lambda: bench.serving_release() == one.release, 90)

@@ -50,6 +50,12 @@ def test_a_device_without_python_and_with_musl() -> None:
     assert (alpine.libc, alpine.libc_version, alpine.init) == ("musl", "1.2.5", "openrc")
 
 
+def test_a_device_that_openrc_started() -> None:
+    probed = parse_facts(read("debian12-amd64-openrc"))
+    assert (probed.host.init, probed.host.sudo, probed.root.cron) == ("openrc", True, True)
+    assert probed.root.store_elsewhere is None and probed.root.current_problem is None
+
+
 def test_an_overlay_whose_upper_folder_is_seen() -> None:
     text = read("debian12-arm64-sh").replace("mount=/run tmpfs", "mount=/media/lab tmpfs")
     assert parse_facts(text).root.upper_file_system == "tmpfs"

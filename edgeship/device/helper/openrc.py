@@ -101,8 +101,10 @@ class Openrc(Supervised):
 
         False: OpenRC starts it after recovery.
         """
+        if not os.path.exists(self.path):
+            raise Refusal("openrc", "%s is not installed any more" % self.service)
         Supervised.install_unwritable(self, release, listen)
-        return not os.path.exists(self.path)
+        return False
 
     def restart(self):
         """Start the installed release afresh, now and at every start of the device."""

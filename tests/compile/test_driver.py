@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,8 @@ import pytest
 from edgeship.compile.edgetpu import driver
 from edgeship.compile.edgetpu.driver import Wanted, compile_models
 from edgeship.compile.edgetpu.lower import lowered, lowerings
-from edgeship.compile.edgetpu.places import ContainerPlace, SshPlace, find_place
-from edgeship.compile.running import Finished, LocalRunner
+from edgeship.compile.edgetpu.places import find_place
+from edgeship.compile.running import LocalRunner
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.tflite import read_tflite
 from edgeship.progress import Silent
@@ -232,66 +231,6 @@ def test_a_place_nobody_knows() -> None:
     with pytest.raises(InputError) as error:
         find_place("telnet:x", LocalRunner({}), {})
     assert "local, ssh:user@host[:port], or container:IMAGE" in error.value.render()
-
-
-def test_a_host_that_is_an_option_is_refused() -> None:
-    with pytest.raises(InputError):
-        SshPlace("-oProxyCommand=evil", LocalRunner({}))
-
-
-class Recorder:
-    """A runner that notes argument lists; each `ssh HOST COMMAND` is run by the local shell instead."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.calls: list[list[str]] = []
-        self.local = LocalRunner(environment)
-
-    def run(self, arguments, *, timeout, cwd=None, stdin=None) -> Finished:
-        self.calls.append(list(arguments))
-        at = arguments.index("--")
-        return self.local.run(["sh", "-c", arguments[at + 2]], timeout=timeout, cwd=cwd, stdin=stdin)
-
-
-def test_a_build_host_over_ssh(coral: Path, tmp_path: Path, fake_compiler) -> None:
-    env = fake_compiler(GOOD, files={f"{NAME}_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite"})
-    recorder = Recorder(env)
-    place = SshPlace("me@build:2222", recorder)
-    made = compile_models([coral / f"{NAME}.tflite"], tmp_path / "out", Wanted(), place, progress=Silent())
-    assert made.models[0].parameter_bytes == 566912
-    assert made.place == "build host me@build:2222"
-    for call in recorder.calls:
-        assert call[0] == "ssh"
-        assert "BatchMode=yes" in call
-        assert "StrictHostKeyChecking=yes" in call
-        assert call[call.index("-p") + 1] == "2222"
-        assert call[-2] == "me@build"
-    assert recorder.calls[-1][-1].startswith("rm -rf -- /tmp/edgeship-edgetpu.")
-    assert not list(Path("/tmp").glob(recorder.calls[-1][-1].split("/")[-1])), "the folder there is gone"
-
-
-def test_a_build_host_without_the_compiler(coral: Path, tmp_path: Path) -> None:
-    recorder = Recorder({"PATH": "/usr/bin:/bin"})
-    with pytest.raises(ToolError) as error:
-        compile_models(
-            [coral / f"{NAME}.tflite"], tmp_path / "out", Wanted(), SshPlace("b", recorder), progress=Silent()
-        )
-    assert error.value.reference == "edgetpu-compiler-missing"
-
-
-def test_a_container_gets_no_network_and_only_its_folder(tmp_path: Path) -> None:
-    engine = tmp_path / "docker"
-    engine.write_text("#!/bin/sh\n")
-    engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
-    place = ContainerPlace("coral:16", LocalRunner({}), {"PATH": str(tmp_path)})
-    command = place.command(Path("/tmp/x"), ["-s", "m.tflite"])
-    assert command[:5] == ["docker", "run", "--rm", "--network", "none"]
-    assert "type=bind,source=/tmp/x,target=/models" in command
-    assert command[-4:] == ["coral:16", "edgetpu_compiler", "-s", "m.tflite"]
-
-
-def test_no_container_engine(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="neither docker nor podman"):
-        find_place("container:x", LocalRunner({}), {"PATH": str(tmp_path)})
 
 
 def test_versions_are_lowered_where_only_the_number_is_new(

@@ -35,8 +35,8 @@ class EdgeTpu:
 
     def require(self, options: CompileOptions) -> None:
         """Raise ToolError `edgetpu-compiler-missing`, InputError `bad-compiler-place`, or `edgetpu-unsuitable` for a
-        model that shall be compiled together with the one to be built."""
-        find_place(options.place, LocalRunner(options.environment), options.environment)
+        model that shall be compiled together with the one to be built. A build host or image is asked for it."""
+        find_place(options.place, LocalRunner(options.environment), options.environment).require()
         for other in options.together:
             require_suitable(read_tflite(other), "coral")
 

@@ -27,6 +27,11 @@ FIX: dict[str, str] = {
     "transpose-size": "export channels-last (NHWC) so that no transposition is needed, or transpose on the host",
     "rank": "reshape so that only the 3 innermost dimensions are above 1",
     "batch": "fix the batch to 1 when exporting",
+    "int16-activations": "quantize activations to 8 bits: edgeship build FLOAT_MODEL --recipe int8 --calibration DATA",
+    "data-type": "compute sizes and indices before exporting, so that they are constants, or do this on the host",
+    "weights-type": "quantize weights to 8 bits: edgeship build FLOAT_MODEL --recipe int8 --calibration DATA",
+    "malformed": "convert the model again",
+    "squeeze": "update libedgetpu on the device and raise compiler.min_runtime_version, or use RESHAPE",
     "not-constant": "make weights and sizes constants of the model; multiply two activations with MUL and SUM instead",
     "operation-version": "compile with edgetpu_compiler 16.0, or export without half-pixel centres",
 }

@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from edgeship.compile.edgetpu import driver
+from edgeship.compile.edgetpu.blockers import blockers
 from edgeship.compile.edgetpu.driver import Wanted, compile_models
-from edgeship.compile.edgetpu.lower import lowered, lowerings
+from edgeship.compile.edgetpu.lower import Lowering, lowered, lowerings
 from edgeship.compile.edgetpu.places import find_place
 from edgeship.compile.running import LocalRunner
 from edgeship.errors import EdgeshipError, InputError, ToolError
@@ -250,6 +253,43 @@ def test_versions_are_lowered_where_only_the_number_is_new(
     fake = fake_compiler("Internal compiler error. Aborting!", status=(1,))
     failing([path], tmp_path / "out", fake)
     assert [o.version for o in read_tflite(tmp_path / "fake" / "got.tflite").main.operators] == [3, 2]
+
+
+def test_a_lowered_model_answers_as_before(shared_data: Path, tmp_path: Path) -> None:
+    """A real model whose converter wrote versions too high: LiteRT computes the same from both files."""
+    content = (shared_data / "kws" / "mlperf_int8.tflite").read_bytes()
+    high = {"CONV_2D": 8, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10, "SOFTMAX": 3}
+    raised, after = tmp_path / "raised.tflite", tmp_path / "after.tflite"
+    before = {o.op: o.version for o in read_tflite(shared_data / "kws" / "mlperf_int8.tflite").main.operators}
+    raised.write_bytes(
+        lowered(
+            content, tuple(Lowering(op=o, before=before[o], after=v, operations=()) for o, v in high.items())
+        )
+    )
+    changes = lowerings(read_tflite(raised))
+    assert {c.op: (c.before, c.after) for c in changes} == {
+        "CONV_2D": (8, 3), "DEPTHWISE_CONV_2D": (7, 3), "FULLY_CONNECTED": (10, 4),
+    }  # fmt: skip
+    after.write_bytes(lowered(raised.read_bytes(), changes))
+    assert list(blockers(read_tflite(after))) == []
+    one, two = answers(raised), answers(after)
+    assert len(one) == 8 and one == two
+
+
+def answers(path: Path) -> list[bytes]:
+    """Return what LiteRT answers to eight inputs of noise."""
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+    noise = numpy.random.default_rng(4)
+    found = []
+    for _ in range(8):
+        interpreter.set_tensor(
+            given["index"], noise.integers(-128, 128, given["shape"]).astype(given["dtype"])
+        )
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(made["index"]).tobytes())
+    return found
 
 
 def test_versions_that_mean_a_feature_stay(graph, written: Callable[..., Path]) -> None:

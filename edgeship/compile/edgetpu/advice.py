@@ -73,7 +73,10 @@ def advice(model: TfliteFile, prediction: Prediction) -> tuple[Finding, ...]:
 def _finding(prediction: Prediction, code: str, op: str, found: list[int], runs: bool) -> Finding:
     first = prediction.operations[found[0]]
     count = f"{len(found)} {op}" if len(found) > 1 else f"{op} {first.layer}"
-    message = f"{count} {'may stay' if runs else 'stays'} on the CPU: {first.reason}"
+    verb = "may stay" if runs else ("stay" if len(found) > 1 else "stays")
+    reasons = list(dict.fromkeys(prediction.operations[i].reason for i in found))
+    more = f"; and {len(reasons) - 2} more reasons" if len(reasons) > 2 else ""
+    message = f"{count} {verb} on the CPU: {'; '.join(reasons[:2])}{more}"
     fix = FIX_OF_OPERATION.get(op, "") if code == "not-supported" else FIX.get(code, "")
     if code == "custom-operation":
         fix = "decode on the host, or leave this one last operation to the CPU"

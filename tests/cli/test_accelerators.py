@@ -5,6 +5,8 @@ its advice, shipped for the CPU where the user says so; and Vela for real.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +322,36 @@ def test_a_microcontroller_cannot_be_deployed_to(edgeship: Any, tiny: Path, tmp_
         assert said.status == 2
         assert "error: target-not-deployable" in said.err and "TensorFlow Lite Micro" in said.err
         assert not (tmp_path / "d").exists()
+
+
+def test_kws_compiled_on_a_build_host(
+    edgeship: Any,
+    kws: list[object],
+    compiler: Any,
+    build_server: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A real OpenSSH server whose PATH has the compiler; this machine has none."""
+    before = os.environ["PATH"]
+    compiler()
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path / "ssh_config"} "$@"\n')
+    (ours / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ours}{os.pathsep}{before}")
+    place = f"ssh:{build_server.user}@127.0.0.1:{build_server.port}"
+
+    refused = edgeship("build", *kws, "--target", "coral", "--compiler", place)
+    assert refused.status == 1 and "error: edgetpu-compiler-missing" in refused.err
+    assert "on the build host" in refused.err
+    assert "scoring" not in refused.err, "before anything costly is done"
+
+    build_server.stop()
+    build_server.write_config(extra=f"SetEnv PATH={tmp_path / 'bin'}:/usr/bin:/bin\n")
+    build_server.start()
+    said = edgeship("build", *kws, "--target", "coral", "--compiler", place, "--json")
+    assert said.status == 0, said.err
+    made = said.document()["targets"][0]["variants"][0]["compile"]
+    assert made["compiled"] and made["log"]["where"] == f"build host {place[4:]}"
+    assert made["tools"] == {"edgetpu_compiler": "16.0.384591198"}

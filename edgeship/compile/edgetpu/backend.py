@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
-from edgeship.compile.backends import MISSING, CompileOptions, CompileResult, Part, uncompiled
+from edgeship.compile.backends import CompileOptions, CompileResult, Part, left_uncompiled
 from edgeship.compile.edgetpu.blockers import blockers
 from edgeship.compile.edgetpu.driver import Compilation, Compiled, Wanted, compile_models
 from edgeship.compile.edgetpu.lower import lowerings
@@ -66,10 +66,8 @@ class EdgeTpu:
             place = find_place(options.place, LocalRunner(options.environment), options.environment)
             made = compile_models([artifact.path, *options.together], out, wanted, place, progress=progress)
         except ToolError as error:
-            if options.allow_uncompiled and not options.several and error.reference in MISSING:
-                reason = "there is no edgetpu_compiler, and --allow-uncompiled was given"
-                return uncompiled(artifact, reason, len(model.main.operators))
-            raise
+            what = "there is no edgetpu_compiler"
+            return left_uncompiled(error, artifact, options, what, len(model.main.operators))
         return _result(artifact, model, made)
 
 

@@ -45,7 +45,7 @@ class Vela:
             raise InputError(
                 "vela-unsuitable",
                 "this model has nothing for the NPU: " + "; ".join(against),
-                context={"file": artifact.path, "target": profile.name},
+                context={"variant": artifact.recipe, "target": profile.name},
                 hint="edgeship build MODEL --recipe int8 --calibration DATA makes the integer model it takes",
             )
         try:

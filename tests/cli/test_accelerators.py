@@ -79,6 +79,25 @@ def test_the_text_says_what_the_compiler_said(edgeship: Any, kws: list[object], 
     assert "uncompiled" not in said.out
 
 
+def test_googles_own_uint8_models_are_as_good_as_int8(
+    edgeship: Any, compiler: Any, shared_data: Path
+) -> None:
+    compiler()
+    coral = shared_data / "coral"
+    said = edgeship("build", coral / "mobilenet_v1_0.25_128_quant.tflite", "--target", "coral", "--json")
+    assert said.status == 0, said.err
+    (variant,) = said.document()["targets"][0]["variants"]
+    assert variant["compile"]["compiled"] and variant["precision"]["io"] == "uint8"
+
+
+def test_a_file_that_is_compiled_already_is_refused(edgeship: Any, compiler: Any, shared_data: Path) -> None:
+    compiler()
+    done = shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
+    said = edgeship("build", done, "--target", "coral")
+    assert said.status == 2 and "error: edgetpu-unsuitable" in said.err
+    assert "this file came out of edgetpu_compiler already" in said.err
+
+
 def test_without_a_compiler_it_is_refused_and_says_how_to_get_one(
     edgeship: Any, kws: list[object], tmp_path: Path
 ) -> None:

@@ -54,8 +54,9 @@ class EdgeTpu:
     ) -> CompileResult:
         """Compile with the user's compiler; see `CompilerBackend`."""
         model = read_tflite(artifact.path)
-        for one in (model, *(read_tflite(path) for path in options.together)):
-            require_suitable(one, profile.name)
+        require_suitable(model, profile.name, made_as=artifact.recipe)
+        for other in options.together:
+            require_suitable(read_tflite(other), profile.name)
         wanted = Wanted(
             runtime=profile.compiler.min_runtime_version,
             segments=options.segments,
@@ -71,14 +72,18 @@ class EdgeTpu:
         return _result(artifact, model, made)
 
 
-def require_suitable(model: TfliteFile, target: str) -> None:
-    """Raise InputError `edgetpu-unsuitable` for a model that starting the compiler on is a waste."""
+def require_suitable(model: TfliteFile, target: str, *, made_as: str = "") -> None:
+    """Raise InputError `edgetpu-unsuitable` for a model that starting the compiler on is a waste.
+
+    `made_as`: the recipe of a variant made on the way, whose file is gone when the error is read.
+    """
     if against := reasons_against(model):
+        what = {"variant": made_as} if made_as else {"file": model.path}
         raise InputError(
             "edgetpu-unsuitable",
             "this model cannot be compiled for the Edge TPU: " + "; ".join(against),
-            context={"file": model.path, "target": target},
-            hint=f"edgeship check {model.path} --target {target}",
+            context={**what, "target": target},
+            hint=f"edgeship check {'MODEL' if made_as else model.path} --target {target}",
         )
 
 

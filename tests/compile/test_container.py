@@ -179,6 +179,7 @@ def _as_another(command: list[str]) -> list[str]:
     return [*command[:2], "--user", "1234:1234", *command[2:]]
 
 
+@pytest.mark.timeout(600)
 def test_failures_in_an_image(
     engine: Engine, recorded: Callable[..., str], coral: Path, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ service: {manager: auto}
 UNCOMPILED = "uncompiled: runs on the CPU"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_kws_on_a_board_without_libedgetpu(
     edgeship: Any, compiler: Any, shared_data: Path, lab: Any, valid: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -58,6 +58,18 @@ def openrc_image(lab: Any) -> Any:
     return module
 
 
+@pytest.fixture
+def build_server(tmp_path: Path) -> Iterator[Any]:
+    """The OpenSSH server of the tests of connections, as a build host."""
+    name = "edgeship_tests_remote"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "remote" / "conftest.py")
+        assert spec and spec.loader
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    yield from sys.modules[name].serving(tmp_path)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first, then those that convert models, then those that start devices."""
     items.sort(key=lambda item: max((ORDER.get(mark.name, 0) for mark in item.iter_markers()), default=0))

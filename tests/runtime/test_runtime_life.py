@@ -236,6 +236,18 @@ def test_a_started_service_stays_on_its_release_when_current_moves(
     assert service.ask("GET", "/v2/models/app").status == 200
 
 
+def test_the_log_says_what_serves_and_what_people_should_know_of_it(
+    release: MakeRelease, serve: Serve
+) -> None:
+    made = release()
+    noted = "uncompiled: runs on the CPU"
+    made.edit(lambda service: service["variants"][0].update(note=noted))
+    lines = serve(made).stderr().splitlines()  # LiteRT prints of its own
+    (said,) = [json.loads(line) for line in lines if line.startswith("{")]
+    assert (said["event"], said["app"], said["note"]) == ("serving", "app", noted)
+    assert said["variant"] and said["engine"] and said["delegate"]
+
+
 def test_start_is_quick_and_small(release: MakeRelease, serve: Serve) -> None:
     """Generous bounds for a busy machine; benchmarks/serve.py measures against the targets (150 ms, 25 MB)."""
     made = release("dense_i8")

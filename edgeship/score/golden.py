@@ -70,7 +70,7 @@ def select_inputs(entry: Mapping[str, Any], dataset: Dataset | None, count: int)
     vectors = [_batch(samples, i, batch).astype(dtype) for i in chosen]
     return Selection(
         vectors=tuple((v.reshape(inputs[0]["shape"]),) for v in (*vectors, *edges)),
-        source=f"samples of {dataset.info.reference.rpartition('/')[2]}, and the edges of its range",
+        source=f"samples of {Path(dataset.info.reference).name}, and the edges of its range",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -86,16 +85,6 @@ def edgeship(
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for all command-line tests of a session."""
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
-def tiny_models() -> Any:
-    """The module that makes small models, tests/quantize/tiny.py."""
-    spec = importlib.util.spec_from_file_location("tiny_models", ROOT / "tests" / "quantize" / "tiny.py")
-    assert spec and spec.loader
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    return maker
 
 
 @pytest.fixture(scope="session")

@@ -171,8 +171,11 @@ def embedder(path: Path, *, words: int = 20) -> Path:
     return build.write(path, [ids], [y])
 
 
-def looping(path: Path) -> Path:
-    """Write a dense layer behind a WHILE that adds `x` to itself until a counter is 3: what an RNN is made of."""
+def looping(path: Path, *, endless: bool = False) -> Path:
+    """Write a dense layer behind a WHILE that adds `x` to itself until a counter is 3: what an RNN is made of.
+
+    With `endless` the loop's body is that very loop: preparing it never ends, and runs out of stack.
+    """
     random = np.random.default_rng(5)
     build = Builder()
     x = build.tensor("x", [1, 8])
@@ -202,7 +205,10 @@ def looping(path: Path) -> Path:
             build.operation("LESS", [i, step], build.graph.outputs, schema.LessOptionsT())
         else:
             after, sum_ = build.tensor("after", [], kind="INT32"), build.tensor("sum", [1, 8])
-            build.graph.outputs = [after, a, sum_]
+            build.graph.outputs = [after, build.tensor("same", [1, 8]) if endless else a, sum_]
+            if endless:
+                build.operation("WHILE", [i, a, b], build.graph.outputs, options)
+                continue
             build.operation("ADD", [i, step], [after], schema.AddOptionsT())
             build.operation("ADD", [a, b], [sum_], schema.AddOptionsT())
     build.graph = main

@@ -221,12 +221,20 @@ def test_targets(edgeship: Any, valid: Any, tmp_path: Path) -> None:
     probed = edgeship("target", "probe", f"local:{tmp_path / 'here'}", "-o", "board.yaml", "--json")
     assert probed.status == 0, probed.err
     valid("probe", probed.document())
+    assert probed.document()["profile"] == Path("board.yaml").read_text()
     checked = edgeship("target", "check", "board.yaml", "--json")
     assert checked.status == 0, checked.err
     valid("target-check", checked.document())
 
 
-def test_init_writes_what_load_takes(edgeship: Any, tiny: Path, tmp_path: Path) -> None:
+def test_init_writes_what_load_takes(edgeship: Any, tiny: Path, tmp_path: Path, valid: Any) -> None:
+    shown = edgeship("init", tiny / "model.tflite", "--target", "coral", "--dry-run", "--json")
+    valid("init", shown.document())
+    assert not Path("edgeship.yaml").exists(), "--dry-run wrote a file"
+    written = edgeship("init", tiny / "model.tflite", "--target", "coral", "-o", "other.yaml", "--json")
+    valid("init", written.document())
+    assert written.document()["file"] == "other.yaml"
+    assert written.document()["settings"] == Path("other.yaml").read_text() == shown.document()["settings"]
     said = edgeship("init", tiny / "model.tflite", "--target", "coral")
     assert said.status == 0 and "next: fill in datasets" in said.out
     refused = edgeship("build", "--dry-run")

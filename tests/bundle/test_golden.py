@@ -220,3 +220,22 @@ def test_what_the_island_cannot_run_is_said_in_its_words(twin: Any, kws: Any) ->
         restore()
     assert caught.value.reference == "golden-cannot-record"
     assert "service.json says uint8" in caught.value.context["it said"]
+
+
+def test_what_the_engine_itself_complained_of_is_told(tmp_path: Path) -> None:
+    """LiteRT 2.3 answers an int8 SPLIT that XNNPACK cannot take with a status; the reason is on stderr only."""
+    (tmp_path / "runtime").mkdir()
+    (tmp_path / "runtime" / "main.py").write_text(
+        "import sys\nprint('INFO: XNNPACK\\nERROR: failed to delegate SPLIT node #3', file=sys.stderr)\n"
+        'print(\'{"error": "engine-failed", "reason": "runtime failure (status 3)"}\')\nsys.exit(2)\n'
+    )
+    entry = {"recipe": "static_wi8_ai8", "inputs": [one_input()], "outputs": []}
+    (tmp_path / "service.json").write_text(json.dumps({"variants": [entry]}))
+    with pytest.raises(ToolError) as caught:
+        record(
+            tmp_path, "static_wi8_ai8", select_inputs(entry, None, 3),
+            tolerance=TOLERANCE, exact=True, keep=3, model=tmp_path / "none.tflite",
+        )  # fmt: skip
+    text = caught.value.render()
+    assert "it said: runtime failure (status 3)" in text
+    assert "engine:  failed to delegate SPLIT node #3" in text and "INFO" not in text

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +15,22 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 ORDER = {"slow": 1, "devlab": 2}
+
+
+def load(path: Path, name: str) -> ModuleType:
+    """Return the module in the file `path`, which is on no module path."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their own module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> ModuleType:
+    """The module that makes small `.tflite` files without TensorFlow."""
+    return load(ROOT / "tests" / "quantize" / "tiny.py", "tiny_models")
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +51,7 @@ def lab() -> Iterator[Any]:
     work = os.environ.get("LAB_WORK")
     if not work or not (Path(work) / "rootfs" / "arm64" / ".lab-complete").exists():
         pytest.skip("no device images: set LAB_WORK and run `lab build amd64 arm64`")
-    spec = importlib.util.spec_from_file_location("lab", SHARED / "devlab" / "lab.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lab"] = module
-    spec.loader.exec_module(module)
-    made = module.Lab(work)
+    made = load(SHARED / "devlab" / "lab.py", "lab").Lab(work)
     yield made
     mine = f"*-{os.getpid()}-*"
     if any((made.work / "dev").glob(mine)):

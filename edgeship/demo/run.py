@@ -149,6 +149,6 @@ def demo_text(result: DemoResult) -> str:
         "Now a real board (SSH and python3 are all it needs):",
         "  edgeship target list",
         "  edgeship init model.keras",
-        "  edgeship deploy model.keras --target raspberry-pi-5 --host pi@10.0.0.7 --allow-unsigned",
+        "  edgeship deploy model.keras --target raspberry-pi-5 --host pi@10.0.0.7",
     ]
     return "\n".join(lines)

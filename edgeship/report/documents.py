@@ -40,6 +40,7 @@ def _target(built: TargetBuild) -> dict[str, Any]:
         "chosen": chosen.artifact.recipe if chosen else none,
         "reason": built.reason,
         "variants": [_variant(variant) | {"compile": _compile(variant, built)} for variant in built.variants],
+        "failed": [{"recipe": recipe, "reason": reason} for recipe, reason in built.failed],
         "gates": [_gate(gate) for gate in (chosen.gates if chosen else ())],
     }
 

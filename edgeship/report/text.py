@@ -19,8 +19,11 @@ def build_text(report: BuildReport) -> str:
 
 def target_text(built: TargetBuild) -> str:
     """Return one target's table of variants, what was chosen and why, and where the bundle lies."""
-    lines = [f"{built.target}:", variants_table(built.variants, built.chosen)]
+    lines = [f"{built.target}:"]
+    if built.variants:
+        lines.append(variants_table(built.variants, built.chosen))
     lines += _gaps(built.variants)
+    lines += [f"{recipe} could not be made: {reason}" for recipe, reason in built.failed]
     if built.chosen and built.bundle:
         lines += [f"chosen: {built.reason}", *compile_lines(built)]
         lines.append(

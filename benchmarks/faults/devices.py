@@ -135,15 +135,14 @@ class Device:
         """End every process at once, as a power cut does, check the file system, and boot with a new boot identity."""
         self.kill_processes()
         if self.mounted:
-            subprocess.run(["sync", "-f", str(self.disk)], check=False)
-            for _ in range(5):  # the loop device of the broken file system may outlive its mount for a moment
-                self.unmount()
-                subprocess.run(
-                    ["e2fsck", "-fy", str(self.folder / "image")], capture_output=True, check=False
-                )
-                self.mount()
-                if self.writable():
-                    break
+            subprocess.run(["sync", "-f", str(self.disk)], check=False, capture_output=True)
+            self.unmount()
+            # Any mount namespace made meanwhile holds the broken file system: go on with a copy, as from another disk.
+            image, copy = self.folder / "image", self.folder / "image.copy"
+            subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
+            copy.replace(image)
+            subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, check=False)
+            self.mount()
         self.boot()
 
     def boot(self, under: list[str] | None = None) -> None:

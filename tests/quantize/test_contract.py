@@ -53,17 +53,6 @@ def test_the_wrong_boundary(int8: Path, make_profile: Any) -> None:
     )
 
 
-def test_a_model_that_came_with_uint8_is_as_good_as_int8(
-    broken: Callable[..., Any], make_profile: Any
-) -> None:
-    def came(model: Any) -> None:
-        for name in (b"x", b"y"):
-            named(model, name).type = 3  # UINT8
-
-    assert broken(came, make_profile(precision={"io": "int8"}))["io-types"].verdict == "pass"
-    assert broken(came, make_profile(precision={"io": "float32"}))["io-types"].verdict == "fail"
-
-
 def test_a_float_file_is_not_fully_integer(float_model: FloatModel, make_profile: Any) -> None:
     strict = make_profile(precision={"wants": ("int8",), "accepts": ("int8",)})
     found = next(g for g in check(float_model.path, RECIPES["int8"], strict) if g.name == "fully-integer")

@@ -99,9 +99,9 @@ MUTANTS = (
             (
                 (
                     '    point_link(place.of("current"), '
-                    'os.path.join("releases", release) if release else None)\n\n\ndef finish'
+                    'os.path.join("releases", release) if release else None)\n\n\ndef unhook'
                 ),
-                "    pass\n\n\ndef finish",
+                "    pass\n\n\ndef unhook",
             ),
         ),
         ("upgrade",),
@@ -110,8 +110,8 @@ MUTANTS = (
         "boot-does-not-go-back",
         (
             (
-                '            record = finish(place, record["tx"], record["from"], reason)\n',
-                '            record = finish(place, record["tx"], record["to"], reason)\n',
+                '        record = finish(place, record["tx"], back, reason)\n',
+                '        record = finish(place, record["tx"], record["to"], reason)\n',
             ),
         ),
         ("upgrade",),

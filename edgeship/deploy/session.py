@@ -19,11 +19,9 @@ from edgeship.remote import Command, Completed, Transport, connect
 from edgeship.remote.command import link_lost
 from edgeship.values import Host
 
-NO_HELPER, NO_PYTHON = 96, 97
-START = (
-    f'[ -f "$1" ] || exit {NO_HELPER}; command -v python3 >/dev/null || exit {NO_PYTHON}; '
-    'exec python3 -I -B "$1"'
-)
+NO_HELPER = 96
+START = f'[ -f "$1" ]||exit {NO_HELPER};exec python3 -I -B "$1"'
+"""Travels with every call, so it is short."""
 RECEIVE = (
     "import hashlib,os,sys,zlib\n"
     "path,wanted=sys.argv[1:]\n"
@@ -167,8 +165,6 @@ class Session:
         except (ValueError, zlib.error):
             reply = None
         if not isinstance(reply, dict) or "ok" not in reply:
-            if done.status == NO_PYTHON:
-                raise refusals.no_python(self.host)
             raise refusals.could_not_run(self.host, self.root, done)
         if not reply["ok"]:
             raise refusals.refused(self.host, self.root, reply)

@@ -3,8 +3,8 @@
 python -m benchmarks.throughput [--megabytes 100] [--rounds 5]
 
 One incompressible file, a real sshd, the tools in turn. `edgeship` is what `deploy` does to bring a blob: reading it
-out of the bundle, asking what is missing, sending, writing, hashing all of it and fsync on the device. `ssh cat` and `sftp`
-write the file without hash or fsync; each is also run with the cipher that edgeship asks for, and the quickest of them
+out of the bundle, asking what is missing, sending, writing, hashing all of it and fsync on the device. `ssh cat` and
+`sftp` write the file without hash or fsync; each is also run with the cipher that edgeship asks for, and the quickest of them
 counts. Connections are made inside the time measured. Prints the medians and their ratio; exit 1 above 1.3.
 """
 

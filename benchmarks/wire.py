@@ -1,6 +1,6 @@
 """Bytes on the wire for version 1 -> 2 of real bundles: edgeship against rsync and casync.
 
-python -m benchmarks.wire [--data ../shared/data] [--bundles FOLDER] [--only NAME]
+python -m benchmarks.wire [--data ../shared/data] [--bundles FOLDER] [--only NAME] [--transfer-only]
 
 Each brings the same release tree to a device that has version 1, over the same real OpenSSH server on loopback. A proxy
 in front of it counts the bytes of every TCP connection, both ways, handshakes included; packet headers are not counted.
@@ -41,11 +41,7 @@ RSYNC = {
     "-z, zlib 9": ("-z", "--compress-choice=zlib", "--compress-level=9"),
     "-z, zstd 19": ("-z", "--compress-choice=zstd", "--compress-level=19"),
 }
-CASYNC = {
-    "default": (),
-    "chunks of 4 KiB": ("--chunk-size=1024:4096:16384",),
-    "16 KiB": ("--chunk-size=16384",),
-}
+CASYNC = {"default": (), "chunks of 16 KiB": ("--chunk-size=16384",)}
 
 
 class Bench:
@@ -161,7 +157,7 @@ def end_processes(root: Path) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
-def compare(bench: Bench, old: Bundle, new: Bundle) -> dict[str, tuple[Count, str]]:
+def compare(bench: Bench, old: Bundle, new: Bundle, deploying: bool) -> dict[str, tuple[Count, str]]:
     """Return who -> (bytes, settings) for one pair."""
     trees = []
     for bundle in (old, new):
@@ -173,7 +169,8 @@ def compare(bench: Bench, old: Bundle, new: Bundle) -> dict[str, tuple[Count, st
         tried = {name: run(trees[0], trees[1], words) for name, words in settings.items()}
         best = min(tried, key=lambda name: tried[name].total)
         found[who] = (tried[best], best)
-    found["edgeship deployment"] = (bench.deployment(old, new), "")
+    if deploying:
+        found["edgeship deployment"] = (bench.deployment(old, new), "")
     return found
 
 
@@ -184,6 +181,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--bundles", type=Path, help="keep the bundles here, or take them from here")
+    parser.add_argument("--transfer-only", action="store_true", help="leave the whole deployment out")
     parser.add_argument("--only", default="", help="pairs whose name holds this")
     given = parser.parse_args(arguments)
     for tool in ("rsync", "casync"):
@@ -201,7 +199,9 @@ def main(arguments: list[str]) -> int:
             for name, old, new, what in PAIRS:
                 if given.only not in name:
                     continue
-                found = compare(bench, open_bundle(paths[old]), open_bundle(paths[new]))
+                found = compare(
+                    bench, open_bundle(paths[old]), open_bundle(paths[new]), not given.transfer_only
+                )
                 for who, (count, note) in found.items():
                     print(f"| {name} | {who} | {count.up:,} | {count.down:,} | {count.total:,} "
                           f"| {count.connections} | {note} |", flush=True)  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-DIGEST_BYTES = 5
+DIGEST_BYTES = 4
 STEPS = (
     ((32, 32), 64, 1 << 10),
     ((16, 16), 128, 1 << 11),

@@ -14,11 +14,9 @@ from edgeship.digest import canonical_json
 from edgeship.remote import Command
 from edgeship.values import Bundle, Host, as_json
 
-NO_HELPER, NO_PYTHON = 96, 97
-START = (
-    f'[ -f "$1" ] || exit {NO_HELPER}; command -v python3 >/dev/null || exit {NO_PYTHON}; '
-    'exec python3 -I -B "$1"'
-)
+NO_HELPER = 96
+START = f'[ -f "$1" ]||exit {NO_HELPER};exec python3 -I -B "$1"'
+"""Travels with every call, so it is short."""
 RECEIVE = (
     "import hashlib,os,sys,zlib\n"
     "path,wanted=sys.argv[1:]\n"

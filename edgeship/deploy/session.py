@@ -123,8 +123,6 @@ class Session:
         except (ValueError, zlib.error):
             reply = None
         if not isinstance(reply, dict) or "ok" not in reply:
-            if done.status == requests.NO_PYTHON:
-                raise refusals.no_python(self.host)
             raise refusals.could_not_run(self.host, self.root, done)
         if not reply["ok"]:
             raise refusals.refused(self.host, self.root, reply)

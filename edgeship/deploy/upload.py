@@ -212,7 +212,7 @@ def _members(bundle: Bundle) -> Iterator[tuple[str, Any]]:
     """Yield (SHA-256, content) of each file."""
     digests = contents(bundle)
     try:
-        with tarfile.open(bundle.path, mode="r|gz") as archive:
+        with tarfile.open(bundle.path, mode="r|gz", bufsize=PIECE) as archive:
             for member in archive:
                 if (digest := digests.get(member.name)) is not None:
                     yield digest, archive.extractfile(member)

@@ -10,10 +10,10 @@ from typing import Protocol
 from edgeship.errors import DeviceError
 
 BecomeRoot = (
-    'if [ "$(id -u)" = 0 ]; then exec "$@"; fi; '
     # sudo drops the environment; a device under a user-mode emulator must keep its processor (see the helper)
-    'if [ -n "${QEMU_CPU-}" ]; then exec sudo -n -- env QEMU_CPU="$QEMU_CPU" "$@"; fi; exec sudo -n -- "$@"'
+    '[ "$(id -u)" = 0 ]||set -- sudo -n -- ${QEMU_CPU:+env "QEMU_CPU=$QEMU_CPU"} "$@";exec "$@"'
 )
+"""Travels with every command, so it is short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

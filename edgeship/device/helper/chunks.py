@@ -12,7 +12,7 @@ from .base import Refusal
 from .files import BLOCK
 
 IDLE_SECONDS = 60
-CHUNK_DIGEST_BYTES = 5
+CHUNK_DIGEST_BYTES = 4
 FRAME = struct.Struct(">I")
 DEFLATED = 1 << 31
 # (largest file in bytes, members of each byte's set, fewest and most bytes of a chunk); see ADR 0011

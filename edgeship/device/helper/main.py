@@ -20,7 +20,7 @@ from .removal import remove
 from .request import parse_request
 from .state import Place
 from .store import collect, stage
-from .supervise import run_supervisor
+from .supervisor import run_supervisor
 from .trial import activate, arm, confirm, lease, revert, run_dead_man
 from .trust import change_trust, show_trust
 

@@ -12,6 +12,7 @@ from .base import Refusal
 from .files import BLOCK
 
 IDLE_SECONDS = 60
+READ_BYTES = 1 << 17
 CHUNK_DIGEST_BYTES = 4
 FRAME = struct.Struct(">I")
 DEFLATED = 1 << 31
@@ -110,7 +111,7 @@ class Packed(object):
         if not self.buffer:
             if not select.select([self.descriptor], [], [], IDLE_SECONDS)[0]:
                 return b""
-            self.buffer = os.read(self.descriptor, BLOCK)
+            self.buffer = os.read(self.descriptor, READ_BYTES)
         data, self.buffer = self.buffer[:wanted], self.buffer[wanted:]
         return data
 

@@ -126,6 +126,10 @@ class Device:
         return path.read_bytes() if path.exists() else None
 
 
+FLUSH_BYTES = 5
+"""What deflate ends a stretch with tells nothing: without it, all that was sent is there."""
+
+
 @st.composite
 def edited(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """Return a file and what some edits made of it."""
@@ -150,12 +154,13 @@ def test_any_edit_arrives_whole_cut_or_not(
         return
     request, data = device.plan(new)
     cut = data[: int(len(data) * where)]
-    if len(cut) < len(data):
+    missing = len(data) - len(cut)
+    if missing > FLUSH_BYTES:
         with pytest.raises(HELPER.Refusal) as refused:
             device.put(request, cut, folder)
         assert refused.value.code == "upload-cut" and device.content(new) is None
-        request, data = device.plan(new)  # goes on behind the verified prefix
-    device.put(request, data, folder)
+        request, cut = device.plan(new)  # goes on behind the verified prefix
+    device.put(request, cut, folder)
     assert device.content(new) == new
 
 

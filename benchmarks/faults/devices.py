@@ -22,7 +22,7 @@ from benchmarks.faults.interpose import REAL, Interposer
 from edgeship.deploy import DeployOptions, deploy, verify
 from edgeship.device.layout import helper_path
 from edgeship.device.ship import helper_sha256
-from edgeship.progress import Silent
+from edgeship.progress import Progress, Silent
 from edgeship.values import EXIT_CODE_OF_STATE, Bundle, DeployReport, Host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +52,8 @@ class Device:
     """One local device. `mounted`: on an ext4 of its own that can be filled up and broken (needs root)."""
 
     numbers = itertools.count(1)
+    answer_seconds, end_seconds = 15.0, 40.0
+    """How long a release may take to answer, and a trial to come to its end."""
 
     def __init__(self, folder: Path, *, mounted: bool) -> None:
         self.folder, self.mounted = folder, mounted
@@ -180,10 +182,12 @@ class Device:
         assert isinstance(made, Bundle)
         return made
 
-    def deploy(self, bundle: Bundle, options: DeployOptions | None = None) -> DeployReport:
+    def deploy(
+        self, bundle: Bundle, options: DeployOptions | None = None, progress: Progress | None = None
+    ) -> DeployReport:
         """Deploy with whatever fault is planned."""
         with self.faults.active():
-            return deploy(bundle, self.host, options or self.options, Silent())
+            return deploy(bundle, self.host, options or self.options, progress or Silent())
 
     def serve_old(self) -> Bundle:
         """Return the release that serves, deploying one where the device is new."""
@@ -254,7 +258,9 @@ class Device:
                 f"release {bundle.release[:12]} is torn: {sorted(set(found.items()) ^ set(wanted.items()))}"
             )
         self.wait(
-            lambda: self.answers() == bundle.release, 15, f"release {bundle.release[:12]} should answer"
+            lambda: self.answers() == bundle.release,
+            self.answer_seconds,
+            f"release {bundle.release[:12]} should answer",
         )
 
     def judge(self, report: DeployReport, old: Bundle | None, new: Bundle) -> Bundle | None:
@@ -272,7 +278,8 @@ class Device:
         ):
             raise WrongState(f"{report.state}, but the record is {self.record()}: {report.reason}")
         self.repair()
-        self.wait(lambda: self.record()["state"] in ("COMMITTED", "NONE"), 40, f"no end after {report.state}")
+        ends = ("COMMITTED", "NONE")
+        self.wait(lambda: self.record()["state"] in ends, self.end_seconds, f"no end after {report.state}")
         ended = {bundle.release: bundle for bundle in (old, new) if bundle}.get(str(self.record()["to"]))
         promised = {"committed": new, "unchanged": new, "failed": old, "reverted": old}
         if report.state in promised and promised[report.state] is not ended:
@@ -307,14 +314,19 @@ def patience(seconds: float) -> Iterator[None]:
     from dataclasses import replace
 
     from edgeship.remote.local import LocalTransport
+    from edgeship.remote.ssh import SshTransport
 
-    whole = LocalTransport.run
+    def capped(whole: Any) -> Any:
+        def run(self: Any, command: Any, progress: Any = None) -> Any:
+            return whole(self, replace(command, timeout=min(command.timeout, seconds)), progress)
 
-    def capped(self: Any, command: Any, progress: Any = None) -> Any:
-        return whole(self, replace(command, timeout=min(command.timeout, seconds)), progress)
+        return run
 
-    LocalTransport.run = capped  # type: ignore[method-assign]
+    wholes = [(kind, kind.run) for kind in (LocalTransport, SshTransport)]
+    for kind, whole in wholes:
+        kind.run = capped(whole)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        LocalTransport.run = whole  # type: ignore[method-assign]
+        for kind, whole in wholes:
+            kind.run = whole  # type: ignore[method-assign]

@@ -20,6 +20,7 @@ case "$*" in *"/bin/es-"*) ;; *) exec @REAL@ "$@" ;; esac
 IFS= read -r line || true
 feed() { printf '%s\n' "$line"; exec cat; }
 asked=${line##*\"verb\":\"}; asked=${asked%%\"*}
+[ "$2" != -c ] || asked=ship
 if [ -f "$F/record" ]; then
     count=$(ls "$F" | grep -c '^trace\.')
     feed | strace -o "$F/trace.$count.$asked" -y -s "$(cat "$F/record")" -e trace=@SHOW@ @REAL@ "$@"; exit

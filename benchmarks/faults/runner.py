@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +55,19 @@ def can_mount() -> bool:
     return os.geteuid() == 0
 
 
-def run_cases(cases: Sequence[Any], arguments: Sequence[str], about: str) -> int:
+def run_cases(
+    cases: Sequence[Any], arguments: Sequence[str], about: str, park_type: Callable[[Path], Any] | None = None
+) -> int:
     """Run the cases that the command line chooses, print one line each and the figures; return the exit status."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--case", action="append", default=[], help="this very case; may be given again")
     parser.add_argument("--part", default="1/1", help="I/N: the I-th of N slices")
     parser.add_argument("--sample", type=int, help="so many cases, drawn with --seed")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     part, parts = (int(word) for word in given.part.split("/"))
-    chosen = [case for case in cases if given.only in case.name]
+    chosen = [case for case in cases if given.only in case.name and (not given.case or case.name in given.case)]
     if given.sample:
         chosen = random.Random(given.seed).sample(chosen, min(given.sample, len(chosen)))
     chosen = chosen[part - 1 :: parts]
@@ -72,7 +75,7 @@ def run_cases(cases: Sequence[Any], arguments: Sequence[str], about: str) -> int
     chosen = [case for case in chosen if case not in skipped]
     wrong, begun = [], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="edgeship-faults-") as folder:
-        park = Park(Path(folder))
+        park = (park_type or Park)(Path(folder))
         try:
             for case in chosen:
                 started = time.monotonic()
@@ -96,4 +99,4 @@ def run_cases(cases: Sequence[Any], arguments: Sequence[str], about: str) -> int
 
 
 if __name__ == "__main__":
-    sys.exit("run one of the campaigns: matrix, kills, crashes, mutants")
+    sys.exit("run one of the campaigns: matrix, kills, crashes, mutants, lab")

@@ -130,10 +130,10 @@ def links() -> Iterator[Case]:
             yield Case(f"sshd-killed-{call}-systemd", go)
     for call in ("enter-put", "enter-arm", "leave-activate", "leave-confirm"):
         may = "committed" if call in ("leave-activate", "leave-confirm") else "failed committed"
-        go = struck(held(call), fault("freeze"), may, later=7, mend=fault("thaw"), answers_within=4)
+        go = struck(held(call), LabDevice.freeze, may, later=7, mend=LabDevice.thaw, answers_within=4)
         yield Case(f"frozen-{call}", go)
     for call in ("enter-activate", "leave-activate", "leave-confirm"):
-        go = struck(held(call), fault("freeze"), "unknown", answers_within=4, settle_seconds=1)
+        go = struck(held(call), LabDevice.freeze, "unknown", answers_within=4, settle_seconds=1)
         yield Case(f"frozen-for-good-{call}", go)
     yield Case("slow-link", struck(do.START, lambda device: None, "committed", before=fault("rate", "300"),
                                    behaviour=BALLAST), "plain")  # fmt: skip
@@ -253,9 +253,7 @@ def alone(arguments: list[str]) -> None:
     """Start again with mounts of our own: a process elsewhere that copies this machine's would keep disks attached."""
     if os.environ.get("EDGESHIP_OWN_MOUNTS") != "1":
         os.environ["EDGESHIP_OWN_MOUNTS"] = "1"
-        os.execvp(
-            "unshare", ["unshare", "-m", sys.executable, "-m", "benchmarks.faults.lab", *arguments]
-        )
+        os.execvp("unshare", ["unshare", "-m", sys.executable, "-m", "benchmarks.faults.lab", *arguments])
 
 
 if __name__ == "__main__":

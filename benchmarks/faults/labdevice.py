@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import itertools
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -153,6 +154,22 @@ class LabDevice(Device):
         """A folder of its file system."""
         return self.view("var/lib")
 
+    # --- a hung device ---
+
+    def freeze(self) -> None:
+        """Stop every process there: connections stay open and nothing answers."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self.signal(signal.SIGCONT)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to every process of the device; twice, for those that are just being started."""
+        for pid in self.lab.nspids() + self.lab.nspids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     # --- power ---
 
     def off(self) -> None:
@@ -180,7 +197,7 @@ class LabDevice(Device):
         """Undo every fault, as a person would."""
         if not self.lab.pid:
             self.on()
-        self.lab.fault("thaw")
+        self.thaw()
         self.lab.fault("restore")
         self.lab.fault("unfill")
         self.give_key_back()
@@ -193,8 +210,7 @@ class LabDevice(Device):
 
     def close(self) -> None:
         """Take the device down."""
-        with contextlib.suppress(OSError):
-            self.lab.fault("thaw")
+        self.thaw()
         self.lab.lab.down(self.lab.name)
 
     # --- host keys ---
@@ -269,9 +285,7 @@ class LabPark:
         if kind in self.devices and (case.first or self.used[kind] >= CASES_A_DEVICE):
             self.lose(kind)
         if kind not in self.devices:
-            begun = time.monotonic()
             device = LabDevice(self.folder / f"d{next(LabDevice.numbers)}", self.lab, kind)
-            print("device", time.monotonic()-begun)
             self.devices[kind], self.used[kind] = device, 0
         self.used[kind] += 1
         return self.devices[kind]

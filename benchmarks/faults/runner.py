@@ -67,7 +67,9 @@ def run_cases(
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     part, parts = (int(word) for word in given.part.split("/"))
-    chosen = [case for case in cases if given.only in case.name and (not given.case or case.name in given.case)]
+    chosen = [
+        case for case in cases if given.only in case.name and (not given.case or case.name in given.case)
+    ]
     if given.sample:
         chosen = random.Random(given.seed).sample(chosen, min(given.sample, len(chosen)))
     chosen = chosen[part - 1 :: parts]

@@ -206,12 +206,16 @@ def cut_in_recovery(moment: str, times: int = 1) -> Strike:
             b"\0boot\0/var/lib" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in device.lab.nspids()
         )
 
+    def reverting(device: LabDevice) -> bool:
+        record = device.record()
+        return bool(record["state"] == "REVERTING" or record.get("result") == "reverted")
+
     def strike(device: LabDevice) -> None:
         device.off()
         for _ in range(times):
             device.lab.start(wait=False)
             if moment == "reverting":
-                device.until(lambda: device.record()["state"] != "TRIAL", 60, "recovery never began")
+                device.until(lambda: reverting(device), 60, "recovery never began")
             else:
                 device.until(lambda: recovering(device), 60, "recovery never began")
                 time.sleep(float(moment) / 1000)

@@ -35,17 +35,19 @@ KINDS: dict[str, dict[str, str]] = {
 """What each kind of device is: options of `lab up`."""
 
 
-def load_lab() -> Any:
-    """Return the lab of LAB_WORK."""
-    work = os.environ.get("LAB_WORK", "")
-    if not (Path(work) / "rootfs/amd64/.lab-complete").exists():
+def load_lab(folder: Path) -> Any:
+    """Return a lab of our own in `folder`, with the images of LAB_WORK: addresses and faults are shared with nobody."""
+    images = Path(os.environ.get("LAB_WORK", "")) / "rootfs"
+    if not all((images / name / ".lab-complete").exists() for name in ("amd64", "arm64")):
         sys.exit("the lab has no images: set LAB_WORK and run `lab build amd64 arm64`")
     if "lab" not in sys.modules:
         spec = importlib.util.spec_from_file_location("lab", ROOT.parent / "shared/devlab/lab.py")
         assert spec and spec.loader
         sys.modules["lab"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules["lab"])
-    return sys.modules["lab"].Lab(work)
+    folder.mkdir()
+    (folder / "rootfs").symlink_to(images.resolve())
+    return sys.modules["lab"].Lab(folder)
 
 
 class LabInterposer(Interposer):
@@ -275,7 +277,7 @@ class LabPark:
     """Hands out devices of the lab; one stays as long as its cases end well."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.lab = folder, load_lab()
+        self.folder, self.lab = folder, load_lab(folder / "lab")
         self.devices: dict[str, LabDevice] = {}
         self.used: dict[str, int] = {}
 

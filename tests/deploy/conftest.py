@@ -427,7 +427,9 @@ CONTROLLER = """
 """
 
 
-def start_controller(folder: Path, bundle: Bundle, host: Host, options: DeployOptions) -> subprocess.Popen[str]:
+def start_controller(
+    folder: Path, bundle: Bundle, host: Host, options: DeployOptions
+) -> subprocess.Popen[str]:
     """Start a controller of its own; `folder` takes what is handed to it."""
     handed = folder / f"{bundle.release[:12]}.pickle"
     handed.write_bytes(pickle.dumps((bundle, host, options)))

@@ -90,12 +90,10 @@ def links() -> Iterator[Case]:
     restore = fault("restore")
     for call in CALLS:
         verb = call.partition("-")[2]
-        may = (
-            "committed" if verb in ("status", "confirm", "collect") or call == "leave-activate" else "failed"
-        )
-        may = {"enter-activate": "committed reverted failed", "enter-put": "committed failed"}.get(call, may)
-        may = "committed failed" if verb in ("have", "put") else may
-        yield Case(f"cut-{call}", struck(held(call), fault("cut"), may, later=3, mend=restore), "plain")
+        sure = verb in ("status", "confirm", "collect") or call == "leave-activate"
+        may = "committed" if sure else "committed failed"  # an answer may come late instead of never
+        may = "committed failed reverted" if call in ("leave-arm", "enter-activate") else may
+        yield Case(f"cut-{call}", struck(held(call), fault("cut"), may, later=7, mend=restore), "plain")
     for call in LATE[1:]:
         may = "committed" if call.endswith("collect") else "unknown"
         go = struck(held(call), fault("cut"), may, settle_seconds=1)
@@ -119,7 +117,7 @@ def links() -> Iterator[Case]:
         "leave-activate",
         "leave-confirm",
     ):
-        sure = {"leave-activate": "committed", "leave-confirm": "committed", "leave-arm": "failed"}
+        sure = {"leave-activate": "committed", "leave-confirm": "committed", "leave-arm": "failed reverted"}
         may = sure.get(call, "committed failed reverted")
         yield Case(
             f"refused-{call}", struck(held(call), fault("refuse"), may, later=3, mend=restore), "plain"
@@ -153,9 +151,10 @@ def clocks() -> Iterator[Case]:
     """Yield clocks that are 400 days ahead or at 1970, before a deployment and from the middle of a trial on."""
     for name, when in (("ahead", "+400d"), ("1970", "@1970-01-02 00:00:00")):
         jump = fault("clock", when)
-        yield Case(f"clock-{name}", struck(do.START, lambda device: None, "committed", before=jump))
-        go = struck(do.START, lambda device: None, "committed", before=jump, first=True)
-        yield Case(f"first-clock-{name}", go, first=True)
+        may, reason = ("committed", "") if name == "ahead" else ("failed", "preflight-clock")
+        for first in (False, True):
+            go = struck(do.START, lambda device: None, may, before=jump, reason=reason, first=first)
+            yield Case(f"{'first-' if first else ''}clock-{name}", go, first=first)
         for call in ("leave-lease", "leave-arm", "leave-activate", "leave-status"):
             yield Case(f"clock-{name}-{call}", struck(held(call), jump, "committed"))
         gone = struck(held("leave-activate"), both(jump, fault("cut")), "unknown", settle_seconds=1)
@@ -165,7 +164,7 @@ def clocks() -> Iterator[Case]:
     ahead, past = fault("clock", "+400d"), fault("clock", "@1970-01-02 00:00:00")
     for name, point, strike, before, may, reason in (
         ("ahead", do.START, None, ahead, "failed", "signature-expired"),
-        ("1970", do.START, None, past, "committed", ""),
+        ("1970", do.START, None, past, "failed", "preflight-clock"),
         ("ahead-leave-lease", held("leave-lease"), ahead, None, "failed", "signature-expired"),
         ("ahead-leave-prove", held("leave-prove"), ahead, None, "failed", "signature-expired"),
         ("ahead-leave-arm", held("leave-arm"), ahead, None, "committed", ""),
@@ -192,7 +191,8 @@ def disks() -> Iterator[Case]:
         may = "committed failed reverted"
         yield Case(f"full-{call}", struck(held(call), fault("fill"), may))
         if call.partition("-")[2] in ("put", "stage", "arm", "activate", "confirm"):
-            lost = "committed failed reverted degraded unknown"
+            begun = call.partition("-")[2] not in ("put", "stage")
+            lost = "committed failed reverted degraded unknown" if begun else "committed failed"
             go = struck(held(call), fault("ro"), lost, answers_within=10, settle_seconds=3)
             yield Case(f"read-only-{call}", go)
             go = struck(held(call), fault("ext4-error"), lost, answers_within=10, settle_seconds=3)

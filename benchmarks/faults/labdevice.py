@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 from benchmarks.faults.devices import ROOT, Device, WrongState, load_bench
 from benchmarks.faults.interpose import REAL, SCRIPT, Interposer
+from benchmarks.faults.labclock import build_clock, right_clock, set_clock
 from edgeship.deploy import DeployOptions, status
 from edgeship.remote import parse_host
 from edgeship.values import Bundle, DeployReport
@@ -65,18 +67,12 @@ class LabInterposer(Interposer):
         return self.device.view(FOLDER)
 
     def install(self) -> None:
-        """Put the script on the device's disk, for good. Clock faults must not touch what counts since boot."""
-        text = SCRIPT.replace("@FOLDER@", f"/{FOLDER}").replace("@REAL@", REAL)
-        text = text.replace("F='", "export FAKETIME_DONT_FAKE_MONOTONIC=1\nF='", 1)
-        for name, mode, content in (
-            ("usr/local/sbin/python3", 0o755, text),
-            ("etc/systemd/system.conf.d/clock.conf", 0o644,
-             "[Manager]\nDefaultEnvironment=FAKETIME_DONT_FAKE_MONOTONIC=1\n"),
-        ):  # fmt: skip
-            path = self.device.view(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-            path.chmod(mode)
+        """Put the script on the device's disk, for good."""
+        path = self.device.view("usr/local/sbin/python3")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SCRIPT.replace("@FOLDER@", f"/{FOLDER}").replace("@REAL@", REAL))
+        path.chmod(0o755)
+        subprocess.run(["sync", "-f", str(self.device.lab.disk)], check=True)
 
     def plan(self, *lines: str) -> None:
         """As `Interposer.plan`."""
@@ -107,7 +103,7 @@ class LabDevice(Device):
     places = itertools.count(1)
 
     def __init__(self, folder: Path, lab: Any, kind: str) -> None:
-        self.kind, self.folder, self.slow = kind, folder, 3 if kind == "arm64" else 1
+        self.kind, self.folder, self.slow = kind, folder, 6 if kind == "arm64" else 1
         folder.mkdir(parents=True, exist_ok=True)
         prefix = f"esfault-{os.getpid()}-{kind}{next(self.places)}"
         (self.lab,) = lab.up(1, prefix=prefix, **KINDS[kind])
@@ -128,11 +124,6 @@ class LabDevice(Device):
         self.faults = LabInterposer(self)
         self.faults.install()
         self.seal: Callable[[Bundle], Bundle] = lambda bundle: bundle
-        if (
-            self.systemd
-        ):  # once, so that its first process knows the clock's environment; and nothing is left unwritten
-            os.sync()
-            self.lab.fault("reboot")
 
     # --- where things are ---
 
@@ -203,10 +194,9 @@ class LabDevice(Device):
         self.lab.fault("restore")
         self.lab.fault("unfill")
         self.give_key_back()
-        if self.view("etc/ld.so.preload").exists():
-            self.lab.fault("clock", "")
         if not self.writable():
             self.restart()
+        right_clock(self.view(""))
         self.lab.fault("start-sshd")
         self.faults.let_go()
 
@@ -214,6 +204,12 @@ class LabDevice(Device):
         """Take the device down."""
         self.thaw()
         self.lab.lab.down(self.lab.name)
+
+    # --- the clock ---
+
+    def jump(self, seconds: float) -> None:
+        """Let the time of day be so many seconds wrong from now on."""
+        set_clock(self.view(""), build_clock(self.folder), seconds)
 
     # --- host keys ---
 

@@ -268,6 +268,17 @@ class LabDevice(Device):
                 raise WrongState(f"status says {told}, the device {self.record()}")
         return ended
 
+    def converge(self, new: Bundle) -> None:
+        """As for a local device; and what brings it back after a restart must be in place, links included."""
+        super().converge(new)
+        if self.systemd:
+            units = self.view("etc/systemd/system")
+            for link in ("multi-user.target.wants/edgeship-recover-kws.service",
+                         "edgeship-kws.service.requires/edgeship-recover-kws.service",
+                         "multi-user.target.wants/edgeship-kws.service"):  # fmt: skip
+                if not (units / link).is_symlink():
+                    raise WrongState(f"after a restart nothing would start: {link} is missing")
+
 
 class LabPark:
     """Hands out devices of the lab; one stays as long as its cases end well."""

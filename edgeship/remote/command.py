@@ -80,6 +80,10 @@ class CommandTimeout(LinkLost):
     """The device did not answer in time; whether the command ended is not known."""
 
 
+class NotReached(LinkLost):
+    """No connection came about, for now: nobody answered. A refused key or login is never this."""
+
+
 def link_lost(host: str, why: str) -> LinkLost:
     """Return the error for a link that went away."""
     return LinkLost(

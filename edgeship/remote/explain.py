@@ -10,6 +10,7 @@ from typing import Any
 import paramiko
 
 from edgeship.errors import DeviceError, EdgeshipError
+from edgeship.remote.command import NotReached
 from edgeship.values import Host
 
 PORT_HINT = "ssh {target} true"
@@ -49,7 +50,7 @@ def _refused_key(
     """Return the error for a login that was refused."""
     tried = identity or connection.connect_kwargs.get("key_filename") or "the agent's keys and ~/.ssh/id_*"
     if "timeout" in str(error).lower() or "timed out" in str(error).lower():
-        return DeviceError(
+        return NotReached(
             "login-timeout",
             f"{host.text} did not answer the login in time",
             context=where,
@@ -78,7 +79,7 @@ def _other(error: Exception, host: Host, where: dict[str, str], target: str) -> 
         )
     silent = ("banner", "no existing session")  # the second: the handshake's own time was over first
     if isinstance(error, paramiko.SSHException) and any(word in str(error).lower() for word in silent):
-        return DeviceError(
+        return NotReached(
             "no-ssh-banner",
             f"{host.text} accepts connections but does not speak SSH: frozen, overloaded, or not an SSH "
             "server",
@@ -99,14 +100,14 @@ def _socket_error(error: Exception, host: Host, where: dict[str, str], target: s
     """Return the error for a TCP connection that did not come about."""
     number = getattr(error, "errno", None)
     if number == errno.ECONNREFUSED:
-        return DeviceError(
+        return NotReached(
             "connection-refused",
             f"{host.text} refuses connections on this port: no SSH server there",
             context=where,
             hint="on the device: sudo systemctl enable --now ssh",
         )
     reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-    return DeviceError(
+    return NotReached(
         "host-unreachable",
         f"{host.text} cannot be reached: {reason}",
         context=where,

@@ -448,21 +448,24 @@ CONTROLLER = """
 """
 
 
+def start_controller(
+    folder: Path, bundle: Bundle, host: Host, options: DeployOptions
+) -> subprocess.Popen[str]:
+    """Start a controller of its own; `folder` takes what is handed to it."""
+    handed = folder / f"{bundle.release[:12]}.pickle"
+    handed.write_bytes(pickle.dumps((bundle, host, options)))
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CONTROLLER), str(handed)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        # a job in the background of a script inherits an ignored SIGINT; a person's terminal does not
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 @pytest.fixture
 def controller(tmp_path: Path) -> Callable[[Bundle, Bench], subprocess.Popen[str]]:
     """Start a controller of its own, to be killed or interrupted."""
-
-    def start(bundle: Bundle, bench: Bench) -> subprocess.Popen[str]:
-        handed = tmp_path / f"{bundle.release[:12]}.pickle"
-        handed.write_bytes(pickle.dumps((bundle, bench.host, bench.options)))
-        return subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(CONTROLLER), str(handed)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            # a job in the background of a script inherits an ignored SIGINT; a person's terminal does not
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-
-    return start
+    return lambda bundle, bench: start_controller(tmp_path, bundle, bench.host, bench.options)

@@ -105,3 +105,22 @@ def test_several_hosts_and_one_that_is_down(remote: Any, sshd: Any, tmp_path: Pa
     assert "connection-refused" in reports[1].reason and reports[1].host == down.text
     busy = deploy(bundle, local, remote.options, Silent())  # the same port: its service could not start
     assert busy.state == "failed" and "another program on the device listens on" in busy.reason
+
+
+def test_a_server_away_at_the_confirmation_is_asked_again(remote: Any, sshd: Any) -> None:
+    import threading
+
+    one = remote.bundle("1")
+    back = threading.Timer(2.0, sshd.start)
+
+    class Watcher(Silent):
+        def step(self, text: str) -> None:
+            if "confirming" in text:
+                sshd.stop()
+                back.start()
+
+    report = deploy(one, remote.host, remote.options, Watcher())
+    back.join()
+    assert report.state == "committed", report.reason
+    assert "settle" in {step.name for step in report.steps}
+    assert remote.serving_release() == one.release

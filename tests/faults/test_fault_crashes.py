@@ -70,6 +70,8 @@ def test_a_torn_line_of_the_audit_log_is_dropped(tmp_path: Path) -> None:
     whole = log.read_bytes()
     for rest in (b'{"event":"tr', b"\0" * 40):
         log.write_bytes(whole + rest)
+        entries, broken = helper.read_audit(place)
+        assert ([entry["event"] for entry in entries], broken) == (["armed"], None)
         helper.audit(place, "trial", {"tx": "a"})
         entries, broken = helper.read_audit(place)
         assert ([entry["event"] for entry in entries], broken) == (["armed", "trial"], None)

@@ -237,7 +237,10 @@ def audit(place, event, facts):
 
 
 def read_audit(place):
-    """Return (entries, number of the first line that does not follow from the one before it, or None)."""
+    """Return (entries, number of the first line that does not follow from the one before it, or None).
+
+    A last line without an end was never whole (see `audit`) and does not count.
+    """
     entries, broken, last = [], None, "0" * 64
     try:
         with open(place.of("log", "audit.jsonl"), "rb") as stream:

@@ -9,7 +9,7 @@ import shlex
 import sys
 
 from .base import Refusal, call, emulated_cpu, python_command, read_text
-from .files import make_folder, write_whole
+from .files import make_folder, sync_folder, write_whole
 
 UNITS = "/etc/systemd/system"
 VOLATILE_UNITS = "/run/systemd/system"
@@ -277,17 +277,24 @@ class Systemd(object):
         return out.decode("utf-8", "replace").splitlines()
 
     def hook_boot(self):
-        """Install recovery as a oneshot unit that the application's unit requires; return the unit's name."""
+        """Install recovery as a oneshot unit that the application's unit requires; return the unit's name.
+
+        Durable on return. A power cut may have kept the unit's file and lost the links that have it started.
+        """
         command = " ".join(python_command(self.helper, "boot", self.place.root, self.place.app_name))
         text = RECOVERY_UNIT.format(
             app=self.place.app_name, root=self.place.root, service=self.unit, command=command
         )
         text = with_emulated_cpu(text)
         path = os.path.join(UNITS, self.recovery)
-        if read_text(path) != text:
+        folders = [os.path.join(UNITS, name) for name in ("multi-user.target.wants", self.unit + ".requires")]
+        links = [os.path.join(folder, self.recovery) for folder in folders]
+        if read_text(path) != text or not all(os.path.islink(link) for link in links):
             write_whole(path, text.encode("utf-8"))
             systemctl("daemon-reload")
             systemctl("enable", self.recovery)
+            for folder in folders + [UNITS]:
+                sync_folder(folder)
             systemctl("restart", "--no-block", self.recovery)
         return self.recovery
 

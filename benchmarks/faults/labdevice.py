@@ -117,6 +117,7 @@ class LabDevice(Device):
             cut_seconds=2,
             keep=1,
             allow_volatile_root=True,
+            allow_no_boot_hook="init" not in KINDS[kind],
         )
         self.answer_seconds, self.end_seconds = 20 * self.slow, 60 * self.slow
         self.port = load_bench().free_port()

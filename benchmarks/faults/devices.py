@@ -109,10 +109,10 @@ class Device:
 
     # --- the file system ---
 
-    def mount(self) -> None:
+    def mount(self, *options: str) -> None:
         """Mount the image, and write the scripts that fill and break this very file system."""
-        mount = ["mount", "-o", "loop,errors=remount-ro", str(self.folder / "image"), str(self.disk)]
-        subprocess.run(mount, check=True)
+        words = ",".join(("loop", "errors=remount-ro", *options))
+        subprocess.run(["mount", "-o", words, str(self.folder / "image"), str(self.disk)], check=True)
         found = subprocess.run(["findmnt", "-no", "SOURCE", str(self.disk)], capture_output=True, text=True)
         loop = Path(found.stdout.strip()).name
         fill = f"dd if=/dev/zero of='{self.disk}/ballast' conv=notrunc oflag=append 2>/dev/null"
@@ -135,15 +135,21 @@ class Device:
         """End every process at once, as a power cut does, check the file system, and boot with a new boot identity."""
         self.kill_processes()
         if self.mounted:
-            subprocess.run(["sync", "-f", str(self.disk)], check=False, capture_output=True)
-            self.unmount()
-            # Any mount namespace made meanwhile holds the broken file system: go on with a copy, as from another disk.
-            image, copy = self.folder / "image", self.folder / "image.copy"
-            subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
-            copy.replace(image)
-            subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, check=False)
-            self.mount()
+            self.mount_again()
         self.boot()
+
+    def mount_again(self, *options: str) -> None:
+        """Mount the file system anew, checked, with these options besides; what ran there has ended.
+
+        Any mount namespace made meanwhile holds it as it was: go on with a copy, as from another disk.
+        """
+        subprocess.run(["sync", "-f", str(self.disk)], check=False, capture_output=True)
+        self.unmount()
+        image, copy = self.folder / "image", self.folder / "image.copy"
+        subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
+        copy.replace(image)
+        subprocess.run(["e2fsck", "-fy", str(image)], capture_output=True, check=False)
+        self.mount(*options)
 
     def boot(self, under: list[str] | None = None) -> None:
         """Run the helper's boot recovery as a start of the device would; `under`: a program to run it under."""

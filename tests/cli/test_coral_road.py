@@ -37,7 +37,7 @@ def test_kws_on_a_board_without_libedgetpu(
         0
     ]
     at = ["--host", device.name, "--ssh-config", lab.work / "ssh_config", "--json"]
-    go = [*at, "--allow-volatile-root", "--allow-unsigned"]
+    go = [*at, "--allow-volatile-root", "--allow-unsigned", "--allow-no-boot-hook"]
     with socket.socket() as free:  # the lab's devices share this machine's loopback
         free.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{free.getsockname()[1]}"

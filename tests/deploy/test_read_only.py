@@ -46,15 +46,11 @@ def commands() -> list[str]:
 def read_only_start(device: Any) -> Iterator[str]:
     """Power the device off, mount its file system read-only, run boot recovery; yield what that said on stderr."""
     device.kill_processes()
-    device.unmount()
-    mount = ["mount", "-o", "loop,ro", str(device.folder / "image"), str(device.disk)]
-    device.wait(lambda: subprocess.run(mount).returncode == 0, 20, "the loop device stays busy")
+    device.mount_again("ro")
     assert not device.writable()
     yield boot(device)
     device.kill_processes()
-    device.unmount()
-    mount[2] = "loop"
-    device.wait(lambda: subprocess.run(mount).returncode == 0, 20, "the loop device stays busy")
+    device.mount_again()
 
 
 def boot(device: Any) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +15,22 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 ORDER = {"slow": 1, "devlab": 2}
+
+
+def load(path: Path, name: str) -> ModuleType:
+    """Return the module in the file `path`, which is on no module path."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their own module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> ModuleType:
+    """The module that makes small `.tflite` files without TensorFlow."""
+    return load(ROOT / "tests" / "quantize" / "tiny.py", "tiny_models")
 
 
 @pytest.fixture(scope="session")
@@ -34,16 +51,35 @@ def lab() -> Iterator[Any]:
     work = os.environ.get("LAB_WORK")
     if not work or not (Path(work) / "rootfs" / "arm64" / ".lab-complete").exists():
         pytest.skip("no device images: set LAB_WORK and run `lab build amd64 arm64`")
-    spec = importlib.util.spec_from_file_location("lab", SHARED / "devlab" / "lab.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lab"] = module
-    spec.loader.exec_module(module)
-    made = module.Lab(work)
+    made = load(SHARED / "devlab" / "lab.py", "lab").Lab(work)
     yield made
     mine = f"*-{os.getpid()}-*"
     if any((made.work / "dev").glob(mine)):
         made.down(mine)
+
+
+@pytest.fixture(scope="session")
+def openrc_image(lab: Any) -> Any:
+    """The module that starts devices with OpenRC as their init, whose image must have been built."""
+    spec = importlib.util.spec_from_file_location("openrc_image", ROOT / "tests" / "openrc_image.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not module.is_built(lab.work):
+        pytest.skip("no OpenRC image: LAB_WORK=... python3 tests/openrc_image.py")
+    return module
+
+
+@pytest.fixture
+def build_server(tmp_path: Path) -> Iterator[Any]:
+    """The OpenSSH server of the tests of connections, as a build host."""
+    name = "edgeship_tests_remote"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "remote" / "conftest.py")
+        assert spec and spec.loader
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    yield from sys.modules[name].serving(tmp_path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

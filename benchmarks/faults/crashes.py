@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.faults import weakfs
 from benchmarks.faults.recordings import Recording, record_all
-from edgeship.deploy.upload import Spool, asked_for
+from edgeship.deploy.upload import Spool, have_fields
 from edgeship.device.ship import helper_source
 from edgeship.values import Bundle
 
@@ -93,7 +93,7 @@ class Recovery:
         place = self.helper.Place(str(root), "kws")
         fence = self.helper.lease(place, {"allow_unsigned": True})["fence"]
         for attempt in itertools.count(1):
-            found = self.helper.have(place, {"blobs": asked_for(bundle)})
+            found = self.helper.have(place, have_fields(bundle))
             with Spool(bundle) as spool, tempfile.TemporaryFile() as stream:
                 sending = spool.plan(found)
                 stream.writelines(sending.stream())
@@ -196,11 +196,11 @@ def points(recording: Recording, seed: int) -> Iterator[tuple[str, weakfs.Tree, 
     replay = weakfs.Replay(recording.root, recording.before)
     seen: set[str] = set()
     old = recording.old.release if recording.old else None
-    may: set[str | None] = {old}
+    may: set[str | None] = {recording.new.release if recording.confirmed else old}
     fence = recording.promised
     for verb, lines in recording.calls:
         replay.open.clear()
-        if verb == "confirm":
+        if verb in ("confirm", "breach"):
             may = {old, recording.new.release}
         for number, line in enumerate(lines, 1):
             if not replay.step(line):
@@ -214,6 +214,11 @@ def points(recording: Recording, seed: int) -> Iterator[tuple[str, weakfs.Tree, 
             fence = recording.fence
         if verb == "confirm":
             may = {recording.new.release}
+        if (
+            verb == "breach"
+        ):  # the hook has ended: whatever the power takes now, the device stays on the old one
+            for tree in weakfs.crash_states(replay.top, seed):
+                yield f"{recording.name}, after {verb}", tree, {old}, fence
 
 
 def enumerate_crashes(

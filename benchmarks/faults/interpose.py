@@ -1,14 +1,16 @@
 """Faults where they happen: a `python3` in front of the device's own one that lets a chosen helper call fail for real.
 
 Nothing of the product is replaced. A local device runs `python3 -I -B .../bin/es-<sha256>.py` through PATH; the script
-here stands first in PATH, looks at the request's verb, and for the one call that is planned kills it, hangs it, drops
-its answer, fills or breaks the file system it stands on, or runs it under `strace -e inject=...`.
+here stands first in PATH, looks at the request's verb (`ship` where the helper itself is brought), and for the one call
+that is planned kills it, hangs it, drops its answer, fills or breaks the file system it stands on, or runs it under
+`strace -e inject=...`, or under libfiu.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +19,19 @@ REAL = "/usr/bin/python3"
 SCRIPT = r"""#!/bin/sh
 F='@FOLDER@'
 case "$*" in *"/bin/es-"*) ;; *) exec @REAL@ "$@" ;; esac
-IFS= read -r line || true
-feed() { printf '%s\n' "$line"; exec cat; }
-asked=${line##*\"verb\":\"}; asked=${asked%%\"*}
+if [ "$2" = -c ]; then
+    asked=ship
+    feed() { exec cat; }
+else
+    IFS= read -r line || true
+    feed() { printf '%s\n' "$line"; exec cat; }
+    asked=${line##*\"verb\":\"}; asked=${asked%%\"*}
+fi
 if [ -f "$F/record" ]; then
     count=$(ls "$F" | grep -c '^trace\.')
     feed | strace -o "$F/trace.$count.$asked" -y -s "$(cat "$F/record")" -e trace=@SHOW@ @REAL@ "$@"; exit
 fi
+if [ -f "$F/under" ]; then feed | VERB=$asked sh "$F/under" "$@"; exit; fi
 verb= kind= rest=
 [ ! -f "$F/plan" ] || read -r verb kind rest <"$F/plan" || true
 if [ -z "$verb" ] || [ "$verb" != "$asked" ]; then feed | @REAL@ "$@"; exit; fi
@@ -71,6 +79,13 @@ class Interposer:
         path.write_text(text)
         path.chmod(0o755)
 
+    def under(self, line: str | None) -> None:
+        """Run the helper by a line of shell, with the interpreter's arguments as "$@", and $VERB; None: as usual."""
+        if line is None:
+            (self.folder / "under").unlink(missing_ok=True)
+        else:
+            self.script("under", line + "\n")
+
     def plan(self, *lines: str) -> None:
         """Let calls go wrong, one after the other: lines of "VERB KIND [OPTIONS]"."""
         for name in ("spent", "killed", "injected", "hung", "reply"):
@@ -108,6 +123,11 @@ class Interposer:
             yield
         finally:
             os.environ["PATH"] = before
+
+
+def names_of(trace: Path) -> Counter[str]:
+    """Return how many calls of each name were recorded."""
+    return Counter(line.partition("(")[0] for line in trace.read_text("utf-8", "replace").splitlines())
 
 
 def calls_of(trace: Path, root: Path, *, changing: bool = False) -> list[tuple[str, int]]:

@@ -1,6 +1,6 @@
 """The state matrix: {error, SIGKILL, hang, ENOSPC, EIO, read-only} x every step x {enter, leave}, races and loops.
 
-python -m benchmarks.faults.matrix [--only TEXT] [--part I/N] [--seed S --sample K]
+python -m benchmarks.faults.matrix [--only TEXT] [--part I/N] [--seed S --sample K] [--jobs N]
 
 Every case is a real deployment of a second release to a local device. It must end on the old release or the new one,
 whole and answering; the report and its exit code must say which; and a clean second run must converge.
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.faults import races
+from benchmarks.faults import bakes, races
 from benchmarks.faults.devices import Device, WrongState, patience
-from benchmarks.faults.interpose import calls_of
-from benchmarks.faults.runner import run_cases
+from benchmarks.faults.interpose import calls_of, names_of
+from benchmarks.faults.runner import parser_of, run_cases
 from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.session import Session
 from edgeship.progress import Silent
@@ -47,7 +48,7 @@ class Case:
     """One case: its name and what it does to a device."""
 
     name: str
-    go: Callable[[Device], None]
+    go: Callable[[Device], str | None]
     mounted: bool = False
 
 
@@ -88,13 +89,14 @@ def eio(device: Device, step: str, side: str) -> str:
     raise WrongState(f"no call of {step} was recorded")
 
 
-_RECORDED: dict[str, list[tuple[str, int]]] = {}
+RECORDED: dict[str, list[tuple[str, int]]] = {}
 CHANGING: dict[str, list[tuple[str, int]]] = {}
+TOTAL: dict[str, Counter[str]] = {}
 
 
 def recorded(device: Device) -> dict[str, list[tuple[str, int]]]:
     """Return verb -> its calls below the device's root, from clean calls."""
-    if not _RECORDED:
+    if not RECORDED:
         device.serve_old()
         with device.faults.recording() as folder:
             new = device.bundle()
@@ -106,9 +108,10 @@ def recorded(device: Device) -> dict[str, list[tuple[str, int]]]:
                 Session(device.host, device.options, "kws").ask("health", ready_seconds=5, prove_seconds=20)
             for path in sorted(folder.glob("trace.*")):
                 verb = path.suffix[1:]
-                _RECORDED.setdefault(verb, calls_of(path, device.root))
+                RECORDED.setdefault(verb, calls_of(path, device.root))
+                TOTAL.setdefault(verb, names_of(path))
                 CHANGING.setdefault(verb, calls_of(path, device.root, changing=True))
-    return _RECORDED
+    return RECORDED
 
 
 def deploy_and_stop(device: Device, new: Bundle) -> Any:
@@ -214,9 +217,20 @@ def all_cases() -> list[Case]:
         Case("dead-man-cannot-start", races.no_dead_man()),
         Case("orphaned-supervisor", races.orphaned_supervisor()),
         Case("dead-man-meets-failing-storage", races.failing_dead_man()),
+        Case("bake-crash-loop", bakes.crash_loop),
+        Case("bake-full-disk", bakes.full_disk, True),
+        Case("bake-hook-killed-at-the-record", bakes.hook_dies("fsync:signal=KILL:when=1")),
+        Case("bake-hook-killed-at-the-switch", bakes.hook_dies("rename:signal=KILL:when=1")),
+        Case("bake-hook-meets-failing-storage", bakes.hook_dies("fsync:error=EIO:when=1+")),
+        Case("bake-hook-gone-for-good", bakes.hook_is_gone),
+        Case("bake-restart", bakes.power_goes, True),
+    ]
+    cases += [
+        Case(f"bake-against-a-deployment-{delay:g}", bakes.against_a_deployment(delay))
+        for delay in (0.0, 0.6, 1.2, 1.8)
     ]
     return cases
 
 
 if __name__ == "__main__":
-    sys.exit(run_cases(all_cases(), sys.argv[1:], __doc__ or ""))
+    sys.exit(run_cases(all_cases(), parser_of(__doc__ or "").parse_args()))

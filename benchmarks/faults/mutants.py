@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.faults import devices, matrix
 from benchmarks.faults.crashes import enumerate_crashes
 from benchmarks.faults.recordings import record_all
-from edgeship.deploy import session
+from edgeship.deploy import requests, session
 from edgeship.device.ship import helper_source
 from edgeship.digest import sha256_bytes
 
@@ -99,9 +99,9 @@ MUTANTS = (
             (
                 (
                     '    point_link(place.of("current"), '
-                    'os.path.join("releases", release) if release else None)\n\n\ndef finish'
+                    'os.path.join("releases", release) if release else None)\n\n\ndef unhook'
                 ),
-                "    pass\n\n\ndef finish",
+                "    pass\n\n\ndef unhook",
             ),
         ),
         ("upgrade",),
@@ -110,8 +110,8 @@ MUTANTS = (
         "boot-does-not-go-back",
         (
             (
-                '            record = finish(place, record["tx"], record["from"], reason)\n',
-                '            record = finish(place, record["tx"], record["to"], reason)\n',
+                '        record = finish(place, record["tx"], back, reason)\n',
+                '        record = finish(place, record["tx"], record["to"], reason)\n',
             ),
         ),
         ("upgrade",),
@@ -179,6 +179,21 @@ MUTANTS = (
         (),
         "dead-man-meets-failing-storage",
     ),
+    Mutant(
+        "says-it-went-back-before-it-did",
+        (
+            (
+                '        "REVERTING",\n        to=record["to"],\n        boot=boot_identity(),\n',
+                '        "COMMITTED",\n        to=bake["back"],\n        boot=boot_identity(),\n',
+            ),
+            (
+                '    revert_to_from(place, record["tx"], None, 60, 120)\n',
+                '    switch(place, bake["back"], record["to"])\n',
+            ),
+            ("        result=None,\n        fell=", '        result="went-back",\n        fell='),
+        ),
+        ("bake",),
+    ),
     Mutant("no-space-held-back", (("        place.keep_reserve()\n", ""),), (), "full-leave-arm"),
 )
 
@@ -187,7 +202,7 @@ MUTANTS = (
 def shipped(source: bytes) -> Iterator[None]:
     """Have devices get this helper instead of the real one."""
     digest = sha256_bytes(source)
-    places = [(session, "helper_source", lambda: source), (session, "helper_sha256", lambda: digest)]
+    places = [(requests, "helper_source", lambda: source), (requests, "helper_sha256", lambda: digest)]
     places.append((devices, "helper_sha256", lambda: digest))
     before = [getattr(module, name) for module, name, _ in places]
     for module, name, value in places:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.devices import Device, WrongState, patience
+from benchmarks.faults.devices import Device, WrongState, patience, slack
 from edgeship.deploy import deploy
 from edgeship.deploy.refusals import Refused
 from edgeship.deploy.session import Session
@@ -31,7 +31,9 @@ def confirm_race(offset: float) -> Callable[[Device], None]:
             session = Session(device.host, device.options, "kws")
             fence = session.ask("lease", ready_seconds=5)["fence"]
             common = {"fence": fence, "tx": f"race{next(device.numbers)}"}
-            session.ask("arm", release=new.release, ttl=4, service="supervised", listen=None, **common)
+            session.ask(
+                "arm", release=new.release, ttl=2 + 2 * slack(), service="supervised", listen=None, **common
+            )
             seen = session.ask("activate", ready_seconds=5, prove_seconds=10, **common)
             if seen["reason"]:
                 raise WrongState(seen["reason"])
@@ -100,7 +102,7 @@ def bad_release(**behaviour: Any) -> Callable[[Device], None]:
         old = device.serve_old()
         for _ in range(3):
             bad = device.bundle(**behaviour)
-            report = device.deploy(bad, replace(device.options, ready_seconds=2))
+            report = device.deploy(bad, replace(device.options, ready_seconds=2 * slack()))
             if report.state != "reverted":
                 raise WrongState(f"{report.state}: {report.reason}")
             device.judge(report, old, bad)

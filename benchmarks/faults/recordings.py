@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults import weakfs
 from benchmarks.faults.devices import Device, WrongState
-from benchmarks.faults.interpose import MUTATING
+from benchmarks.faults.interpose import MUTATING, REAL
 from edgeship.deploy.session import Session
-from edgeship.deploy.upload import Spool, asked_for
+from edgeship.deploy.upload import Spool, have_fields
 from edgeship.values import Bundle
 
 
@@ -26,6 +27,8 @@ class Recording:
     fence: int
     promised: int = 0
     """The fence that was durable before the recording began."""
+    confirmed: bool = False
+    """Whether the new release was confirmed before the recording began."""
 
 
 def record(device: Device, scenario: str) -> Recording:
@@ -40,6 +43,8 @@ def record(device: Device, scenario: str) -> Recording:
             _rot(device, session, new)
         if scenario == "boot":
             return _record_boot(device, session, new)
+        if scenario.startswith("bake"):
+            return _record_bake(device, session, new, scenario)
         before = weakfs.load(device.root)
         tx = f"t{next(device.numbers):08d}"
         with device.faults.recording(1 << 22) as folder:
@@ -47,6 +52,38 @@ def record(device: Device, scenario: str) -> Recording:
             traces = sorted(folder.glob("trace.*"), key=lambda path: int(path.name.split(".")[1]))
             calls = [(path.name.split(".")[2], path.read_text("latin-1").splitlines()) for path in traces]
     return Recording(scenario, device.root, before, calls, old, new, fence)
+
+
+def _record_bake(device: Device, session: Session, new: Bundle, scenario: str) -> Recording:
+    """Record what follows the confirmation: the crash-loop hook, or a start of the device while it is watched."""
+    fence = _calls(session, device, new, "confirmed", scenario)
+    device.kill_processes()
+    before = weakfs.load(device.root)
+    trace = device.folder / "bake.trace"
+    under = ["strace", "-o", str(trace), "-y", "-s", str(1 << 22), "-e", f"trace={MUTATING},close"]
+    if scenario == "bake":
+        words = [
+            *under,
+            REAL,
+            "-I",
+            "-B",
+            device.helper(),
+            "breach",
+            str(device.root),
+            "kws",
+            new.release,
+            "9",
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        if done.returncode or device.record().get("result") != "went-back":
+            raise WrongState(f"the hook did not go back: {done.stdout}{done.stderr}{device.record()}")
+    else:
+        device.boot(under)
+    lines = trace.read_text("latin-1").splitlines()
+    verb = "breach" if scenario == "bake" else "boot"
+    return Recording(
+        scenario, device.root, before, [(verb, lines)], device.old, new, fence, promised=fence, confirmed=True
+    )
 
 
 def _record_boot(device: Device, session: Session, new: Bundle) -> Recording:
@@ -66,7 +103,8 @@ def _calls(session: Session, device: Device, new: Bundle, tx: str, scenario: str
     common = {"fence": fence, "tx": tx}
     _send(session, new, fence)
     session.ask("stage", release=new.release, **common)
-    session.ask("arm", release=new.release, ttl=60, service="supervised", listen=None, **common)
+    bake = {"seconds": 600, "restarts": 0} if scenario.startswith("bake") else None
+    session.ask("arm", release=new.release, ttl=60, service="supervised", listen=None, bake=bake, **common)
     seen = session.ask("activate", ready_seconds=5, prove_seconds=10, **common)
     if seen["reason"]:
         raise WrongState(seen["reason"])
@@ -83,7 +121,7 @@ def _calls(session: Session, device: Device, new: Bundle, tx: str, scenario: str
 def _send(session: Session, bundle: Bundle, fence: int) -> None:
     """Upload what is missing."""
     with Spool(bundle) as spool:
-        sending = spool.plan(session.ask("have", blobs=asked_for(bundle)))
+        sending = spool.plan(session.ask("have", **have_fields(bundle)))
         if sending.blobs:
             session.ask("put", payload=sending.stream, fence=fence, **sending.fields())
 
@@ -98,7 +136,7 @@ def _rot(device: Device, session: Session, new: Bundle) -> None:
     model.write_bytes(b"rotten")
 
 
-SCENARIOS = ("first", "upgrade", "revert", "rotten", "boot", "first-revert")
+SCENARIOS = ("first", "upgrade", "revert", "rotten", "boot", "first-revert", "bake", "bake-boot")
 
 
 def record_all(folder: Path, scenarios: tuple[str, ...] = SCENARIOS) -> list[Recording]:

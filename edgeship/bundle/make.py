@@ -80,20 +80,16 @@ def make_bundle(
         labels=labels,
         note=UNCOMPILED if shipped and shipped.uncompiled else None,
     )
+    unit = unit_values(
+        profile, app=app, listen=project.service.listen, drain_seconds=values["limits"]["drain_seconds"]
+    )
     files: dict[str, Path | bytes] = {
         **payload.files,
         **runtime_files(),
         **{model_name(v.artifact.recipe): v.artifact.path for v in carried},
         "service.json": render("service.json.j2", values).encode(),
-        "service/edgeship.service": render(
-            "edgeship.service.j2",
-            unit_values(
-                profile,
-                app=app,
-                listen=project.service.listen,
-                drain_seconds=values["limits"]["drain_seconds"],
-            ),
-        ).encode(),
+        "service/edgeship.service": render("edgeship.service.j2", unit).encode(),
+        "service/edgeship.initd": render("edgeship.initd.j2", unit).encode(),
     }
     if labels:
         files["labels.txt"] = render("labels.txt.j2", {"labels": list(labels)}).encode()

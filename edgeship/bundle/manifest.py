@@ -86,7 +86,15 @@ def requirements(
         "disk_bytes": sum(file_entry(content)["bytes"] for content in files.values()),
         "service": profile.service.manager,
         "devices": [{"name": d.name, "any_of": list(d.any_of)} for d in profile.devices if d.required],
-    }
+    } | delegate_entry(profile)
+
+
+def delegate_entry(profile: TargetProfile) -> dict[str, Any]:
+    """Return which release of a delegate's library pairs with the engine, where the profile says so."""
+    runtime = profile.runtime
+    if not (runtime.delegate_library and runtime.delegate_version):
+        return {}
+    return {"delegate": {"library": runtime.delegate_library, "version": runtime.delegate_version}}
 
 
 def variant_entry(variant: Variant) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The systemd unit: what the service of one target may see and do."""
+"""The systemd unit and the OpenRC script: what the service of one target may see and do."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ JUST_IN_TIME = frozenset({"gpu"})
 
 
 def unit_values(profile: TargetProfile, *, app: str, listen: str, drain_seconds: float) -> dict[str, Any]:
-    """Return what `edgeship.service.j2` asks for. Raises InputError `bad-unit-word` for a name systemd would
-    misread."""
+    """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. Raises InputError `bad-unit-word` for a name
+    that systemd or a shell would misread."""
     words = [("service.groups", group) for group in profile.service.groups]
     words += [("service.user", profile.service.user)] if profile.service.user else []
     for key, word in words:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,3 +148,21 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
 def show(text: str, document: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
     """Print a result: the text for people, or the one JSON document."""
     emit(json.dumps(document(), indent=2, ensure_ascii=False) if as_json else text)
+
+
+def refuse_existing(out: Path, force: bool, hint: str) -> None:
+    """Raise InputError `file-exists` where a file stands that nobody said may be overwritten."""
+    if out.exists() and not force:
+        raise InputError("file-exists", f"{out} is there already", hint=hint)
+
+
+def write_file(out: Path, text: str) -> None:
+    """Write a file the user named. Raises InputError `cannot-write`."""
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            "cannot-write",
+            f"cannot write {out}: {error.strerror}",
+            hint=f"mkdir -p {shlex.quote(str(out.parent))}",
+        ) from None

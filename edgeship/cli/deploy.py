@@ -43,6 +43,12 @@ def host_options(command: common.F) -> common.F:
     "--goal", type=click.Choice(["stage", "test", "activate"]), help="How far to go.  [default: activate]"
 )
 @common.build_options
+@click.option(
+    "--device-max-ms",
+    type=float,
+    metavar="T",
+    help="Gate: p50 latency on the device itself, ms; slower: nothing is switched.",
+)
 @host_options
 @click.option(
     "--accept-new-host-key",
@@ -52,12 +58,30 @@ def host_options(command: common.F) -> common.F:
 )
 @sign_option
 @allow_unsigned_option
-@click.option("--allow-volatile-root", is_flag=True, help="Accept a device root that a restart may lose.")
+@click.option(
+    "--manager",
+    type=click.Choice(["auto", "systemd", "openrc", "supervised"]),
+    help="What keeps the service running.  [default: what the target says]",
+)
+@click.option(
+    "--allow-volatile-root", is_flag=True, default=None, help="Accept a device root that a restart may lose."
+)
+@click.option(
+    "--allow-no-boot-hook",
+    is_flag=True,
+    default=None,
+    help="Accept a device that cannot start the service again after a restart.",
+)
 @click.option("--force", is_flag=True, help="Prove and switch again even where this release already serves.")
 @common.config_option
 @common.dry_run_option
 @common.output_options
-@click.option("--verbose", "-v", is_flag=True, help="Show every step of every host.")
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Show every step; with --dry-run every command and file.",
+)
 def deploy(
     source: Path | None,
     config: Path | None,
@@ -74,13 +98,24 @@ def deploy(
     Exit status: 0 done, 1 failed with nothing changed, 3 reverted, 4 unknown, 5 degraded; the worst host decides.
     """
     project = common.project_from(
-        config, options, *common.BUILD_NAMES, "hosts", "goal", "root", "accept_new_host_key", "allow_unsigned"
+        config,
+        options,
+        *common.BUILD_NAMES,
+        "hosts",
+        "goal",
+        "root",
+        "accept_new_host_key",
+        "allow_unsigned",
+        "device_max_ms",
+        "manager",
+        "allow_volatile_root",
+        "allow_no_boot_hook",
     )
     hosts = hosts_of(project)
     choices = deploy_options(project, options)
     path = common.model_of(source, project)
     if dry_run:
-        return _dry_run(project, path, hosts, choices, as_json=as_json)
+        return _dry_run(project, path, hosts, choices, as_json=as_json, verbose=verbose)
     from edgeship.deploy import deploy_many
     from edgeship.report.documents import deploys_document, deploys_exit_code
     from edgeship.report.text import deploy_text, deploys_table
@@ -130,7 +165,9 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         root=project.device.root,
         listen=options.get("listen"),
         sudo=not options.get("no_sudo"),
-        allow_volatile_root=bool(options.get("allow_volatile_root")),
+        service=project.service.manager,
+        allow_volatile_root=project.device.allow_volatile_root,
+        allow_no_boot_hook=project.device.allow_no_boot_hook,
         ssh_config=options.get("ssh_config"),
         identity=options.get("identity"),
         accept_new_host_key=settings.accept_new_host_key,
@@ -138,6 +175,9 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         connect_seconds=settings.connect_seconds,
         trial_seconds=settings.confirm_seconds,
         ready_seconds=settings.health_seconds,
+        bake_seconds=settings.bake_seconds,
+        bake_restarts=settings.bake_restarts,
+        device_max_ms=settings.device_max_ms,
         keep=settings.keep_releases,
         jobs=settings.parallel,
         force=bool(options.get("force")),
@@ -219,28 +259,31 @@ def deployable(profile: TargetProfile, path: Path, segments: int) -> None:
 
 
 def _dry_run(
-    project: Project, path: Path, hosts: tuple[Host, ...], choices: DeployOptions, *, as_json: bool
+    project: Project,
+    path: Path,
+    hosts: tuple[Host, ...],
+    choices: DeployOptions,
+    *,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
     """Print what would be done. A bundle is verified; of a model, only the file is opened."""
-    from edgeship.deploy import plan
-
-    lines: list[str] = []
     if is_bundle(path):
         from edgeship.bundle.seal import open_bundle
+        from edgeship.deploy import plan
+        from edgeship.report.plan import plan_document, plan_text
 
         bundle = open_bundle(path)
-        for host in hosts:
-            for step in plan(bundle, host, choices):
-                writes = f" (writes {', '.join(step.writes)})" if step.writes else ""
-                lines.append(f"{host.text}: {step.name}: {step.text}{writes}")
-    else:
-        from edgeship.pipeline import plan_build
+        plans = {host.text: plan(bundle, host, choices) for host in hosts}
+        common.show(plan_text(plans, verbose=verbose), lambda: plan_document(plans), as_json=as_json)
+        return 0
+    from edgeship.pipeline import plan_build
 
-        profiles = common.profiles_of(project)
-        for profile in profiles:
-            deployable(profile, path, project.compiler.segments)
-        lines += plan_build(project, path, profiles, common.cache_folder() / "bundles")
-        lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
+    profiles = common.profiles_of(project)
+    for profile in profiles:
+        deployable(profile, path, project.compiler.segments)
+    lines = list(plan_build(project, path, profiles, common.cache_folder() / "bundles"))
+    lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
     common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)
     return 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from edgeship.cli import common
-from edgeship.errors import InputError
 
 
 @click.command()
@@ -19,7 +17,16 @@ from edgeship.errors import InputError
 )
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @common.dry_run_option
-def init(model: Path | None, targets: tuple[str, ...], out: Path, force: bool, dry_run: bool) -> int:
+@common.output_options
+def init(
+    model: Path | None,
+    targets: tuple[str, ...],
+    out: Path,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Write a commented edgeship.yaml, filled in for MODEL where one is given."""
     from edgeship.profile import load_profile
     from edgeship.project import init_text
@@ -31,22 +38,19 @@ def init(model: Path | None, targets: tuple[str, ...], out: Path, force: bool, d
     for name in targets:
         load_profile(name, folders=common.profile_folders())
     text = init_text(model, targets=targets)
-    if dry_run:
-        click.echo(text, nl=False)
-        return 0
-    if out.exists() and not force:
-        raise InputError(
-            "file-exists",
-            f"{out} is there already",
-            hint="edgeship init --force overwrites it; edgeship init -o other.yaml keeps it",
-        )
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            "cannot-write",
-            f"cannot write {out}: {error.strerror}",
-            hint=f"mkdir -p {shlex.quote(str(out.parent))}",
-        ) from None
-    click.echo(f"wrote {out}; next: fill in datasets, then edgeship build")
+    said = text.removesuffix("\n")
+    if not dry_run:
+        hint = "edgeship init --force overwrites it; edgeship init -o other.yaml keeps it"
+        common.refuse_existing(out, force, hint)
+        common.write_file(out, text)
+        said = f"wrote {out}; next: fill in datasets, then edgeship build"
+    common.show(
+        said,
+        lambda: {
+            "schema": "edgeship.init/1",
+            "file": {"unavailable": "--dry-run writes nothing"} if dry_run else str(out),
+            "settings": text,
+        },
+        as_json=as_json,
+    )
     return 0

@@ -52,14 +52,17 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
 
 @device_verb
 def status(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
-    """Say what a device runs: the release, since when, whether it answers, and what is kept to go back to."""
+    """Say what a device runs: the release, since when, whether it answers, and what is kept to go back to.
+
+    Exit status: 0 what was confirmed last runs, 3 the device went back by itself after that, 5 degraded.
+    """
     from edgeship.deploy import status as ask
-    from edgeship.report.operate import status_document, status_text
+    from edgeship.report.operate import status_document, status_exit_code, status_text
 
     host, _, choices = device_of(config, options)
     found = ask(host, options.get("app"), choices)
     common.show(status_text(found), lambda: status_document(found), as_json=as_json)
-    return 0
+    return status_exit_code(found)
 
 
 @click.option(
@@ -95,6 +98,42 @@ def _rollback(
 
 _rollback.__name__ = "rollback"
 rollback = device_verb(_rollback)
+
+
+@click.argument("release", metavar="RELEASE")
+@click.option("--remove", is_flag=True, help="Let it go again: the next deployment may delete it.")
+@common.dry_run_option
+def _pin(
+    config: Path | None,
+    as_json: bool,
+    quiet: bool,
+    dry_run: bool,
+    release: str,
+    remove: bool,
+    **options: Any,
+) -> int:
+    """Keep a release on a device, whatever is deployed after it. RELEASE: the start of its id, as `status` shows it."""
+    from edgeship.deploy import pin as set_pin
+    from edgeship.deploy import rollback_target
+    from edgeship.report.operate import pin_document, pin_text
+
+    host, app, choices = device_of(config, options)
+    if dry_run:
+        name, _, chosen = rollback_target(host, app, choices, release=release)
+        steps = [f"{host.text}: {name}: {'let go of' if remove else 'pin'} release {chosen}"]
+        common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
+        return 0
+    done = set_pin(host, app, choices, release=release, remove=remove)
+    common.show(
+        pin_text(host.text, done, remove=remove),
+        lambda: pin_document(host.text, done, remove=remove),
+        as_json=as_json,
+    )
+    return 0
+
+
+_pin.__name__ = "pin"
+pin = device_verb(_pin)
 
 
 @click.option(

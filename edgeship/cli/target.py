@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import click
 
 from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options
-from edgeship.errors import InputError
 
 
 @click.group()
@@ -126,30 +124,21 @@ def probe(
     from edgeship.remote import parse_host
     from edgeship.values import as_json as jsonable
 
-    if out and out.exists() and not force:
-        raise InputError(
-            "file-exists", f"{out} is there already", hint=f"edgeship target probe {host} -o {out} --force"
-        )
+    if out:
+        common.refuse_existing(out, force, f"edgeship target probe {host} -o {out} --force")
     project = common.project_from(config, options, "root", "accept_new_host_key")
     with common.progress(quiet=quiet) as progress:
         progress.step(f"asking {host} what it is")
         facts = ask(parse_host(host), deploy_options(project, options))
     wanted = name or (out.stem if out else facts.hostname)
     slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-") or "my-device"
-    text = from_facts(facts, slug, folders=common.profile_folders())
+    text = said = from_facts(facts, slug, folders=common.profile_folders())
     if out:
-        try:
-            out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError(
-                "cannot-write",
-                f"cannot write {out}: {error.strerror}",
-                hint=f"mkdir -p {shlex.quote(str(out.parent))}",
-            ) from None
+        common.write_file(out, text)
         shown = out if out.parent != Path() else f"./{out}"
-        text = f"wrote {out}; use it with: edgeship build MODEL --target {shown}"
+        said = f"wrote {out}; use it with: edgeship build MODEL --target {shown}"
     common.show(
-        text,
+        said,
         lambda: {"schema": "edgeship.probe/1", "facts": jsonable(facts), "profile": text},
         as_json=as_json,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeship.errors import ToolError
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.registry import Registry
@@ -112,8 +113,16 @@ UNCOMPILED = "uncompiled: runs on the CPU"
 """What manifest, service, tables and reports say of an artifact that ships without its compiler."""
 
 
-def uncompiled(artifact: Artifact, reason: str, total: int) -> CompileResult:
-    """Return the result that ships an artifact for the CPU, as the user allowed."""
+def left_uncompiled(
+    error: ToolError, artifact: Artifact, options: CompileOptions, what: str, total: int
+) -> CompileResult:
+    """Return the result that ships an artifact for the CPU where there is no compiler and the user allowed that.
+
+    `what` is missing. Raises `error` again where the compiler is there and fails, or is needed whatever was allowed.
+    """
+    if not options.allow_uncompiled or options.several or error.reference not in MISSING:
+        raise error
+    reason = f"{what}, and --allow-uncompiled was given"
     return CompileResult(
         artifacts=(artifact,),
         compiled=False,

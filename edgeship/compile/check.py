@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
+from edgeship.compile.as_it_is import check_as_it_is, not_accepted
 from edgeship.compile.assume import as_int8, is_float
 from edgeship.compile.edgetpu import check as edgetpu
 from edgeship.compile.edgetpu.predict import predict
@@ -17,8 +18,6 @@ from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.profile import TargetProfile
 from edgeship.values import Unavailable
 
-ACCELERATOR = {"edgetpu": "Edge TPU", "vela": "Ethos-U", "none": "none"}
-
 
 def check_model(
     path: Path, profile: TargetProfile, *, shown_as: Path | None = None, vela: tuple[str, ...] | None = None
@@ -26,7 +25,7 @@ def check_model(
     """Return what will become of the `.tflite` at `path` on a target.
 
     Edge TPU: predicted by rules. Ethos-U: Vela itself is asked (`vela`: the argument list that starts it, None: the
-    one of the toolchain). Targets without an accelerator: everything runs on the CPU; only the findings matter.
+    one of the toolchain). Targets without a compiler: all of it is the runtime's, on the CPU or offered to a GPU.
     `shown_as`: the user's own model, from which `path` was converted to float; it is judged as int8 would be.
     Raises InputError where the file is no `.tflite`; ToolError where Vela is needed and missing.
     """
@@ -42,7 +41,7 @@ def check_model(
         from edgeship.compile.vela_check import check_with_vela
 
         return check_with_vela(model, profile, vela)
-    return _cpu(model, profile)
+    return check_as_it_is(model, profile)
 
 
 def _converted(model: TfliteFile, profile: TargetProfile, shown_as: Path) -> CheckReport:
@@ -55,7 +54,7 @@ def _converted(model: TfliteFile, profile: TargetProfile, shown_as: Path) -> Che
             hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA; check the .tflite it makes",
         )
     on_accelerator = profile.compiler.backend == "edgetpu"
-    report = _edgetpu(as_int8(model), profile) if on_accelerator else _cpu(model, profile)
+    report = _edgetpu(as_int8(model), profile) if on_accelerator else check_as_it_is(model, profile)
     assumed = Finding(
         code="assumed-int8",
         severity="note",
@@ -70,14 +69,21 @@ def _edgetpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
     settings = edgetpu.settings_of(profile.compiler.min_runtime_version, profile.compiler.options)
     prediction = predict(model, settings)
     room = profile.memory.accelerator_kb * 1024 if profile.memory.accelerator_kb else None
-    found = ordered((*lint(model), *edgetpu.findings(model, prediction, room), *_after_int8(model, settings)))
+    found = ordered(
+        (
+            *not_accepted(model, profile),
+            *lint(model),
+            *edgetpu.findings(model, prediction, room),
+            *_after_int8(model, settings),
+        )
+    )
     return CheckReport(
         model=str(model.path),
         sha256=model.sha256,
         target=profile.name,
         basis="predicted",
         tool="rules of coral.ai's operation table; edgetpu_compiler 16.0 semantics",
-        accelerator=ACCELERATOR["edgetpu"],
+        accelerator="Edge TPU",
         verdict=_verdict(prediction.operations, found),
         operations=prediction.operations,
         findings=found,
@@ -115,65 +121,3 @@ def _verdict(operations: tuple[Placed, ...], found: tuple[Finding, ...]) -> Verd
     if mapped == 0 or any(f.severity == "error" and f.code in BLOCKING for f in found):
         return "fail"
     return "pass" if mapped == len(operations) else "partial"
-
-
-CPU_BLOCKING = frozenset({"bad-scale", "bias-overflow", "edgetpu-operation"})
-
-
-def _cpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
-    """Everything on the CPU: float tensors and open sizes are no defect there, wrong numbers are."""
-    harmless = {"not-quantized", "float-io", "dynamic-shape"}
-    found = [
-        Finding(code=f.code, severity="note", message=f.message, fix=f.fix, operations=f.operations)
-        if f.code in harmless
-        else f
-        for f in lint(model)
-    ]
-    compiled = tuple(
-        o.index for o in model.main.operators if o.custom and o.op in ("edgetpu-custom-op", "ethos-u")
-    )
-    if compiled:
-        found.append(
-            Finding(
-                code="edgetpu-operation",
-                severity="error",
-                message="the model was compiled for an accelerator this target does not have "
-                f"({model.main.operators[compiled[0]].op})",
-                fix="give the .tflite from before compiling",
-                operations=compiled,
-            )
-        )
-    delegate = profile.runtime.delegate
-    how = f"CPU, {profile.runtime.engine} {profile.runtime.version}" + (
-        "" if delegate == "none" else f" with {delegate}"
-    )
-    placed = tuple(
-        Placed(
-            index=o.index,
-            op=o.op,
-            layer=model.main.tensors[o.outputs[0]].name.split(";")[0]
-            if o.outputs and o.outputs[0] >= 0
-            else "",
-            placement="cpu",
-            status=f"Runs on the {how}",
-            reason="",
-            confidence="medium" if o.custom else "high",
-        )
-        for o in model.main.operators
-    )
-    failed = any(f.severity == "error" and f.code in CPU_BLOCKING for f in found)
-    return CheckReport(
-        model=str(model.path),
-        sha256=model.sha256,
-        target=profile.name,
-        basis="not-needed",
-        tool="none: the target has no compiler",
-        accelerator=ACCELERATOR["none"],
-        verdict="fail" if failed else "pass",
-        operations=placed,
-        findings=ordered(found),
-        cuts=(),
-        subgraphs=0,
-        parameter_bytes=float(costs.constant_bytes(model.main, range(len(model.main.operators)))),
-        accelerator_bytes=Unavailable(reason="the target has no accelerator with a memory of its own"),
-    )

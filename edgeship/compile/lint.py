@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from edgeship.compile.report import Finding
@@ -12,6 +12,7 @@ from edgeship.model import soundness
 from edgeship.model.tflite import Subgraph, Tensor, TfliteFile
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
+INTEGERS = frozenset({"int8", "uint8", "int16"})
 
 
 def lint(model: TfliteFile) -> tuple[Finding, ...]:
@@ -71,35 +72,27 @@ def dynamic_shapes(model: TfliteFile) -> Iterator[Finding]:
 
 
 def float_tensors(graph: Subgraph) -> Iterator[Finding]:
-    """Yield the operations that compute in float, and float inputs and outputs around an integer model."""
+    """Yield what computes in float: all of a model, single operations inside an integer one, its inputs and outputs."""
     by_op: dict[str, list[int]] = defaultdict(list)
-    boundary = []
+    boundary, integer = [], False
     for operator in graph.operators:
-        tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
-        if not any(t.dtype in FLOATS for t in tensors):
-            continue
-        if operator.op in ("QUANTIZE", "DEQUANTIZE"):
-            boundary.append(operator)
-        elif not operator.custom:
-            by_op[operator.op].append(operator.index)
-    indices = tuple(sorted(i for found in by_op.values() for i in found))
-    if indices:
-        first = graph.operators[indices[0]]
-        counts = ", ".join(f"{op} x{len(found)}" for op, found in by_op.items())
-        layers = ", ".join(name_of(graph.tensors[graph.operators[i].outputs[0]]) for i in indices[:5])
-        weights = [
-            t for t in (graph.tensors[i] for i in first.inputs if i >= 0) if t.has_data and t.dtype == "int8"
-        ]
-        kind = "dynamic-range quantized (int8 weights, float activations)" if weights else "float"
-        yield Finding(
-            code="not-quantized",
-            severity="error",
-            message=f"{len(indices)} operations are {kind}: {counts}; first layers: {layers}",
-            fix="quantize fully with a representative dataset: edgeship build MODEL --recipe int8 --calibration DATA",
-            operations=indices,
-        )
+        if operator.op == "QUANTIZE" and any(
+            graph.tensors[i].dtype in FLOATS for i in operator.inputs if i >= 0
+        ):
+            if set(operator.inputs) & set(graph.inputs):
+                boundary.append(operator)
+        elif operator.op == "DEQUANTIZE":
+            if set(operator.outputs) & set(graph.outputs):
+                boundary.append(operator)
+        elif any(graph.tensors[i].dtype in FLOATS for i in (*operator.inputs, *operator.outputs) if i >= 0):
+            if not operator.custom:
+                by_op[operator.op].append(operator.index)
+        else:
+            integer |= any(graph.tensors[i].dtype in INTEGERS for i in operator.outputs if i >= 0)
+    if by_op:
+        yield _inside(graph, by_op) if integer else _float(graph, by_op)
     if boundary:
-        names = ", ".join(f"{o.op} at {name_of(graph.tensors[o.outputs[0]])}" for o in boundary[:4])
+        names = ", ".join(f"{o.op} at {_layer(graph, o.index)}" for o in boundary[:4])
         yield Finding(
             code="float-io",
             severity="warning",
@@ -107,6 +100,47 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
             fix="set the converter's inference_input_type and inference_output_type to int8",
             operations=tuple(o.index for o in boundary),
         )
+
+
+def _float(graph: Subgraph, by_op: Mapping[str, Sequence[int]]) -> Finding:
+    indices, counts, layers = _counted(graph, by_op)
+    first = graph.operators[indices[0]]
+    weights = [
+        t for t in (graph.tensors[i] for i in first.inputs if i >= 0) if t.has_data and t.dtype == "int8"
+    ]
+    kind = "dynamic-range quantized (int8 weights, float activations)" if weights else "float"
+    return Finding(
+        code="not-quantized",
+        severity="error",
+        message=f"{len(indices)} operations are {kind}: {counts}; first layers: {layers}",
+        fix="quantize fully with a representative dataset: edgeship build MODEL --recipe int8 --calibration DATA",
+        operations=indices,
+    )
+
+
+def _inside(graph: Subgraph, by_op: Mapping[str, Sequence[int]]) -> Finding:
+    indices, counts, layers = _counted(graph, by_op)
+    return Finding(
+        code="float-inside",
+        severity="warning",
+        message=f"computed in float inside an integer model: {counts}; first layers: {layers}",
+        fix="TFLite has no int8 kernel for them, or calibration left them out: replace them by operations that have "
+        "one, or end the model before them",
+        operations=indices,
+    )
+
+
+def _counted(graph: Subgraph, by_op: Mapping[str, Sequence[int]]) -> tuple[tuple[int, ...], str, str]:
+    """Return the indices in order, the operations counted by kind, and the first layers' names."""
+    indices = tuple(sorted(i for found in by_op.values() for i in found))
+    counts = ", ".join(f"{op} x{len(found)}" for op, found in by_op.items())
+    return indices, counts, ", ".join(_layer(graph, i) for i in indices[:5])
+
+
+def _layer(graph: Subgraph, operator: int) -> str:
+    """Return the name of an operation's first output; an operation that only stores something has none."""
+    outputs = graph.operators[operator].outputs
+    return name_of(graph.tensors[outputs[0]]) if outputs and outputs[0] >= 0 else f"operation {operator}"
 
 
 def scales(graph: Subgraph) -> Iterator[Finding]:
@@ -138,7 +172,7 @@ def biases(model: TfliteFile) -> Iterator[Finding]:
             if clipped
             else f"channel {bad.channel} would be {bad.needed:.3g}"
         )
-        layer = name_of(model.main.tensors[operator.outputs[0]])
+        layer = _layer(model.main, operator.index)
         yield Finding(
             code="bias-overflow",
             severity="error",

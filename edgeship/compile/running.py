@@ -24,7 +24,7 @@ class Finished:
     output: str
     """What it printed on stdout and stderr, in the order it was written."""
     content: bytes
-    """The same, undecoded."""
+    """The same, undecoded; stdout alone where the two were kept apart (then stderr follows in `output`)."""
     seconds: float
 
     @property
@@ -37,9 +37,18 @@ class Runner(Protocol):
     """Starts programs. A seam: the remote room may bring one of its own, tests record."""
 
     def run(
-        self, arguments: Sequence[str], *, timeout: float, cwd: Path | None = None, stdin: bytes | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout: float,
+        cwd: Path | None = None,
+        stdin: bytes | None = None,
+        apart: bool = False,
     ) -> Finished:
-        """Run a program to its end and return how it went. Raises FileNotFoundError where there is none."""
+        """Run a program to its end and return how it went; `apart`: keep stderr out of `content`.
+
+        Raises OSError where it cannot be started, FileNotFoundError where there is none.
+        """
 
 
 class LocalRunner:
@@ -51,26 +60,32 @@ class LocalRunner:
         """Limit of each program's address space, MiB; None: open."""
 
     def run(
-        self, arguments: Sequence[str], *, timeout: float, cwd: Path | None = None, stdin: bytes | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout: float,
+        cwd: Path | None = None,
+        stdin: bytes | None = None,
+        apart: bool = False,
     ) -> Finished:
-        """Run a program to its end and return how it went."""
+        """Run a program to its end and return how it went; see `Runner.run`."""
         started = time.monotonic()
         process = subprocess.Popen(
             [*_limited(self.memory_mb), *arguments],
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
             cwd=cwd,
             env=self.environment,
             start_new_session=True,
         )
         code: int | None
         try:
-            content, _ = process.communicate(stdin, timeout=timeout)
+            content, aside = process.communicate(stdin, timeout=timeout)
             code = process.returncode
         except subprocess.TimeoutExpired:
             _kill(process)
-            content, _ = process.communicate()
+            content, aside = process.communicate()
             code = None
         except BaseException:
             _kill(process)
@@ -78,7 +93,7 @@ class LocalRunner:
             raise
         return Finished(
             code=code,
-            output=content.decode(errors="replace"),
+            output=(content + (aside or b"")).decode(errors="replace"),
             content=content,
             seconds=time.monotonic() - started,
         )

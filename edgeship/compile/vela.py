@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeship.compile.backends import MISSING, CompileOptions, CompileResult, uncompiled
+from edgeship.compile.backends import CompileOptions, CompileResult, left_uncompiled
 from edgeship.compile.lint import FLOATS
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
 from edgeship.digest import sha256_file
@@ -45,16 +45,14 @@ class Vela:
             raise InputError(
                 "vela-unsuitable",
                 "this model has nothing for the NPU: " + "; ".join(against),
-                context={"file": artifact.path, "target": profile.name},
+                context={"variant": artifact.recipe, "target": profile.name},
                 hint="edgeship build MODEL --recipe int8 --calibration DATA makes the integer model it takes",
             )
         try:
             tool = require("vela", options.environment)
         except ToolError as error:
-            if options.allow_uncompiled and error.reference in MISSING:
-                reason = "Vela is not installed, and --allow-uncompiled was given"
-                return uncompiled(artifact, reason, len(model.main.operators))
-            raise
+            what = "Vela is not installed"
+            return left_uncompiled(error, artifact, options, what, len(model.main.operators))
         progress.step(f"compiling for {profile.title} with Vela {tool.version}")
         with run_vela(
             artifact.path, profile.compiler.options, tool.command, timeout_s=options.timeout_s

@@ -24,7 +24,7 @@ from edgeship.report.documents import build_document, deploy_document
 from edgeship.report.figures import duration, figure, size
 from edgeship.report.text import variants_table
 from edgeship.toolchain import run_worker
-from edgeship.values import EXIT_CODE_OF_STATE, DeployReport
+from edgeship.values import DeployReport
 
 APP = "digits"
 SETTINGS = """\
@@ -65,7 +65,7 @@ class DemoResult:
     @property
     def exit_code(self) -> int:
         """0 when the local device serves, otherwise as a deployment exits."""
-        return EXIT_CODE_OF_STATE[self.deployed.state]
+        return self.deployed.exit_code
 
     def document(self) -> dict[str, Any]:
         """Return the `edgeship.demo/1` document."""
@@ -149,6 +149,6 @@ def demo_text(result: DemoResult) -> str:
         "Now a real board (SSH and python3 are all it needs):",
         "  edgeship target list",
         "  edgeship init model.keras",
-        "  edgeship deploy model.keras --target raspberry-pi-5 --host pi@10.0.0.7 --allow-unsigned",
+        "  edgeship deploy model.keras --target raspberry-pi-5 --host pi@10.0.0.7",
     ]
     return "\n".join(lines)

@@ -2,11 +2,12 @@
 
 from edgeship.deploy.deploy import deploy, deploy_many
 from edgeship.deploy.options import DeployOptions
-from edgeship.deploy.plan import PlannedStep, plan
+from edgeship.deploy.plan import PlannedCommand, PlannedFile, PlannedStep, plan
 from edgeship.deploy.verbs import (
     bench,
     history,
     logs,
+    pin,
     probe,
     remove,
     rollback,
@@ -17,12 +18,15 @@ from edgeship.deploy.verbs import (
 
 __all__ = [
     "DeployOptions",
+    "PlannedCommand",
+    "PlannedFile",
     "PlannedStep",
     "bench",
     "deploy",
     "deploy_many",
     "history",
     "logs",
+    "pin",
     "plan",
     "probe",
     "remove",

@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from edgeship.deploy import requests
 from edgeship.deploy.options import DeployOptions
-from edgeship.deploy.preflight import failures, preflight
+from edgeship.deploy.preflight import failures, newest_signing, preflight, refusal, service_wanted
 from edgeship.deploy.record import Interrupted, Record
 from edgeship.deploy.refusals import Refused
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
 from edgeship.deploy.upload import Spool, send_missing
-from edgeship.deploy.words import describe_proof, golden_report, reason_of
+from edgeship.deploy.words import describe_bake, describe_proof, golden_report, latency_gate, reason_of
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress
 from edgeship.remote import LinkLost
-from edgeship.values import Bundle, DeployReport, Goal, Host, Unavailable, as_json
+from edgeship.values import Bundle, DeployReport, Goal, Host, Unavailable
 
 MARGIN = 30.0
 """Seconds a helper call may take beyond the limits it was given."""
@@ -73,7 +74,7 @@ class Deployment:
             return self._report("unchanged", "this very release already serves, and every hash is right")
         self._lease(bundle)
         if bundle is not None:
-            self.service = str(bundle.manifest.get("requires", {}).get("service", "auto"))
+            self.service = service_wanted(bundle)
             self._upload(bundle)
             self._stage(bundle)
         if self.options.goal is Goal.STAGE:
@@ -96,7 +97,7 @@ class Deployment:
         """Say hello; a device that was never met is checked against what the bundle requires first."""
         with self.record.step("hello", "connecting") as note:
             try:
-                found = self._ask("hello", release=self.release, listen=self.options.listen)
+                found = self._ask("hello", **requests.hello_fields(self.release, self.options))
             except HelperMissing:
                 found = None
             note.detail = "; ".join(["helper is there" if found else "first contact", *self.session.notes])
@@ -108,44 +109,32 @@ class Deployment:
             with self.record.step("helper", "shipping the helper") as note:
                 self._check()
                 self.session.ship()
-                found = self._ask("hello", release=self.release, listen=self.options.listen)
+                found = self._ask("hello", **requests.hello_fields(self.release, self.options))
                 note.detail = f"{found['helper']}"
         self.record.from_release = found["record"].get("to")
+        if found["record"].get("result") == "went-back":
+            self.progress.note(f"{self.host.text}: {found['record']['reason']}")
         return found
 
     def _preflight(self, bundle: Bundle) -> None:
         """Refuse a device that could not run the release. Raises DeviceError `preflight-<check>`."""
         with self.record.step("preflight", "checking the device") as note:
+            allowed = self.options.allowed_on(self.host, service_wanted(bundle))
             findings = preflight(
-                self.session.probe(),
-                bundle.manifest,
-                volatile_allowed=self.options.allow_volatile_root,
-                sudo_wanted=self.session.sudo,
-                local=self.host.kind == "local",
+                self.session.probe(), bundle.manifest, allowed, signed_at=newest_signing(bundle)
             )
-            bad = failures(findings)
             open_ends = [f.gate.reason for f in findings if f.gate.verdict == "inconclusive"]
             note.detail = f"{len(findings)} checks" + "".join(f"; {reason}" for reason in open_ends)
-            if bad:
-                note.detail = "; ".join(f"{f.gate.name}: {f.gate.reason}" for f in bad)
-                raise DeviceError(
-                    f"preflight-{bad[0].gate.name.split()[0]}",
-                    "the device cannot take this release: " + "; ".join(f.gate.reason for f in bad),
-                    hint=bad[0].hint,
-                )
+            if error := refusal(findings):
+                note.detail = "; ".join(f"{f.gate.name}: {f.gate.reason}" for f in failures(findings))
+                raise error
 
     def _lease(self, bundle: Bundle | None) -> None:
         """Take the application over, where the device would take the release: from here on calls carry the fence."""
         with self.record.step("lease", "taking the lease") as note:
             limit = self.options.ready_seconds + 150
-            reply = self._ask(
-                "lease",
-                timeout=limit,
-                ready_seconds=self.options.ready_seconds,
-                release=bundle.release if bundle else None,
-                signatures=as_json(bundle.signatures) if bundle else [],
-                allow_unsigned=self.options.unsigned_on(self.host),
-            )
+            fields = requests.lease_fields(bundle, self.host, self.options)
+            reply = self._ask("lease", timeout=limit, **fields)
             self.fence = int(reply["fence"])
             self.record.from_release = reply["record"].get("to")
             note.detail = f"fence {self.fence}"
@@ -188,8 +177,7 @@ class Deployment:
             ask = partial(
                 self._ask,
                 "stage",
-                release=self.release,
-                signatures=as_json(bundle.signatures),
+                **requests.stage_fields(bundle),
                 timeout=240,
                 fence=self.fence,
                 tx=self.tx,
@@ -209,11 +197,10 @@ class Deployment:
     def _prove(self) -> None:
         """Run golden vectors on the staged release while the old one serves."""
         with self.record.step("prove", "running golden vectors on the device") as note:
-            limit = self.options.prove_seconds
-            reply = self._ask(
-                "prove", release=self.release, seconds=limit, timeout=limit + MARGIN, fence=self.fence
-            )
-            self.record.golden = golden_report(reply["prove"])
+            limit = self.options.prove_seconds + MARGIN
+            fields = requests.prove_fields(self.release, self.options)
+            reply = self._ask("prove", **fields, timeout=limit, fence=self.fence)
+            self.record.proved(reply["prove"])
             if reply["reason"]:
                 raise DeviceError(
                     "golden-failed",
@@ -221,24 +208,32 @@ class Deployment:
                     hint=f"edgeship deploy ... --host {self.host.text} --goal test, or build again on this data",
                 )
             note.detail = describe_proof(reply["prove"])
+            self._check_latency(reply["prove"])
+
+    def _check_latency(self, proof: Mapping[str, Any]) -> None:
+        """Refuse a release that is slower on this device than it may be. Raises DeviceError `too-slow`."""
+        if self.options.device_max_ms is None:
+            return
+        gate = latency_gate(proof, self.options.device_max_ms)
+        self.record.gates.append(gate)
+        if gate.stops:
+            raise DeviceError(
+                "too-slow",
+                f"{gate.reason}; the release was not switched to",
+                hint=f"edgeship bench --host {self.host.text} measures what serves now; allow more with "
+                "--device-max-ms T, or build a faster variant: edgeship build MODEL --target T --max-ms T",
+            )
 
     def _arm(self) -> None:
         """Have the device record what is coming and start what goes back by itself."""
         with self.record.step("arm", "arming the dead-man") as note:
             self._check()
             self.trial = Trial(tx=self.tx, fence=self.fence, release=self.release)
+            fields = requests.arm_fields(
+                self.release, self.host, self.options, wanted=self.service, kept=self.kept
+            )
             try:
-                reply = self._ask(
-                    "arm",
-                    release=self.release,
-                    ttl=self.options.trial_seconds,
-                    service=self.options.service_on(self.host, self.service),
-                    listen=self.options.listen,
-                    kept=self.kept,
-                    hook_boot=self.host.kind == "ssh" and self.session.sudo,
-                    fence=self.fence,
-                    tx=self.tx,
-                )
+                reply = self._ask("arm", **fields, fence=self.fence, tx=self.tx)
             except Refused as refused:
                 if refused.reference not in MAY_BE_ARMED:
                     self.trial = None  # the helper said no: nothing is armed
@@ -257,15 +252,9 @@ class Deployment:
         with self.record.step("activate", "switching, and golden vectors through the live service") as note:
             self._check_or_revert()
             self.trial.asked = True
-            limit = min(self.options.prove_seconds, self.options.trial_seconds)
-            reply = self._ask(
-                "activate",
-                ready_seconds=self.options.ready_seconds,
-                prove_seconds=limit,
-                timeout=2 * (self.options.ready_seconds + limit) + MARGIN,
-                fence=self.fence,
-                tx=self.tx,
-            )
+            fields = requests.activate_fields(self.options)
+            limit = 2 * sum(fields.values()) + MARGIN
+            reply = self._ask("activate", **fields, timeout=limit, fence=self.fence, tx=self.tx)
             note.detail = reply["reason"] or f"serves at {reply['serving']['url']}"
         if reply["reason"]:
             if reply["prove"]:
@@ -293,7 +282,8 @@ class Deployment:
                 "confirm", restarts=self.trial.serving["restarts"], fence=self.fence, tx=self.tx
             )
             self.trial.serving = seen["serving"]
-            note.detail = f"pid {seen['serving']['pid']}, {seen['serving']['restarts']} restarts, same boot"
+            note.detail = f"pid {seen['serving']['pid']}, {seen['serving']['restarts']} restarts, same boot; "
+            note.detail += describe_bake(reply, self.options.bake_restarts)
         return self._ended(reply["record"])
 
     def _ended(self, record: Mapping[str, Any]) -> DeployReport:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgeship.deploy.ground import Allowed
 from edgeship.device.layout import DEFAULT_ROOT
 from edgeship.remote import ConnectOptions
 from edgeship.values import Goal, Host
+
+ServiceManager = Literal["auto", "systemd", "openrc", "supervised"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +21,15 @@ class DeployOptions:
     goal: Goal = Goal.ACTIVATE
     root: str = DEFAULT_ROOT
     """Folder on the device that holds everything; for `local:DIR` it is DIR."""
-    service: Literal["auto", "systemd", "supervised"] = "auto"
+    service: ServiceManager = "auto"
     listen: str | None = None
     """Where the service listens, instead of what the bundle says: HOST:PORT or unix:NAME."""
     sudo: bool = True
     """Become root with `sudo -n` where the user is not root. Without: everything as that user, no systemd unit."""
     allow_volatile_root: bool = False
     """Accept a root on tmpfs or an overlay, where a restart may lose everything."""
+    allow_no_boot_hook: bool = False
+    """Accept a device that has nothing to start the service again after a restart."""
     ssh_config: Path | None = None
     identity: Path | None = None
     accept_new_host_key: bool = False
@@ -35,6 +40,12 @@ class DeployOptions:
     cut_seconds: float = 8.0
     trial_seconds: float = 180.0
     """Without a confirmation for this long, the device goes back by itself."""
+    bake_seconds: float = 900.0
+    """How long the device goes on watching a confirmed release; 0: not at all."""
+    bake_restarts: int = 3
+    """Crashes in that time that are no crash loop yet; one more, and the device goes back by itself."""
+    device_max_ms: float | None = None
+    """p50 latency, ms, that the staged release may have on the device; slower: nothing is switched."""
     ready_seconds: float = 60.0
     prove_seconds: float = 300.0
     settle_seconds: float | None = None
@@ -64,6 +75,20 @@ class DeployOptions:
     def unsigned_on(self, host: Host) -> bool:
         """Return whether a device never told is told to take unsigned releases: a folder of this machine always is."""
         return self.allow_unsigned or host.kind == "local"
+
+    def sudo_on(self, host: Host) -> bool:
+        """Return whether commands on `host` become root: a folder of this machine is the user's own."""
+        return self.sudo and host.kind == "ssh"
+
+    def allowed_on(self, host: Host, wanted: str) -> Allowed:
+        """Return what preflight may let pass on `host`; `wanted`: the service manager that the bundle wants."""
+        return Allowed(
+            volatile_root=self.allow_volatile_root,
+            no_boot_hook=self.allow_no_boot_hook,
+            sudo=self.sudo_on(host),
+            local=host.kind == "local",
+            service=self.service_on(host, wanted),
+        )
 
     def service_on(self, host: Host, wanted: str = "auto") -> str:
         """Return the service manager to ask for on `host`: the user's word, then what the bundle wants.

@@ -3,37 +3,150 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from edgeship.deploy import requests
 from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.preflight import service_wanted
+from edgeship.deploy.upload import contents, have_fields
 from edgeship.device.layout import current_link, helper_path, release_folder
 from edgeship.device.ship import helper_sha256, helper_source
+from edgeship.digest import canonical_json
+from edgeship.remote import Command
 from edgeship.values import Bundle, Goal, Host
+
+FENCE, TX, RESTARTS = "<fence that lease answered>", "<random>", "<restarts that activate answered>"
+
+
+UNITS: dict[str, tuple[str, ...]] = {
+    "systemd": ("/etc/systemd/system/edgeship-{}.service",),
+    "openrc": ("/etc/init.d/edgeship-{}",),
+    "supervised": (),
+}
+"""Service manager -> what it has written outside of edgeship's folder; {}: the application."""
+HOOKS: dict[str, tuple[str, ...]] = {
+    "systemd": ("/etc/systemd/system/edgeship-recover-{}.service",),
+    "openrc": ("/etc/init.d/edgeship-recover-{}",),
+    "supervised": ("/etc/cron.d/edgeship-{}",),
+}
+"""Service manager -> what brings the service back after a restart; where all stand, the device has one of them."""
+
+
+WATCHES: dict[str, tuple[str, ...]] = {
+    "systemd": (
+        "/etc/systemd/system/edgeship-bake-{}.service",
+        "/etc/systemd/system/edgeship-{}.service.d/bake.conf",
+    ),
+    "openrc": (),
+    "supervised": (),
+}
+"""Service manager -> what watches a confirmed release for a crash loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCommand:
+    """One command on the device: the line its login shell gets, and what is written to its stdin."""
+
+    line: str
+    stdin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedFile:
+    """One file of the release as it will lie on the device."""
+
+    path: str
+    bytes: int | None
+    """None: the manifest, which names every size but its own."""
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """One step: its name as in reports, what it does, and the files on the device it writes."""
+    """One step: its name as in reports, what it does, the files on the device it writes, the commands it runs there."""
 
     name: str
     text: str
     writes: tuple[str, ...] = ()
+    commands: tuple[PlannedCommand, ...] = ()
+    files: tuple[PlannedFile, ...] = ()
+
+
+def _written(paths: dict[str, tuple[str, ...]], manager: str, app: str) -> tuple[str, ...]:
+    """Return the files of a service manager; for `auto` those of all of them."""
+    found = [path for name, group in paths.items() if manager in (name, "auto") for path in group]
+    return tuple(path.format(app) for path in found)
+
+
+class _Asker:
+    """Makes the commands of one host's plan."""
+
+    def __init__(self, bundle: Bundle, host: Host, options: DeployOptions) -> None:
+        self.bundle, self.host, self.options = bundle, host, options
+
+    def ask(self, verb: str, note: str = "", **fields: Any) -> PlannedCommand:
+        """Return a question to the helper; `note` says what follows the request on stdin."""
+        request = requests.request_of(self.host, self.options, self.bundle.app, verb, **fields)
+        command = requests.helper_command(self.host, self.options, request)
+        return self.command(command, canonical_json(request).decode().strip() + note)
+
+    def command(self, command: Command, stdin: str) -> PlannedCommand:
+        """Return a command with words for what it reads."""
+        return PlannedCommand(line=command.shell_line(), stdin=stdin)
 
 
 def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedStep, ...]:
     """Return the steps that `deploy` would take on a device that has nothing of this bundle yet."""
+    asker = _Asker(bundle, host, options)
+    steps = _bringing(asker)
+    if options.goal is not Goal.STAGE:
+        limit = options.device_max_ms
+        within = f"; slower than {limit:g} ms at p50: stop" if limit is not None else ""
+        fields = requests.prove_fields(bundle.release, options)
+        steps.append(
+            PlannedStep(
+                name="prove",
+                text=f"golden vectors on the staged release{within}; the old one goes on serving",
+                commands=(asker.ask("prove", fence=FENCE, **fields),),
+            )
+        )
+    if options.goal is Goal.ACTIVATE:
+        steps += _switching(asker)
+    return tuple(steps)
+
+
+def _bringing(asker: _Asker) -> list[PlannedStep]:
+    """Return the steps that leave a verified release on the device."""
+    bundle, host, options = asker.bundle, asker.host, asker.options
     root, app, release = options.root_on(host), bundle.app, bundle.release
-    files = bundle.manifest["files"]
-    size = sum(int(info["bytes"]) for info in files.values())
-    helper = helper_path(root, helper_sha256())
-    unit = f"/etc/systemd/system/edgeship-{app}.service"
-    wanted = str(bundle.manifest.get("requires", {}).get("service", "auto"))
-    systemd = options.service_on(host, wanted) != "supervised"
-    steps = [
+    hello = asker.ask("hello", **requests.hello_fields(release, options))
+    folder, files = release_folder(root, app, release), bundle.manifest["files"]
+    sizes = {name: int(info["bytes"]) for name, info in files.items()}
+    there = tuple(
+        PlannedFile(path=f"{folder}/{name}", bytes=sizes.get(name), sha256=digest)
+        for name, digest in contents(bundle).items()
+    )
+    kib = len(helper_source())
+    return [
         PlannedStep(
-            name="hello", text=f"connect to {host.text}; stop here if release {release[:12]} already serves"
+            name="hello",
+            text=f"connect to {host.text}; stop here if release {release[:12]} already serves",
+            commands=(hello,),
         ),
-        PlannedStep(name="preflight", text="compare the device's facts with what the bundle requires"),
-        PlannedStep(name="helper", text=f"ship the helper, {len(helper_source())} bytes", writes=(helper,)),
+        PlannedStep(
+            name="preflight",
+            text="compare the device's facts with what the bundle requires",
+            commands=(asker.command(requests.probe_command(host, options, app), "edgeship/device/probe.sh"),),
+        ),
+        PlannedStep(
+            name="helper",
+            text=f"ship the helper, {kib} bytes",
+            writes=(helper_path(root, helper_sha256()),),
+            commands=(
+                asker.command(requests.ship_command(host, options), f"the helper, {kib} bytes"),
+                hello,
+            ),
+        ),
         PlannedStep(
             name="lease",
             text=f"show the device {len(bundle.signatures) or 'no'} signatures; take the application over",
@@ -41,39 +154,72 @@ def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedSte
                 f"{root}/trust/floor.0",
                 *((f"{root}/trust/policy.json",) if options.unsigned_on(host) else ()),
             ),
+            commands=(asker.ask("lease", **requests.lease_fields(bundle, host, options)),),
         ),
         PlannedStep(
             name="upload",
-            text=f"send what is missing of {len(files) + 1} files, {size} bytes",
+            text=f"send what is missing of {len(files) + 1} files, {sum(sizes.values())} bytes",
             writes=(f"{root}/cas/",),
+            commands=(
+                asker.ask("have", fence=FENCE, **have_fields(bundle)),
+                asker.ask(
+                    "put",
+                    " and the bytes that are nowhere on the device",
+                    blobs="<what have lacks, and what of it is made from what is there>",
+                    bases="<blobs on the device to make others from>",
+                    fence=FENCE,
+                ),
+            ),
         ),
         PlannedStep(
             name="stage",
             text="verify the signatures again; build the release from verified files",
-            writes=(release_folder(root, app, release), f"{root}/apps/{app}/signatures/{release}.json"),
+            writes=(folder, f"{root}/apps/{app}/signatures/{release}.json"),
+            commands=(asker.ask("stage", fence=FENCE, tx=TX, **requests.stage_fields(bundle)),),
+            files=there,
         ),
     ]
-    if options.goal is not Goal.STAGE:
-        steps.append(
-            PlannedStep(
-                name="prove", text="golden vectors on the staged release; the old one goes on serving"
-            )
-        )
-    if options.goal is Goal.ACTIVATE:
-        steps += [
-            PlannedStep(
-                name="arm",
-                text=f"arm what goes back by itself after {options.trial_seconds:g} s",
-                writes=(f"{root}/apps/{app}/state.0",),
+
+
+def _switching(asker: _Asker) -> list[PlannedStep]:
+    """Return the steps that make the staged release serve."""
+    bundle, host, options = asker.bundle, asker.host, asker.options
+    root, app = options.root_on(host), bundle.app
+    wanted = service_wanted(bundle)
+    manager = options.service_on(host, wanted)
+    watched = options.bake_seconds > 0
+    arm = requests.arm_fields(bundle.release, host, options, wanted=wanted, kept=False)
+    return [
+        PlannedStep(
+            name="arm",
+            text=f"arm what goes back by itself after {options.trial_seconds:g} s",
+            writes=(
+                f"{root}/apps/{app}/state.0",
+                *(_written(HOOKS, manager, app) if options.sudo_on(host) else ()),
+                *(_written(WATCHES, manager, app) if watched else ()),
             ),
-            PlannedStep(
-                name="activate",
-                text="switch, start the service, golden vectors through the live endpoint; go back where they fail",
-                writes=(current_link(root, app), *((unit,) if systemd else ())),
+            commands=(asker.ask("arm", fence=FENCE, tx=TX, **arm),),
+        ),
+        PlannedStep(
+            name="activate",
+            text="switch, start the service, golden vectors through the live endpoint; go back where they fail",
+            writes=(current_link(root, app), *_written(UNITS, manager, app)),
+            commands=(asker.ask("activate", fence=FENCE, tx=TX, **requests.activate_fields(options)),),
+        ),
+        PlannedStep(
+            name="confirm",
+            text="look again over a fresh connection and make it final"
+            + (
+                f"; the device watches it for {options.bake_seconds:g} s more, and for more than "
+                f"{options.bake_restarts} crashes goes back"
+                if watched
+                else ""
             ),
-            PlannedStep(name="confirm", text="look again over a fresh connection and make it final"),
-            PlannedStep(
-                name="collect", text=f"keep the current, the previous and {options.keep} newest releases"
-            ),
-        ]
-    return tuple(steps)
+            commands=(asker.ask("status"), asker.ask("confirm", fence=FENCE, tx=TX, restarts=RESTARTS)),
+        ),
+        PlannedStep(
+            name="collect",
+            text=f"keep the current, the previous, pinned and {options.keep} newest releases",
+            commands=(asker.ask("collect", keep=options.keep, fence=FENCE),),
+        ),
+    ]

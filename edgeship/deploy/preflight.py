@@ -3,75 +3,77 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from edgeship.device.facts import LOOKED_FOR, PERSISTENT, VOLATILE, Probed
-from edgeship.values import Figure, GateResult, Unavailable, Verdict
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
 
-SPACE_FACTOR = 1.1
-RESERVE_BYTES = 4 << 20
-RESERVE_INODES = 64
-CLOCK_FLOOR = 1_704_067_200
-"""2024-01-01: no edgeship is older, so an earlier clock is wrong."""
-REFUSED_FILE_SYSTEMS = frozenset(
-    {"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "iso9660", "squashfs"}
-)
+from edgeship.deploy.finding import Finding, finding
+from edgeship.deploy.ground import Allowed, place, rights
+from edgeship.device.facts import LOOKED_FOR, Probed
+from edgeship.errors import DeviceError
+from edgeship.values import Bundle, Verdict
+
 SAME_MACHINE = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l", "armv7": "armv7l"}
 WORDS_32 = frozenset({"armv7l", "armv6l", "i686", "i386"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check's outcome and, where it failed, what to type next."""
-
-    gate: GateResult
-    hint: str | None = None
-
-
 def preflight(
-    probed: Probed, manifest: Mapping[str, Any], *, volatile_allowed: bool, sudo_wanted: bool, local: bool
+    probed: Probed, manifest: Mapping[str, Any], allowed: Allowed, *, signed_at: int | None = None
 ) -> tuple[Finding, ...]:
-    """Return the findings in the order they are checked. `inconclusive`: the device did not tell; it goes on."""
+    """Return the findings in the order they are checked. `inconclusive`: the device did not tell; it goes on.
+
+    `signed_at`: when the release was signed, in seconds since 1970; None: it is not.
+    """
     requires: Mapping[str, Any] = manifest.get("requires", {})
+    files = list(manifest.get("files", {}))
     checks = [
         *_machine(probed, requires),
         *_libc(probed, requires),
         *_python(probed, requires, exact=_has_compiled_packages(manifest)),
         *_hardware(probed, requires),
         *_software(probed, requires),
-        *_place(probed, requires, volatile_allowed=volatile_allowed or local),
-        *_rights(probed, requires, sudo_wanted=sudo_wanted, local=local),
+        *_delegate(probed, requires),
+        *place(probed, requires, files, allowed),
+        *rights(probed, files, allowed, signed_at),
     ]
     return tuple(checks)
+
+
+def refusal(findings: tuple[Finding, ...]) -> DeviceError | None:
+    """Return the error `preflight-<check>` of the first finding that refuses the device, with the reasons of all."""
+    bad = failures(findings)
+    if not bad:
+        return None
+    return DeviceError(
+        f"preflight-{bad[0].gate.name.split()[0]}",
+        "the device cannot take this release: " + "; ".join(finding.gate.reason for finding in bad),
+        hint=bad[0].hint,
+    )
+
+
+def service_wanted(bundle: Bundle) -> str:
+    """Return the service manager that the bundle's target asks for."""
+    return str(bundle.manifest.get("requires", {}).get("service", "auto"))
+
+
+def newest_signing(bundle: Bundle) -> int | None:
+    """Return when the release was signed last, in seconds since 1970; None where it carries no statement to read."""
+    moments = []
+    for signed in bundle.signatures:
+        try:
+            moments.append(int(json.loads(signed.statement)["signed_at"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # the device refuses it with the reason
+    return max(moments, default=None)
 
 
 def failures(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Return the findings that refuse the device."""
     return tuple(finding for finding in findings if finding.gate.verdict == "fail")
-
-
-def _finding(
-    name: str,
-    verdict: Verdict,
-    reason: str,
-    *,
-    limit: object = None,
-    value: object = None,
-    hint: str | None = None,
-) -> Finding:
-    """Return a finding; limits and values that are no numbers are said in words."""
-    gate = GateResult(name=name, verdict=verdict, limit=_figure(limit), value=_figure(value), reason=reason)
-    return Finding(gate=gate, hint=hint if verdict == "fail" else None)
-
-
-def _figure(value: object) -> Figure:
-    """Return a number, or the words in its place."""
-    if isinstance(value, int | float):
-        return float(value)
-    return Unavailable(reason=f"not a number: {value}" if value is not None else "not told")
 
 
 def version_key(text: str) -> tuple[int, ...]:
@@ -89,7 +91,7 @@ def _machine(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if small and wanted not in WORDS_32:
         target = "armv7-linux" if seen == "aarch64" else "a 32-bit target"
-        yield _finding(
+        yield finding(
             "machine",
             "fail",
             f"the kernel is 64-bit ({facts.machine}) and the programs are 32-bit; the bundle is for {wanted}",
@@ -98,7 +100,7 @@ def _machine(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
             hint=f"build for {target}, or install a 64-bit system on the device",
         )
     elif seen != wanted and not (small and wanted == "armv7l" and seen == "aarch64"):
-        yield _finding(
+        yield finding(
             "machine",
             "fail",
             f"the device is {facts.machine}, the bundle is for {wanted}",
@@ -107,7 +109,7 @@ def _machine(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
             hint=f"edgeship target list shows the target for {facts.machine}; build with --target",
         )
     else:
-        yield _finding("machine", "pass", f"{facts.machine}", limit=wanted, value=facts.machine)
+        yield finding("machine", "pass", f"{facts.machine}", limit=wanted, value=facts.machine)
 
 
 def _libc(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
@@ -119,16 +121,16 @@ def _libc(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
     version = wanted.get("version")
     need = f"{wanted['kind']} {version or '(any)'}"
     if facts.libc is None:
-        yield _finding("libc", "inconclusive", "the device did not tell its C library", limit=need)
+        yield finding("libc", "inconclusive", "the device did not tell its C library", limit=need)
         return
     have = f"{facts.libc} {facts.libc_version or '?'}"
     if facts.libc != wanted["kind"]:
         reason = f"the device has {have}, the bundle needs {need}: its libraries would not load"
-        yield _finding(
+        yield finding(
             "libc", "fail", reason, limit=need, value=have, hint="build for a target with this C library"
         )
     elif facts.libc_version and version and version_key(facts.libc_version) < version_key(str(version)):
-        yield _finding(
+        yield finding(
             "libc",
             "fail",
             f"the device has {have}, the bundle needs {need} or newer",
@@ -137,7 +139,7 @@ def _libc(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
             hint="upgrade the device's system, or build for a target with the tflite_runtime engine",
         )
     else:
-        yield _finding("libc", "pass", have, limit=need, value=have)
+        yield finding("libc", "pass", have, limit=need, value=have)
 
 
 def _python(probed: Probed, requires: Mapping[str, Any], *, exact: bool) -> Iterator[Finding]:
@@ -148,16 +150,16 @@ def _python(probed: Probed, requires: Mapping[str, Any], *, exact: bool) -> Iter
     hint = "on the device: sudo apt-get install -y python3-minimal"
     if have is None:
         reason = f"the device has no python3; the runtime needs {floor} or newer"
-        yield _finding("python", "fail", reason, limit=floor, value="none", hint=hint)
+        yield finding("python", "fail", reason, limit=floor, value="none", hint=hint)
         return
     minor = ".".join(have.split(".")[:2])
     if version_key(minor) < version_key(floor):
         reason = f"python3 is {have}, older than {floor}"
-        yield _finding("python", "fail", reason, limit=floor, value=have, hint=hint.replace("-minimal", ""))
+        yield finding("python", "fail", reason, limit=floor, value=have, hint=hint.replace("-minimal", ""))
     elif exact and minor not in versions:
         known = ", ".join(versions)
         reason = f"python3 is {have}; the bundle's packages are built for {known}"
-        yield _finding(
+        yield finding(
             "python",
             "fail",
             reason,
@@ -166,7 +168,7 @@ def _python(probed: Probed, requires: Mapping[str, Any], *, exact: bool) -> Iter
             hint="build again with this Python in the target",
         )
     else:
-        yield _finding("python", "pass", f"python3 {have}", limit=floor, value=have)
+        yield finding("python", "pass", f"python3 {have}", limit=floor, value=have)
 
 
 def _has_compiled_packages(manifest: Mapping[str, Any]) -> bool:
@@ -179,18 +181,18 @@ def _hardware(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
     facts = probed.host
     needed = [str(flag) for flag in requires.get("cpu_flags", [])]
     if needed and not facts.cpu_flags:
-        yield _finding("cpu-flags", "inconclusive", "the device did not tell its processor's features")
+        yield finding("cpu-flags", "inconclusive", "the device did not tell its processor's features")
     elif needed:
         missing = [flag for flag in needed if flag not in facts.cpu_flags]
         reason = f"the processor lacks {', '.join(missing)}" if missing else "all there"
         hint = "build for a target whose processor this is: edgeship target list"
-        yield _finding("cpu-flags", "fail" if missing else "pass", reason, limit=" ".join(needed), hint=hint)
+        yield finding("cpu-flags", "fail" if missing else "pass", reason, limit=" ".join(needed), hint=hint)
     ram = requires.get("ram_mb")
     if ram and facts.memory_mb is not None:
         short = facts.memory_mb < ram
         reason = f"{facts.memory_mb} MB of memory, {ram} MB needed"
         hint = "build a smaller variant: --recipe int8, or a device with more memory"
-        yield _finding(
+        yield finding(
             "memory", "fail" if short else "pass", reason, limit=ram, value=facts.memory_mb, hint=hint
         )
     for device in requires.get("devices", []):
@@ -199,7 +201,7 @@ def _hardware(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         seen = any(fnmatch.fnmatchcase(found, way) for found in facts.devices for way in ways)
         reason = f"{name} is there" if seen else f"{name} was not found ({' or '.join(ways)})"
         hint = f"plug {name} in and load its driver, then: edgeship target probe HOST"
-        yield _finding(f"device {name}", "pass" if seen else "fail", reason, hint=hint)
+        yield finding(f"device {name}", "pass" if seen else "fail", reason, hint=hint)
 
 
 def _software(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
@@ -214,74 +216,39 @@ def _software(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         )
         hint = f"on the device: sudo apt-get install -y {package}"
         reason = f"{library}: {have.get(stem, 'not found' if looked else 'not looked for')}"
-        yield _finding(f"library {library}", verdict, reason, hint=hint)
+        yield finding(f"library {library}", verdict, reason, hint=hint)
     for package in requires.get("packages", []):
         name = re.split(r"[^A-Za-z0-9_.-]", str(package))[0].replace("-", "_").lower()
-        verdict = "pass" if name in have else "fail"
-        reason = f"{package}: {have.get(name, 'Python cannot import it')}"
         hint = f"on the device: sudo apt-get install -y python3-{name.replace('_', '-')}"
-        yield _finding(f"package {package}", verdict, reason, hint=hint)
+        verdict, reason = _package(str(package), have.get(name))
+        yield finding(f"package {package}", verdict, reason, hint=hint)
 
 
-def _place(probed: Probed, requires: Mapping[str, Any], *, volatile_allowed: bool) -> Iterator[Finding]:
-    """The root's file system: kind, space, inodes, and whether it can be written."""
-    root = probed.root
-    kind = root.file_system
-    near = root.near or "?"
-    if not root.writable:
-        reason = f"{near} cannot be written: {root.problem or 'no reason told'}"
-        hint = "ssh to the device: mount | grep ' / '; or name another folder with --root DIR"
-        yield _finding("root-writable", "fail", reason, hint=hint)
-    durable = kind in PERSISTENT or (kind == "overlay" and root.upper_file_system in PERSISTENT)
-    if kind is None:
-        yield _finding("file-system", "inconclusive", f"the file system of {near} was not told")
-    elif kind in REFUSED_FILE_SYSTEMS:
-        reason = f"{near} is {kind}: no links, no safe renames"
-        yield _finding("file-system", "fail", reason, value=kind, hint="--root DIR on an ext4 file system")
-    elif (kind in VOLATILE or kind == "overlay") and not durable:
-        what = (
-            kind if kind != "overlay" else f"an overlay on {root.upper_file_system or 'something not seen'}"
-        )
-        verdict: Verdict = "inconclusive" if volatile_allowed else "fail"
-        reason = f"{near} is {what}: a restart may lose everything"
-        hint = "--root DIR on a disk; or accept it: --allow-volatile-root"
-        yield _finding("file-system", verdict, reason, value=kind, hint=hint)
-    else:
-        yield _finding("file-system", "pass" if durable else "inconclusive", kind, value=kind)
-    need = int(requires.get("disk_bytes", 0) * SPACE_FACTOR) + RESERVE_BYTES
-    free = root.disk_free_bytes
-    if free is not None:
-        reason = f"{free / 1e6:.1f} MB free at {near}, {need / 1e6:.1f} MB needed"
-        hint = f"free some space on the device: df -h {near}"
-        yield _finding("disk", "fail" if free < need else "pass", reason, limit=need, value=free, hint=hint)
-    if root.inodes_free:
-        short = root.inodes_free < RESERVE_INODES
-        reason = f"{root.inodes_free} inodes free at {near}"
-        hint = f"remove small files: df -i {near}"
-        yield _finding("inodes", "fail" if short else "pass", reason, limit=RESERVE_INODES, hint=hint)
+def _package(wanted: str, have: str | None) -> tuple[Verdict, str]:
+    """Return whether a Python package of the device is one that the bundle was made for, and why."""
+    if have is None:
+        return "fail", f"{wanted}: Python cannot import it"
+    try:
+        fits = Requirement(wanted).specifier.contains(Version(have), prereleases=True)
+    except (InvalidRequirement, InvalidVersion):
+        return "inconclusive", f"{wanted}: the device has {have}"
+    return ("pass" if fits else "fail"), f"{wanted}: the device has {have}"
 
 
-def _rights(
-    probed: Probed, requires: Mapping[str, Any], *, sudo_wanted: bool, local: bool
-) -> Iterator[Finding]:
-    """Rights, clock, and what brings the service back after a restart."""
-    facts = probed.host
-    if sudo_wanted and facts.uid != 0:
-        hint = 'on the device: echo "$USER ALL=(ALL) NOPASSWD: ALL" | sudo tee /etc/sudoers.d/edgeship'
-        verdict: Verdict = "pass" if facts.sudo else "fail"
-        reason = "sudo works" if facts.sudo else f"{facts.user} cannot become root without a password"
-        yield _finding("sudo", verdict, reason, hint=hint)
-    if facts.clock_unix is not None:
-        wrong = facts.clock_unix < CLOCK_FLOOR
-        reason = "the device's clock is before 2024" if wrong else "plausible"
-        hint = "on the device: sudo timedatectl set-ntp true; or sudo date -s '...'"
-        yield _finding(
-            "clock", "fail" if wrong else "pass", reason, limit=CLOCK_FLOOR, value=facts.clock_unix, hint=hint
-        )
-    if requires.get("service") == "systemd" and facts.init != "systemd" and not local:
-        hint = "build for a target whose service manager is auto or supervised"
-        reason = f"the target wants systemd; the device has {facts.init or 'no init system that it tells'}"
-        yield _finding("service-manager", "fail", reason, hint=hint)
-    elif facts.init != "systemd" and not probed.root.cron and not local:
-        reason = "no systemd and no cron: after a restart the service stays down until edgeship comes again"
-        yield _finding("boot-recovery", "inconclusive", reason)
+def _delegate(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
+    """The accelerator's library, whose releases pair with the engine's: another pair crashes or refuses models."""
+    wanted = requires.get("delegate")
+    if not wanted:
+        return
+    stem = str(wanted["library"]).partition(".so")[0]
+    have = {name: text for name, text in probed.packages.items() if name.startswith(stem)}
+    need = f"{stem} {wanted['version']}"
+    if not have:
+        reason = f"the device did not tell which release of {stem} it has; the bundle was made for {need}"
+        yield finding("delegate", "inconclusive", reason, limit=need)
+        return
+    said = ", ".join(f"{name} {text}" for name, text in have.items())
+    fits = any(re.sub(r"^\d+:|-[^-]*$", "", text) == str(wanted["version"]) for text in have.values())
+    hint = f"install {need} on the device (edgeship target show TARGET says where from), or remove the others"
+    yield finding("delegate", "pass" if fits else "fail", f"the device has {said}, the bundle was made for {need}",
+                  limit=need, value=said, hint=hint)  # fmt: skip

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from edgeship.deploy.words import engine_report, golden_report, latency_report
 from edgeship.progress import Progress
-from edgeship.values import DeployReport, DeployState, GoldenReport, StepReport, Unavailable
+from edgeship.values import (
+    DeployReport,
+    DeployState,
+    EngineReport,
+    GateResult,
+    GoldenReport,
+    Latency,
+    StepReport,
+    Unavailable,
+)
 
 NOT_RUN = Unavailable(reason="golden vectors were not run")
 
@@ -38,6 +49,9 @@ class Record:
     from_release: str | None = None
     serving: str | None = None
     golden: GoldenReport | Unavailable = NOT_RUN
+    engine: EngineReport | Unavailable = NOT_RUN
+    latency_ms: Latency | Unavailable = NOT_RUN
+    gates: list[GateResult] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str, text: str) -> Iterator[Note]:
@@ -51,6 +65,12 @@ class Record:
             raise
         finally:
             self.steps.append(StepReport(name=name, seconds=time.monotonic() - begun, detail=note.detail))
+
+    def proved(self, document: Mapping[str, Any] | None) -> None:
+        """Keep what the proof on the staged release measured: vectors, the engine that ran, latency."""
+        self.golden = golden_report(document)
+        self.engine = engine_report(document)
+        self.latency_ms = latency_report(document)
 
     def report(
         self, state: DeployState, reason: str, *, bytes_sent: int, hint: str | None = None
@@ -67,6 +87,9 @@ class Record:
             seconds=time.monotonic() - self.begun,
             steps=tuple(self.steps),
             golden=self.golden,
+            engine=self.engine,
+            latency_ms=self.latency_ms,
+            gates=tuple(self.gates),
             reason=reason,
             hint=hint,
             serving=self.serving if state in ("committed", "unchanged") else None,

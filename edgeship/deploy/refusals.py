@@ -24,6 +24,9 @@ HINTS: dict[str, str] = {
     "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
     "release-damaged": "run the same command again; what is damaged is sent again",
     "no-systemd": "this device has no systemd: edgeship target probe {host} -o my-board.yaml describes it as it is",
+    "no-openrc": "build the bundle again with this edgeship; or have cron start it: --manager supervised",
+    "openrc": "look on the device: ssh {host} rc-status",
+    "systemd": "look on the device: ssh {host} systemctl --failed",
     "listen-taken": "build for another address: --listen 127.0.0.1:8501; who has this one: ssh {host} ss -ltnp",
     "trust-not-set": "run it again with --allow-unsigned; or, for signed releases only: edgeship keys new, then "
     "edgeship keys trust --host {host}, then run it again with --sign-with",
@@ -42,8 +45,8 @@ HINTS: dict[str, str] = {
     "signature-stale": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: ssh {host} date",
     "older-release": "edgeship rollback --host {host} goes back to a kept release; to bring this one again, sign it "
     "again: edgeship keys sign BUNDLE --sign-with KEY",
-    "no-verifier": "on the device: sudo apt-get install -y openssh-client; where its system has no newer one: "
-    "edgeship keys policy --host {host} --unsigned allow",
+    "no-verifier": "sign with an Ed25519 key: edgeship keys new, edgeship keys trust --host {host}; or, on the device: "
+    "sudo apt-get install -y openssh-client",
     "too-few-keys": "edgeship keys trust KEY.pub ANOTHER.pub --host {host} --threshold N",
     "helper-bug": "this is a defect of edgeship: please report it with the text above",
 }

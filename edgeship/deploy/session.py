@@ -8,43 +8,16 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from edgeship.deploy import refusals
+from edgeship.deploy import refusals, requests
 from edgeship.deploy.options import DeployOptions
-from edgeship.device.facts import Probed, parse_facts, probe_argv, probe_script
-from edgeship.device.layout import helper_path
-from edgeship.device.ship import helper_sha256, helper_source
-from edgeship.digest import canonical_json
+from edgeship.device.facts import Probed, parse_facts
 from edgeship.errors import DeviceError
 from edgeship.remote import Command, Completed, Transport, connect
 from edgeship.remote.command import link_lost
 from edgeship.values import Host
 
-NO_HELPER = 96
-START = f'[ -f "$1" ]||exit {NO_HELPER};exec python3 -I -B "$1"'
-"""Travels with every call, so it is short."""
-RECEIVE = (
-    "import hashlib,os,sys,zlib\n"
-    "path,wanted=sys.argv[1:]\n"
-    "data=zlib.decompress(sys.stdin.buffer.read())\n"
-    "if hashlib.sha256(data).hexdigest()!=wanted: sys.exit('the helper arrived damaged')\n"
-    "folder=os.path.dirname(path); root=os.path.dirname(folder)\n"
-    "os.umask(0o022)\n"
-    "new=not os.path.isdir(root); os.makedirs(folder,0o755,exist_ok=True)\n"
-    "if new: os.chmod(root,0o750)\n"
-    "part=path+'.tmp-%d'%os.getpid()\n"
-    "with open(part,'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())\n"
-    "os.chmod(part,0o644); os.rename(part,path); d=os.open(folder,os.O_RDONLY); os.fsync(d)\n"
-)
-
-
 PACKED_REPLY = b"x"
 """How deflated data begins, and JSON does not."""
-
-
-def packed(request: bytes) -> bytes:
-    """Return a request in the helper's packed form: `z`, four bytes of length, and that many of deflated JSON."""
-    data = zlib.compress(request, 9)
-    return b"z" + len(data).to_bytes(4, "big") + data
 
 
 class HelperMissing(DeviceError):
@@ -94,25 +67,23 @@ class Session:
     @property
     def sudo(self) -> bool:
         """Whether commands become root."""
-        return self.options.sudo and self.host.kind == "ssh"
+        return self.options.sudo_on(self.host)
 
     @property
     def packs(self) -> bool:
         """Whether bytes cost something on the way to this host."""
-        return self.host.kind == "ssh"
+        return requests.packs(self.host)
 
     def probe(self) -> Probed:
         """Return the facts of the device."""
-        argv = probe_argv(self.root, as_root=self.sudo)
-        done = self.run(Command(argv=argv, stdin=probe_script(), timeout=60))
+        done = self.run(requests.probe_command(self.host, self.options, self.app))
         return parse_facts(done.stdout.decode("utf-8", "replace"))
 
     def ship(self) -> None:
-        """Bring the helper to the device; its name is its digest, checked there before it gets that name."""
-        source, digest = zlib.compress(helper_source(), 9), helper_sha256()
-        argv = ("python3", "-I", "-c", RECEIVE, helper_path(self.root, digest), digest)
-        done = self.run(Command(argv=argv, stdin=source, sudo=self.sudo, timeout=60))
-        self.bytes_sent += len(source)
+        """Bring the helper to the device."""
+        command = requests.ship_command(self.host, self.options)
+        done = self.run(command)
+        self.bytes_sent += sum(len(piece) for piece in command.pieces())
         if done.status != 0:
             raise refusals.could_not_run(self.host, self.root, done)
 
@@ -126,21 +97,8 @@ class Session:
         **fields: Any,
     ) -> dict[str, Any]:
         """Return the helper's answer. Raises DeviceError: HelperMissing, LinkLost, or what the helper refused."""
-        request = canonical_json({"verb": verb, "root": self.root, "app": self.app, **fields})
-        if self.packs:
-            request = packed(request)
-
-        def stream() -> Iterable[bytes]:
-            yield request
-            yield from payload() if payload else ()
-
-        path = helper_path(self.root, helper_sha256())
-        command = Command(
-            argv=("sh", "-c", START, "sh", path),
-            stdin=stream if payload else request,
-            sudo=self.sudo,
-            timeout=timeout,
-        )
+        request = requests.request_of(self.host, self.options, self.app, verb, **fields)
+        command = requests.helper_command(self.host, self.options, request, timeout=timeout, payload=payload)
         sent = 0
 
         def heard(count: int) -> None:
@@ -157,7 +115,7 @@ class Session:
 
     def _answer(self, done: Completed) -> dict[str, Any]:
         """Return the helper's reply out of what it printed."""
-        if done.status == NO_HELPER:
+        if done.status == requests.NO_HELPER:
             raise HelperMissing("helper-missing", "the helper is not on the device yet")
         try:
             text = zlib.decompress(done.stdout) if done.stdout[:1] == PACKED_REPLY else done.stdout

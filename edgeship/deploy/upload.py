@@ -42,9 +42,9 @@ def wanted_blobs(bundle: Bundle) -> list[str]:
     )
 
 
-def asked_for(bundle: Bundle) -> list[str]:
-    """Return what the helper's `have` reads as `blobs`."""
-    return [digest[:NAME_CHARACTERS] for digest in wanted_blobs(bundle)]
+def have_fields(bundle: Bundle, *, whole: bool = False) -> dict[str, Any]:
+    """Return what `have` is asked with. `whole`: build on nothing that the device has."""
+    return {"blobs": [digest[:NAME_CHARACTERS] for digest in wanted_blobs(bundle)], "whole": whole}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ def send_missing(
 
     `whole`: build on nothing that the device has.
     """
-    reply = ask("have", blobs=asked_for(spool.bundle), whole=whole, timeout=ANSWER_SECONDS)
+    reply = ask("have", timeout=ANSWER_SECONDS, **have_fields(spool.bundle, whole=whole))
     if not reply["missing"]:
         return 0
     sending = spool.plan(reply)

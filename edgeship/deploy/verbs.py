@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, get_args
 
 from edgeship.deploy.deploy import run_all
 from edgeship.deploy.deployment import Deployment
-from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.options import DeployOptions, ServiceManager
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.errors import InputError
 from edgeship.progress import Progress
@@ -96,6 +96,20 @@ def remove(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
     return {"app": name, "removed": reply["removed"], "blobs": reply["blobs"]}
 
 
+def pin(
+    host: Host, app: str | None, options: DeployOptions, *, release: str, remove: bool = False
+) -> dict[str, Any]:
+    """Pin a kept release (an id or the beginning of one), or let it go; return {"app", "release", "changed", "pins"}.
+
+    A pinned release is never collected. Raises InputError `no-such-release`.
+    """
+    with closing(Session(host, options, app)) as session:
+        name = _only_app(session, host, app)
+        chosen = _kept(_with_helper(session, lambda: session.ask("status")), host, release)
+        reply = session.ask("pin", release=chosen, remove=remove)
+    return {"app": name, "release": chosen, "changed": reply["changed"], "pins": reply["pins"]}
+
+
 def rollback(
     host: Host, app: str | None, options: DeployOptions, progress: Progress, *, release: str | None = None
 ) -> DeployReport:
@@ -116,11 +130,12 @@ def rollback(
     return run_all((work,), lambda each: each.go(None), 1, progress)[0]
 
 
-def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> Literal["auto", "systemd", "supervised"]:
+def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> ServiceManager:
     """Return the service manager a kept release was last started with, unless the user names one."""
-    if options.service == "auto" and kept["manager"] in ("systemd", "supervised"):
-        return "systemd" if kept["manager"] == "systemd" else "supervised"
-    return options.service
+    known: tuple[ServiceManager, ...] = get_args(ServiceManager)
+    return next(
+        (name for name in known if name == kept["manager"] and options.service == "auto"), options.service
+    )
 
 
 def rollback_target(
@@ -149,12 +164,21 @@ def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:
                 else f"edgeship remove --host {host.text} takes it off the device",
             )
         return str(previous)
+    return _kept(found, host, wanted)
+
+
+def _kept(found: Mapping[str, Any], host: Host, wanted: str) -> str:
+    """Return the full id of the one kept release whose id begins as `wanted`. Raises InputError `no-such-release`."""
+    kept = [str(entry["release"]) for entry in found["releases"]]
     matches = [name for name in kept if name.startswith(wanted.lower())]
     if len(matches) != 1 or len(wanted) < 4:
         raise InputError(
             "no-such-release",
             f"{wanted!r} names {len(matches)} of the releases kept on {host.text}",
-            context={"kept": listed},
+            context={
+                "kept": ", ".join(name[:12] for name in kept) or "none",
+                "wanted": "4 characters or more",
+            },
             hint=f"edgeship status --host {host.text}",
         )
     return matches[0]

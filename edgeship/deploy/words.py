@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeship.errors import EdgeshipError
-from edgeship.values import GoldenReport, Unavailable
+from edgeship.values import EngineReport, Figure, GateResult, GoldenReport, Latency, Unavailable
 
 
 def reason_of(error: EdgeshipError) -> str:
@@ -35,7 +35,70 @@ def describe_proof(document: Mapping[str, Any]) -> str:
     if document.get("exact"):
         parts[0] += " exactly"
     if engine.get("name"):
-        parts.append(f"{engine['name']} {engine.get('version', '')} {engine.get('delegate', '')}".rstrip())
+        ran = f"{engine['name']} {engine.get('version', '')} {engine.get('delegate', '')}".rstrip()
+        took = _took_part(engine)
+        parts.append(ran if took == "yes" else f"{ran} (took part: {took})")
     if isinstance(latency, int | float):
         parts.append(f"p50 {latency:.3g} ms")
     return ", ".join(parts)
+
+
+def engine_report(document: Mapping[str, Any] | None) -> EngineReport | Unavailable:
+    """Return what ran the proof: the engine, and whether its delegate took part."""
+    engine = (document or {}).get("engine")
+    if not engine:
+        return Unavailable(reason=str((document or {}).get("reason") or "prove gave no result"))
+    return EngineReport(
+        name=str(engine.get("name", "")),
+        version=str(engine.get("version", "")),
+        delegate=str(engine.get("delegate", "")),
+        delegated=_took_part(engine),
+        detail=str(engine.get("detail", "")),
+    )
+
+
+def _took_part(engine: Mapping[str, Any]) -> str:
+    """Return whether the delegate took part, in a word; what the engine cannot tell is unknown."""
+    said = engine.get("delegated", "unknown")
+    return ("yes" if said else "no") if isinstance(said, bool) else str(said)
+
+
+def latency_report(document: Mapping[str, Any] | None) -> Latency | Unavailable:
+    """Return the latency of the staged release as the device measured it."""
+    latency = (document or {}).get("latency_ms") or {}
+    if "p50" not in latency:
+        return Unavailable(reason=str(latency.get("unavailable") or "prove measured no latency"))
+    return Latency(**{name: _figure(latency.get(name)) for name in ("cold", "p50", "p95")})
+
+
+def _figure(value: Any) -> Figure:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    reason = value.get("unavailable") if isinstance(value, Mapping) else None
+    return Unavailable(reason=str(reason or "the device did not measure it"))
+
+
+def latency_gate(document: Mapping[str, Any], limit: float) -> GateResult:
+    """Return whether the staged release is fast enough on the device: p50 against `limit`, both in ms."""
+    latency = latency_report(document)
+    value = latency if isinstance(latency, Unavailable) else latency.p50
+    if isinstance(value, Unavailable):
+        reason = f"p50 latency on the device could not be had ({value.reason}), and the limit is {limit:g} ms"
+        return GateResult(name="device-latency", verdict="no-data", limit=limit, value=value, reason=reason)
+    ok = value <= limit
+    return GateResult(
+        name="device-latency",
+        verdict="pass" if ok else "fail",
+        limit=limit,
+        value=value,
+        reason=f"p50 latency on the device is {value:.3g} ms, {'within' if ok else 'above'} the limit of {limit:g} ms",
+    )
+
+
+def describe_bake(reply: Mapping[str, Any], restarts: int) -> str:
+    """Return how the device goes on watching what it confirmed."""
+    if reply.get("bake_problem"):
+        return f"not watched from now on: {reply['bake_problem']}"
+    if not reply.get("bake"):
+        return "not watched from now on"
+    return f"watched for {reply['bake']:.0f} s: more than {restarts} crashes, and it goes back by itself"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
@@ -31,6 +32,11 @@ class RootFacts:
     upper_file_system: str | None
     """Under an overlay: the file system that really keeps what is written; None where it cannot be seen."""
     cron: bool
+    """Whether cron is there, which can run recovery at every start of the device."""
+    store_elsewhere: str | None = None
+    """Where blobs and releases lie on two file systems: which folder lies where."""
+    current_problem: str | None = None
+    """Path of a `current` that is no symbolic link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +45,13 @@ class Probed:
 
     host: HostFacts
     root: RootFacts
+    packages: Mapping[str, str]
+    """Versions of the distribution's packages that were asked for."""
 
 
-def probe_argv(root: str, *, as_root: bool) -> tuple[str, ...]:
-    """Return the command whose stdin is `probe_script()`. `as_root`: try writing the way the helper will."""
-    return ("sh", "-s", "--", root, "root" if as_root else "user")
+def probe_argv(root: str, *, as_root: bool, app: str | None = None) -> tuple[str, ...]:
+    """Return the command whose stdin is `probe_script()`. `as_root`: look and try writing the way the helper will."""
+    return ("sh", "-s", "--", root, "root" if as_root else "user", app or "")
 
 
 def probe_script() -> bytes:
@@ -66,7 +74,8 @@ def parse_facts(text: str) -> Probed:
             hint="log in by hand and look: ssh HOST 'sh -c \"uname -a; id\"'",
         )
     one = {key: values[0] for key, values in many.items()}
-    return Probed(host=_host_facts(one, many), root=_root_facts(one, many))
+    packages = dict(_pairs(many.get("package", []), last=False))
+    return Probed(host=_host_facts(one, many), root=_root_facts(one, many), packages=packages)
 
 
 def _host_facts(one: dict[str, str], many: dict[str, list[str]]) -> HostFacts:
@@ -114,7 +123,17 @@ def _root_facts(one: dict[str, str], many: dict[str, list[str]]) -> RootFacts:
         file_system=one.get("root_fs"),
         upper_file_system=_file_system_of(upper, mounts) if upper else None,
         cron=one.get("cron") == "yes",
+        store_elsewhere=_elsewhere(one.get("store_device", ""), one.get("releases_device", "")),
+        current_problem=one.get("current_problem"),
     )
+
+
+def _elsewhere(store: str, releases: str) -> str | None:
+    """Return which folder lies where, from `DEVICE FOLDER` of each, where the devices differ."""
+    (one, _, folder), (other, _, beside) = store.partition(" "), releases.partition(" ")
+    if not one or not other or one == other:
+        return None
+    return f"{folder} is on device {one}, {beside} on device {other}"
 
 
 def _file_system_of(path: str, mounts: dict[str, str]) -> str | None:

@@ -1,5 +1,6 @@
 # Tells facts of a device as KEY=VALUE lines, the same key again for each item of a list. POSIX sh; what a device
-# lacks is left out, never guessed. $1: the device root, whose nearest existing folder is looked at.
+# lacks is left out, never guessed. $1: the device root, whose nearest existing folder is looked at; $2: root, where it
+# is to be looked at as root; $3: the application, or nothing.
 LC_ALL=C; export LC_ALL
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH
 say() { [ -n "$2" ] && printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr -d '\r' | tr '\n\0' '  ')"; }
@@ -34,9 +35,12 @@ say cpus "$(grep -c '^processor' /proc/cpuinfo 2>/dev/null)"
 say flags "$(sed -n 's/^[Ff]eatures[[:space:]]*: //p;s/^flags[[:space:]]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)"
 say memory_kb "$(sed -n 's/^MemTotal:[[:space:]]*\([0-9]*\).*/\1/p' /proc/meminfo 2>/dev/null)"
 if [ -d /run/systemd/system ]; then say init systemd
-elif [ -d /run/openrc ] || [ -e /sbin/openrc ]; then say init openrc
+elif [ -e /run/openrc/softlevel ]; then say init openrc
 else say init other; fi
-[ -d /etc/cron.d ] && { has cron || has crond; } && say cron yes
+# BusyBox has a crond too; it reads no /etc/cron.d and knows no @reboot.
+[ -d /etc/cron.d ] && for name in cron crond; do
+  has $name && case "$(readlink -f "$(command -v $name)")" in */busybox) ;; *) say cron yes;; esac
+done
 [ -r /etc/os-release ] && sed -n 's/^\(ID\|VERSION_ID\|PRETTY_NAME\|VERSION_CODENAME\)="\{0,1\}\([^"]*\)"\{0,1\}$/os.\1=\2/p' /etc/os-release
 
 root=$1; near=$root
@@ -49,6 +53,12 @@ if $tool sh -c ': >"$1" && rm -f "$1"' sh "$mark" >/dev/null 2>&1; then say root
   say root_writable no
   say root_error "$($tool sh -c ': >"$1"' sh "$mark" 2>&1 | tail -n 1)"
 fi
+# What lies below the root already: a store on another disk cannot be linked from, and `current` must be a link.
+[ -d "$root" ] && $tool sh -c '
+  on() { at=$1; while [ ! -e "$at" ]; do at=${at%/*}; done; stat -L -c "%d $at" "$at"; }
+  echo "store_device=$(on "$1/cas")"; echo "releases_device=$(on "$1/apps/$2/releases")"
+  current=$1/apps/$2/current; [ -n "$2" ] && [ -e "$current" ] && [ ! -L "$current" ] && echo "current_problem=$current"
+' sh "$root" "$3" 2>/dev/null </dev/null
 say disk_free_kb "$(df -Pk "$near" 2>/dev/null | awk 'NR==2{print $4}')"
 say inodes_free "$(df -Pi "$near" 2>/dev/null | awk 'NR==2{print $4}')"
 # the mount that holds the folder: the longest mount point that is a prefix of it; the last one mounted there wins
@@ -76,6 +86,11 @@ for name in libedgetpu.so.1 libOpenCL.so.1 libEGL.so.1 libGLESv2.so.2 libusb-1.0
   for dir in /usr/lib /lib /usr/local/lib /usr/lib64 /usr/lib/*-linux-gnu* /lib/*-linux-gnu*; do
     [ -e "$dir/$name" ] && say library "${name%%.so*} $dir/$name" && break
   done
+done
+
+has dpkg-query && for name in libedgetpu1-std libedgetpu1-max; do
+  version=$(dpkg-query -W -f '${Status} ${Version}' $name 2>/dev/null | sed -n 's/^install ok installed //p')
+  [ -n "$version" ] && say package "$name $version"
 done
 
 if has python3; then

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.digest import sha256_json
-from edgeship.errors import InputError
+from edgeship.errors import EdgeshipError, InputError
 from edgeship.model.sink import Sink
 from edgeship.progress import Progress, Silent
 from edgeship.toolchain import WorkerLimits, run_worker
@@ -23,6 +24,7 @@ from edgeship.values import Dataset, DatasetInfo, Resize
 
 Role = Literal["calibration", "evaluation", "train"]
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+COLLECT = "edgeship.model.samples:collect"
 FORMS = (
     ".npz with x and optional y, .npy, a folder of images (a sub-folder a class), or package.module:callable"
 )
@@ -158,22 +160,37 @@ def _from_callable(
     reference: str, work: Path, role: str, limit: int | None, root: Path, show: Progress, limits: WorkerLimits
 ) -> Dataset:
     """Let a worker process call the user's code (it may import anything) and write the samples."""
-    result = run_worker(
-        "edgeship.model.samples:collect",
-        {
-            "reference": reference,
-            "work": str(work.resolve()),
-            "role": role,
-            "limit": limit,
-            "root": str(root),
-        },
-        progress=show,
-        limits=limits,
-        python_path=(root.resolve(),),
-    )
-    info = dict(result.value["info"])
-    info["shape"], info["classes"] = tuple(info["shape"]), tuple(info["classes"])
-    y_path = result.value["y_path"]
-    return Dataset(
-        info=DatasetInfo(**info), x_path=Path(result.value["x_path"]), y_path=Path(y_path) if y_path else None
-    )
+    with tempfile.TemporaryDirectory(
+        dir=work, prefix=f"{role}-"
+    ) as scratch:  # gone, too, if the code kills itself
+        try:
+            result = run_worker(
+                COLLECT,
+                {
+                    "reference": reference,
+                    "work": str(Path(scratch).resolve()),
+                    "role": role,
+                    "limit": limit,
+                    "root": str(root),
+                },
+                progress=show,
+                limits=limits,
+                python_path=(root.resolve(),),
+            )
+        except InputError:
+            raise
+        except EdgeshipError as error:
+            raise InputError(
+                "dataset-callable-failed",
+                f"{reference} did not come back: {error.message.removeprefix(COLLECT).strip()}",
+                context=error.context,
+                hint="have it yield a few samples alone first; samples are wanted one at a time, not all in memory",
+            ) from None
+        info = dict(result.value["info"])
+        info["shape"], info["classes"] = tuple(info["shape"]), tuple(info["classes"])
+        kept = {
+            name: Path(made).replace(work / Path(made).name)
+            for name in ("x_path", "y_path")
+            if (made := result.value[name])
+        }
+    return Dataset(info=DatasetInfo(**info), x_path=kept["x_path"], y_path=kept.get("y_path"))

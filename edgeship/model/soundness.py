@@ -141,7 +141,7 @@ def unlike_joins(graph: Subgraph) -> Iterator[UnlikeJoin]:
     """Yield every CONCATENATION whose finest input was, or becomes, much finer than the scale it ends in."""
     made_by = producer_of(graph)
     for operator in graph.operators:
-        if operator.op != "CONCATENATION" or operator.custom:
+        if operator.op != "CONCATENATION" or operator.custom or not operator.outputs:
             continue
         before = []
         for index in operator.inputs:

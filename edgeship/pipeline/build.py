@@ -134,6 +134,8 @@ def build_target(
     artifacts = describe(project, inputs, derived.artifacts, scratch / "described", progress)
     variants = scored(project, profile, inputs, artifacts, recipes, progress)
     chosen, reason = choose_best(variants, wanted(profile), project.goals)
+    if not variants:
+        reason = "none of the recipes could be made from this model"
     built = TargetBuild(
         target=profile.name,
         variants=variants,
@@ -183,7 +185,9 @@ def scored(
             artifact=artifact,
             scorecard=card,
             gates=(
-                *contract.check(artifact.path, named[artifact.recipe], profile),
+                *contract.check(
+                    artifact.path, named[artifact.recipe], profile, given=not inputs.float_model.is_float
+                ),
                 *judge(artifact, card, project.goals),
             ),
         )

@@ -138,7 +138,7 @@ def _requirements(facts: HostFacts, base: TargetProfile) -> list[str]:
     lines += _python(facts, base)
     if facts.memory_mb:
         lines += ["memory:", f"  ram_mb: {facts.memory_mb}           # what the kernel leaves of it", ""]
-    manager = "systemd" if facts.init == "systemd" else "supervised"
+    manager = facts.init if facts.init in ("systemd", "openrc") else "supervised"
     lines += ["service:", f"  manager: {manager}", ""]
     seen = [d for d in facts.devices if not any(fnmatch(d, way) for a in base.devices for way in a.any_of)]
     if seen:

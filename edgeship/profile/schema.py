@@ -166,9 +166,9 @@ class Compiler(Strict):
 class Service(Strict):
     """How the service is kept running."""
 
-    manager: Literal["systemd", "supervised", "auto", "none"]
-    """systemd: a hardened unit. supervised: a process of our own. auto: systemd where it is. none: edgeship starts
-    nothing there; a build ends with the model file."""
+    manager: Literal["systemd", "openrc", "supervised", "auto", "none"]
+    """systemd: a hardened unit. openrc: a service of OpenRC. supervised: a process of our own. auto: the first of these
+    that the device has. none: edgeship starts nothing there; a build ends with the model file."""
     user: str | None = None
     """Account the service runs under; null: an account of its own, as the service manager can give one."""
     groups: tuple[str, ...] = ()

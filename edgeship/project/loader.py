@@ -52,6 +52,9 @@ OPTIONS: dict[str, KeyPath] = {
     "listen": ("service", "listen"),
     "threads": ("service", "threads"),
     "root": ("device", "root"),
+    "allow_volatile_root": ("device", "allow_volatile_root"),
+    "allow_no_boot_hook": ("device", "allow_no_boot_hook"),
+    "manager": ("service", "manager"),
     "vectors": ("golden", "vectors"),
     "goal": ("deploy", "goal"),
     "parallel": ("deploy", "parallel"),
@@ -61,6 +64,7 @@ OPTIONS: dict[str, KeyPath] = {
     "keep_releases": ("deploy", "keep_releases"),
     "accept_new_host_key": ("deploy", "accept_new_host_key"),
     "allow_unsigned": ("deploy", "allow_unsigned"),
+    "device_max_ms": ("deploy", "device_max_ms"),
 }
 """Name of a command-line option (underscores for dashes) -> the key it stands for."""
 

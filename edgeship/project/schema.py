@@ -234,6 +234,8 @@ class ServiceSection(Section):
     """ADDRESS:PORT or unix:PATH. There is no authentication: think before opening it to a network."""
     threads: Positive | None = None
     """Threads of one inference; nothing: what the target profile says."""
+    manager: Literal["auto", "systemd", "openrc", "supervised"] = "auto"
+    """What keeps it running on the device; auto: what the target says, else the best that the device has."""
     limits: Limits = Limits()
 
 
@@ -242,6 +244,10 @@ class Device(Section):
 
     root: Annotated[str, AfterValidator(_absolute)] = "/var/lib/edgeship"
     """Folder for releases and state, on one persistent file system."""
+    allow_volatile_root: bool = False
+    """Accept a folder on tmpfs or an overlay, where a restart may lose everything."""
+    allow_no_boot_hook: bool = False
+    """Accept a device that has nothing to start the service again after a restart (no systemd, OpenRC or cron)."""
 
 
 class Deploy(Section):
@@ -255,6 +261,14 @@ class Deploy(Section):
     """Time for the new release to get ready on the device."""
     confirm_seconds: Seconds = 120.0
     """The device returns to the previous release by itself unless it is confirmed within this time."""
+    bake_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0
+    """After the confirmation, and after each of the next 3 starts of the device, a release is watched this long: one
+    that crashes again and again goes back by itself to the one before. 0: it is not watched."""
+    bake_restarts: Annotated[int, Field(ge=0, le=100)] = 3
+    """Crashes within that time that are still no crash loop; one more is."""
+    device_max_ms: Limit | None = None
+    """Milliseconds at the median (p50) that one inference may take on the device itself, on the staged release; slower:
+    nothing is switched, and edgeship exits with 3."""
     parallel: Positive = 8
     """Devices worked on at once."""
     keep_releases: Annotated[int, Field(ge=2)] = 3

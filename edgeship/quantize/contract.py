@@ -23,18 +23,23 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Findings that a reason spells out; the rest are counted."""
 INTEGERS = ("int8", "uint8", "int16", "int32", "int64", "bool")
+BYTES = ("int8", "uint8")
+PLAIN = ("int32", "int64", "bool")
+"""What stands for itself at a boundary where it has no scale."""
 
 
-def check(path: Path, recipe: Recipe, profile: TargetProfile) -> tuple[GateResult, ...]:
-    """Return the verdicts on a produced file: precision, io-types, fully-integer, static-shapes, operators,
-    quantization.
+def check(
+    path: Path, recipe: Recipe, profile: TargetProfile, *, given: bool = False
+) -> tuple[GateResult, ...]:
+    """Return the verdicts on a file: precision, io-types, fully-integer, static-shapes, operators, quantization.
 
-    Raises InputError where the file cannot be read at all.
+    `given` says that the model came quantized: nothing of it was edgeship's choice. Raises InputError where the
+    file cannot be read at all.
     """
     held = read_tflite(path)
     checks: tuple[tuple[str, Callable[[], tuple[Verdict, list[str], str]]], ...] = (
         ("precision", lambda: _precision(held, recipe)),
-        ("io-types", lambda: _io(held, recipe, profile)),
+        ("io-types", lambda: _io(held, recipe, profile, given)),
         ("fully-integer", lambda: _integer(held, recipe, profile)),
         ("static-shapes", lambda: _static(held)),
         ("operators", lambda: _operators(held, recipe, profile)),
@@ -60,16 +65,25 @@ def _precision(held: TfliteFile, recipe: Recipe) -> tuple[Verdict, list[str], st
     return "fail", [why], ""
 
 
-def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:
+def _io(
+    held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool
+) -> tuple[Verdict, list[str], str]:
+    """Return whether input and output are stored as the target wants them.
+
+    Plain integers (token ids, class indices: no scale) are what they are. A model that came quantized may have
+    either byte type where an integer is wanted: the runtime feeds both, and most were exported with uint8.
+    """
     wanted = io_type(recipe, profile.precision.io)
+    fine = BYTES if given and wanted in BYTES else (wanted,)
     graph = held.main
     found = [
         f"{side} '{tensor.name}' is {tensor.dtype}, {profile.name} wants {wanted}"
         for side, indices in (("input", graph.inputs), ("output", graph.outputs))
         for tensor in (graph.tensors[i] for i in indices)
-        if tensor.dtype != wanted and not (side == "output" and tensor.dtype in ("int32", "int64", "bool"))
+        if tensor.dtype not in fine and not (tensor.dtype in PLAIN and tensor.quantization is None)
     ]
-    return ("fail" if found else "pass"), found, f"inputs and outputs are {wanted}"
+    kinds = sorted({graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)})
+    return ("fail" if found else "pass"), found, f"inputs and outputs are {' and '.join(kinds)}"
 
 
 def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:

@@ -73,7 +73,7 @@ def derive_all(
 ) -> Derivation:
     """Return the artifacts of `recipes`, written as `<recipe>.tflite` into folder `out`.
 
-    `calibration_npy` holds float32 samples `[n, ...]` in model units; recipes that need none are still better
+    `calibration_npy` holds samples `[n, ...]` in model units; recipes that need none are still better
     with them, because biases are corrected. The same inputs give the same bytes. A
     recipe that fails is a reason in the result, and a tool that dies is asked for each recipe alone, so one
     cannot take the others with it. Raises InputError `calibration-missing`, `several-inputs`,
@@ -89,13 +89,13 @@ def derive_all(
     samples = calibration_npy if len(float_model.signature.inputs) == 1 else None
     used = samples is not None and any(job["correct_biases"] for job in jobs)
     payload = {"model": str(float_model.path), "calibration": str(samples) if used else None, "jobs": jobs}
-    failed, tools = _run(payload, limits or WorkerLimits(), progress)
+    failed, tools, seen = _run(payload, limits or WorkerLimits(), progress)
     artifacts = tuple(
         _artifact(
             out / f"{recipe.name}.tflite",
             recipe.name,
             float_model,
-            calibration_sha256 if used and row_of(recipe.name).corrects_biases else None,
+            calibration_sha256 if seen and row_of(recipe.name).corrects_biases else None,
             tools,
         )
         for recipe in recipes
@@ -107,9 +107,9 @@ def derive_all(
 
 def _run(
     payload: dict[str, Any], limits: WorkerLimits, progress: Progress | None
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return (recipe -> reason for failure, versions of tools); jobs are run one by one where all at once
-    crashes.
+) -> tuple[dict[str, str], dict[str, str], bool]:
+    """Return (recipe -> reason for failure, versions of tools, whether the calibration samples were run); jobs
+    are run one by one where all at once crashes.
     """
     try:
         value = run_worker(WORKER, payload, limits=limits, progress=progress).value
@@ -117,15 +117,21 @@ def _run(
         raise
     except EdgeshipError as error:
         if len(payload["jobs"]) == 1:
-            return {payload["jobs"][0]["recipe"]: error.message}, {}
+            return {payload["jobs"][0]["recipe"]: error.message}, {}, False
         failed: dict[str, str] = {}
         tools: dict[str, str] = {}
+        seen = False
         for job in payload["jobs"]:
-            why, versions = _run({**payload, "jobs": [job]}, limits, progress)
+            why, versions, ran = _run({**payload, "jobs": [job]}, limits, progress)
             failed |= why
             tools |= versions
-        return failed, tools
-    return dict(value["failed"]), dict(value["tools"])
+            seen |= ran
+        return failed, tools, seen
+    return (
+        dict(value["failed"]),
+        dict(value["tools"]),
+        payload["calibration"] is not None and not value["unseen"],
+    )
 
 
 def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:

@@ -68,11 +68,10 @@ class Observation:
 def observe(
     model: bytes, path: Path, constants: set[int], advance: Callable[[int, int], None] | None = None
 ) -> Observation:
-    """Return what the model's tensors hold over the samples in `path`, a float32 `.npy` of `[n, ...]` in
-    model units.
+    """Return what the model's tensors hold over the samples in `path`, an `.npy` of `[n, ...]` in model units.
 
-    `constants` are tensor indices to leave out. A model with a batch axis above 1 is fed in blocks of that
-    size; the last block is filled up with the first samples.
+    `constants` are tensor indices to leave out; so are tensors that only a loop's body ever holds. A model with
+    a batch axis above 1 is fed in blocks of that size; the last block is filled up with the first samples.
     """
     samples = np.load(path, mmap_mode="r")
     interpreter = _interpreter(model)
@@ -85,7 +84,9 @@ def observe(
     }
     batch = int(entry["shape"][0]) if len(entry["shape"]) == samples.ndim else 1
     runs = math.ceil(len(samples) / batch)
-    for number, _ in enumerate(_run(interpreter, entry["index"], samples, batch), start=1):
+    for number, _ in enumerate(_run(interpreter, entry, samples, batch), start=1):
+        if number == 1:
+            tensors = {i: t for i, t in tensors.items() if _is_held(interpreter, i)}
         for index, tensor in tensors.items():
             values = interpreter.get_tensor(index)
             tensor.low = min(tensor.low, float(values.min()))
@@ -94,7 +95,7 @@ def observe(
         if advance is not None:
             advance(number, 2 * runs)
     inner = {i: t for i, t in tensors.items() if not t.is_boundary and t.high > t.low}
-    for number, _ in enumerate(_run(interpreter, entry["index"], samples, batch), start=1):
+    for number, _ in enumerate(_run(interpreter, entry, samples, batch), start=1):
         for index, tensor in inner.items():
             values = interpreter.get_tensor(index).reshape(-1)
             values = values[:: 1 + values.size // HISTOGRAM_VALUES]
@@ -112,14 +113,23 @@ def _interpreter(model: bytes) -> Any:
     return interpreter
 
 
-def _run(interpreter: Any, entry: int, samples: NDArray[Any], batch: int) -> Iterator[None]:
+def _is_held(interpreter: Any, index: int) -> bool:
+    """Return whether a tensor can be read after a run: what WHILE hands on from turn to turn cannot."""
+    try:
+        interpreter.get_tensor(index)
+    except ValueError:
+        return False
+    return True
+
+
+def _run(interpreter: Any, entry: dict[str, Any], samples: NDArray[Any], batch: int) -> Iterator[None]:
     for start in range(0, len(samples), batch):
-        block = np.asarray(samples[start : start + batch], dtype=np.float32)
+        block = np.asarray(samples[start : start + batch], dtype=entry["dtype"])
         if len(block) < batch:
             block = np.concatenate(
                 [block, *(samples[i % len(samples)][None] for i in range(batch - len(block)))]
             )
-        interpreter.set_tensor(entry, block.reshape(interpreter.get_input_details()[0]["shape"]))
+        interpreter.set_tensor(entry["index"], block.reshape(entry["shape"]))
         interpreter.invoke()
         yield
 

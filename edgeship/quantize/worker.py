@@ -18,36 +18,59 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 
 
 def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "tensorflow"}`.
+    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "tensorflow",
+    "unseen": null, or why the samples could not be run}`.
 
     `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings, ranges,
-    correct_biases, out}]`. The calibration samples are run through the float model once for all jobs. A job that fails
-    is recorded and the others go on.
+    correct_biases, out}]`. The calibration samples are run through the float model once for all jobs; where that
+    fails, the jobs that need ranges fail. A job that fails is recorded and the others go on.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
     content = Path(payload["model"]).read_bytes()
     original = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     seen: Observation | None = None
+    unseen: str | None = None
     if payload["calibration"] is not None:
         report("running the calibration samples through the float model")
-        seen = observe(
-            content,
-            Path(payload["calibration"]),
-            constants_of(original),
-            lambda done, total: report("samples", done, total),
-        )
+        try:
+            seen = observe(
+                content,
+                Path(payload["calibration"]),
+                constants_of(original),
+                lambda done, total: report("samples", done, total),
+            )
+        except Exception as error:  # an interpreter raises anything; recipes without ranges can still be made
+            unseen = f"the calibration samples could not be run: {_words(error)}"
     failed = {}
     for job in payload["jobs"]:
+        if unseen and job["ranges"] != "none":
+            failed[job["recipe"]] = unseen
+            continue
         report(f"deriving {job['recipe']}")
         try:
             made = _quantized(content, job, original, seen)
         except Exception as error:  # the quantizer raises anything; one recipe's failure is not the others'
-            failed[job["recipe"]] = f"{type(error).__name__}: {str(error).strip()[:500] or '(no message)'}"
+            failed[job["recipe"]] = _in_a_loop(original, job) or _words(error)
             continue
         Path(job["out"]).write_bytes(made)
     tools = {name: importlib.metadata.version(name) for name in TOOLS}
-    return {"failed": failed, "tools": tools, "tensorflow": "tensorflow" in sys.modules}
+    return {"failed": failed, "tools": tools, "tensorflow": "tensorflow" in sys.modules, "unseen": unseen}
+
+
+def _in_a_loop(model: Any, job: dict[str, Any]) -> str | None:
+    """Return what to do about a model whose ranges lie inside a loop, where no sample shows them."""
+    if job["ranges"] == "none" or len(model.subgraphs) == 1:
+        return None
+    return (
+        f"the model holds {len(model.subgraphs) - 1} inner graphs (WHILE or IF, as recurrent layers make), and what "
+        "is computed in there cannot be seen, so it gets no ranges; a recurrent layer of Keras is free of them with "
+        "unroll=True, and dynamic and fp16 do without ranges"
+    )
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:500] or '(no message)'}"
 
 
 def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observation | None) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeship.compile.backends import Part
 from edgeship.pipeline import BuildReport, TargetBuild
-from edgeship.values import EXIT_CODE_OF_STATE, DeployReport, GateResult, Unavailable, Variant, as_json
+from edgeship.values import DeployReport, GateResult, Unavailable, Variant, as_json
 
 SEVERITY = (0, 1, 3, 4, 5)
 """Exit codes from good to bad: the worst host decides for all."""
@@ -40,6 +40,7 @@ def _target(built: TargetBuild) -> dict[str, Any]:
         "chosen": chosen.artifact.recipe if chosen else none,
         "reason": built.reason,
         "variants": [_variant(variant) | {"compile": _compile(variant, built)} for variant in built.variants],
+        "failed": [{"recipe": recipe, "reason": reason} for recipe, reason in built.failed],
         "gates": [_gate(gate) for gate in (chosen.gates if chosen else ())],
     }
 
@@ -109,6 +110,7 @@ def deploy_document(report: DeployReport) -> dict[str, Any]:
     document["from"] = before or {"unavailable": "nothing was deployed before"}
     del document["from_release"]
     document["hint"] = report.hint or {"unavailable": "nothing to do"}
+    document["gates"] = [_gate(gate) for gate in report.gates]
     document["serving"] = report.serving or {"unavailable": f"the release is {report.state}"}
     return {"schema": "edgeship.deploy/1", **document}
 
@@ -126,7 +128,7 @@ def deploys_document(reports: Sequence[DeployReport]) -> dict[str, Any]:
 
 def deploys_exit_code(reports: Sequence[DeployReport]) -> int:
     """Return the worst host's exit code: degraded, then unknown, reverted, failed, good."""
-    return max((EXIT_CODE_OF_STATE[r.state] for r in reports), key=SEVERITY.index, default=0)
+    return max((r.exit_code for r in reports), key=SEVERITY.index, default=0)
 
 
 def worst_golden(report: DeployReport) -> str:

@@ -29,13 +29,19 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
         "reason": _known(record.get("reason"), "nothing was noted"),
         "release": _known(status["current"], "nothing is deployed"),
         "previous": _known(record.get("previous"), "no release came before"),
+        "went_back": record.get("result") == "went-back",
         "seconds_until_reverted": _known(trial, "nothing is on trial"),
+        "seconds_watched": _known(
+            status.get("bake_left") or None, "no release is watched for a crash loop now"
+        ),
+        "writable": status["writable"],
         "service": {
             "manager": serving["manager"],
             "running": serving["running"],
             "pid": _known(serving["pid"] if serving["running"] else None, "the service does not run"),
             "restarts": _known(serving["restarts"], "the service manager does not count them"),
             "url": _known(serving.get("url"), "the service does not run"),
+            "release": _known(serving.get("release"), "the service does not run"),
         },
         "releases": [
             {
@@ -43,11 +49,24 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
                 "version": entry["version"],
                 "target": entry["target"],
                 "variant": entry["chosen"],
-                "role": _mark(entry["release"], status) or "kept",
+                "role": _role(entry["release"], status) or "kept",
+                "pinned": entry["release"] in status["pins"],
             }
             for entry in status["releases"]
         ],
     }
+
+
+def _against_the_record(status: dict[str, Any]) -> list[str]:
+    """Return what people must know where a device does not do what its record says."""
+    serves, lines = (status["serving"] or IDLE).get("release"), []
+    if serves and serves != status["current"]:
+        lines.append(f"  release {serves[:12]} serves, not the one that is current")
+    if not status["writable"]:
+        lines.append(
+            "  the device cannot be written: read-only; what it could not note is noted at the next contact"
+        )
+    return lines
 
 
 def history_document(host: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -101,9 +120,15 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
     lines = [f"{host}: {name}", f"  {state}; {live}"]
     if record.get("reason"):
         lines.append(f"  {record['reason']}")
+    lines += _against_the_record(status)
     if status["seconds_left"] and record["state"] in ("ARMED", "TRIAL"):
         lines.append(
             f"  on trial: goes back by itself in {duration(status['seconds_left'])} unless confirmed"
+        )
+    if status["bake_left"]:
+        lines.append(
+            f"  watched for another {duration(status['bake_left'])}: a crash loop goes back "
+            + (f"to release {record['bake']['back'][:12]}" if record["bake"]["back"] else "nowhere")
         )
     rows = [
         [
@@ -120,7 +145,21 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def status_exit_code(found: dict[str, Any]) -> int:
+    """Return 0 where what was confirmed last is what runs, 3 where a device went back by itself since, 5 degraded."""
+    codes = [
+        5 if app["record"]["state"] == "DEGRADED" else 3 if app["record"].get("result") == "went-back" else 0
+        for app in found["apps"].values()
+    ]
+    return max(codes, default=0)
+
+
 def _mark(release: str, status: dict[str, Any]) -> str:
+    words = [_role(release, status), "pinned" if release in status["pins"] else ""]
+    return ", ".join(word for word in words if word)
+
+
+def _role(release: str, status: dict[str, Any]) -> str:
     if release == status["current"]:
         return "current"
     return "previous" if release == status["record"].get("previous") else ""
@@ -174,3 +213,25 @@ def history_text(host: str, found: dict[str, Any]) -> str:
     if found["broken_at"] is not None:
         text += f"\nthe chain is broken at line {found['broken_at']}: this log was edited or damaged"
     return text
+
+
+def pin_document(host: str, done: dict[str, Any], *, remove: bool) -> dict[str, Any]:
+    """Return the `edgeship.pin/1` document."""
+    return {
+        "schema": "edgeship.pin/1",
+        "host": host,
+        "app": done["app"],
+        "release": done["release"],
+        "pinned": not remove,
+        "changed": done["changed"],
+        "pins": done["pins"],
+    }
+
+
+def pin_text(host: str, done: dict[str, Any], *, remove: bool) -> str:
+    """Return what a pin means from now on."""
+    said = "is not pinned" if remove else "is pinned"
+    after = "the next deployment may delete it" if remove else "no deployment deletes it"
+    known = "" if done["changed"] else " already"
+    back = "" if remove else f"\nedgeship rollback --host {host} --to {done['release'][:12]} goes back to it"
+    return f"{host}: {done['app']}: release {done['release'][:12]} {said}{known}: {after}{back}"

@@ -19,8 +19,11 @@ def build_text(report: BuildReport) -> str:
 
 def target_text(built: TargetBuild) -> str:
     """Return one target's table of variants, what was chosen and why, and where the bundle lies."""
-    lines = [f"{built.target}:", variants_table(built.variants, built.chosen)]
+    lines = [f"{built.target}:"]
+    if built.variants:
+        lines.append(variants_table(built.variants, built.chosen))
     lines += _gaps(built.variants)
+    lines += [f"{recipe} could not be made: {reason}" for recipe, reason in built.failed]
     if built.chosen and built.bundle:
         lines += [f"chosen: {built.reason}", *compile_lines(built)]
         lines.append(
@@ -136,12 +139,26 @@ def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
     lines.append(f"  release {report.release[:12]} of {report.app} for {report.target}")
     if report.state not in ("unchanged", "failed", "planned"):
         lines.append(f"  golden vectors: {worst_golden(report)}")
+    lines += _measured(report)
     if report.serving:
         lines.append(f"  serving: {report.serving}")
     lines.append(f"  {size(report.bytes_sent)} sent, {duration(report.seconds)}")
     if report.hint:
         lines.append(f"hint: {report.hint}")
     return "\n".join(lines)
+
+
+def _measured(report: DeployReport) -> list[str]:
+    """Return what ran on the device and how fast, where it was proved there."""
+    if isinstance(report.engine, Unavailable):
+        return []
+    engine, latency = report.engine, report.latency_ms
+    line = (
+        f"  ran on {engine.name} {engine.version}, delegate {engine.delegate} (took part: {engine.delegated})"
+    )
+    if not isinstance(latency, Unavailable):
+        line += f", p50 {figure(latency.p50, 3)} ms, p95 {figure(latency.p95, 3)} ms"
+    return [line, *(f"  {gate.name}: {gate.reason}" for gate in report.gates)]
 
 
 def deploys_table(reports: Sequence[DeployReport]) -> str:

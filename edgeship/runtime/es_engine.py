@@ -1,9 +1,10 @@
 """The one interface of the inference engines, and the choice between them.
 
 An engine offers: `inputs` and `outputs` (lists of TensorSpec, in the order of the model file), `run(list of
-bytes) -> list of bytes`, `info()` -> {"name", "version", "delegate"}, `delegated()` -> (answer, text) and
-`close()`. `delegated` answers True (the delegate took part), False (asked for, and it did not),
-"inapplicable" (it works here, but has no kernel for any operation of this model) or "unknown".
+bytes) -> list of bytes`, `info()` -> {"name", "version", "delegate"}, `delegated()` -> (answer, text),
+`delegated_here()` and `close()`. `delegated` answers True (the delegate took part), False (asked for, and it
+did not), "inapplicable" (it works here, but has no kernel for any operation of this model) or "unknown".
+`delegated_here` answers the same for a service: within this process, in milliseconds, without a profiler.
 """
 
 from collections import namedtuple

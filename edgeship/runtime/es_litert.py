@@ -234,6 +234,22 @@ class LiteRtEngine(object):
 
         return delegated(self)
 
+    def delegated_here(self):
+        """Return what this very process can tell at once; of a part of the model only the proof can tell."""
+        whole = {
+            "xnnpack": "CompiledModelIsFullyAccelerated",
+            "gpu": "CompiledModelIsNonCpuFullyAccelerated",
+        }.get(self.delegate)
+        if whole is None:
+            return "inapplicable", "no delegate was asked for"
+        if self.flag(whole):
+            return True, "the whole model runs in %s" % self.delegate
+        from es_litert_probe import NOT_STARTED, starts
+
+        if self.delegate == "xnnpack" and not starts(self):
+            return False, NOT_STARTED
+        return "unknown", "%s is there; which operations it takes, the proof tells" % self.delegate
+
     def flag(self, name):
         """Return the answer of one of the compiled model's yes-or-no questions."""
         return self.library.get(name, ctypes.c_bool, self._compiled).value

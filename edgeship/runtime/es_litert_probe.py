@@ -16,6 +16,8 @@ from es_errors import CannotRun, EngineFailed
 from es_litert import LiteRtEngine
 from es_probe_model import ADD_MODEL
 
+NOT_STARTED = "XNNPACK did not start on this machine (it needs /sys to know the processor)"
+
 
 def delegated(engine):
     """Return (answer, how it is known) for a loaded LiteRtEngine; see es_engine for the answers."""
@@ -52,12 +54,12 @@ def examine(release, variant):
         if by_delegate:
             return True, "XNNPACK runs %d operations, the built-in kernels %d" % (by_delegate, len(others))
         names = ", ".join(sorted(set(others)))
-        if _starts(engine):
+        if starts(engine):
             return (
                 "inapplicable",
                 "XNNPACK starts here but has no kernel for this model's operations: %s" % names,
             )
-        return False, "XNNPACK did not start on this machine (it needs /sys to know the processor)"
+        return False, NOT_STARTED
     finally:
         engine.close()
 
@@ -70,7 +72,7 @@ def _judge_gpu(events):
     return False, "no operation of the model ran on the GPU"
 
 
-def _starts(engine):
+def starts(engine):
     """Return whether the delegate takes a model that it certainly has kernels for."""
     lib = engine.library
     model = options = compiled = None

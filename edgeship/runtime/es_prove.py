@@ -160,8 +160,10 @@ def prove_live(release, recipe, url):
                 tally.add([("", Verdict(False, None, None, None, text))])
             else:
                 tally.add(_verdicts(variant, golden, expected, live.stored(got), exact))
+    info = release.engine_triple()
+    delegated, how = live.delegated() if not wrong else ("unknown", "it was not asked")
     live.client.close()
-    reason = wrong or _reason(tally, {})
+    reason = wrong or _reason(tally, info, delegated, how)
     return {
         "schema": PROVE_SCHEMA,
         "release": release.id,
@@ -171,7 +173,7 @@ def prove_live(release, recipe, url):
         "failed": tally.failed,
         "worst": tally.worst(),
         "exact": tally.exact and not wrong,
-        "engine": dict(release.engine_triple(), delegated="unknown"),
+        "engine": dict(info, delegated=delegated, detail=how),
         "latency_ms": _latency(times[0] if times else 0.0, times) if times else {"unavailable": "not asked"},
         "peak_rss_mb": {"unavailable": "the service is another process; see its /metrics"},
         "reason": reason,
@@ -196,6 +198,16 @@ class _Live(object):
         if status != 200:
             return "the service is not ready: %d %s" % (status, body[:200].decode("utf-8", "replace"))
         return ""
+
+    def delegated(self):
+        """Return (answer, how it is known) as the running service tells: the one that serves must not have
+        fallen back.
+        """
+        status, _, body = self.client.ask("GET", self.path)
+        if status != 200:
+            return "unknown", "the service answered %d" % status
+        told = json.loads(body.decode("utf-8"))["parameters"]
+        return told.get("delegated", "unknown"), "in the service: %s" % told.get("detail", "it does not tell")
 
     def infer(self, raw):
         """Return ([decoded output bytes], "") or (None, what went wrong), asked in binary."""

@@ -75,6 +75,8 @@ class Routes(object):
 
     def _model(self):
         variant = self._release.variant()
+        delegated, how = self._state.delegated()
+        told = {"delegate": self._release.engine_triple()["delegate"], "delegated": delegated, "detail": how}
 
         def public(specs):
             return [{key: spec[key] for key in ("name", "datatype", "shape")} for spec in specs]
@@ -87,7 +89,7 @@ class Routes(object):
                 "platform": "tflite",
                 "inputs": public(variant["inputs"]),
                 "outputs": public(variant["outputs"]),
-                "parameters": {"variant": variant["recipe"], "release": self._release.id},
+                "parameters": dict(told, variant=variant["recipe"], release=self._release.id),
             },
         )
 

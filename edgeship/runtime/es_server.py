@@ -8,7 +8,7 @@ import select
 import signal
 import time
 
-from es_answers import Answering, refusal
+from es_answers import Answering, log, refusal
 from es_errors import Refused
 from es_hub import Hub
 from es_listen import open_listener
@@ -32,6 +32,10 @@ class Server(object):
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self.metrics = Metrics(_build(release))
+        self._serving = _build(release)
+        note = release.variant().get("note")
+        if note:
+            self._serving["note"] = note
         self._worker = Worker(lambda: Answering(release, self.metrics), self._wake_write)
         self._routes = Routes(release, self.metrics, self)
         self._epoll = select.epoll()
@@ -56,6 +60,10 @@ class Server(object):
         if not self._worker.model.healthy:
             return "the engine failed several times in a row"
         return None
+
+    def delegated(self):
+        """Return (answer, how it is known): whether the delegate takes part in this very process."""
+        return self._worker.delegated
 
     def _queued(self):
         return max(0, self._in_flight - 1)  # The worker runs the first of them.
@@ -151,6 +159,7 @@ class Server(object):
             raise worker.failure
         if worker.ready and not self._started:
             self._started = True
+            log("serving", **self._serving)
             self._announce(self._url)
             self._notifier.send("READY=1")
             if self._notifier.watchdog_seconds:

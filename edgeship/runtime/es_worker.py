@@ -42,6 +42,7 @@ class Worker(object):
         self.ready = False
         self.failure = None
         self.model = None
+        self.delegated = ("unknown", "the model is being loaded")
         self.busy_since = None
         self._last_seconds = None
         self._thread = threading.Thread(target=self._main, name="worker", daemon=True)
@@ -87,6 +88,7 @@ class Worker(object):
         try:
             self.model = self._load()
             self.model.warm_up(WARM_UP_RUNS)
+            self.delegated = self.model.engine.delegated_here()
             self.ready = True
         except CannotRun as error:
             self.failure = error

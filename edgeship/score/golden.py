@@ -70,7 +70,7 @@ def select_inputs(entry: Mapping[str, Any], dataset: Dataset | None, count: int)
     vectors = [_batch(samples, i, batch).astype(dtype) for i in chosen]
     return Selection(
         vectors=tuple((v.reshape(inputs[0]["shape"]),) for v in (*vectors, *edges)),
-        source=f"samples of {dataset.info.reference.rpartition('/')[2]}, and the edges of its range",
+        source=f"samples of {Path(dataset.info.reference).name}, and the edges of its range",
     )
 
 
@@ -210,15 +210,22 @@ def _run_island(release: Path, recipe: str, selection: Selection) -> dict[str, A
         words = done.stderr.decode(errors="replace").strip()
         raise _cannot(recipe, words[-500:] or f"status {done.returncode} and no result") from None
     if done.returncode != 0 or document.get("schema") != SCHEMA:
-        raise _cannot(recipe, str(document.get("reason") or document.get("error") or document)[:500])
+        why = str(document.get("reason") or document.get("error") or document)[:500]
+        raise _cannot(recipe, why, _complaints(done.stderr))
     return dict(document)
 
 
-def _cannot(recipe: str, why: str) -> ToolError:
+def _complaints(stderr: bytes) -> str:
+    """Return what the engine's library itself said went wrong; its status codes say little."""
+    lines = stderr.decode(errors="replace").splitlines()
+    return "; ".join(line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: "))[:500]
+
+
+def _cannot(recipe: str, why: str, engine: str = "") -> ToolError:
     return ToolError(
         "golden-cannot-record",
         f"the runtime for devices cannot run {recipe} on this machine",
-        context={"it said": why},
+        context={"it said": why} | ({"engine": engine} if engine else {}),
         hint="try another recipe with --recipe, or look at the model with: edgeship inspect MODEL",
     )
 

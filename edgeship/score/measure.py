@@ -149,12 +149,29 @@ def _metrics(
     if is_own(name):
         outputs = {model: str(ran.path(model)) for model in ran.counts}
         payload = {"metric": name, "labels": str(evaluation.y_path), "outputs": outputs}
-        value = run_worker(OWN_METRIC, payload, limits=limits, progress=progress).value
+        value = _own_metric(name, payload, limits, progress)
         values |= value["values"]
         higher = bool(value["higher_is_better"])
     else:
         values |= {model: _value(name, np.load(ran.path(model)), labels) for model in ran.counts}
     return [_metric(name, values[a.sha256], values[FLOAT], higher) for a in artifacts]
+
+
+def _own_metric(
+    name: str, payload: dict[str, Any], limits: WorkerLimits, progress: Progress
+) -> dict[str, Any]:
+    """Return what the worker says of the user's metric; a metric that takes its process down is to blame itself."""
+    try:
+        return dict(run_worker(OWN_METRIC, payload, limits=limits, progress=progress).value)
+    except InputError:
+        raise
+    except EdgeshipError as error:
+        raise InputError(
+            "metric-own-failed",
+            f"{name} did not come back: {error.message.removeprefix(OWN_METRIC).strip()}",
+            context=error.context,
+            hint="call it alone on small arrays: callable(outputs, labels) returns one number",
+        ) from None
 
 
 def _value(name: str, outputs: Any, labels: Any) -> Figure:

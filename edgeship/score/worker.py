@@ -38,7 +38,7 @@ class Model:
         self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
 
     def feed(self, block: Array) -> None:
-        """Set the first input from float32 values in model units: clamp(round_half_even(value / scale) +
+        """Set the first input from values in model units: clamp(round_half_even(value / scale) +
         zero_point).
         """
         entry = self.inputs[0]
@@ -106,7 +106,7 @@ def _outputs(job: dict[str, Any], samples: Array, report: Any) -> int:
         raise ValueError(f"the model takes {shape}, the samples are {list(samples.shape[1:])}")
     collected: list[Array] = []
     for start in range(0, len(samples), batch):
-        block = np.asarray(samples[start : start + batch], dtype=np.float32)
+        block = np.asarray(samples[start : start + batch])
         count = len(block)
         if count < batch:
             block = np.concatenate([block, np.repeat(block[-1:], batch - count, axis=0)])
@@ -169,7 +169,7 @@ def _fill(model: Model, samples: str | None) -> None:
     held = np.load(samples, mmap_mode="r")
     batch = int(model.inputs[0]["shape"][0]) if len(model.inputs[0]["shape"]) == held.ndim else 1
     if len(held) >= batch and held[:batch].size == math.prod(int(s) for s in model.inputs[0]["shape"]):
-        model.feed(np.asarray(held[:batch], dtype=np.float32))
+        model.feed(np.asarray(held[:batch]))
 
 
 def _peak_rss_mb() -> float | None:

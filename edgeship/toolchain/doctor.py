@@ -136,16 +136,22 @@ def _program(name: str, arguments: list[str], what: str, fix: str, environment: 
 
 
 def _containers(environment: Mapping[str, str]) -> Health:
-    what = "edgetpu_compiler in a container image"
+    """Return the first engine that works: docker's client may be there without its daemon."""
+    what, found = "edgetpu_compiler in a container image", ""
     for name in ("docker", "podman"):
         if shutil.which(name, path=environment.get("PATH")):
-            return _program(name, ["--version"], what, "", environment)
+            version = _program(name, ["--version"], what, "", environment).found
+            if _answers([name, "version"], environment):
+                return Health(name="containers", state="ok", found=version, needed_for=what, fix="")
+            found = found or f"{version}, which does not answer"
     return Health(
-        name="docker",
+        name="containers",
         state="missing",
-        found="",
+        found=found,
         needed_for=what,
-        fix="install docker or podman, where you want that",
+        fix="start its daemon (docker version says more), or install podman, where you want that"
+        if found
+        else "install docker or podman, where you want that",
     )
 
 
@@ -182,10 +188,21 @@ def _room(environment: Mapping[str, str]) -> Health:
     )
 
 
+def _answers(command: list[str], environment: Mapping[str, str]) -> bool:
+    """Return whether a program ends well."""
+    done = _started(command, environment)
+    return not isinstance(done, str) and done.returncode == 0
+
+
 def _ask(command: list[str], environment: Mapping[str, str]) -> str:
     """Return what a program says of its version, on whichever stream; an explanation where it cannot be started."""
+    done = _started(command, environment)
+    return done if isinstance(done, str) else (done.stdout.strip() or done.stderr.strip()).strip()
+
+
+def _started(command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | str:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             env=dict(environment),
             capture_output=True,
@@ -196,4 +213,3 @@ def _ask(command: list[str], environment: Mapping[str, str]) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"cannot be started: {error}"
-    return (done.stdout.strip() or done.stderr.strip()).strip()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeship.values.figures import Unavailable
+from edgeship.values.results import GateResult, Latency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,20 @@ class GoldenReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineReport:
+    """What ran golden vectors on a device."""
+
+    name: str
+    version: str
+    delegate: str
+    delegated: str
+    """Whether the delegate took part: yes, no, inapplicable (none was asked for, or it has no kernel for the model),
+    unknown."""
+    detail: str
+    """How that is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeployReport:
     """What one device said. A failed host is a value like this, not an exception."""
 
@@ -121,3 +136,15 @@ class DeployReport:
     hint: str | None = None
     serving: str | None = None
     """Where the service listens on the device (http://127.0.0.1:8500, unix:/...), once it serves."""
+    engine: EngineReport | Unavailable
+    latency_ms: Latency | Unavailable
+    """Of the staged release, on the device, before it was switched to."""
+    gates: tuple[GateResult, ...] = ()
+    """Limits that were set for the device, and what it measured."""
+
+    @property
+    def exit_code(self) -> int:
+        """What edgeship exits with: as the state says, or 3 where a gate said no and nothing was switched."""
+        if self.state == "failed" and any(gate.stops for gate in self.gates):
+            return EXIT_CODE_OF_STATE["reverted"]
+        return EXIT_CODE_OF_STATE[self.state]

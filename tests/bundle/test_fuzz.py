@@ -187,7 +187,7 @@ def released(data: bytes) -> dict[str, bytes]:
 
 
 @seed(3)
-@share(0.25)
+@share(0.2)
 @given(st.data())
 def test_damaged_archives(data: st.DataObject) -> None:
     """A damaged archive that is taken all the same holds the very release that was sealed."""
@@ -205,7 +205,7 @@ def test_damaged_compression(data: st.DataObject) -> None:
 
 
 @seed(3)
-@share(0.2)
+@share(0.15)
 @given(archives())
 def test_archives_of_anything(data: bytes) -> None:
     read_both(gzip.compress(data, compresslevel=1, mtime=0))
@@ -275,7 +275,9 @@ def test_signatures_and_statements(data: st.DataObject) -> None:
     with contextlib.suppress(ValueError):
         envelope.read({stem + ".json": text, stem + ".sig": armour}, sha256_bytes(canonical_json(manifest())))
     with contextlib.suppress(ValueError):
-        helper().signer_of(armour.decode("latin-1"))
+        parts = helper().signature_parts(armour.decode("latin-1"))
+        if helper().key_kind(parts[0]) in helper().OWN_KEY_TYPES:
+            assert not helper().holds_here(parts, text) or text == signed().statement.encode()
     try:
         helper().read_statement(text.decode("latin-1"))
     except helper().Refusal as refusal:
@@ -296,6 +298,63 @@ def test_policies(value: Any) -> None:
         helper().policy_problem({**sound, **value})
     if helper().policy_problem(value) is None:
         assert set(value) == set(sound) and value["unsigned"] in ("allow", "refuse")
+
+
+SOUND = {
+    "verb": "stage", "root": "/nonexistent/edgeship", "app": "kws", "fence": 3, "tx": "a1", "release": "0" * 64,
+    "ttl": 60.0, "service": "auto", "ready_seconds": 5, "prove_seconds": 5.5, "seconds": 1, "restarts": 0,
+    "reason": "r", "keep": 1, "lines": 10, "limit_seconds": 5, "blobs": ["0" * 64], "signatures": [],
+}  # fmt: skip
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Return a request with any value in any field, or fields left out, or one that was damaged on the way."""
+    verbs = sorted({**helper().VERBS, **helper().DEVICE_VERBS, "put": 0, "apps": 0, "": 0})
+    value: Any = {**SOUND, "verb": draw(st.sampled_from(verbs))}
+    for _ in range(draw(st.integers(0, 3))):
+        name = draw(st.sampled_from(sorted(SOUND)))
+        how = draw(st.integers(0, 3))
+        if how == 0:
+            value.pop(name, None)
+        elif how == 1:
+            value[name] = draw(NAMES | st.sampled_from([-1, 1 << 70, float("nan"), float("inf"), True, None]))
+        else:
+            value[name] = draw(JSON)
+    data = json.dumps(draw(st.just(value) | JSON)).encode()
+    return draw(st.one_of(st.just(data), damaged(data), st.just(b"[" * 100_000)))
+
+
+@seed(3)
+@share(0.1)
+@given(requests())
+def test_requests(data: bytes) -> None:
+    """What comes through is of the kind that verbs rely on; no name leaves its folder and no wait is endless."""
+    try:
+        found = helper().parse_request(data)
+    except helper().Refusal as refusal:
+        assert refusal.code == "bad-request"
+        return
+    verb = found["verb"]
+    assert isinstance(verb, str) and isinstance(found["root"], str)
+    assert all(found.get(name) is not None for name in helper().NEEDS.get(verb, ()))
+    tx, fence, ttl = (found.get(name) for name in ("tx", "fence", "ttl"))
+    assert tx is None or (tx not in ("", ".", "..") and not set(tx) & set("/\0\n"))
+    assert fence is None or (type(fence) is int and fence >= 0)
+    assert ttl is None or 0 <= ttl <= helper().MOST_SECONDS
+
+
+@pytest.mark.parametrize(
+    "verb", sorted(["hello", "stage", "arm", "activate", "confirm", "revert", "collect", "put"])
+)
+def test_a_request_that_lacks_something_is_refused_in_words(verb: str) -> None:
+    needs = helper().NEEDS.get(verb, ("app",))
+    for name in needs:
+        request = {**SOUND, "verb": verb}
+        helper().parse_request(json.dumps(request).encode())
+        del request[name]
+        with pytest.raises(helper().Refusal, match=f"the request has no '{name}'"):
+            helper().parse_request(json.dumps(request).encode())
 
 
 @pytest.mark.parametrize("kind", ["sig", "json"])

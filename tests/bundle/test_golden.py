@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,19 @@ def test_selection_from_data_has_both_edges_and_repeats(tmp_path: Path) -> None:
         assert a.dtype == np.float32 and a.shape == (1, 4) and np.array_equal(a, b)
     low, high = first.vectors[-2][0], first.vectors[-1][0]
     assert np.all(low == np.float32(data.info.minimum)) and np.all(high == np.float32(data.info.maximum))
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [("../data/pictures/", "pictures"), ("/home/anna/eval.npz", "eval.npz"), ("a.b:c", "a.b:c")],
+)
+def test_where_samples_come_from_is_said_without_their_folder(
+    tmp_path: Path, reference: str, name: str
+) -> None:
+    """It stands in the bundle, which must be the same wherever it is built."""
+    data = dataset(tmp_path, np.zeros((8, 4), np.float32))
+    data = replace(data, info=replace(data.info, reference=reference))
+    assert select_inputs({"inputs": [one_input()]}, data, 5).source.startswith(f"samples of {name}, and")
 
 
 def test_edges_of_small_integers_are_those_of_the_type(tmp_path: Path) -> None:
@@ -206,3 +220,22 @@ def test_what_the_island_cannot_run_is_said_in_its_words(twin: Any, kws: Any) ->
         restore()
     assert caught.value.reference == "golden-cannot-record"
     assert "service.json says uint8" in caught.value.context["it said"]
+
+
+def test_what_the_engine_itself_complained_of_is_told(tmp_path: Path) -> None:
+    """LiteRT 2.3 answers an int8 SPLIT that XNNPACK cannot take with a status; the reason is on stderr only."""
+    (tmp_path / "runtime").mkdir()
+    (tmp_path / "runtime" / "main.py").write_text(
+        "import sys\nprint('INFO: XNNPACK\\nERROR: failed to delegate SPLIT node #3', file=sys.stderr)\n"
+        'print(\'{"error": "engine-failed", "reason": "runtime failure (status 3)"}\')\nsys.exit(2)\n'
+    )
+    entry = {"recipe": "static_wi8_ai8", "inputs": [one_input()], "outputs": []}
+    (tmp_path / "service.json").write_text(json.dumps({"variants": [entry]}))
+    with pytest.raises(ToolError) as caught:
+        record(
+            tmp_path, "static_wi8_ai8", select_inputs(entry, None, 3),
+            tolerance=TOLERANCE, exact=True, keep=3, model=tmp_path / "none.tflite",
+        )  # fmt: skip
+    text = caught.value.render()
+    assert "it said: runtime failure (status 3)" in text
+    assert "engine:  failed to delegate SPLIT node #3" in text and "INFO" not in text

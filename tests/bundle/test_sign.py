@@ -212,10 +212,10 @@ def test_huge_and_sparse_members_are_refused_unread(tmp_path: Path) -> None:
             tar.addfile(sparse)
         path = tmp_path / "sparse.edgeship"
         path.write_bytes(gzip.compress(stream.getvalue()))
-        begun = time.monotonic()
+        begun = time.process_time()  # what others do on this machine does not count
         with pytest.raises(InputError, match=words):
             open_bundle(path)
-        assert time.monotonic() - begun < 2
+        assert time.process_time() - begun < 2
 
 
 def test_a_sparse_member_of_honest_size_is_refused(tmp_path: Path) -> None:

@@ -44,6 +44,36 @@ def test_four_words_and_no_others_are_left_to_the_device(name: str) -> None:
     assert "@" not in filled_in(text).replace("SystemCallFilter=~@", "").replace(" @", " ")
     assert "{" not in text and "\n\n\n" not in text
     assert f"MemoryMax={PROFILES[name].service.memory_max_mb}M\n" in text
+    assert "\nWatchdogSec=30\n" in text and "\nTasksMax=64\n" in text and "\nCPUWeight=50\n" in text
+
+
+def script_of(name: str) -> str:
+    values = unit_values(PROFILES[name], app="kws", listen="127.0.0.1:8500", drain_seconds=10.0)
+    return render("edgeship.initd.j2", values)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_openrc_script_leaves_four_words_and_is_a_script(name: str, tmp_path: Path) -> None:
+    text = script_of(name)
+    words = {**WORDS, "@HELPER@": "/var/lib/edgeship/bin/es.py"}
+    del words["@LISTEN@"]
+    assert all(word in text for word in words)
+    for word, value in words.items():
+        text = text.replace(word, value)
+    assert (
+        "@" not in text.replace(" @", " ")
+        and "{" not in text.replace("depend() {", "")
+        and "\n\n\n" not in text
+    )
+    path = tmp_path / "edgeship-kws"
+    path.write_text(text)
+    assert subprocess.run(["sh", "-n", str(path)], capture_output=True, text=True).stderr == ""
+    show = f'. {path}; set -f; printf "%s\\n" $command_args; echo "$rc_cgroup_settings"'
+    said = subprocess.run(["sh", "-c", show], capture_output=True, text=True, check=True).stdout.split()
+    service = PROFILES[name].service
+    assert said[:6] == ["-I", "-B", "/var/lib/edgeship/bin/es.py", "supervise", "/var/lib/edgeship", "kws"]
+    assert said[6:9] == [service.user or "-", ",".join(service.groups) or "-", "64"]
+    assert said[9:] == ["memory.max", str(service.memory_max_mb << 20), "pids.max", "72"]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -89,15 +88,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(tiny_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny float classifier (model.tflite, 4 classes) and calibration and evaluation data."""
     folder = tmp_path_factory.mktemp("tiny")
-    spec = importlib.util.spec_from_file_location("tiny_models", ROOT / "tests" / "quantize" / "tiny.py")
-    assert spec and spec.loader
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    maker.classifier(folder / "model.tflite")
-    x = maker.pictures(64, seed=3)
+    tiny_models.classifier(folder / "model.tflite")
+    x = tiny_models.pictures(64, seed=3)
     y = np.arange(64) % 4
     np.savez(folder / "calibration.npz", x=x[:40])
     np.savez(folder / "eval.npz", x=x[40:], y=y[40:])

@@ -5,6 +5,8 @@ its advice, shipped for the CPU where the user says so; and Vela for real.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,25 @@ def test_the_text_says_what_the_compiler_said(edgeship: Any, kws: list[object], 
     assert "compiled: 13 of 13 operations on the Edge TPU (edgetpu_compiler 16.0.384591198)" in said.out
     assert "the compiler says: 566,912 parameter bytes on the chip, 0 streamed, runtime 12" in said.out
     assert "uncompiled" not in said.out
+
+
+def test_googles_own_uint8_models_are_as_good_as_int8(
+    edgeship: Any, compiler: Any, shared_data: Path
+) -> None:
+    compiler()
+    coral = shared_data / "coral"
+    said = edgeship("build", coral / "mobilenet_v1_0.25_128_quant.tflite", "--target", "coral", "--json")
+    assert said.status == 0, said.err
+    (variant,) = said.document()["targets"][0]["variants"]
+    assert variant["compile"]["compiled"] and variant["precision"]["io"] == "uint8"
+
+
+def test_a_file_that_is_compiled_already_is_refused(edgeship: Any, compiler: Any, shared_data: Path) -> None:
+    compiler()
+    done = shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
+    said = edgeship("build", done, "--target", "coral")
+    assert said.status == 2 and "error: edgetpu-unsuitable" in said.err
+    assert "this file came out of edgetpu_compiler already" in said.err
 
 
 def test_without_a_compiler_it_is_refused_and_says_how_to_get_one(
@@ -320,3 +341,36 @@ def test_a_microcontroller_cannot_be_deployed_to(edgeship: Any, tiny: Path, tmp_
         assert said.status == 2
         assert "error: target-not-deployable" in said.err and "TensorFlow Lite Micro" in said.err
         assert not (tmp_path / "d").exists()
+
+
+def test_kws_compiled_on_a_build_host(
+    edgeship: Any,
+    kws: list[object],
+    compiler: Any,
+    build_server: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A real OpenSSH server whose PATH has the compiler; this machine has none."""
+    before = os.environ["PATH"]
+    compiler()
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path / "ssh_config"} "$@"\n')
+    (ours / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ours}{os.pathsep}{before}")
+    place = f"ssh:{build_server.user}@127.0.0.1:{build_server.port}"
+
+    refused = edgeship("build", *kws, "--target", "coral", "--compiler", place)
+    assert refused.status == 1 and "error: edgetpu-compiler-missing" in refused.err
+    assert "on the build host" in refused.err
+    assert "scoring" not in refused.err, "before anything costly is done"
+
+    build_server.stop()
+    build_server.write_config(extra=f"SetEnv PATH={tmp_path / 'bin'}:/usr/bin:/bin\n")
+    build_server.start()
+    said = edgeship("build", *kws, "--target", "coral", "--compiler", place, "--json")
+    assert said.status == 0, said.err
+    made = said.document()["targets"][0]["variants"][0]["compile"]
+    assert made["compiled"] and made["log"]["where"] == f"build host {place[4:]}"
+    assert made["tools"] == {"edgetpu_compiler": "16.0.384591198"}

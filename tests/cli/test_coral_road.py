@@ -25,7 +25,7 @@ service: {manager: auto}
 UNCOMPILED = "uncompiled: runs on the CPU"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_kws_on_a_board_without_libedgetpu(
     edgeship: Any, compiler: Any, shared_data: Path, lab: Any, valid: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -81,6 +81,10 @@ def test_kws_on_a_board_without_libedgetpu(
     assert release["variant"] == "static_wi8_ai8-uncompiled"
     assert "static_wi8_ai8-uncompiled" in edgeship("status", *at[:-1]).out
     assert right(listen, kws / "eval.npz") >= 4
+    assert UNCOMPILED in edgeship("logs", *at[:-1], "--app", "kws").out
+    url = f"http://{listen}/v2/models/kws"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert "static_wi8_ai8-uncompiled" in str(json.load(answer))
 
     # A compiled release does not push it aside on a device that cannot run it.
     compiler()

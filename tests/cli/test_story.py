@@ -164,6 +164,28 @@ def test_same_inputs_same_bytes(
 
 
 @pytest.mark.slow
+def test_a_recipe_that_cannot_be_made_is_told_with_its_reason(
+    edgeship: Any, tiny_models: Any, tmp_path: Path, valid: Any
+) -> None:
+    """Also in `--json` and with `-q`: it is a result, not a note on the way."""
+    model = tiny_models.looping(tmp_path / "rnn.tflite")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
+    words = ["build", model, "--target", "host", "--calibration", "x.npy"]
+    said = edgeship(*words, "--json")
+    assert said.status == 0, said.err
+    valid("build", said.document())
+    (target,) = said.document()["targets"]
+    assert target["chosen"] == "dynamic_wi8_afp32"
+    ((recipe, reason),) = [f.values() for f in target["failed"]]
+    assert recipe == "static_wi8_ai8" and "unroll=True" in reason
+
+    said = edgeship(*words, "--recipe", "int8", "-q")
+    assert said.status == 3
+    assert "static_wi8_ai8 could not be made: the model holds 2 inner graphs (WHILE or IF" in said.out
+    assert "no bundle: none of the recipes could be made from this model" in said.out
+
+
+@pytest.mark.slow
 def test_an_unmet_gate_makes_no_bundle(edgeship: Any, tiny: Path, tmp_path: Path, valid: Any) -> None:
     words = ["build", tiny / "model.tflite", "--target", "host", *data(tiny), "--max-kb", "0.5", "-o", "out"]
     said = edgeship(*words, "--json")
@@ -199,12 +221,20 @@ def test_targets(edgeship: Any, valid: Any, tmp_path: Path) -> None:
     probed = edgeship("target", "probe", f"local:{tmp_path / 'here'}", "-o", "board.yaml", "--json")
     assert probed.status == 0, probed.err
     valid("probe", probed.document())
+    assert probed.document()["profile"] == Path("board.yaml").read_text()
     checked = edgeship("target", "check", "board.yaml", "--json")
     assert checked.status == 0, checked.err
     valid("target-check", checked.document())
 
 
-def test_init_writes_what_load_takes(edgeship: Any, tiny: Path, tmp_path: Path) -> None:
+def test_init_writes_what_load_takes(edgeship: Any, tiny: Path, tmp_path: Path, valid: Any) -> None:
+    shown = edgeship("init", tiny / "model.tflite", "--target", "coral", "--dry-run", "--json")
+    valid("init", shown.document())
+    assert not Path("edgeship.yaml").exists(), "--dry-run wrote a file"
+    written = edgeship("init", tiny / "model.tflite", "--target", "coral", "-o", "other.yaml", "--json")
+    valid("init", written.document())
+    assert written.document()["file"] == "other.yaml"
+    assert written.document()["settings"] == Path("other.yaml").read_text() == shown.document()["settings"]
     said = edgeship("init", tiny / "model.tflite", "--target", "coral")
     assert said.status == 0 and "next: fill in datasets" in said.out
     refused = edgeship("build", "--dry-run")

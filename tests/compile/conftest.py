@@ -86,7 +86,7 @@ class Graph:
         outputs: Sequence[int] | None = None, version: int = 1, options: str = "", custom: bytes | None = None,
         scale: float = 0.1, **values: Any,
     ) -> int:  # fmt: skip
-        """Add an operation and return its first output's index."""
+        """Add an operation and return its first output's index; -1 where it has none."""
         if outputs is None:
             outputs = [self.tensor(shape or [], dtype, scale=scale, name=f"layer{len(self.operators)}")]
         code = self.schema.OperatorCodeT()
@@ -110,7 +110,7 @@ class Graph:
         self.operators.append(o)
         self.made |= set(outputs)
         self.read |= set(inputs)
-        return outputs[0]
+        return outputs[0] if outputs else -1
 
     def conv(
         self, x: int, depth: int = 4, *, version: int = 3, dilation: tuple[int, int] = (1, 1), **more: Any
@@ -145,6 +145,12 @@ class Graph:
 def graph() -> Graph:
     """An empty graph to build on."""
     return Graph()
+
+
+@pytest.fixture
+def graph_maker() -> type[Graph]:
+    """What makes empty graphs, for tests that need many."""
+    return Graph
 
 
 @pytest.fixture

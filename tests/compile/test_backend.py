@@ -92,7 +92,8 @@ def test_a_float_model_is_refused_before_the_compiler_runs(
         compile_(path, coral_profile, tmp_path / "out", env)
     assert error.value.reference == "edgetpu-unsuitable"
     assert "1 operations are float: RELU x1; first layers: layer0" in error.value.render()
-    assert f"hint: edgeship check {path} --target coral-dev-board" in error.value.render()
+    assert "hint: edgeship check MODEL --target coral-dev-board" in error.value.render()
+    assert str(path) not in error.value.render(), "a file made on the way is gone when people read this"
     assert not (tmp_path / "fake" / "calls.txt").exists()
 
 

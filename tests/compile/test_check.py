@@ -97,7 +97,30 @@ def test_a_compiled_file_is_recognised(graph, written: Write, coral_profile: Tar
     report = check_model(path, coral_profile)
     assert report.verdict == "fail"
     assert report.findings[0].code == "already-compiled"
-    assert check_model(path, profile("host")).findings[0].code == "edgetpu-operation"
+    assert check_model(path, profile("host")).findings[0].code == "compiled-elsewhere"
+
+
+def test_a_gpu_is_offered_float_models_and_refuses_quantized_ones(graph, written: Write) -> None:
+    """What the GPU takes is known when the model is loaded there: a guess of low confidence, never a promise."""
+    x = graph.op("RELU", [graph.input([1, 8], "float32")], [1, 8], "float32")
+    graph.op("TANH", [x], [1, 8], "float32")
+    report = check_model(written(graph), profile("gpu-aarch64"))
+    valid(report.document())
+    assert (report.verdict, report.basis, report.mapped) == ("pass", "predicted", 2)
+    assert {(o.placement, o.confidence) for o in report.operations} == {("accelerator", "low")}
+    assert "2 of 2 operations on the GPU" in picture(report)
+
+
+@pytest.mark.parametrize(("dtype", "target"), [("int8", "gpu-aarch64"), ("int16", "coral")])
+def test_a_quantized_model_that_the_target_does_not_take(
+    dtype: str, target: str, graph, written: Write
+) -> None:
+    graph.op("RELU", [graph.input([1, 8], dtype)], [1, 8], dtype)
+    report = check_model(written(graph), profile(target))
+    valid(report.document())
+    assert (report.verdict, report.exit_code) == ("fail", 3)
+    assert report.findings[0].code == "precision-not-accepted"
+    assert f"holds {dtype} activations" in report.findings[0].message
 
 
 def test_a_float_model_fails_and_says_what_int8_would_give(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from edgeship.compile.edgetpu import driver
+from edgeship.compile.edgetpu.blockers import blockers
 from edgeship.compile.edgetpu.driver import Wanted, compile_models
-from edgeship.compile.edgetpu.lower import lowered, lowerings
-from edgeship.compile.edgetpu.places import ContainerPlace, SshPlace, find_place
-from edgeship.compile.running import Finished, LocalRunner
+from edgeship.compile.edgetpu.lower import Lowering, lowered, lowerings
+from edgeship.compile.edgetpu.places import find_place
+from edgeship.compile.running import LocalRunner
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.tflite import read_tflite
 from edgeship.progress import Silent
@@ -234,66 +236,6 @@ def test_a_place_nobody_knows() -> None:
     assert "local, ssh:user@host[:port], or container:IMAGE" in error.value.render()
 
 
-def test_a_host_that_is_an_option_is_refused() -> None:
-    with pytest.raises(InputError):
-        SshPlace("-oProxyCommand=evil", LocalRunner({}))
-
-
-class Recorder:
-    """A runner that notes argument lists; each `ssh HOST COMMAND` is run by the local shell instead."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.calls: list[list[str]] = []
-        self.local = LocalRunner(environment)
-
-    def run(self, arguments, *, timeout, cwd=None, stdin=None) -> Finished:
-        self.calls.append(list(arguments))
-        at = arguments.index("--")
-        return self.local.run(["sh", "-c", arguments[at + 2]], timeout=timeout, cwd=cwd, stdin=stdin)
-
-
-def test_a_build_host_over_ssh(coral: Path, tmp_path: Path, fake_compiler) -> None:
-    env = fake_compiler(GOOD, files={f"{NAME}_edgetpu.tflite": coral / f"{NAME}_edgetpu.tflite"})
-    recorder = Recorder(env)
-    place = SshPlace("me@build:2222", recorder)
-    made = compile_models([coral / f"{NAME}.tflite"], tmp_path / "out", Wanted(), place, progress=Silent())
-    assert made.models[0].parameter_bytes == 566912
-    assert made.place == "build host me@build:2222"
-    for call in recorder.calls:
-        assert call[0] == "ssh"
-        assert "BatchMode=yes" in call
-        assert "StrictHostKeyChecking=yes" in call
-        assert call[call.index("-p") + 1] == "2222"
-        assert call[-2] == "me@build"
-    assert recorder.calls[-1][-1].startswith("rm -rf -- /tmp/edgeship-edgetpu.")
-    assert not list(Path("/tmp").glob(recorder.calls[-1][-1].split("/")[-1])), "the folder there is gone"
-
-
-def test_a_build_host_without_the_compiler(coral: Path, tmp_path: Path) -> None:
-    recorder = Recorder({"PATH": "/usr/bin:/bin"})
-    with pytest.raises(ToolError) as error:
-        compile_models(
-            [coral / f"{NAME}.tflite"], tmp_path / "out", Wanted(), SshPlace("b", recorder), progress=Silent()
-        )
-    assert error.value.reference == "edgetpu-compiler-missing"
-
-
-def test_a_container_gets_no_network_and_only_its_folder(tmp_path: Path) -> None:
-    engine = tmp_path / "docker"
-    engine.write_text("#!/bin/sh\n")
-    engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
-    place = ContainerPlace("coral:16", LocalRunner({}), {"PATH": str(tmp_path)})
-    command = place.command(Path("/tmp/x"), ["-s", "m.tflite"])
-    assert command[:5] == ["docker", "run", "--rm", "--network", "none"]
-    assert "type=bind,source=/tmp/x,target=/models" in command
-    assert command[-4:] == ["coral:16", "edgetpu_compiler", "-s", "m.tflite"]
-
-
-def test_no_container_engine(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="neither docker nor podman"):
-        find_place("container:x", LocalRunner({}), {"PATH": str(tmp_path)})
-
-
 def test_versions_are_lowered_where_only_the_number_is_new(
     graph, written: Callable[..., Path], tmp_path: Path, fake_compiler
 ) -> None:
@@ -311,6 +253,43 @@ def test_versions_are_lowered_where_only_the_number_is_new(
     fake = fake_compiler("Internal compiler error. Aborting!", status=(1,))
     failing([path], tmp_path / "out", fake)
     assert [o.version for o in read_tflite(tmp_path / "fake" / "got.tflite").main.operators] == [3, 2]
+
+
+def test_a_lowered_model_answers_as_before(shared_data: Path, tmp_path: Path) -> None:
+    """A real model whose converter wrote versions too high: LiteRT computes the same from both files."""
+    content = (shared_data / "kws" / "mlperf_int8.tflite").read_bytes()
+    high = {"CONV_2D": 8, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10, "SOFTMAX": 3}
+    raised, after = tmp_path / "raised.tflite", tmp_path / "after.tflite"
+    before = {o.op: o.version for o in read_tflite(shared_data / "kws" / "mlperf_int8.tflite").main.operators}
+    raised.write_bytes(
+        lowered(
+            content, tuple(Lowering(op=o, before=before[o], after=v, operations=()) for o, v in high.items())
+        )
+    )
+    changes = lowerings(read_tflite(raised))
+    assert {c.op: (c.before, c.after) for c in changes} == {
+        "CONV_2D": (8, 3), "DEPTHWISE_CONV_2D": (7, 3), "FULLY_CONNECTED": (10, 4),
+    }  # fmt: skip
+    after.write_bytes(lowered(raised.read_bytes(), changes))
+    assert list(blockers(read_tflite(after))) == []
+    one, two = answers(raised), answers(after)
+    assert len(one) == 8 and one == two
+
+
+def answers(path: Path) -> list[bytes]:
+    """Return what LiteRT answers to eight inputs of noise."""
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+    noise = numpy.random.default_rng(4)
+    found = []
+    for _ in range(8):
+        interpreter.set_tensor(
+            given["index"], noise.integers(-128, 128, given["shape"]).astype(given["dtype"])
+        )
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(made["index"]).tobytes())
+    return found
 
 
 def test_versions_that_mean_a_feature_stay(graph, written: Callable[..., Path]) -> None:

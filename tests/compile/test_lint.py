@@ -37,7 +37,35 @@ def test_float_operations_are_listed_by_layer(graph, read: Read) -> None:
     assert found["not-quantized"].message == (
         "2 operations are float: RELU x1, LOGISTIC x1; first layers: layer0, layer1"
     )
-    assert found["float-io"].operations == (2,)
+    assert "float-io" not in found, "neither its input nor its output is converted"
+
+
+def test_float_input_and_output_of_an_integer_model(graph, read: Callable[..., TfliteFile]) -> None:
+    x = graph.op("QUANTIZE", [graph.input([1, 8], "float32")], [1, 8])
+    graph.op("DEQUANTIZE", [graph.op("RELU", [x], [1, 8])], [1, 8], "float32")
+    found = findings(read(graph))
+    assert list(found) == ["float-io"]
+    assert found["float-io"].operations == (0, 2)
+
+
+def test_a_float_operation_inside_an_integer_model_is_named_for_itself(graph, read) -> None:
+    """As the converter leaves NEG: it has no int8 kernel. Quantizing again would change nothing."""
+    x = graph.op("DEQUANTIZE", [graph.op("RELU", [graph.input([1, 8])], [1, 8])], [1, 8], "float32")
+    x = graph.op("QUANTIZE", [graph.op("NEG", [x], [1, 8], "float32")], [1, 8])
+    graph.op("RELU", [x], [1, 8])
+    found = findings(read(graph))
+    assert list(found) == ["float-inside"]
+    assert (found["float-inside"].severity, found["float-inside"].operations) == ("warning", (2,))
+    assert "NEG x1" in found["float-inside"].message and "no int8 kernel" in found["float-inside"].fix
+
+
+def test_an_operation_that_only_stores_a_state(graph, read: Callable[..., TfliteFile]) -> None:
+    """A streaming model keeps what it heard: ASSIGN_VARIABLE has no output."""
+    x = graph.input([1, 8], "float32")
+    graph.op("ASSIGN_VARIABLE", [graph.tensor([1], "int32"), x], outputs=[])
+    graph.op("RELU", [x], [1, 8], "float32")
+    message = findings(read(graph))["not-quantized"].message
+    assert message.endswith("ASSIGN_VARIABLE x1, RELU x1; first layers: operation 0, layer1")
 
 
 @pytest.mark.parametrize("scale", [0.0, float("inf"), float("nan"), 1e-40])

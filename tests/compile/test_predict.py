@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgeship.compile.edgetpu import status
+from edgeship.compile.edgetpu.advice import advice
 from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.edgetpu.table import rows
 from edgeship.compile.edgetpu.view import Settings
@@ -306,3 +307,47 @@ def test_what_hangs_on_a_doubtful_operation_is_less_than_certain(graph, read) ->
     x = transpose(graph, (1, 100, 100, 7), (0, 3, 1, 2))
     graph.op("RELU", [x], [1, 7, 100, 100])
     assert [o.confidence for o in predict(read(graph)).operations] == ["low", "medium"]
+
+
+def test_an_old_runtime_squeezes_only_leading_sizes(graph, read) -> None:
+    for shape, after in (([1, 1, 5, 10], [5, 10]), ([1, 5, 1, 10], [5, 10])):
+        graph.op("SQUEEZE", [graph.input(shape)], after)
+    old = predict(read(graph), Settings(runtime=12)).operations
+    assert [o.status for o in old] == [status.MAPPED, status.UNSPECIFIED]
+    assert old[1].reason == "[1, 5, 1, 10] has a 1 behind larger sizes, which needs runtime 13"
+    assert [o.status for o in predict(read(graph)).operations] == [status.MAPPED, status.MAPPED]
+
+
+def test_an_axis_counted_from_the_end_is_the_batch_too(graph, read) -> None:
+    x = graph.input([1, 8])
+    graph.op("PACK", [x, x], [1, 2, 8], options="PackOptions", axis=-2, valuesCount=2)
+    graph.op("PACK", [x, x], [2, 1, 8], options="PackOptions", axis=-3, valuesCount=2)
+    found = predict(read(graph)).operations
+    assert [o.status for o in found] == [status.MAPPED, status.UNSPECIFIED]
+
+
+def test_int16_activations_map_nothing_and_the_advice_is_int8(graph, read) -> None:
+    x = graph.op("RELU", [graph.input([1, 8], "int16")], [1, 8], "int16")
+    graph.op("TANH", [x], [1, 8], "int16")
+    model = read(graph)
+    prediction = predict(model)
+    assert {o.status for o in prediction.operations} == {status.DATA_TYPE}
+    (first, _) = advice(model, prediction)
+    assert first.code == "int16-activations" and "--recipe int8" in first.fix
+
+
+def test_a_detector_with_its_own_last_operation(graph, read) -> None:
+    """Two heads joined and decoded: only TFLite's own decoding of boxes stays, and the advice calls that normal."""
+    x = graph.conv(graph.input([1, 8, 8, 4], "uint8"))
+    boxes = graph.op("RESHAPE", [graph.conv(x), graph.ints(1, 64, 1, 4)], [1, 64, 1, 4])
+    scores = graph.op("RESHAPE", [graph.conv(x), graph.ints(1, 64, 4)], [1, 64, 4])
+    scores = graph.op("LOGISTIC", [scores], [1, 64, 4], version=2)
+    outputs = [graph.tensor(shape, "float32") for shape in ([1, 10, 4], [1, 10], [1, 10], [1])]
+    anchors = graph.const([64, 4])
+    graph.op("TFLite_Detection_PostProcess", [boxes, scores, anchors], outputs=outputs, custom=b"x")
+    model = read(graph)
+    prediction = predict(model)
+    assert [o.op for o in prediction.operations if o.placement == "cpu"] == ["TFLite_Detection_PostProcess"]
+    assert prediction.operations[-1].status == status.DATA_TYPE
+    (found,) = advice(model, prediction)
+    assert (found.code, found.severity) == ("custom-operation", "note")

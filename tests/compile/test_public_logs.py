@@ -75,6 +75,21 @@ def test_edgetpu_30_six_convolutions_of_a_batch_of_30(graph, read: Read) -> None
     assert counted(predict(read(graph)), "CONV_2D") == {status.RANK: 6}
 
 
+def test_edgetpu_75_a_dilation_by_space_to_batch(graph, read: Read) -> None:
+    """Keras before 2.4 dilates by moving positions into the batch; the convolution between then has a batch of 4."""
+    x = graph.conv(graph.input([1, 16, 16, 4]))
+    x = graph.op("SPACE_TO_BATCH_ND", [x, graph.ints(2, 2), graph.ints(0, 0)], [4, 8, 8, 4])
+    w, b = graph.const([1, 3, 3, 4]), graph.const([4], "int32")
+    x = graph.op(
+        "DEPTHWISE_CONV_2D", [x, w, b], [4, 6, 6, 4], options="DepthwiseConv2DOptions", version=3,
+        depthMultiplier=1,
+    )  # fmt: skip
+    graph.conv(graph.op("BATCH_TO_SPACE_ND", [x, graph.ints(2, 2), graph.ints(0, 0)], [1, 12, 12, 4]))
+    found = predict(read(graph), Settings(compiler=2, runtime=12))
+    assert counted(found, "DEPTHWISE_CONV_2D") == {status.RANK: 1}
+    assert counted(found, "CONV_2D") == {status.MAPPED: 1, status.MORE_SUBGRAPHS: 1}
+
+
 def test_edgetpu_420_four_resizes_too_new_for_15_0(graph, read: Read) -> None:
     for _ in range(4):
         x = graph.conv(graph.input([1, 8, 8, 4]))

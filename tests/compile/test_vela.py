@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,3 +164,41 @@ def test_without_vela_it_is_refused_or_left_to_the_cpu_as_allowed(
     left = backend.compile(one, wanted, tmp_path, CompileOptions(allow_uncompiled=True), Silent())
     assert (left.compiled, left.mapped, left.total, left.artifacts) == (False, 0, 13, (one,))
     assert left.words.startswith("uncompiled: runs on the CPU (Vela is not installed")
+
+
+ENDS = {
+    "crash": (
+        "import os, sys; print('Segmentation is next', flush=True); os.kill(os.getpid(), 11)",
+        "vela-failed",
+    ),
+    "memory": ("x = bytearray(1 << 42)", "vela-failed"),
+    "timeout": ("import time; print('thinking', flush=True); time.sleep(60)", "vela-timeout"),
+    "nothing": ("print('done')", "vela-failed"),
+}
+"""What happens -> the program in Vela's place, and the reference of the error."""
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_every_bad_end_is_recorded_with_its_last_words(how: str, graph, written) -> None:
+    program, reference = ENDS[how]
+    graph.op("RELU", [graph.input([1, 8])], [1, 8])
+    limit = 2 if how == "timeout" else 60
+    command = [sys.executable, "-c", program]
+    with (
+        pytest.raises(ToolError) as error,
+        run_vela(written(graph), [], command, timeout_s=limit),
+    ):
+        pass
+    text = error.value.render()
+    assert error.value.reference == reference
+    words = {
+        "crash": "Segmentation is next",
+        "memory": "MemoryError",
+        "timeout": "thinking",
+        "nothing": "done",
+    }
+    assert words[how] in text
+    if how == "crash":
+        assert "status:     -11" in text
+    if how == "timeout":
+        assert "did not finish in 2 s" in text

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from edgeship.bundle.render import render
 from edgeship.deploy import DeployOptions, status
 from edgeship.digest import canonical_json, sha256_bytes, write_tar
 from edgeship.values import Bundle, Host
@@ -47,9 +48,10 @@ with open(os.path.join(release, "behaviour.json")) as stream:
 def proof(failed, reason):
     print(json.dumps({"schema": "edgeship.prove/1", "vectors": 2, "failed": failed, "exact": True,
         "worst": {"lsb": failed, "abs": 0, "cosine": 1, "text": "%d LSB" % failed}, "reason": reason,
-        "engine": {"name": "fake", "version": "1", "delegate": "none", "delegated": True},
-        "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}}))
-    sys.exit(1 if failed else 0)
+        "engine": {"name": "fake", "version": "1", "delegate": "none",
+                   "delegated": behaviour.get("golden") != "fell back"},
+        "latency_ms": {"cold": 1.0, "p50": behaviour.get("p50", 0.5), "p95": 0.6}}))
+    sys.exit(1 if reason else 0)
 
 if verb == "prove":
     time.sleep(behaviour.get("prove_seconds", 0))
@@ -58,6 +60,8 @@ if verb == "prove":
             same = answer.headers["Edgeship-Release"] == ident
         bad = not same or behaviour.get("live") == "wrong"
         proof(1 if bad else 0, "output 0 differs by 9 LSB" if bad else None)
+    if behaviour.get("golden") == "fell back":
+        proof(0, "the delegate gpu took no part: no operation of the model ran on the GPU")
     bad = behaviour.get("golden") == "wrong"
     proof(1 if bad else 0, "vector 0: output 0 differs by 9 LSB" if bad else None)
 if verb == "bench":
@@ -94,7 +98,12 @@ if notify:
         link.connect("\0" + notify[1:] if notify[0] == "@" else notify)
         link.sendall(b"READY=1")
 if behaviour.get("serve") == "dies later":
-    threading.Timer(behaviour["after"], lambda: os._exit(7)).start()
+    def end():
+        time.sleep(behaviour["after"])
+        while not os.path.exists(behaviour.get("only_if", "/")):
+            time.sleep(0.05)
+        os._exit(7)
+    threading.Thread(target=end, daemon=True).start()
 server.serve_forever()
 """
 
@@ -137,9 +146,10 @@ def make_bundle(
     app: str = "kws",
     requires: dict[str, Any] | None = None,
     ballast: bytes = b"",
+    openrc: bool = False,
     **behaviour: Any,
 ) -> Bundle:
-    """Return a sealed bundle whose runtime is MAIN, behaving as told."""
+    """Return a sealed bundle whose runtime is MAIN, behaving as told. `openrc`: with a script for OpenRC."""
     files = {
         "runtime/main.py": MAIN.encode(),
         "service.json": canonical_json({"app": app, "version": version, "listen": f"127.0.0.1:{port}"}),
@@ -147,6 +157,16 @@ def make_bundle(
         "service/edgeship.service": UNIT.encode(),
         "models/model.tflite": b"model " + version.encode() + ballast,
     }
+    if openrc:
+        values = {
+            "app": app,
+            "target": "test",
+            "user": None,
+            "groups": [],
+            "stop_seconds": 20,
+            "memory_mb": 64,
+        }
+        files["service/edgeship.initd"] = render("edgeship.initd.j2", values).encode()
     manifest = {
         "schema": "edgeship.manifest/1",
         "app": app,
@@ -406,6 +426,7 @@ def remote(sshd: Sshd, tmp_path: Path) -> Iterator[Bench]:
             connect_seconds=3,
             cut_seconds=3,
             allow_volatile_root=True,
+            allow_no_boot_hook=True,
             allow_unsigned=True,
         ),
         root=root,

@@ -149,11 +149,11 @@ def test_no_space(small: Any) -> None:
     failed(report, "preflight-disk", "8.6 MB needed", "df -h")
     assert list(small.root.iterdir()) == []
     # A manifest that promises too little: the device itself runs full in the middle of the upload.
-    from edgeship.deploy import preflight
+    from edgeship.deploy import ground
 
     tight = small.bundle("2", requires={"disk_bytes": 10}, ballast=os.urandom(4_000_000))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preflight, "RESERVE_BYTES", 0)
+        patch.setattr(ground, "RESERVE_BYTES", 0)
         report = deploy(tight, small.host, small.options, Silent())
         failed(report, "no-space", "No space left on device")
         assert deploy(small.bundle("3", ballast=b""), small.host, small.options, Silent()).state == "failed"

@@ -24,6 +24,7 @@ def at_device(lab: Any, bench_type: Any, folder: Path, name: str, **options: Any
     choices = DeployOptions(
         ssh_config=lab.work / "ssh_config",
         allow_volatile_root=True,
+        allow_no_boot_hook=options.get("init") != "systemd",
         allow_unsigned=True,
         trial_seconds=60,
         ready_seconds=30,
@@ -115,6 +116,9 @@ def test_an_arm_device_without_systemd(lab: Any, bench_type: Any, tmp_path: Path
     facts = probe(bench.host, bench.options)
     assert (facts.machine, facts.userland_bits, facts.init) == ("aarch64", 64, "other")
     wrong = bench.bundle("0", requires={"machine": "x86_64"})
+    hooked = replace(bench.options, allow_no_boot_hook=False)
+    refused = deploy(bench.bundle("0"), bench.host, hooked, Silent())
+    assert refused.state == "failed" and "neither systemd nor OpenRC nor cron" in refused.reason
     refused = deploy(wrong, bench.host, bench.options, Silent())
     assert refused.state == "failed" and "the device is aarch64, the bundle is for x86_64" in refused.reason
     one = bench.bundle("1", requires={"machine": "aarch64", "libc": {"kind": "glibc", "version": "2.34"}})

@@ -41,6 +41,7 @@ def device(lab: Any, name: str, **options: Any) -> tuple[Any, DeployOptions]:
     choices = DeployOptions(
         ssh_config=lab.work / "ssh_config",
         allow_volatile_root=True,
+        allow_no_boot_hook=True,
         allow_unsigned=True,
         trial_seconds=120,
         ready_seconds=60,

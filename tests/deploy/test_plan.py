@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgeship.deploy import plan
@@ -31,6 +34,97 @@ def test_goals_and_service_managers_show(local: Any) -> None:
     assert [s.name for s in plan(bundle, board, options)][-1] == "stage"
     assert [s.name for s in plan(bundle, board, replace(options, goal=Goal.TEST))][-1] == "prove"
     written = [w for step in plan(bundle, board, local.options) for w in step.writes]
-    assert "/etc/systemd/system/edgeship-kws.service" in written
+    outside = [path for path in written if path.startswith("/etc/")]
+    assert outside == [
+        "/etc/systemd/system/edgeship-recover-kws.service",
+        "/etc/init.d/edgeship-recover-kws",
+        "/etc/cron.d/edgeship-kws",
+        "/etc/systemd/system/edgeship-bake-kws.service",
+        "/etc/systemd/system/edgeship-kws.service.d/bake.conf",
+        "/etc/systemd/system/edgeship-kws.service",
+        "/etc/init.d/edgeship-kws",
+    ]
+    known = replace(local.options, service="openrc")
+    written = [w for step in plan(bundle, board, known) for w in step.writes]
+    outside = [path for path in written if path.startswith("/etc/")]
+    assert outside == ["/etc/init.d/edgeship-recover-kws", "/etc/init.d/edgeship-kws"]
     assert "/var/lib/edgeship/apps/kws/current" in written
     assert all(isinstance(entry["text"], str) for entry in as_json(plan(bundle, board, options)))
+
+
+def test_every_command_of_a_real_deployment_is_planned(local: Any, monkeypatch: Any) -> None:
+    """What is printed is what is run: each line and each request, but for what only the device can answer."""
+    from edgeship.deploy import deploy
+    from edgeship.deploy.plan import FENCE, RESTARTS, TX
+    from edgeship.progress import Silent
+    from edgeship.remote.local import LocalTransport
+
+    bundle = local.bundle("1")
+    planned = [command for step in plan(bundle, local.host, local.options) for command in step.commands]
+    ran: list[tuple[str, bytes]] = []
+    whole = LocalTransport.run
+
+    def run(self: Any, command: Any, progress: Any = None) -> Any:
+        ran.append((command.shell_line(), next(command.pieces())))
+        return whole(self, command, progress)
+
+    monkeypatch.setattr(LocalTransport, "run", run)
+    assert deploy(bundle, local.host, local.options, Silent()).state == "committed"
+    assert [line for line, _ in ran] == [command.line for command in planned]
+    answers = {"fence": FENCE, "tx": TX, "restarts": RESTARTS}
+    asked = 0
+    for (_, sent), command in zip(ran, planned, strict=True):
+        if not sent.startswith(b'{"'):
+            continue
+        asked += 1
+        request = {**json.loads(sent)}
+        told = json.loads(command.stdin.partition(" and the bytes")[0])
+        assert request.keys() == told.keys()
+        for name, value in told.items():
+            if name == "blobs" and request["verb"] == "put":
+                assert {blob["sha256"] for blob in request[name]} == set(planned_digests(bundle))
+            elif name == "bases":
+                assert request[name] == []  # a device that has nothing has nothing to build on
+            else:
+                assert value == answers.get(name, request[name]), (request["verb"], name)
+    assert asked == len(planned) - 2  # all but the probe and the helper itself
+
+
+def planned_digests(bundle: Any) -> list[str]:
+    return [bundle.release, *(info["sha256"] for info in bundle.manifest["files"].values())]
+
+
+def test_every_file_is_planned_with_its_size_and_digest(local: Any) -> None:
+    from edgeship.deploy import deploy
+    from edgeship.progress import Silent
+
+    bundle = local.bundle("1")
+    planned = {f.path: f for step in plan(bundle, local.host, local.options) for f in step.files}
+    assert deploy(bundle, local.host, local.options, Silent()).state == "committed"
+    folder = local.root / "apps/kws/releases" / bundle.release
+    there = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert there.keys() == planned.keys()
+    for path, data in there.items():
+        assert planned[path].sha256 == hashlib.sha256(data).hexdigest()
+        assert planned[path].bytes in (len(data), None if path.endswith("/manifest.json") else -1)
+
+
+def test_text_and_json_of_a_plan(local: Any, capsys: Any) -> None:
+    import jsonschema
+
+    from edgeship.cli.main import run
+
+    bundle = local.bundle("1")
+    words = ["deploy", str(bundle.path), "--host", local.host.text, "--host", "pi@10.0.0.7", "--dry-run"]
+    assert run(words) == 0
+    short = capsys.readouterr().out
+    assert "--verbose shows every one" in short and "exec python3" not in short
+    assert run([*words, "--verbose"]) == 0
+    full = capsys.readouterr().out
+    assert "sudo -n" in full and '"verb":"activate"' in full and f"sha256 {bundle.release}" in full
+    assert run([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    schema = json.loads((Path(__file__).parents[2] / "docs/schemas/plan.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(document)
+    assert [host["host"] for host in document["hosts"]] == [local.host.text, "pi@10.0.0.7"]
+    assert not local.root.exists()

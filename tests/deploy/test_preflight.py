@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from edgeship.deploy.preflight import failures, preflight
+from edgeship.deploy.ground import Allowed, inodes_needed
+from edgeship.deploy.preflight import failures, newest_signing, preflight, refusal
 from edgeship.device.facts import Probed, parse_facts
+from edgeship.values import Bundle, SignedStatement
 
 FACTS = Path(__file__).parents[1] / "device" / "facts"
 
@@ -33,12 +35,20 @@ def facts(name: str) -> Probed:
 PI = "raspberry-pi-os-12-pi4"
 
 
-def refused(probed: Probed, files: tuple[str, ...] = (), sudo: bool = True, **changes: Any) -> dict[str, str]:
-    """Return name -> "reason | hint" of what refuses the device."""
+def refused(
+    probed: Probed,
+    files: tuple[str, ...] = (),
+    allowed: Allowed | None = None,
+    signed_at: int | None = None,
+    **changes: Any,
+) -> dict[str, str]:
+    """Return name -> what people read of each reason that refuses the device; where there are several, each alone."""
     manifest = {"requires": {**REQUIRES, **changes}, "files": {name: {} for name in files}}
-    found = preflight(probed, manifest, volatile_allowed=False, sudo_wanted=sudo, local=False)
-    assert all(f.hint for f in failures(found))
-    return {f.gate.name: f"{f.gate.reason} | {f.hint}" for f in failures(found)}
+    service = str(manifest["requires"]["service"])
+    allowed = allowed or Allowed(service=service)
+    found = preflight(probed, manifest, allowed, signed_at=signed_at)
+    assert (refusal(found) is None) == (not failures(found))
+    return {f.gate.name: error.render() for f in failures(found) if (error := refusal((f,)))}
 
 
 def with_host(probed: Probed, **changes: Any) -> Probed:
@@ -61,7 +71,7 @@ def test_a_fitting_device_is_taken() -> None:
             facts("raspberry-pi-os-11-32bit-pi3"),
             {},
             "machine",
-            "the programs are 32-bit; the bundle is for aarch64 | build for armv7-linux",
+            "the programs are 32-bit; the bundle is for aarch64",
         ),
         (
             facts("mendel-5-coral-dev-board"),
@@ -80,17 +90,17 @@ def test_a_fitting_device_is_taken() -> None:
             facts("buildroot-without-python"),
             {"machine": "armv7l"},
             "python",
-            "the device has no python3; the runtime needs 3.7 or newer | on the device: sudo apt-get install",
+            "the device has no python3; the runtime needs 3.7 or newer",
         ),
         (facts(PI), {"cpu_flags": ["asimd", "asimddp"]}, "cpu-flags", "the processor lacks asimddp"),
         (facts(PI), {"ram_mb": 8000}, "memory", "3793 MB of memory, 8000 MB needed"),
         (facts(PI), {"disk_bytes": 90e9}, "disk", "24696.1 MB free at /var/lib, 99004.2 MB needed"),
-        (facts(PI), {"libraries": ["libGLESv2.so.2"]}, "library libGLESv2.so.2", "not found | on the device"),
+        (facts(PI), {"libraries": ["libGLESv2.so.2"]}, "library libGLESv2.so.2", "not found"),
         (
             facts("raspberry-pi-os-11-32bit-pi3"),
             {"machine": "armv7l", "libc": None, "libraries": ["libedgetpu.so.1"]},
             "library libedgetpu.so.1",
-            "libedgetpu.so.1: not found | on the device: sudo apt-get install -y libedgetpu1-std",
+            "libedgetpu.so.1: not found",
         ),
         (
             facts(PI),
@@ -102,14 +112,14 @@ def test_a_fitting_device_is_taken() -> None:
             facts("l4t-32-jetson-nano"),
             {},
             "sudo",
-            "nvidia cannot become root without a password | on the device: echo",
+            "nvidia cannot become root without a password",
         ),
         (facts("l4t-32-jetson-nano"), {}, "root-writable", "cannot be written: sudo: a password is required"),
         (
             facts("l4t-32-jetson-nano"),
             {},
             "clock",
-            "the device's clock is before 2024 | on the device: sudo timedatectl",
+            "the device's clock is before 2024",
         ),
         (
             facts("buildroot-without-python"),
@@ -121,21 +131,21 @@ def test_a_fitting_device_is_taken() -> None:
             facts("debian12-arm64-sh"),
             {},
             "file-system",
-            "may lose everything | --root DIR on a disk; or accept it: --allow-volatile-root",
+            "may lose everything",
         ),
         (with_root(facts(PI), file_system="vfat"), {}, "file-system", "/var/lib is vfat: no links"),
-        (with_root(facts(PI), inodes_free=3), {}, "inodes", "3 inodes free at /var/lib"),
+        (with_root(facts(PI), inodes_free=3), {}, "inodes", "3 inodes free at /var/lib, 67 needed"),
         (
             facts("debian12-arm64-sh"),
             {"service": "systemd"},
             "service-manager",
-            "the target wants systemd; the device has other",
+            "systemd was asked for; the device has other",
         ),
         (
             facts(PI),
             {"devices": [{"name": "Hailo-8", "any_of": ["pci:1e60:2864"]}]},
             "device Hailo-8",
-            "Hailo-8 was not found (pci:1e60:2864) | plug Hailo-8 in",
+            "Hailo-8 was not found (pci:1e60:2864)",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 40 else "",
@@ -162,7 +172,7 @@ def test_an_overlay_on_a_disk_is_taken_and_one_in_memory_allowed_on_request() ->
     probed = facts("debian12-arm64-sh")
     assert "file-system" not in refused(with_root(probed, upper_file_system="ext4"))
     found = preflight(
-        probed, {"requires": REQUIRES, "files": {}}, volatile_allowed=True, sudo_wanted=True, local=False
+        probed, {"requires": REQUIRES, "files": {}}, Allowed(volatile_root=True, no_boot_hook=True)
     )
     (gate,) = [f.gate for f in found if f.gate.name == "file-system"]
     assert gate.verdict == "inconclusive" and "a restart may lose everything" in gate.reason
@@ -170,8 +180,180 @@ def test_an_overlay_on_a_disk_is_taken_and_one_in_memory_allowed_on_request() ->
 
 def test_what_the_device_did_not_tell_does_not_refuse_it() -> None:
     silent = with_host(facts(PI), libc=None, cpu_flags=(), memory_mb=None, clock_unix=None)
-    found = preflight(
-        silent, {"requires": REQUIRES, "files": {}}, volatile_allowed=False, sudo_wanted=True, local=False
-    )
+    found = preflight(silent, {"requires": REQUIRES, "files": {}}, Allowed())
     assert not failures(found)
     assert {f.gate.name for f in found if f.gate.verdict == "inconclusive"} == {"libc", "cpu-flags"}
+
+
+ELSEWHERE = parse_facts(
+    "machine=aarch64\nstore_device=41 /mnt/store\nreleases_device=40 /var/lib/edgeship/apps\nroot_writable=yes\nend=1\n"
+).root.store_elsewhere
+CORAL: dict[str, Any] = {
+    "packages": ["tflite-runtime==2.5.0.post1"],
+    "delegate": {"library": "libedgetpu.so.1", "version": "16.0"},
+}
+
+
+def with_packages(probed: Probed, tflite: str, libedgetpu: str | None) -> Probed:
+    """Return a device with these versions of the two that must be a pair."""
+    libraries = {**probed.host.libraries, "tflite_runtime": tflite}
+    packages = {"libedgetpu1-std": libedgetpu} if libedgetpu else {}
+    return replace(with_host(probed, libraries=libraries), packages=packages)
+
+
+HOOK = "after a restart the service stays down until edgeship comes again"
+INSTALL = "on the device: sudo apt-get install -y cron; or accept it: --allow-no-boot-hook"
+LINK = "/var/lib/edgeship/apps/kws/current"
+SIGNED = 1_795_336_859
+
+
+@pytest.mark.parametrize(
+    ("name", "probed", "keywords", "reason", "hint"),
+    [
+        (
+            "one-file-system",
+            with_root(facts(PI), store_elsewhere=ELSEWHERE),
+            {},
+            (
+                "releases cannot be linked from the store: /mnt/store is on device 41, "
+                "/var/lib/edgeship/apps on device 40"
+            ),
+            "have the whole root on one file system: --root DIR",
+        ),
+        (
+            "current-not-a-link",
+            with_root(facts(PI), current_problem=LINK),
+            {},
+            f"{LINK} exists and is not a symbolic link",
+            f"move it away, on the device: sudo mv {LINK} /tmp",
+        ),
+        (
+            "inodes",
+            with_root(facts(PI), inodes_free=900),
+            {"files": tuple(f"site/numpy/{i}/{i}.py" for i in range(400))},
+            "900 inodes free at /var/lib, 1230 needed",
+            "remove small files: df -i /var/lib",
+        ),
+        (
+            "clock",
+            with_host(facts(PI), clock_unix=SIGNED - 7200),
+            {"signed_at": SIGNED},
+            "by the device's clock the release will be signed in 2.0 hours only: its clock is slow",
+            "on the device: sudo timedatectl set-ntp true; or sudo date -s '...'",
+        ),
+        (
+            "boot-hook",
+            with_host(with_root(facts(PI), cron=False), init="other"),
+            {},
+            f"the device has neither systemd nor OpenRC nor cron: {HOOK}",
+            INSTALL,
+        ),
+        (
+            "boot-hook",
+            facts(PI),
+            {"allowed": Allowed(sudo=False)},
+            f"without root nothing can be hooked into the device's start: {HOOK}",
+            "leave --no-sudo out; or accept it: --allow-no-boot-hook",
+        ),
+        (
+            "boot-hook",
+            with_root(facts(PI), cron=False),
+            {"allowed": Allowed(service="supervised")},
+            f"as a process of our own the service needs cron, which the device lacks: {HOOK}",
+            INSTALL,
+        ),
+        (
+            "service-manager",
+            facts(PI),
+            {"service": "openrc"},
+            "OpenRC was asked for; the device has systemd",
+            "build for a target whose service manager is auto, or say which one it has: --manager supervised",
+        ),
+        (
+            "service-manager",
+            with_host(facts(PI), init="openrc"),
+            {"service": "openrc"},
+            "OpenRC was asked for; the bundle has no service/edgeship.initd: an edgeship before OpenRC built it",
+            "build the bundle again with this edgeship; or have cron start it: --manager supervised",
+        ),
+        (
+            "boot-hook",
+            with_host(with_root(facts(PI), cron=False), init="openrc"),
+            {},
+            f"as a process of our own the service needs cron, which the device lacks: {HOOK}",
+            INSTALL,
+        ),
+        (
+            "package",
+            with_packages(facts(PI), "2.14.0", "16.0"),
+            CORAL,
+            "tflite-runtime==2.5.0.post1: the device has 2.14.0",
+            "on the device: sudo apt-get install -y python3-tflite-runtime",
+        ),
+        (
+            "delegate",
+            with_packages(facts(PI), "2.5.0.post1", "16.0tf2.17.0-1"),
+            CORAL,
+            "the device has libedgetpu1-std 16.0tf2.17.0-1, the bundle was made for libedgetpu 16.0",
+            (
+                "install libedgetpu 16.0 on the device (edgeship target show TARGET says where from), "
+                "or remove the others"
+            ),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
+)
+def test_what_people_read(
+    name: str, probed: Probed, keywords: dict[str, Any], reason: str, hint: str
+) -> None:
+    text = f"error: preflight-{name}\n  the device cannot take this release: {reason}\nhint: {hint}"
+    assert list(refused(probed, **keywords).values()) == [text]
+
+
+def test_what_is_accepted_on_request_or_on_this_machine() -> None:
+    bare = with_host(with_root(facts(PI), cron=False), init="other")
+    assert refused(bare, allowed=Allowed(no_boot_hook=True)) == {}
+    assert refused(bare, allowed=Allowed(sudo=False, local=True, service="supervised")) == {}
+    assert refused(with_host(bare, init="openrc"), ("service/edgeship.initd",)) == {}
+    assert refused(with_root(bare, cron=True)) == {}
+
+
+def test_the_pair_of_the_edge_tpu() -> None:
+    assert refused(with_packages(facts(PI), "2.5.0.post1", "16.0"), **CORAL) == {}
+    unknown = preflight(
+        with_packages(facts(PI), "2.5.0.post1", None),
+        {"requires": {**REQUIRES, **CORAL}, "files": {}},
+        Allowed(),
+    )
+    assert [f.gate.reason for f in unknown if f.gate.name == "delegate"] == [
+        "the device did not tell which release of libedgetpu it has; the bundle was made for libedgetpu 16.0"
+    ]
+
+
+def test_a_clock_that_is_a_little_slow_is_not_held_against_the_device() -> None:
+    near = with_host(facts(PI), clock_unix=SIGNED - 300)
+    assert refused(near, signed_at=SIGNED) == {}
+
+
+def test_inodes_are_those_of_blobs_folders_and_the_reserve() -> None:
+    # 3 files and the manifest: 4 blobs in up to 4 folders; runtime, models and the release itself.
+    assert inodes_needed(["runtime/main.py", "models/a.tflite", "service.json"]) == 13 + 64
+
+
+def test_the_newest_signing_counts(tmp_path: Path) -> None:
+    signed = [
+        SignedStatement(statement=text, signature="")
+        for text in ('{"signed_at": 7}', '{"signed_at": 9}', "[]")
+    ]
+    bundle = Bundle(
+        path=tmp_path,
+        sha256="",
+        bytes=0,
+        release="",
+        app="a",
+        target="t",
+        manifest={},
+        signatures=tuple(signed),
+    )
+    assert newest_signing(bundle) == 9
+    assert newest_signing(replace(bundle, signatures=())) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeship.device.facts import LOOKED_FOR, parse_facts, probe_argv, probe_script
+from edgeship.device.facts import LOOKED_FOR, RootFacts, parse_facts, probe_argv, probe_script
 from edgeship.errors import DeviceError
 
 FACTS = Path(__file__).parent / "facts"
@@ -48,6 +48,12 @@ def test_a_device_without_python_and_with_musl() -> None:
     assert bare.host.python_version is None and bare.host.libc is None and bare.host.init == "other"
     alpine = parse_facts(read("alpine-3.20-musl")).host
     assert (alpine.libc, alpine.libc_version, alpine.init) == ("musl", "1.2.5", "openrc")
+
+
+def test_a_device_that_openrc_started() -> None:
+    probed = parse_facts(read("debian12-amd64-openrc"))
+    assert (probed.host.init, probed.host.sudo, probed.root.cron) == ("openrc", True, True)
+    assert probed.root.store_elsewhere is None and probed.root.current_problem is None
 
 
 def test_an_overlay_whose_upper_folder_is_seen() -> None:
@@ -96,3 +102,28 @@ def test_a_root_below_a_file_is_told(tmp_path: Path) -> None:
 def test_the_script_looks_for_what_preflight_believes_it_does() -> None:
     script = probe_script().decode()
     assert all(f"{name}.so" in script for name in LOOKED_FOR)
+
+
+@pytest.mark.root
+def test_what_lies_below_the_root_already(tmp_path: Path) -> None:
+    """A store on a file system of its own, and a `current` that somebody made a folder."""
+    root = tmp_path / "root"
+    (root / "cas").mkdir(parents=True)
+    (root / "apps" / "kws" / "current").mkdir(parents=True)
+
+    def probe() -> RootFacts:
+        argv = probe_argv(str(root), as_root=True, app="kws")
+        done = subprocess.run(argv, input=probe_script(), capture_output=True, check=True)
+        return parse_facts(done.stdout.decode()).root
+
+    found = probe()
+    assert found.current_problem == f"{root}/apps/kws/current" and found.store_elsewhere is None
+    (root / "apps" / "kws" / "current").rmdir()
+    (root / "apps" / "kws" / "current").symlink_to("releases/x")
+    assert probe().current_problem is None
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(root / "cas")], check=True)
+    try:
+        said = probe().store_elsewhere
+    finally:
+        subprocess.run(["umount", str(root / "cas")], check=True)
+    assert said and said.startswith(f"{root}/cas is on device ") and f", {root}/apps/kws on device " in said

@@ -23,10 +23,16 @@ DAY = 86_400
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Three Ed25519 keys and an ECDSA one, without passphrases."""
+    """Three Ed25519 keys, an ECDSA and an RSA one, without passphrases."""
     folder = tmp_path_factory.mktemp("keys")
     made = {}
-    for name, kind in (("ann", "ed25519"), ("bob", "ed25519"), ("eve", "ed25519"), ("old", "ecdsa")):
+    for name, kind in (
+        ("ann", "ed25519"),
+        ("bob", "ed25519"),
+        ("eve", "ed25519"),
+        ("old", "ecdsa"),
+        ("rsa", "rsa"),
+    ):
         path = folder / name
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", str(path)], check=True)
         made[name] = path
@@ -354,28 +360,67 @@ def old_tool(folder: Path, words: str) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [None, "unknown option -- Y", "ssh-keygen: illegal option -- Y", "Unsupported operation for -Y: x"],
+OLD_TOOLS = (
+    None,
+    "unknown option -- Y",
+    "ssh-keygen: illegal option -- Y",
+    "Unsupported operation for -Y: x",
 )
-def test_a_device_that_cannot_verify_says_so_and_cannot_be_locked_out(
-    words: str | None,
-    helper: ModuleType,
-    place: Any,
-    keys: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tools = old_tool(tmp_path / "bin", words) if words else str(tmp_path / "empty")
-    signature, path, before = by(keys.ann), helper.CLEAN_PATH, tree(place)
+
+
+@pytest.fixture(params=OLD_TOOLS, ids=["no-tool", "unknown", "illegal", "unsupported"])
+def old_device(request: Any, helper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device whose ssh-keygen is older than 8.1, or not there."""
+    tools = old_tool(tmp_path / "bin", request.param) if request.param else str(tmp_path / "empty")
     monkeypatch.setattr(helper, "CLEAN_PATH", tools)
-    seen = refused(helper, lambda: tell(helper, place, keys.ann))
-    assert seen.code == "no-verifier" and tree(place) == before
-    monkeypatch.setattr(helper, "CLEAN_PATH", path)
+
+
+@pytest.mark.parametrize("name", ["ann", "rsa"])
+def test_an_old_device_verifies_by_itself(
+    name: str, old_device: None, helper: ModuleType, place: Any, keys: Any
+) -> None:
+    key = getattr(keys, name)
+    tell(helper, place, key)
+    assert helper.authorise(place, RELEASE, [by(key)])["signers"] == [fingerprint(key)]
+    forged = {**by(key), "statement": statement(sequence=11)}
+    assert refused(helper, lambda: helper.authorise(place, RELEASE, [forged])).code == "bad-signature"
+    other = by(keys.eve)
+    assert refused(helper, lambda: helper.authorise(place, RELEASE, [other])).code == "unknown-signer"
+    elsewhere = by(key, namespace="git")
+    assert refused(helper, lambda: helper.authorise(place, RELEASE, [elsewhere])).code == "wrong-namespace"
+
+
+@pytest.mark.parametrize(
+    ("options", "may"),
+    [("", True), ('namespaces="edgeship"', True), ('namespaces="git,edgeship"', True), ('namespaces="git"', False),
+     ("cert-authority", False), ('valid-before="19991231"', False), ('namespaces="edgeship",cert-authority', False)],
+)  # fmt: skip
+def test_an_old_device_takes_no_line_that_it_does_not_understand(
+    options: str, may: bool, old_device: None, helper: ModuleType, place: Any, keys: Any
+) -> None:
     tell(helper, place, keys.ann)
-    monkeypatch.setattr(helper, "CLEAN_PATH", tools)  # one whose ssh-keygen went away later
+    Path(helper.signers_path(place)).write_text(f"ann {options} {public(keys.ann)}\n")
+    if may:
+        assert helper.authorise(place, RELEASE, [by(keys.ann)])
+    else:
+        seen = refused(helper, lambda: helper.authorise(place, RELEASE, [by(keys.ann)]))
+        assert seen.code == "bad-signature"
+
+
+def test_an_old_device_refuses_keys_that_it_could_not_verify_and_cannot_be_locked_out(
+    helper: ModuleType, place: Any, keys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature, path, before = by(keys.old), helper.CLEAN_PATH, tree(place)
+    monkeypatch.setattr(helper, "CLEAN_PATH", str(tmp_path / "empty"))
+    seen = refused(helper, lambda: tell(helper, place, keys.old))
+    assert seen.code == "no-verifier" and tree(place) == before
+    assert "ecdsa-sha2-nistp256" in seen.reason
+    monkeypatch.setattr(helper, "CLEAN_PATH", path)
+    tell(helper, place, keys.old)
+    monkeypatch.setattr(helper, "CLEAN_PATH", str(tmp_path / "empty"))  # its ssh-keygen went away later
     seen = refused(helper, lambda: helper.authorise(place, RELEASE, [signature]))
     assert seen.code == "no-verifier" and "OpenSSH 8.1 or newer" in seen.reason
+    helper.change_trust(helper.Place(place.root), {"revoke": [fingerprint(keys.old)]})
 
 
 def test_changes_that_cannot_be_change_nothing(helper: ModuleType, place: Any, keys: Any) -> None:

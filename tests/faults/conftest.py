@@ -26,7 +26,7 @@ def _tools() -> None:
 @pytest.fixture(scope="module")
 def park(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Devices to break, one after the other."""
-    from benchmarks.faults.runner import Park
+    from benchmarks.faults.workers import Park
 
     park = Park(tmp_path_factory.mktemp("faults"))
     yield park

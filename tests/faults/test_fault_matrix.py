@@ -13,6 +13,7 @@ from benchmarks.faults.matrix import FAULTS, SIDES, STEPS, Case, all_cases
 # What each found, is in docs/reliability.md.
 PINNED = (
     "full-leave-arm",
+    "full-enter-status",
     "full-leave-activate",
     "eio-leave-arm",
     "readonly-leave-activate",

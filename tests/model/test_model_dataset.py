@@ -185,6 +185,7 @@ def test_bad_folders(tmp_path: Path, make: Callable[[Path], Any], says: str) -> 
 # ------------------------------------------------------------------------------------------------------
 
 MODULE = """
+import os, signal
 import numpy as np
 VALUE = 3
 def pairs():
@@ -203,6 +204,9 @@ def whole():
 def broken():
     yield np.ones(3)
     raise RuntimeError("the camera is off")
+def deadly():
+    yield np.ones(3)
+    os.kill(os.getpid(), signal.SIGSEGV)
 def ragged():
     yield np.ones(3, np.float32)
     yield np.ones(4, np.float32)
@@ -233,6 +237,7 @@ def test_callables(module: Path) -> None:
     ("name", "reference", "says"),
     [
         ("samples_of_mine:broken", "dataset-callable-failed", "RuntimeError: the camera is off"),
+        ("samples_of_mine:deadly", "dataset-callable-failed", "did not come back: was killed by SIGSEGV"),
         ("samples_of_mine:ragged", "dataset-shapes-differ", "sample 1 of x has another shape than sample 0"),
         ("samples_of_mine:unlabelled", "dataset-labels", "sample 1 lacks a label, unlike sample 0"),
         ("samples_of_mine:number", "dataset-callable", "the callable returned int, which holds no samples"),

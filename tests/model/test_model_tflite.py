@@ -58,9 +58,9 @@ def test_open_batch_shows_in_the_signature(make_dense: Callable[..., bytes], tmp
 
 
 def test_reads_options_versions_and_signature_of_a_real_file(shared: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     file = read_tflite(shared / "coral" / "mobilenet_v1_0.25_128_quant.tflite")
-    assert time.perf_counter() - started < 0.3
+    assert time.process_time() - started < 0.3
     first = file.main.operators[0]
     assert first.op == "CONV_2D"
     assert {k: first.options[k] for k in ("padding", "stride_h", "stride_w", "fused_activation")} == {
@@ -119,10 +119,10 @@ def test_too_little_weight_data_is_named(builder: Any, tmp_path: Path) -> None:
 
 
 def _parses_or_says_why(content: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with contextlib.suppress(Corrupt):
         parse(Path("x.tflite"), content, "")
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,14 +16,6 @@ from edgeship.profile import TargetProfile, load_profile
 from edgeship.values import Dataset, DatasetInfo, FloatModel, ModelSource
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def load_tiny() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_models", ROOT / "tests/quantize/tiny.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def float_model_of(path: Path) -> FloatModel:
@@ -63,8 +54,8 @@ def dataset_of(x: np.ndarray[Any, Any], folder: Path, name: str = "x", y: Any = 
 
 
 @pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    return load_tiny()
+def tiny(tiny_models: ModuleType) -> ModuleType:
+    return tiny_models
 
 
 @pytest.fixture(scope="session")

@@ -186,3 +186,18 @@ def test_a_state_between_runs_is_refused_for_litert(shared_data: Path) -> None:
         gate = next(g for g in check(given, recipe, profile) if g.name == "operators")
         assert gate.verdict == verdict, gate
         assert ("a state kept between runs" in gate.reason) == (verdict == "fail")
+
+
+@pytest.mark.shared
+def test_a_model_that_came_quantized_keeps_its_bytes_at_the_boundary(shared_data: Path) -> None:
+    """Coral's own MobileNet is uint8 throughout, its LSTM int8 behind a uint8 boundary, as most exports were."""
+    for name in ("mobilenet_v1_0.25_128_quant.tflite", "keras_lstm_mnist_ptq.tflite"):
+        given = shared_data / "coral" / name
+        recipe = recipe_of(precision_of(read_tflite(given)))
+        for target in ("coral", "aarch64-linux"):
+            profile = load_profile(target, folders=[ROOT / "targets"], machine="x86_64")
+            gate = next(g for g in check(given, recipe, profile, given=True) if g.name == "io-types")
+            assert (gate.verdict, gate.reason) == ("pass", "inputs and outputs are uint8"), (name, target)
+        coral = load_profile("coral", folders=[ROOT / "targets"], machine="x86_64")
+        made = next(g for g in check(given, recipe, coral) if g.name == "io-types")
+        assert made.verdict == "fail", "what edgeship makes itself is what the profile says"

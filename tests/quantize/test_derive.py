@@ -234,3 +234,50 @@ def test_one_recipe_that_fails_does_not_take_the_others(
     if not made.failed:  # the quantizer let it through: then the contract must not
         results = check(made.artifacts[1].path, RECIPES["weight-int8"], base_profile)
         assert any(g.verdict == "fail" and g.name == "quantization" for g in results)
+
+
+def test_a_loop_costs_the_recipes_that_need_ranges_and_no_other(
+    tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    """What a WHILE hands on cannot be read after a run, and what it computes inside is never seen."""
+    model = model_of(tiny.looping(tmp_path / "loop.tflite"))
+    samples = tmp_path / "x.npy"
+    np.save(samples, np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
+    made = derive_all(model, ALL, samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    assert {name for name, _ in made.failed} == {"static_wi8_ai8", "static_wi8_ai16"}
+    assert all("WHILE or IF" in why and "unroll=True" in why for _, why in made.failed), made.failed
+    by_recipe = {a.recipe: a for a in made.artifacts}
+    assert by_recipe["dynamic_wi8_afp32"].calibration_sha256 == "c" * 64
+    x = np.load(samples)
+    assert np.abs(run(by_recipe["weight_wi8_afp32"].path, x) - run(model.path, x)).max() < 0.3
+
+
+def test_samples_that_cannot_be_run_cost_the_recipes_that_need_ranges_only(
+    float_model: FloatModel, base_profile: Any, tmp_path: Path
+) -> None:
+    samples = tmp_path / "wrong.npy"
+    np.save(samples, np.zeros((4, 5), np.float32))
+    asked = (RECIPES["int8"], RECIPES["dynamic"], RECIPES["fp32"])
+    made = derive_all(float_model, asked, samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    assert [a.recipe for a in made.artifacts] == ["dynamic_wi8_afp32", "float_fp32"]
+    assert made.artifacts[0].calibration_sha256 is None, "no sample was seen"
+    ((recipe, why),) = made.failed
+    assert recipe == "static_wi8_ai8" and why.startswith(
+        "the calibration samples could not be run: ValueError"
+    )
+
+
+def test_token_ids_are_not_turned_into_floats(
+    tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    model = model_of(tiny.embedder(tmp_path / "embed.tflite"))
+    samples = tmp_path / "ids.npy"
+    np.save(samples, np.random.default_rng(0).integers(0, 20, size=(40, 6)).astype(np.int32))
+    made = derive_all(model, ALL, samples, None, tmp_path / "out", profile=base_profile)
+    assert made.failed == ()
+    x = np.load(samples)
+    for artifact in made.artifacts:
+        found = {g.name: g for g in check(artifact.path, RECIPES[artifact.recipe], base_profile)}
+        assert found["io-types"].verdict == "pass", (artifact.recipe, found["io-types"])
+        assert artifact.signature.inputs[0].dtype == "int32"
+        assert np.abs(run(artifact.path, x) - run(model.path, x)).max() < 0.3, artifact.recipe

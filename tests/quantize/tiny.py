@@ -148,3 +148,68 @@ def pictures(count: int, *, seed: int = 3) -> np.ndarray[Any, Any]:
     return np.kron(coarse, np.ones((1, 4, 4, 1))).astype(np.float32) * 0.9 + 0.1 * random.random(
         (count, 8, 8, 3)
     ).astype(np.float32)
+
+
+def embedder(path: Path, *, words: int = 20) -> Path:
+    """Write a classifier of texts: six int32 token ids `[1, 6]`, looked up, averaged, dense and softmax."""
+    random = np.random.default_rng(5)
+    build = Builder()
+    ids = build.tensor("ids", [1, 6], kind="INT32")
+    table = build.tensor("table", [words, 8], random.normal(size=(words, 8)).astype(np.float32))
+    looked, mean, dense, y = (
+        build.tensor(name, shape)
+        for name, shape in (("looked", [1, 6, 8]), ("mean", [1, 8]), ("dense", [1, 4]), ("y", [1, 4]))
+    )
+    build.operation("GATHER", [table, ids], [looked], schema.GatherOptionsT())
+    axis = build.tensor("axis", [1], np.array([1], np.int32), kind="INT32")
+    build.operation("MEAN", [looked, axis], [mean], schema.ReducerOptionsT())
+    weights = build.tensor("dense_w", [4, 8], (2 * random.normal(size=(4, 8))).astype(np.float32))
+    build.operation("FULLY_CONNECTED", [mean, weights, -1], [dense], schema.FullyConnectedOptionsT())
+    softmax = schema.SoftmaxOptionsT()
+    softmax.beta = 1.0
+    build.operation("SOFTMAX", [dense], [y], softmax)
+    return build.write(path, [ids], [y])
+
+
+def looping(path: Path, *, endless: bool = False) -> Path:
+    """Write a dense layer behind a WHILE that adds `x` to itself until a counter is 3: what an RNN is made of.
+
+    With `endless` the loop's body is that very loop: preparing it never ends, and runs out of stack.
+    """
+    random = np.random.default_rng(5)
+    build = Builder()
+    x = build.tensor("x", [1, 8])
+    zero = build.tensor("zero", [], np.array(0, np.int32), kind="INT32")
+    count, kept, total, y = (
+        build.tensor("count", [], kind="INT32"),
+        build.tensor("kept", [1, 8]),
+        build.tensor("total", [1, 8]),
+        build.tensor("y", [1, 4]),
+    )
+    options = schema.WhileOptionsT()
+    options.condSubgraphIndex, options.bodySubgraphIndex = 1, 2
+    build.operation("WHILE", [zero, x, x], [count, kept, total], options)
+    weights = build.tensor("dense_w", [4, 8], random.normal(size=(4, 8)).astype(np.float32))
+    build.operation("FULLY_CONNECTED", [total, weights, -1], [y], schema.FullyConnectedOptionsT())
+    main = build.graph
+    for name in ("cond", "body"):
+        build.graph = schema.SubGraphT()
+        build.graph.name, build.graph.tensors, build.graph.operators = name, [], []
+        build.model.subgraphs.append(build.graph)
+        i = build.tensor(f"{name}_i", [], kind="INT32")
+        a, b = build.tensor(f"{name}_a", [1, 8]), build.tensor(f"{name}_b", [1, 8])
+        step = build.tensor(f"{name}_n", [], np.array(3 if name == "cond" else 1, np.int32), kind="INT32")
+        build.graph.inputs = [i, a, b]
+        if name == "cond":
+            build.graph.outputs = [build.tensor("go", [], kind="BOOL")]
+            build.operation("LESS", [i, step], build.graph.outputs, schema.LessOptionsT())
+        else:
+            after, sum_ = build.tensor("after", [], kind="INT32"), build.tensor("sum", [1, 8])
+            build.graph.outputs = [after, build.tensor("same", [1, 8]) if endless else a, sum_]
+            if endless:
+                build.operation("WHILE", [i, a, b], build.graph.outputs, options)
+                continue
+            build.operation("ADD", [i, step], [after], schema.AddOptionsT())
+            build.operation("ADD", [a, b], [sum_], schema.AddOptionsT())
+    build.graph = main
+    return build.write(path, [x], [y])

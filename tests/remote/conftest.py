@@ -101,6 +101,11 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A running sshd that lets this very user in by key."""
+    yield from serving(tmp_path)
+
+
+def serving(tmp_path: Path) -> Iterator[Server]:
+    """Yield a running sshd with its files in a folder, and stop it."""
     if SSHD is None:
         pytest.skip("openssh-server is not installed")
     if os.geteuid() == 0:

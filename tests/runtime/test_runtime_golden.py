@@ -313,3 +313,29 @@ def test_bench_reports_what_it_did(release: MakeRelease) -> None:
     governor = document["governor"]
     assert isinstance(governor, str) or list(governor) == ["unavailable"]
     assert json.dumps(document)
+
+
+def fall_back_silently(made: Any) -> None:
+    """Have LiteRT run its built-in kernels though XNNPACK is asked for, as on a machine without /sys."""
+    source = made.path / "runtime" / "es_litert.py"
+    text = source.read_text()
+    assert text.count('if self.delegate == "none":') == 1
+    source.write_text(text.replace('if self.delegate == "none":', "if True:"))
+
+
+def test_live_sees_a_service_that_fell_back_to_the_cpu_in_silence(release: MakeRelease, serve: Serve) -> None:
+    """The staged proof was good, and the process that serves is another one: it may have lost the delegate."""
+    made = release("dense_i8")
+    made.record(samples())
+    service = serve(made)
+    told = service.ask("GET", "/v2/models/app").json["parameters"]
+    assert told["delegated"] is True and told["delegate"] == "xnnpack"
+    code, document = prove(made, "--live", service.facts["url"])
+    assert code == 0 and document["engine"]["delegated"] is True
+    service.stop()
+    fall_back_silently(made)
+    service = serve(made)
+    assert service.ask("GET", "/v2/models/app").json["parameters"]["delegated"] is False
+    code, document = prove(made, "--live", service.facts["url"])
+    assert code == 1 and document["engine"]["delegated"] is False
+    assert document["reason"].startswith("the delegate xnnpack took no part: in the service: XNNPACK did not")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,17 +26,12 @@ from edgeship.values import (
     Variant,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 NONE = Unavailable(reason="not measured")
 
 
 @pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tiny_models", ROOT / "tests/quantize/tiny.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tiny(tiny_models: ModuleType) -> ModuleType:
+    return tiny_models
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,9 @@ def test_the_doctor_sees_a_compiler_and_its_version(tmp_path: Path) -> None:
 
 def test_the_doctor_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
     health = {h.name: h for h in examine(own(tmp_path, PATH=str(tmp_path)))}
-    assert (health["edgetpu_compiler"].state, health["ssh"].state, health["docker"].state) == ("missing",) * 3
+    assert (health["edgetpu_compiler"].state, health["ssh"].state, health["containers"].state) == (
+        "missing",
+    ) * 3
     assert "coral.ai/docs/edgetpu/compiler" in health["edgetpu_compiler"].fix
     assert health["python"].state == "ok"
 
@@ -114,6 +116,20 @@ def test_the_doctor_sees_a_compiler_that_does_not_run(tmp_path: Path) -> None:
     health = {h.name: h for h in examine(own(tmp_path, PATH=str(tmp_path)))}
     assert health["edgetpu_compiler"].state == "problem"
     assert "cannot be started" in health["edgetpu_compiler"].found
+
+
+def test_the_doctor_does_not_take_a_client_for_an_engine(tmp_path: Path) -> None:
+    """Docker's client tells its version without a daemon, and fails where it needs one."""
+    client = tmp_path / "docker"
+    client.write_text('#!/bin/sh\necho "Docker version 28"; [ "$1" = --version ]\n')
+    client.chmod(0o755)
+    health = {h.name: h for h in examine(own(tmp_path, PATH=str(tmp_path)))}["containers"]
+    assert (health.state, health.found) == ("missing", "Docker version 28, which does not answer")
+    assert "docker version" in health.fix
+    (tmp_path / "podman").write_text("#!/bin/sh\necho podman version 4.3.1\n")
+    (tmp_path / "podman").chmod(0o755)
+    health = {h.name: h for h in examine(own(tmp_path, PATH=str(tmp_path)))}["containers"]
+    assert (health.state, health.found) == ("ok", "podman version 4.3.1")
 
 
 def invoke(*arguments: str, env: dict[str, str]) -> click.testing.Result:
@@ -135,7 +151,7 @@ def test_the_verb(tmp_path: Path) -> None:
         "edgetpu_compiler",
         "vela",
         "ssh",
-        "docker",
+        "containers",
         "libusb",
         "cache",
     }

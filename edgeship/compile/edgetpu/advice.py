@@ -27,6 +27,11 @@ FIX: dict[str, str] = {
     "transpose-size": "export channels-last (NHWC) so that no transposition is needed, or transpose on the host",
     "rank": "reshape so that only the 3 innermost dimensions are above 1",
     "batch": "fix the batch to 1 when exporting",
+    "int16-activations": "quantize activations to 8 bits: edgeship build FLOAT_MODEL --recipe int8 --calibration DATA",
+    "data-type": "compute sizes and indices before exporting, so that they are constants, or do this on the host",
+    "weights-type": "quantize weights to 8 bits: edgeship build FLOAT_MODEL --recipe int8 --calibration DATA",
+    "malformed": "convert the model again",
+    "squeeze": "update libedgetpu on the device and raise compiler.min_runtime_version, or use RESHAPE",
     "not-constant": "make weights and sizes constants of the model; multiply two activations with MUL and SUM instead",
     "operation-version": "compile with edgetpu_compiler 16.0, or export without half-pixel centres",
 }
@@ -68,7 +73,10 @@ def advice(model: TfliteFile, prediction: Prediction) -> tuple[Finding, ...]:
 def _finding(prediction: Prediction, code: str, op: str, found: list[int], runs: bool) -> Finding:
     first = prediction.operations[found[0]]
     count = f"{len(found)} {op}" if len(found) > 1 else f"{op} {first.layer}"
-    message = f"{count} {'may stay' if runs else 'stays'} on the CPU: {first.reason}"
+    verb = "may stay" if runs else ("stay" if len(found) > 1 else "stays")
+    reasons = list(dict.fromkeys(prediction.operations[i].reason for i in found))
+    more = f"; and {len(reasons) - 2} more reasons" if len(reasons) > 2 else ""
+    message = f"{count} {verb} on the CPU: {'; '.join(reasons[:2])}{more}"
     fix = FIX_OF_OPERATION.get(op, "") if code == "not-supported" else FIX.get(code, "")
     if code == "custom-operation":
         fix = "decode on the host, or leave this one last operation to the CPU"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
-from edgeship.compile.backends import MISSING, CompileOptions, CompileResult, Part, uncompiled
+from edgeship.compile.backends import CompileOptions, CompileResult, Part, left_uncompiled
 from edgeship.compile.edgetpu.blockers import blockers
 from edgeship.compile.edgetpu.driver import Compilation, Compiled, Wanted, compile_models
 from edgeship.compile.edgetpu.lower import lowerings
@@ -35,8 +35,8 @@ class EdgeTpu:
 
     def require(self, options: CompileOptions) -> None:
         """Raise ToolError `edgetpu-compiler-missing`, InputError `bad-compiler-place`, or `edgetpu-unsuitable` for a
-        model that shall be compiled together with the one to be built."""
-        find_place(options.place, LocalRunner(options.environment), options.environment)
+        model that shall be compiled together with the one to be built. A build host or image is asked for it."""
+        find_place(options.place, LocalRunner(options.environment), options.environment).require()
         for other in options.together:
             require_suitable(read_tflite(other), "coral")
 
@@ -54,8 +54,9 @@ class EdgeTpu:
     ) -> CompileResult:
         """Compile with the user's compiler; see `CompilerBackend`."""
         model = read_tflite(artifact.path)
-        for one in (model, *(read_tflite(path) for path in options.together)):
-            require_suitable(one, profile.name)
+        require_suitable(model, profile.name, made_as=artifact.recipe)
+        for other in options.together:
+            require_suitable(read_tflite(other), profile.name)
         wanted = Wanted(
             runtime=profile.compiler.min_runtime_version,
             segments=options.segments,
@@ -66,21 +67,23 @@ class EdgeTpu:
             place = find_place(options.place, LocalRunner(options.environment), options.environment)
             made = compile_models([artifact.path, *options.together], out, wanted, place, progress=progress)
         except ToolError as error:
-            if options.allow_uncompiled and not options.several and error.reference in MISSING:
-                reason = "there is no edgetpu_compiler, and --allow-uncompiled was given"
-                return uncompiled(artifact, reason, len(model.main.operators))
-            raise
+            what = "there is no edgetpu_compiler"
+            return left_uncompiled(error, artifact, options, what, len(model.main.operators))
         return _result(artifact, model, made)
 
 
-def require_suitable(model: TfliteFile, target: str) -> None:
-    """Raise InputError `edgetpu-unsuitable` for a model that starting the compiler on is a waste."""
+def require_suitable(model: TfliteFile, target: str, *, made_as: str = "") -> None:
+    """Raise InputError `edgetpu-unsuitable` for a model that starting the compiler on is a waste.
+
+    `made_as`: the recipe of a variant made on the way, whose file is gone when the error is read.
+    """
     if against := reasons_against(model):
+        what = {"variant": made_as} if made_as else {"file": model.path}
         raise InputError(
             "edgetpu-unsuitable",
             "this model cannot be compiled for the Edge TPU: " + "; ".join(against),
-            context={"file": model.path, "target": target},
-            hint=f"edgeship check {model.path} --target {target}",
+            context={**what, "target": target},
+            hint=f"edgeship check {'MODEL' if made_as else model.path} --target {target}",
         )
 
 

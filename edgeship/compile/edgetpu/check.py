@@ -59,7 +59,8 @@ def _wide_layers(model: TfliteFile, prediction: Prediction) -> tuple[Finding, ..
         for o in graph.operators
         if o.op == "FULLY_CONNECTED"
         and o.index in prediction.mapped
-        and graph.tensors[o.inputs[1]].shape[-1] >= WIDE
+        and len(o.inputs) > 1
+        and max(graph.tensors[o.inputs[1]].shape[-1:], default=0) >= WIDE
     ]
     if not wide:
         return ()

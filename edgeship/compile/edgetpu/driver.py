@@ -13,7 +13,7 @@ from edgeship.compile.edgetpu.failures import failure_of
 from edgeship.compile.edgetpu.log import CompilerLog, parse_log
 from edgeship.compile.edgetpu.lower import Lowering, lowered, lowerings
 from edgeship.compile.edgetpu.package import Package
-from edgeship.compile.edgetpu.places import Place
+from edgeship.compile.edgetpu.place import Place
 from edgeship.compile.edgetpu.verify import nothing_mapped, verify, verify_together
 from edgeship.compile.running import Finished
 from edgeship.errors import InputError, ToolError

@@ -56,8 +56,10 @@ def needed_version(graph: Subgraph, operator: Operator) -> int | None:
 
 
 def _needed_with_weights(graph: Subgraph, operator: Operator) -> int | None:
+    if len(operator.inputs) < 3 or min(operator.inputs[:3]) < 0:
+        return None
     image, weights = graph.tensors[operator.inputs[0]], graph.tensors[operator.inputs[1]]
-    if weights.dtype not in ("int8", "uint8") or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+    if weights.dtype not in ("int8", "uint8"):
         return None
     if operator.op == "CONV_2D" and weights.shape[-1] != image.shape[-1]:
         return None  # grouped: a feature of version 6, not a number too high

@@ -26,8 +26,8 @@ class Partition:
 def partition(graph: Subgraph, supported: Container[int]) -> tuple[Partition, ...]:
     """Return the partitions of a graph in the order they run; `supported` holds the operations the delegate takes.
 
-    Every operation is in exactly one partition. An operation that reads what nothing produces before it (only a
-    damaged file has one) ends the last partition's search and is left out.
+    Every operation is in exactly one partition, except those that wait for each other in a circle (only a damaged
+    file has some): they are left out.
     """
     waiting = {t for operator in graph.operators for t in operator.outputs if t >= 0}
     remaining = list(graph.operators)
@@ -35,21 +35,22 @@ def partition(graph: Subgraph, supported: Container[int]) -> tuple[Partition, ..
     while remaining:
         kind: bool | None = None
         taken: list[int] = []
-        left = []
-        for operator in remaining:
-            ready = not any(t in waiting for t in operator.inputs if t >= 0)
-            delegated = operator.index in supported
-            if ready and kind in (None, delegated):
-                kind = delegated
-                taken.append(operator.index)
-                waiting.difference_update(operator.outputs)
-            else:
-                left.append(operator)
+        grown = True
+        while grown:  # one pass is enough where the file lists producers first
+            grown, left = False, []
+            for operator in remaining:
+                ready = not any(t in waiting for t in operator.inputs if t >= 0)
+                delegated = operator.index in supported
+                if ready and kind in (None, delegated):
+                    kind, grown = delegated, True
+                    taken.append(operator.index)
+                    waiting.difference_update(operator.outputs)
+                else:
+                    left.append(operator)
+            remaining = left
         if not taken:
             break
-        # A later node may have become ready in the same pass; the file lists producers first, so one pass is enough.
         partitions.append(Partition(delegated=bool(kind), operations=tuple(taken)))
-        remaining = left
     return tuple(partitions)
 
 

@@ -87,7 +87,7 @@ def layer_of(tensors: tuple[Tensor, ...], operator: Operator) -> str:
 def judge(model: TfliteFile, operator: Operator, settings: Settings) -> Judgement:
     """Return what becomes of one operation if it stood alone: mapped, or the first status that keeps it off."""
     view = View(model=model, operator=operator, row=rows().get(operator.op), settings=settings)
-    for check in (_rank, _floats, _known, _data_type, _runtime, _constants):
+    for check in (_formed, _rank, _floats, _known, _data_type, _runtime, _constants):
         if found := check(view):
             return found
     doubt: Judgement | None = None
@@ -97,6 +97,14 @@ def judge(model: TfliteFile, operator: Operator, settings: Settings) -> Judgemen
             return found
         doubt = doubt or found
     return doubt or Judgement(status=status.MAPPED, reason="", confidence="high")
+
+
+def _formed(view: View) -> Judgement | None:
+    """Only a damaged file has an operation of the table that makes or takes nothing."""
+    if view.row is None or (view.outputs and any(i >= 0 for i in view.operator.inputs)):
+        return None
+    reason = "it has no input or no output: the file is damaged"
+    return Judgement(status=status.UNSPECIFIED, reason=reason, confidence="low", code="malformed")
 
 
 def _rank(view: View) -> Judgement | None:
@@ -163,13 +171,13 @@ def _data_type(view: View) -> Judgement | None:
                 status=status.DATA_TYPE,
                 reason=f"it works on {tensor.dtype}; only int8 and uint8 are supported",
                 confidence="high",
-                code="not-quantized",
+                code="int16-activations" if tensor.dtype == "int16" else "data-type",
             )
     for position in view.row.parameters[:1] if view.row else ():
         weights = view.tensor(position)
         if weights is not None and weights.dtype not in DATA:
             reason = f"its weights are {weights.dtype}"
-            return Judgement(status=status.DATA_TYPE, reason=reason, confidence="high", code="not-quantized")
+            return Judgement(status=status.DATA_TYPE, reason=reason, confidence="high", code="weights-type")
     return None
 
 

@@ -7,6 +7,7 @@ public compiler logs and model pairs (low confidence between the two figures).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -144,11 +145,9 @@ def mean_size(view: View) -> Judgement | None:
 
 
 def axis_not_batch(view: View) -> Judgement | None:
-    return (
-        _no("it packs along the batch dimension", "batch-axis")
-        if view.operator.options.get("axis", 0) == 0
-        else None
-    )
+    axis = view.operator.options.get("axis", 0)
+    at = axis + len(view.outputs[0].shape) if axis < 0 else axis
+    return _no("it packs along the batch dimension", "batch-axis") if at == 0 else None
 
 
 def batch_not_padded(view: View) -> Judgement | None:
@@ -191,7 +190,7 @@ def resize_version(view: View) -> Judgement | None:
 
 def resize_size(view: View) -> Judgement | None:
     tensor = view.tensor(0)
-    if tensor is None or len(tensor.shape) != 4:
+    if tensor is None or not len(tensor.shape) == len(view.outputs[0].shape) == 4:
         return None
     (height, width), (tall, wide) = tensor.shape[1:3], view.outputs[0].shape[1:3]
     if (height, width) == (1, 1) and (tall, wide) != (1, 1):
@@ -240,6 +239,17 @@ def unit_strides(view: View) -> Judgement | None:
     return None
 
 
+def leading_ones(view: View) -> Judgement | None:
+    """Until runtime 12 a SQUEEZE may only drop sizes in front of all others: nothing is laid out anew."""
+    tensor = view.tensor(0)
+    if tensor is None or view.settings.runtime >= 13:
+        return None
+    behind = itertools.dropwhile(lambda size: size == 1, tensor.shape)
+    if 1 not in behind:
+        return None
+    return _no(f"{list(tensor.shape)} has a 1 behind larger sizes, which needs runtime 13", "squeeze")
+
+
 def transpose_size(view: View) -> Judgement | None:
     tensor, order = view.tensor(0), view.integers(1)
     if tensor is None or order is None:
@@ -256,6 +266,6 @@ RULES: dict[str, Rule] = {
         no_fused_activation, concat_constant, equal_dilation, dilated_depthwise, default_weights_format, one_row,
         logistic_size,
         not_over_batch, mean_depth, mean_size, axis_not_batch, batch_not_padded, alpha_one_dimension, reshape_size,
-        resize_version, resize_size, softmax_size, split_not_batch, unit_strides, transpose_size,
+        leading_ones, resize_version, resize_size, softmax_size, split_not_batch, unit_strides, transpose_size,
     )
 }  # fmt: skip

@@ -10,13 +10,16 @@ import time
 
 from .base import Refusal, call, canonical, python_command, read_json, start_ticks
 from .files import write_whole
+from .openrc import Openrc
 from .state import check_fence, read_state
 from .store import check_release
-from .supervise import Supervised, systemd_runs
+from .supervise import Supervised
 from .systemd import Systemd
 from .trust import check_trusted
 
 START_MARKS = ("edgeship: starting release", "systemd[1]: Starting")
+MANAGERS = (Systemd, Openrc, Supervised)
+"""Service managers, the best first. A new one is a class with the methods these share, and a place in this row."""
 
 
 def helper_path():
@@ -24,14 +27,18 @@ def helper_path():
     return os.path.abspath(sys.argv[0])
 
 
-def manager_of(place, wanted):
-    """Return the service manager: `systemd`, `supervised`, or `auto` (systemd where it is pid 1 and we are
-    root)."""
-    if wanted == "systemd" and not systemd_runs():
-        raise Refusal("no-systemd", "systemd was asked for, and is not pid 1 of this device")
-    if wanted == "systemd" or (wanted == "auto" and os.geteuid() == 0 and systemd_runs()):
-        return Systemd(place, helper_path())
-    return Supervised(place, helper_path())
+def manager_of(place, wanted, release=None):
+    """Return the service manager of that name, or for `auto` the first in MANAGERS that can be had; without root that
+    is a process of our own. `release`: what it is going to run. Raises Refusal `no-<manager>`."""
+    for manager in MANAGERS:
+        if wanted not in ("auto", manager.kind):
+            continue
+        reason = manager.missing() or (release and manager.lacks(place, release))
+        if wanted == manager.kind and reason:
+            raise Refusal("no-" + wanted, reason)
+        if wanted == manager.kind or (not reason and (manager is Supervised or os.geteuid() == 0)):
+            return manager(place, helper_path())
+    raise Refusal("bad-request", "no service manager %r" % (wanted,))
 
 
 def settings_path(place, release):
@@ -51,7 +58,8 @@ def write_settings(place, release, manager, listen):
 
 def manager_for(place, release):
     """Return the service manager that a release was started with."""
-    return manager_of(place, read_settings(place, release)["manager"])
+    wanted = read_settings(place, release)["manager"]
+    return manager_of(place, wanted, release if wanted == "auto" else None)
 
 
 def run_prove(place, release, seconds, live=None):

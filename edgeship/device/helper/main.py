@@ -10,14 +10,18 @@ import traceback
 import zlib
 
 from .base import REPLY_SCHEMA, Refusal
+from .boot import run_boot
+from .breach import run_breach, run_keeper
 from .health import health, prove
 from .intake import end_quietly, have, put
+from .pins import pin
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
+from .request import parse_request
 from .state import Place
 from .store import collect, stage
-from .supervise import run_supervisor
-from .trial import activate, arm, confirm, lease, revert, run_boot, run_dead_man
+from .supervisor import run_supervisor
+from .trial import activate, arm, confirm, lease, revert, run_dead_man
 from .trust import change_trust, show_trust
 
 VERBS = {
@@ -33,6 +37,7 @@ VERBS = {
     "confirm": confirm,
     "revert": revert,
     "remove": remove,
+    "pin": pin,
     "collect": collect,
     "logs": logs,
     "bench": bench,
@@ -40,7 +45,13 @@ VERBS = {
     "history": history,
 }
 DEVICE_VERBS = {"policy": show_trust, "trust": change_trust}
-BY_ARGUMENTS = {"supervise": run_supervisor, "deadman": run_dead_man, "boot": run_boot}
+BY_ARGUMENTS = {
+    "supervise": run_supervisor,
+    "deadman": run_dead_man,
+    "boot": run_boot,
+    "breach": run_breach,
+    "keeper": run_keeper,
+}
 REQUEST_BYTES = 8 << 20
 PACKED = b"z"
 CODES = {
@@ -60,7 +71,7 @@ def read_request(stream):
     What follows it on stdin belongs to `put` and is not touched.
     """
     line, end, packed = bytearray(), None, False
-    while len(line) != end and not (end is None and line.endswith(b"\n")):
+    while len(line) != end and (line.startswith(PACKED) or not line.endswith(b"\n")):
         piece = os.read(stream.fileno(), 1 if end is None else end - len(line))
         if not piece:
             break
@@ -69,14 +80,14 @@ def read_request(stream):
             end, packed = 5 + int.from_bytes(line[1:5], "big"), True
         if len(line) > REQUEST_BYTES or (end or 0) > REQUEST_BYTES:
             raise Refusal("bad-request", "the request is longer than %d bytes" % REQUEST_BYTES)
-    return json.loads(unpack(bytes(line[5:])) if packed else line.decode("utf-8")), packed
+    return parse_request(unpack(bytes(line[5:])) if packed else bytes(line)), packed
 
 
 def unpack(data):
     """Return the text of a packed request; refuses one that grows beyond any request's size."""
     inflater = zlib.decompressobj()
     try:
-        text = inflater.decompress(data, REQUEST_BYTES).decode("utf-8")
+        text = inflater.decompress(data, REQUEST_BYTES)
     except zlib.error as error:
         raise Refusal("bad-request", "the packed request is damaged: %s" % error) from None
     if not inflater.eof:

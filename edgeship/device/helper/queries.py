@@ -4,9 +4,11 @@ import json
 import os
 import time
 
+from .bake import bake_left
 from .base import Refusal, boot_identity, call, python_command, read_json
 from .files import hash_file
 from .health import helper_path, manager_for, manager_of, serving
+from .pins import pins_present
 from .state import IN_TRIAL, read_audit, read_floor, read_state, time_left
 from .store import check_release, releases_present
 from .trust import still_trusted
@@ -35,14 +37,23 @@ def status(place, request):
     return {
         "record": record,
         "seconds_left": time_left(record),
+        "bake_left": bake_left(record),
+        "pins": pins_present(place),
         "boot": boot_identity(),
         "serving": serving(place, manager) if manager else None,
+        "writable": writable(place),
         "current": os.path.basename(os.readlink(link)) if os.path.islink(link) else None,
         "releases": [describe(place, name) for name in releases_present(place)],
         "fence": read_floor(place)["fences"].get(place.app_name, 0),
         "clock": int(time.time()),
         "helper": os.path.basename(helper_path()),
     }
+
+
+def writable(place):
+    """Return whether the file system takes writes, as far as it says."""
+    folder = place.app if os.path.isdir(place.app) else "/"
+    return folder == "/" or not os.statvfs(folder).f_flag & os.ST_RDONLY
 
 
 def hello(place, request):

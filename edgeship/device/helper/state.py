@@ -16,6 +16,7 @@ APP_FOLDERS = ("releases", "shared", "log", "run", "settings", "pins", "signatur
 LOCK_SECONDS = 60
 SLOT_BYTES = 4096
 RESERVE_BYTES = 1 << 18
+AUDIT_WINDOW = 1 << 14
 
 
 class Place(object):
@@ -184,27 +185,53 @@ def raise_fence(place, fence):
     return fence
 
 
+def whole_lines(data):
+    """Return the lines of an audit log that were once whole.
+
+    What a power cut or a full disk left of the last one is not: it has no end, or zeros where nothing was written yet.
+    """
+    lines = data.split(b"\n")[:-1]
+    return lines[:-1] if lines and b"\0" in lines[-1] else lines
+
+
+def audit_end(path):
+    """Return (where the next audit line goes, digest of the line before it). A last line that is not one of ours is
+    left for read_audit to tell of."""
+    last = "0" * 64
+    try:
+        with open(path, "rb") as stream:
+            begin = max(0, os.fstat(stream.fileno()).st_size - AUDIT_WINDOW)
+            stream.seek(begin)
+            lines = whole_lines(stream.read())
+    except FileNotFoundError:
+        return 0, last
+    with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, RecursionError):
+        last = json.loads(lines[-1].decode("utf-8"))["sha"]
+    if begin and not lines:  # nothing that we would ever leave: it is not ours to drop
+        return os.path.getsize(path), last
+    return begin + sum(len(line) + 1 for line in lines), last
+
+
 def audit(place, event, facts):
     """Append one line to the application's audit log; each line carries the digest of the one before it.
 
-    What a power cut or a full disk left of a line that was never whole is dropped.
+    A line that cannot be written as a whole is taken back. Raises OSError where it is not there for good.
     """
     path = place.of("log", "audit.jsonl")
-    last, whole = "0" * 64, 0
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, IndexError), open(path, "rb") as stream:
-        begin = max(0, os.path.getsize(path) - 16384)
-        stream.seek(begin)
-        tail = stream.read()
-        whole = begin + (tail.rfind(b"\n") + 1 or (len(tail) if begin else 0))
-        last = json.loads(tail[: whole - begin].splitlines()[-1].decode("utf-8"))["sha"]
+    whole, last = audit_end(path)
     body = {"event": event, "at": int(time.time()), "boot": boot_identity(), "previous": last}
     body.update({key: value for key, value in facts.items() if value is not None})
     line = canonical(dict(body, sha=sha256_hex(canonical(body))))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
     try:
         os.ftruncate(descriptor, whole)
-        write_fully(descriptor, line)
-        os.fsync(descriptor)
+        try:
+            write_fully(descriptor, line)
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):  # else the next line drops it, and nobody reads it until then
+                os.ftruncate(descriptor, whole)
+            raise
     finally:
         os.close(descriptor)
 
@@ -214,7 +241,7 @@ def read_audit(place):
     entries, broken, last = [], None, "0" * 64
     try:
         with open(place.of("log", "audit.jsonl"), "rb") as stream:
-            lines = stream.read().splitlines()
+            lines = whole_lines(stream.read())
     except FileNotFoundError:
         return [], None
     for number, line in enumerate(lines, 1):
@@ -224,7 +251,7 @@ def read_audit(place):
             good = entry["previous"] == last and sha256_hex(canonical(body)) == entry["sha"]
             last = entry["sha"]
             entries.append(body)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             good = False
         if not good and broken is None:
             broken = number

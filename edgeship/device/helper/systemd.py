@@ -4,13 +4,15 @@ it."""
 import contextlib
 import json
 import os
+import re
 import shlex
 import sys
 
 from .base import Refusal, call, emulated_cpu, python_command, read_text
-from .files import write_whole
+from .files import make_folder, write_whole
 
 UNITS = "/etc/systemd/system"
+VOLATILE_UNITS = "/run/systemd/system"
 
 RECOVERY_UNIT = """\
 [Unit]
@@ -28,6 +30,38 @@ ExecStart={command}
 WantedBy=multi-user.target
 RequiredBy={service}
 """
+
+
+BAKE_DROP_IN = """\
+# Until the release is baked: {restarts} restarts in {seconds} s are no crash loop, one more is.
+[Unit]
+OnFailure={hook}
+StartLimitIntervalSec={seconds}
+StartLimitBurst={starts}
+"""
+
+PATIENT_DROP_IN = """\
+# There is no release to go back to: the service is started again and again.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+RestartSec={pause}
+"""
+
+BAKE_UNIT = """\
+[Unit]
+Description=edgeship: {app} goes back to the release before when it crashes again and again
+RequiresMountsFor={root}
+StartLimitIntervalSec=0
+
+[Service]
+Type=simple
+ExecStart={command}
+Restart=on-failure
+RestartSec=5
+"""
+PATIENT_PAUSE = 30
 
 
 def systemctl(*arguments, **options):
@@ -56,7 +90,22 @@ class Systemd(object):
         self.place, self.helper = place, helper
         self.unit = "edgeship-%s.service" % place.app_name
         self.recovery = "edgeship-recover-%s.service" % place.app_name
+        self.hook = "edgeship-bake-%s.service" % place.app_name
         self.path = os.path.join(UNITS, self.unit)
+        self.drop_in = os.path.join(UNITS, self.unit + ".d", "bake.conf")
+        self.override = os.path.join(VOLATILE_UNITS, self.unit + ".d", "edgeship-read-only.conf")
+
+    @staticmethod
+    def missing():
+        """Return why this device cannot have it, or None."""
+        if os.path.isdir("/run/systemd/system") and call(["systemctl", "--version"], 20)[0] == 0:
+            return None
+        return "systemd was asked for, and is not pid 1 of this device"
+
+    @staticmethod
+    def lacks(_place, _release):
+        """Return why a release cannot be run by it, or None: every release brings a unit."""
+        return
 
     @property
     def announce(self):
@@ -72,8 +121,8 @@ class Systemd(object):
                     )
         return None
 
-    def install(self, release, listen):
-        """Fill the release's unit in and install it; daemon-reload only where something changed."""
+    def unit_text(self, release, listen):
+        """Return the release's unit with its four words filled in."""
         template = read_text(os.path.join(self.place.release(release), "service", "edgeship.service"))
         if template is None:
             raise Refusal("bad-manifest", "the release has no service/edgeship.service for systemd")
@@ -89,10 +138,39 @@ class Systemd(object):
         }
         for mark, value in values.items():
             template = template.replace(mark, value)
-        template = with_emulated_cpu(template)
-        if read_text(self.path) != template:
-            write_whole(self.path, template.encode("utf-8"))
+        return with_emulated_cpu(template)
+
+    def install(self, release, listen):
+        """Fill the release's unit in and install it; daemon-reload only where something changed."""
+        text = self.unit_text(release, listen)
+        overridden = os.path.exists(self.override)
+        if overridden:
+            os.unlink(self.override)
+        if read_text(self.path) != text:
+            write_whole(self.path, text.encode("utf-8"))
+            overridden = True
+        if overridden:
             systemctl("daemon-reload")
+
+    def install_unwritable(self, release, listen):
+        """As `install`, where nothing can be written and `current` may name another release: until the next start of
+        the device the unit starts `release`. False: systemd starts it after recovery."""
+        start = next(
+            line for line in self.unit_text(release, listen).splitlines() if line.startswith("ExecStart=")
+        )
+        start = re.sub(r"/current(?=[/ ]|$)", "/releases/" + release, start)
+        self.override_unit("[Service]\nExecStart=\n%s\n" % start)
+        return False
+
+    def withhold(self):
+        """Keep the unit from being started until the next start of the device, where it cannot be removed."""
+        self.override_unit("[Unit]\nConditionPathExists=/run/edgeship-nothing-to-start\n")
+
+    def override_unit(self, text):
+        """Lay lines over the installed unit until the next start of the device."""
+        make_folder(os.path.dirname(self.override))
+        write_whole(self.override, text.encode("utf-8"))
+        systemctl("daemon-reload")
 
     def restart(self):
         """Start the installed unit afresh. Returns when systemd says it started or failed to; readiness comes
@@ -113,8 +191,11 @@ class Systemd(object):
     def remove(self):
         """Stop and forget the unit: after a first deployment that was taken back."""
         systemctl("disable", "--now", self.unit, check=False)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        for path in (self.path, self.drop_in, os.path.join(UNITS, self.hook)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self.drop_in))
         systemctl("daemon-reload", check=False)
         systemctl("reset-failed", self.unit, check=False)
 
@@ -136,6 +217,55 @@ class Systemd(object):
             "last_exit": int(shown.get("ExecMainStatus") or 0),
             "detail": shown.get("SubState"),
         }
+
+    def arm_bake(self, seconds, restarts):
+        """Have systemd start the crash-loop hook when the unit is started more than `restarts` + 1 times in `seconds`.
+
+        A watchdog that was not served counts as any other failure. Read back with `bake_armed` once the unit runs.
+        """
+        command = " ".join(python_command(self.helper, "breach", self.place.root, self.place.app_name))
+        unit = BAKE_UNIT.format(app=self.place.app_name, root=self.place.root, command=command)
+        self.write_unit(os.path.join(UNITS, self.hook), with_emulated_cpu(unit))
+        text = BAKE_DROP_IN.format(
+            hook=self.hook, seconds=int(seconds), restarts=restarts, starts=int(restarts) + 1
+        )
+        self.write_unit(self.drop_in, text)
+
+    def write_unit(self, path, text):
+        """Write a unit file or drop-in; daemon-reload only where something changed."""
+        if read_text(path) != text:
+            make_folder(os.path.dirname(path))
+            write_whole(path, text.encode("utf-8"))
+            systemctl("daemon-reload")
+
+    def bake_armed(self):
+        """Return whether systemd itself says that the unit's failure starts the hook, and that it knows the hook."""
+        named = systemctl("show", "-p", "OnFailure", self.unit, check=False).strip()
+        loaded = systemctl("show", "-p", "LoadState", self.hook, check=False).strip()
+        return self.hook in named.partition("=")[2].split() and loaded == "LoadState=loaded"
+
+    def disarm_bake(self, start=False):
+        """Take the hook and its limits away; `start`: the unit failed within limits that are no longer meant."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.drop_in)
+            systemctl("daemon-reload")
+        if start:
+            systemctl("reset-failed", self.unit, check=False)
+            systemctl("start", "--no-block", self.unit)
+
+    def crash_loop(self, _told):
+        """Return how often the service crashed where systemd gave it up, else None.
+
+        Every crash counts as a restart there, the last one too: its restart was begun, and then refused.
+        """
+        seen = self.observe()
+        return max(1, seen["restarts"]) if seen["failed"] else None
+
+    def keep_trying(self):
+        """Have systemd start the unit again and again, PATIENT_PAUSE seconds apart, and never give up."""
+        self.write_unit(self.drop_in, PATIENT_DROP_IN.format(pause=PATIENT_PAUSE))
+        systemctl("reset-failed", self.unit, check=False)
+        systemctl("start", "--no-block", self.unit)
 
     def log_tail(self, lines):
         """Return the last lines of the unit's journal."""

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+from .bake import arm_bake, bake_left, bake_missing, bake_of, open_bake, result_of
 from .base import Refusal, boot_identity, boot_seconds, canonical, python_command, read_json, start_ticks
 from .files import point_link, write_whole
 from .health import (
@@ -107,7 +108,7 @@ def arm(place, request):
             raise Refusal("release-damaged", "release %s: %s" % (release[:12], "; ".join(problems[:3])))
         if os.path.lexists(place.of("current")) and not os.path.islink(place.of("current")):
             raise Refusal("current-not-a-link", "%s is not a symbolic link" % place.of("current"))
-        manager = manager_of(place, request["service"])
+        manager = manager_of(place, request["service"], release)
         previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
         check_listen(place, release, request.get("listen"), previous)
         place.keep_reserve()
@@ -125,6 +126,9 @@ def arm(place, request):
             reason=None,
             result=None,
             deadman=None,
+            kept=bool(request.get("kept")),
+            watch=request.get("bake"),
+            fell=None,
             **{"from": previous},
         )
         dead_man = None
@@ -134,6 +138,7 @@ def arm(place, request):
                 raise Refusal("not-armed", "the dead-man did not start, so nothing was switched")
             record = change_state(place, "ARMED", deadman=dead_man)
             hook = manager.hook_boot() if request.get("hook_boot") else None
+            arm_bake(manager, request.get("bake"))
         except (OSError, Refusal) as error:
             finish(place, tx, previous, "it could not be armed: %s" % error)
             stop_dead_man({"deadman": dead_man})
@@ -155,6 +160,7 @@ def activate(place, request):
     if reason is None:
         ready = min(request["ready_seconds"], max(LEAST_SECONDS, time_left(record) - LEAST_SECONDS))
         live = check_live(place, record["to"], ready, request["prove_seconds"])
+        live["reason"] = live["reason"] or bake_missing(record, manager_for(place, record["to"]))
     if live["reason"] is not None:
         with place.held():
             revert_to_from(place, tx, live["reason"], request["ready_seconds"], request["prove_seconds"])
@@ -186,21 +192,36 @@ def point_current(place, release):
     point_link(place.of("current"), os.path.join("releases", release) if release else None)
 
 
+def unhook(place, gone, stays):
+    """Take away the boot hook of a release that another service manager ran than the one of the release that stays."""
+    if gone and stays and os.path.isdir(place.release(gone)):
+        with contextlib.suppress(OSError, Refusal):
+            manager = manager_for(place, gone)
+            if manager.kind != manager_for(place, stays).kind:
+                manager.unhook_boot()
+
+
 def finish(place, tx, release, reason):
-    """Record that the device is back on `release` (None: nothing is deployed) and why."""
+    """Record that the device is back on `release` (None: nothing is deployed) and why.
+
+    What crashes here after going back is no single release: it is watched again, with nothing to go back to.
+    """
     record = read_state(place)
+    unhook(place, record.get("to"), release)
     if release is None:
         return change_state(
             place, "NONE", tx=tx, to=None, reason=reason, result="reverted", deadman=None, **{"from": None}
         )
+    bake = record.get("bake")
     return change_state(
         place,
         "COMMITTED",
         tx=tx,
         to=release,
         reason=reason,
-        result="reverted",
+        result=result_of(record),
         deadman=None,
+        bake=open_bake(release, None, None, bake) if record.get("fell") else bake,
         **{"from": record.get("previous")},
     )
 
@@ -214,7 +235,8 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
     switched, old, new = record["state"] != "ARMED", record["from"], record["to"]
     if record["state"] == "REVERTING":
         reason = record.get("reason") or reason
-    change_state(place, "REVERTING", reason=reason)
+    else:
+        change_state(place, "REVERTING", reason=reason)
     problem = None
     if switched:
         place.spend_reserve()
@@ -223,6 +245,11 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
         point_link(place.of("current"), None)
     elif switched:
         problem = switch(place, old, new)
+        if (
+            problem is not None
+        ):  # storage that failed for a moment must not leave the device without a service
+            time.sleep(RETRY_SECONDS)
+            problem = switch(place, old, new)
         if problem is None:
             problem = check_live(place, old, ready_seconds, prove_seconds)["reason"]
     stop_dead_man(record)
@@ -231,8 +258,9 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
             place,
             "DEGRADED",
             to=old,
-            result="reverted",
+            result=result_of(record),
             deadman=None,
+            bake=None,
             reason="%s; and the release before it is not healthy either: %s" % (reason[:700], problem),
         )
     return finish(place, tx, old, reason)
@@ -289,12 +317,18 @@ def confirm(place, request):
             reason=request.get("reason"),
             previous=previous,
             deadman=None,
+            bake=bake_of(record, previous),
             **{"from": previous},
         )
         stop_dead_man(dead_man)
+        unhook(place, previous, record["to"])
         with contextlib.suppress(OSError):  # the trial is confirmed; the next lease raises the floor
             raise_floor(place, record)
-    return {"record": record}
+    return {
+        "record": record,
+        "bake": bake_left(record),
+        "bake_problem": bake_missing(record, manager_for(place, record["to"])),
+    }
 
 
 def settle_overdue(place, ready_seconds, prove_seconds):
@@ -330,40 +364,4 @@ def run_dead_man(root, app, tx):
             record = read_state(place)
         except (Refusal, OSError):
             time.sleep(RETRY_SECONDS)  # storage may come back, and nobody else is left to go back then
-    return 0
-
-
-def run_boot(root, app):
-    """Bring the application back to its confirmed release before it starts; at any other time, do nothing.
-
-    Run by systemd before the application's unit, or by cron. A record of this very start means that the unit
-    was merely started again, perhaps in the middle of an activation that holds the lock: nothing to do then.
-    """
-    place = Place(root, app)
-    record = read_state(place)
-    if record["state"] in IN_TRIAL and record.get("boot") == boot_identity():
-        return 0
-    with place.held():
-        record = read_state(place)
-        sweep(place)
-        if record["state"] in IN_TRIAL:
-            place.spend_reserve()
-            reason = "the device restarted during the trial"
-            change_state(place, "REVERTING", reason=reason)
-            if record["from"] is None:
-                manager_for(place, record["to"]).remove()
-            point_current(place, record["from"])  # before the record says so: power may go again in between
-            record = finish(place, record["tx"], record["from"], reason)
-        release = record.get("to")
-        point_current(place, release)
-        if not release:
-            return 0
-        problems = check_release(place, release)
-        if problems:
-            change_state(place, "DEGRADED", reason="after a restart: " + "; ".join(problems[:3]))
-            return 1
-        manager = manager_for(place, release)
-        manager.install(release, read_settings(place, release)["listen"])
-        if manager.kind != "systemd":
-            manager.restart()
     return 0

@@ -12,10 +12,11 @@ from .files import write_whole
 from .signatures import (
     KEY_TYPES,
     NAMESPACE,
+    check_verifier,
+    encoded,
     fingerprint_of,
+    key_kind,
     read_statement,
-    ssh_keygen,
-    take_field,
     verify_one,
 )
 from .state import NAME, read_floor, write_slots
@@ -77,7 +78,7 @@ def policy_problem(policy):
 
 
 def read_signers(place):
-    """Return [{"name", "fingerprint"}] of the keys that may sign, in the file's order."""
+    """Return [{"name", "fingerprint", "kind"}] of the keys that may sign, in the file's order."""
     found = []
     for line in (read_text(signers_path(place)) or "").splitlines():
         words = line.split()
@@ -86,7 +87,7 @@ def read_signers(place):
             continue
         with contextlib.suppress(binascii.Error, ValueError):
             key = base64.b64decode(words[kinds[0] + 1].encode("ascii"), validate=True)
-            found.append({"name": words[0], "fingerprint": fingerprint_of(key)})
+            found.append({"name": words[0], "fingerprint": fingerprint_of(key), "kind": words[kinds[0]]})
     return found
 
 
@@ -238,7 +239,7 @@ def show_trust(place, _request):
     floor = read_floor(place)
     return {
         "policy": read_policy(place),
-        "signers": read_signers(place),
+        "signers": [{key: signer[key] for key in ("name", "fingerprint")} for signer in read_signers(place)],
         "sequences": floor.get("sequences", {}),
         "time": floor["time"],
     }
@@ -254,13 +255,17 @@ def change_trust(place, request):
         problem = policy_problem(policy)
         if problem:
             raise Refusal("bad-request", "that policy cannot be: %s" % problem)
-        lines = [signer_line(signer, policy["revoked"]) for signer in request.get("signers") or []]
+        wanted = [sound_signer(signer, policy["revoked"]) for signer in request.get("signers") or []]
+        present = read_signers(place)
+        known = {signer["fingerprint"] for signer in present}
         before = read_text(signers_path(place)) or ""
-        new = [line for line, fingerprint in lines if fingerprint not in known(place)]
+        new = [signer_line(signer) for signer in wanted if signer["fingerprint"] not in known]
         if policy["unsigned"] == "refuse":
-            ssh_keygen(["verify", "-f", os.devnull, "-I", "-", "-n", NAMESPACE, "-s", os.devnull], b"")
-            able = (known(place) | {fingerprint for _, fingerprint in lines}) - set(policy["revoked"])
             # (Revoking is never refused: a device that takes nothing is better than one that takes a thief's.)
+            if request.get("changes") or wanted:
+                check_verifier({signer["kind"] for signer in present + wanted})
+            able = known | {signer["fingerprint"] for signer in wanted}
+            able -= set(policy["revoked"])
             if request.get("changes") and len(able) < policy["threshold"]:
                 raise Refusal(
                     "too-few-keys",
@@ -274,17 +279,12 @@ def change_trust(place, request):
     return show_trust(place, request)
 
 
-def known(place):
-    """Return the fingerprints of the keys that may sign."""
-    return {signer["fingerprint"] for signer in read_signers(place)}
-
-
-def signer_line(signer, revoked):
-    """Return (line for allowed_signers, fingerprint) of a key handed over as {"name", "key"}."""
+def sound_signer(signer, revoked):
+    """Return {"name", "fingerprint", "kind", "key"} of a key handed over as {"name", "key"}; refuses what is none."""
     name, words = signer["name"], signer["key"].split()
     try:
         key = base64.b64decode(words[1].encode("ascii"), validate=True)
-        kind = take_field(key, 0)[0].decode("ascii", "replace")
+        kind = key_kind(key)
     except (ValueError, IndexError):
         raise Refusal("bad-key", "%r is not an OpenSSH public key" % signer["key"][:60]) from None
     if kind != words[0] or kind not in KEY_TYPES or not NAME.match(name):
@@ -294,4 +294,9 @@ def signer_line(signer, revoked):
     fingerprint = fingerprint_of(key)
     if fingerprint in revoked:
         raise Refusal("key-revoked", "%s is revoked here, and stays so" % fingerprint)
-    return '%s namespaces="%s" %s %s' % (name, NAMESPACE, kind, words[1]), fingerprint
+    return {"name": name, "fingerprint": fingerprint, "kind": kind, "key": encoded(key)}
+
+
+def signer_line(signer):
+    """Return the line of allowed_signers that lets a key sign."""
+    return '%s namespaces="%s" %s %s' % (signer["name"], NAMESPACE, signer["kind"], signer["key"])

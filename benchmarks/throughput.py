@@ -27,7 +27,8 @@ from pathlib import Path
 from benchmarks.loopback import Server, server
 from edgeship.deploy import DeployOptions
 from edgeship.deploy.session import Session
-from edgeship.deploy.upload import Spool, send_missing
+from edgeship.deploy.spool import Spool
+from edgeship.deploy.upload import send_missing
 from edgeship.digest import canonical_json, sha256_bytes, write_tar
 from edgeship.progress import Silent
 from edgeship.values import Bundle

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeship.deploy import chunks, deploy, pack
-from edgeship.deploy.upload import Spool, have_fields
+from edgeship.deploy.spool import Spool
+from edgeship.deploy.upload import have_fields, sending_for
 from edgeship.device.ship import helper_source
 from edgeship.digest import sha256_bytes
 from edgeship.progress import Silent
@@ -321,6 +322,6 @@ def test_a_spool_believes_no_part_without_its_digest(local: Any) -> None:
     wanted = have_fields(bundle)["blobs"]
     with Spool(bundle) as spool:
         claims = [{"blob": n, "offset": 7, "prefix_sha256": "0" * 64} for n in range(len(wanted))]
-        sending = spool.plan({"missing": claims, "bases": []})
+        sending = sending_for(spool, {"missing": claims, "bases": []})
         assert {blob.offset for blob in sending.blobs} == {0}
         assert sending.total == sum(blob.bytes for blob in sending.blobs) > 1000

@@ -112,7 +112,8 @@ class Server:
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[Server]:
-    """Run an sshd with OpenSSH's own settings until the end of the block."""
+    """Run an sshd with OpenSSH's own settings until the end of the block. Its shells read no start-up file of this
+    machine's user: their home is another."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if sshd is None:
         raise SystemExit("openssh-server is not installed")

@@ -112,7 +112,8 @@ class Server:
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[Server]:
-    """Run an sshd with OpenSSH's own settings until the end of the block."""
+    """Run an sshd with OpenSSH's own settings until the end of the block. Its shells read no start-up file of this
+    machine's user: their home is another."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if sshd is None:
         raise SystemExit("openssh-server is not installed")
@@ -128,7 +129,7 @@ def server(folder: Path) -> Iterator[Server]:
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nUseDNS no\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
-        "Subsystem sftp internal-sftp\nSetEnv PATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
+        "Subsystem sftp internal-sftp\nSetEnv PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME={folder}\n"
     )
     key = " ".join((folder / "host_key.pub").read_text().split()[:2])
     (folder / "known_hosts").write_text(f"edgeship-bench {key}\n")

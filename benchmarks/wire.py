@@ -30,7 +30,8 @@ from benchmarks.pairs import PAIRS, make_bundles
 from edgeship.bundle.seal import extract, open_bundle
 from edgeship.deploy import DeployOptions, deploy
 from edgeship.deploy.session import Session
-from edgeship.deploy.upload import Spool, send_missing
+from edgeship.deploy.spool import Spool
+from edgeship.deploy.upload import send_missing
 from edgeship.progress import Silent
 from edgeship.values import Bundle
 

@@ -28,7 +28,8 @@ from typing import Any
 
 from benchmarks.faults import weakfs
 from benchmarks.faults.recordings import Recording, record_all
-from edgeship.deploy.upload import Spool, have_fields
+from edgeship.deploy.spool import Spool
+from edgeship.deploy.upload import have_fields, sending_for
 from edgeship.device.ship import helper_source
 from edgeship.values import Bundle
 
@@ -95,7 +96,7 @@ class Recovery:
         for attempt in itertools.count(1):
             found = self.helper.have(place, have_fields(bundle))
             with Spool(bundle) as spool, tempfile.TemporaryFile() as stream:
-                sending = spool.plan(found)
+                sending = sending_for(spool, found)
                 stream.writelines(sending.stream())
                 stream.seek(0)
                 self.helper.put(place, {"fence": fence, **sending.fields()}, stream)

@@ -10,7 +10,8 @@ from benchmarks.faults import weakfs
 from benchmarks.faults.devices import Device, WrongState
 from benchmarks.faults.interpose import MUTATING, REAL
 from edgeship.deploy.session import Session
-from edgeship.deploy.upload import Spool, have_fields
+from edgeship.deploy.spool import Spool
+from edgeship.deploy.upload import have_fields, sending_for
 from edgeship.values import Bundle
 
 
@@ -121,7 +122,7 @@ def _calls(session: Session, device: Device, new: Bundle, tx: str, scenario: str
 def _send(session: Session, bundle: Bundle, fence: int) -> None:
     """Upload what is missing."""
     with Spool(bundle) as spool:
-        sending = spool.plan(session.ask("have", **have_fields(bundle)))
+        sending = sending_for(spool, session.ask("have", **have_fields(bundle)))
         if sending.blobs:
             session.ask("put", payload=sending.stream, fence=fence, **sending.fields())
 

@@ -14,7 +14,8 @@ from edgeship.deploy.record import Interrupted, Record
 from edgeship.deploy.refusals import Refused
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
-from edgeship.deploy.upload import Spool, send_missing
+from edgeship.deploy.spool import Spool
+from edgeship.deploy.upload import send_missing
 from edgeship.deploy.words import describe_bake, describe_proof, golden_report, latency_gate, reason_of
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress

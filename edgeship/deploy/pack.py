@@ -53,6 +53,8 @@ class Deflater:
     taken: int = 0
     made: int = 0
     seconds: float = 0.0
+    fastest: float = 0.0
+    """Bytes a second of the quickest sample: level 1, which the stream's level does not outrun."""
     stream: zlib._Compress = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,12 +62,26 @@ class Deflater:
 
     def pays(self, piece: memoryview, rate: float) -> bool:
         """Return whether deflating and sending takes less time than sending."""
-        if _sample_ratio(piece) > HARDLY:
+        if 0 < self.fastest < rate:
+            return False
+        if self._sampled(piece) > HARDLY:
             return False
         if not self.taken:
             return True
         ratio, speed = self.made / self.taken, self.taken / max(self.seconds, 1e-6)
         return 1 / speed + ratio / rate < 1 / rate
+
+    def _sampled(self, piece: memoryview) -> float:
+        """Return to what part of their size three samples of a large piece deflate; 0 for a small one: just try."""
+        if len(piece) < 16 * SAMPLE:
+            return 0.0
+        places = (0, len(piece) // 2, len(piece) - SAMPLE)
+        sample = b"".join(piece[at : at + SAMPLE] for at in places)
+        begun = self.clock()
+        made = len(zlib.compress(sample, 1))
+        if (took := self.clock() - begun) > 0:
+            self.fastest = max(self.fastest, len(sample) / took)
+        return made / len(sample)
 
     def deflate(self, piece: memoryview) -> bytes:
         """Return the piece deflated, whole in itself for who has what came before."""
@@ -119,12 +135,3 @@ def _pieces(content: Iterable[memoryview]) -> Iterator[memoryview]:
                 held += part
     if held:
         yield memoryview(bytes(held))
-
-
-def _sample_ratio(piece: memoryview) -> float:
-    """Return to what part of their size three samples of a large piece deflate; 0 for a small one: just try."""
-    if len(piece) < 16 * SAMPLE:
-        return 0.0
-    places = (0, len(piece) // 2, len(piece) - SAMPLE)
-    sample = b"".join(piece[at : at + SAMPLE] for at in places)
-    return len(zlib.compress(sample, 1)) / len(sample)

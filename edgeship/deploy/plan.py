@@ -8,7 +8,8 @@ from typing import Any
 from edgeship.deploy import requests
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.preflight import service_wanted
-from edgeship.deploy.upload import contents, have_fields
+from edgeship.deploy.spool import contents
+from edgeship.deploy.upload import have_fields
 from edgeship.device.layout import current_link, helper_path, release_folder
 from edgeship.device.ship import helper_sha256, helper_source
 from edgeship.digest import canonical_json

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from edgeship.errors import EdgeshipError
 from edgeship.remote.command import Command, Completed, link_lost, timed_out
 from edgeship.values import Host
 
@@ -37,10 +38,14 @@ class LocalTransport:
             start_new_session=True,
         )
         self._child = child
-        feeder = threading.Thread(target=self._feed, args=(child, command, progress), daemon=True)
+        failed: list[Exception] = []
+        feeder = threading.Thread(target=self._feed, args=(child, command, progress, failed), daemon=True)
         feeder.start()
         try:
-            return self._wait(child, command)
+            done = self._wait(child, command)
+            if failed:
+                raise failed[0]
+            return done
         finally:
             self._child = None
             if child.poll() is None:
@@ -73,16 +78,23 @@ class LocalTransport:
 
     @staticmethod
     def _feed(
-        child: subprocess.Popen[bytes], command: Command, progress: Callable[[int], None] | None
+        child: subprocess.Popen[bytes],
+        command: Command,
+        progress: Callable[[int], None] | None,
+        failed: list[Exception],
     ) -> None:
-        """Write stdin; a command that does not read all of it is no error here."""
+        """Write stdin; a command that does not read all of it is no error here. What goes wrong with what is to be
+        written ends in `failed`, before stdin ends."""
         sent = 0
         with contextlib.suppress(BrokenPipeError, ValueError), child.stdin as stdin:  # type: ignore[union-attr]
-            for piece in command.pieces():
-                stdin.write(piece)
-                sent += len(piece)
-                if progress:
-                    progress(sent)
+            try:
+                for piece in command.pieces():
+                    stdin.write(piece)
+                    sent += len(piece)
+                    if progress:
+                        progress(sent)
+            except EdgeshipError as error:
+                failed.append(error)
 
     @staticmethod
     def _end(child: subprocess.Popen[bytes]) -> None:

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeship.deploy import chunks, deploy, pack
-from edgeship.deploy.upload import Spool, have_fields
+from edgeship.deploy.spool import Spool
+from edgeship.deploy.upload import have_fields, sending_for
 from edgeship.device.ship import helper_source
 from edgeship.digest import sha256_bytes
 from edgeship.progress import Silent
@@ -299,6 +300,14 @@ def test_a_link_that_is_faster_than_deflating_gets_the_bytes_as_they_are() -> No
     assert sent(1e12) < 0.2 * 2000 * len(TEXT)
     slow = pack.Deflater(thorough=False, clock=lambda: 0.0, taken=1000, made=500, seconds=1.0)
     assert slow.pays(memoryview(TEXT), 100.0) and not slow.pays(memoryview(TEXT), 1e6)
+    ticks = iter(range(1000))
+    timed = pack.Deflater(thorough=False, clock=lambda: float(next(ticks)))
+    assert timed.pays(memoryview(TEXT * 20), 100.0) and timed.fastest == 3 * pack.SAMPLE
+    asked = next(ticks)
+    assert (
+        not timed.pays(memoryview(TEXT * 20), 1e6) and next(ticks) == asked + 1
+    )  # no further sample is taken
+    assert timed.pays(memoryview(TEXT * 20), 100.0)
 
 
 def test_a_changed_model_costs_about_its_changed_bytes(remote: Any) -> None:
@@ -321,6 +330,6 @@ def test_a_spool_believes_no_part_without_its_digest(local: Any) -> None:
     wanted = have_fields(bundle)["blobs"]
     with Spool(bundle) as spool:
         claims = [{"blob": n, "offset": 7, "prefix_sha256": "0" * 64} for n in range(len(wanted))]
-        sending = spool.plan({"missing": claims, "bases": []})
+        sending = sending_for(spool, {"missing": claims, "bases": []})
         assert {blob.offset for blob in sending.blobs} == {0}
         assert sending.total == sum(blob.bytes for blob in sending.blobs) > 1000

@@ -12,7 +12,7 @@ from .base import Refusal
 from .files import BLOCK
 
 IDLE_SECONDS = 60
-READ_BYTES = 1 << 17
+READ_BYTES = 1 << 16
 CHUNK_DIGEST_BYTES = 4
 FRAME = struct.Struct(">I")
 DEFLATED = 1 << 31

@@ -12,6 +12,7 @@ from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.preflight import failures, newest_signing, preflight, refusal, service_wanted
 from edgeship.deploy.record import Interrupted, Record
 from edgeship.deploy.refusals import Refused
+from edgeship.deploy.retry import Retries
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
 from edgeship.deploy.spool import Spool
@@ -149,28 +150,33 @@ class Deployment:
     def _upload(self, bundle: Bundle) -> None:
         """Send what is missing; a cut upload goes on where it stopped, on a fresh connection."""
         with self.record.step("upload", "sending what is missing") as note, Spool(bundle) as spool:
-            sent = attempts = 0
+            sent, retries = 0, Retries(self.options.upload_attempts)
             whole = False
             while True:
-                attempts += 1
+                retries.begin()
                 try:
                     self._check()
+                    ask = partial(self._ask, fence=self.fence)
                     sent += send_missing(
-                        partial(self._ask, fence=self.fence), spool, self.progress, self.session.packs, whole
+                        ask, spool, self.progress, self.session.packs, whole, retries.missing
                     )
                     break
                 except LinkLost:
-                    if attempts >= self.options.upload_attempts or self.cancelled:
+                    pause = retries.pause()
+                    if pause is None or self.cancelled:
                         raise
                     self.progress.note(
-                        f"{self.host.text}: the link was lost; going on where the upload stopped"
+                        f"{self.host.text}: the link was lost; in {pause:g} s the upload goes on where it stopped"
                     )
                     self.session.reconnect()
+                    self.session.interrupted.wait(pause)
                 except Refused as refused:
                     if refused.reference != "base-changed" or whole:
                         raise
                     whole = True  # what is on the device is not what it said: build on nothing of it
-            note.detail = f"{sent} bytes" + (f" in {attempts} attempts" if attempts > 1 else "")
+            note.detail = f"{sent} bytes" + (
+                f" in {retries.attempts} attempts" if retries.attempts > 1 else ""
+            )
 
     def _stage(self, bundle: Bundle) -> None:
         """Have the release built from verified blobs; what turns out damaged in the store is sent again, once."""

@@ -54,7 +54,8 @@ class DeployOptions:
     """Releases kept on the device, besides the current and the previous one."""
     jobs: int = 8
     """Hosts at work at the same time."""
-    upload_attempts: int = 3
+    upload_attempts: int = 6
+    """Attempts in a row at an upload that may bring nothing to the device; pauses between them grow (`Retries`)."""
     force: bool = False
     """Prove, switch and confirm again even where the same release already serves."""
 

@@ -101,11 +101,16 @@ def _offset(spool: Spool, digest: str, entry: dict[str, Any]) -> int:
 
 
 def send_missing(
-    ask: Callable[..., dict[str, Any]], spool: Spool, progress: Progress, deflate: bool, whole: bool
+    ask: Callable[..., dict[str, Any]],
+    spool: Spool,
+    progress: Progress,
+    deflate: bool,
+    whole: bool,
+    missing: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Ask the helper what is missing, send it, and return how many bytes of content that was.
 
-    `whole`: build on nothing that the device has.
+    `whole`: build on nothing that the device has. `missing` hears how many bytes it lacks, before they are sent.
     """
     spool.begin()
     reply = ask("have", timeout=ANSWER_SECONDS, **have_fields(spool.bundle, whole=whole))
@@ -113,6 +118,7 @@ def send_missing(
         return 0
     sending = sending_for(spool, reply)
     total = sending.total
+    missing(total)
 
     def content() -> Iterator[bytes | memoryview]:
         return sending.stream(deflate=deflate, progress=lambda count: progress.advance(count, total, "bytes"))

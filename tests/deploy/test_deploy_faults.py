@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from edgeship.deploy import deploy, status
+from edgeship.deploy.retry import Retries
 from edgeship.errors import DeviceError
 from edgeship.progress import Silent
 from edgeship.values import EXIT_CODE_OF_STATE
@@ -209,6 +210,34 @@ def test_a_cut_upload_goes_on_where_it_stopped(remote: Any, sshd: Any) -> None:
     assert size < report.bytes_sent < 1.7 * size
     # the second attempt sent the rest only
     assert int(upload.detail.split()[0]) < 0.75 * size
+
+
+def test_an_upload_outlasts_a_server_that_is_away(remote: Any, sshd: Any) -> None:
+    bundle = remote.bundle("1", ballast=os.urandom(8_000_000))
+    back = threading.Timer(4.0, sshd.start)
+
+    def away() -> None:
+        kill_sessions(sshd)
+        sshd.stop()
+        back.start()
+
+    report = deploy(bundle, remote.host, remote.options, At("half way", away))
+    back.join()
+    assert report.state == "committed", report.reason
+    upload = next(step for step in report.steps if step.name == "upload")
+    assert " attempts" in upload.detail
+
+
+def test_attempts_in_a_row_that_bring_nothing_come_to_an_end() -> None:
+    retries = Retries(4)
+    retries.missing(100)
+    assert [retries.pause(), retries.pause()] == [1.0, 2.0]
+    retries.missing(90)  # something arrived: as if it were the first
+    assert [retries.pause(), retries.pause(), retries.pause()] == [1.0, 2.0, 4.0]
+    retries.missing(90)
+    assert retries.pause() is None
+    patient = Retries(9)
+    assert [patient.pause() for _ in range(9)] == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0, None]
 
 
 def test_a_connection_lost_at_the_switch_is_taken_up_again(remote: Any, sshd: Any) -> None:

@@ -115,7 +115,7 @@ def deploy(
     choices = deploy_options(project, options)
     path = common.model_of(source, project)
     if dry_run:
-        return _dry_run(project, path, hosts, choices, as_json=as_json, verbose=verbose)
+        return _dry_run(project, path, hosts, choices, as_json=as_json, brief=quiet)
     from edgeship.deploy import deploy_many
     from edgeship.report.documents import deploys_document, deploys_exit_code
     from edgeship.report.text import deploy_text, deploys_table
@@ -265,7 +265,7 @@ def _dry_run(
     choices: DeployOptions,
     *,
     as_json: bool,
-    verbose: bool,
+    brief: bool,
 ) -> int:
     """Print what would be done. A bundle is verified; of a model, only the file is opened."""
     if is_bundle(path):
@@ -275,7 +275,7 @@ def _dry_run(
 
         bundle = open_bundle(path)
         plans = {host.text: plan(bundle, host, choices) for host in hosts}
-        common.show(plan_text(plans, verbose=verbose), lambda: plan_document(plans), as_json=as_json)
+        common.show(plan_text(plans, brief=brief), lambda: plan_document(plans), as_json=as_json)
         return 0
     from edgeship.pipeline import plan_build
 

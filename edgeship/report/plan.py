@@ -19,16 +19,15 @@ def step_lines(host: str, steps: Sequence[PlannedStep]) -> list[str]:
     return lines
 
 
-def plan_text(plans: Mapping[str, Sequence[PlannedStep]], *, verbose: bool) -> str:
-    """Return the plan of each host: its steps; with `verbose` every command and every file below each, else their
-    number."""
+def plan_text(plans: Mapping[str, Sequence[PlannedStep]], *, brief: bool) -> str:
+    """Return the plan of each host: its steps, every command and every file below each; `brief`: only their number."""
     lines: list[str] = []
     for host, steps in plans.items():
         for line, step in zip(step_lines(host, steps), steps, strict=True):
             lines.append(f"{len([each for each in lines if each[0] != ' ']) + 1}. {line}")
-            if verbose:
+            if not brief:
                 lines += _detail(step)
-    if verbose:
+    if not brief:
         return "\n".join(lines)
     first = next(iter(plans.values()), ())
     commands = sum(len(step.commands) for step in first)
@@ -37,7 +36,7 @@ def plan_text(plans: Mapping[str, Sequence[PlannedStep]], *, verbose: bool) -> s
     return "\n".join(
         [
             *lines,
-            f"{commands} commands and {len(files)} files ({total}) on each device; --verbose shows every one",
+            f"{commands} commands and {len(files)} files ({total}) on each device; without --quiet every one is shown",
         ]
     )
 

@@ -109,7 +109,7 @@ class Bench:
         root = self.new("device")
         options = DeployOptions(
             root=str(root), service="supervised", ssh_config=self.sshd.ssh_config, allow_volatile_root=True,
-            listen=f"127.0.0.1:{free_port()}",
+            listen=f"127.0.0.1:{free_port()}", allow_no_boot_hook=True,
         )  # fmt: skip
         report = deploy(old, self.sshd.host(self.sshd.port), options, Silent())
         if report.state != "committed":

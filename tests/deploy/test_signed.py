@@ -20,7 +20,7 @@ import pytest
 from edgeship.bundle.sign import new_key, public_key, sign
 from edgeship.deploy import deploy, rollback, verify
 from edgeship.deploy.trust import change_trust, show_trust
-from edgeship.digest import write_tar
+from edgeship.digest import canonical_json, write_tar
 from edgeship.errors import DeviceError
 from edgeship.progress import Silent
 from edgeship.values import EXIT_CODE_OF_STATE, Bundle, Goal
@@ -210,8 +210,9 @@ def test_swapped_contents_are_refused_by_the_device_itself(
     serve(local, one)
     two = sign(local.bundle("2"), keys.ann)
     served = tree(local.root / "apps/kws/releases")
-    manifest = json.dumps({**two.manifest, "version": "9"}).encode()
-    for name, data in (("manifest.json", manifest), ("models__model.tflite", b"another model")):
+    manifest = canonical_json({**two.manifest, "version": "9"})
+    model = b"\0" * two.manifest["files"]["models/model.tflite"]["bytes"]
+    for name, data in (("manifest.json", manifest), ("models__model.tflite", model)):
         report = deploy(repacked(two, tmp_path, **{name: data}), local.host, local.options, Silent())
         assert report.state == "failed" and report.reason.startswith(("blob-hash", "blob-missing")), report
         assert tree(local.root / "apps/kws/releases") == served and local.serving_release() == one.release

@@ -172,11 +172,6 @@ class RequestReader(object):
         return len(self._buffer)
 
     @property
-    def in_body(self):
-        """Whether a head was read whose body is not complete."""
-        return self._request is not None
-
-    @property
     def begun(self):
         """Whether a part of a request is here."""
         return self._request is not None or bool(self._buffer)

@@ -10,6 +10,7 @@ from es_answers import json_answer, log, refusal
 from es_connection import LINGERING, READING, WAITING, Connection
 from es_errors import Refused
 from es_http import response
+from es_listen import BACKLOG
 
 _IN, _OUT, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP | select.EPOLLERR
 _ACCEPTS_A_TURN = 16
@@ -35,15 +36,17 @@ class Hub(object):
     # --- events ---------------------------------------------------------------------------------------------
 
     def accept(self):
-        """Accept what waits; one connection too many is told so, far too many are closed without a word."""
+        """Accept what waits, and return whether more may wait. One connection too many is told so, far too many
+        are closed without a word.
+        """
         for _ in range(_ACCEPTS_A_TURN):
             try:
                 sock, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:
                 log("accept-failed", reason=str(error))
-                return
+                return False
             if len(self.connections) >= 2 * self._limits["connections"]:
                 sock.close()
                 continue
@@ -58,6 +61,7 @@ class Hub(object):
                 error = Refused(503, "too many connections", [("Retry-After", "1")], close=True)
                 self._answer(connection, "connection", refusal(error), keep_alive=False)
                 self._watch(connection)
+        return True
 
     def on_event(self, fd, event):
         """Move the connection that epoll reported."""
@@ -211,15 +215,39 @@ class Hub(object):
                 self.drop(connection)
 
     def drain(self):
-        """From now on every answer closes its connection; connections between requests are closed at once."""
+        """From now on every answer closes its connection; connections between requests are closed at once.
+
+        A request that lies unread in the socket is answered first, for closing over it would reset the
+        connection under a client that did nothing wrong; a new connection stays for its first request.
+        """
         self.draining = True
         for connection in list(self.connections.values()):
-            if connection.state == READING and not connection.out and not connection.reader.in_body:
-                self.drop(connection)
+            if connection.state == READING and not connection.out:
+                self._read_once_more(connection)
+                between = connection.state == READING and not connection.out and not connection.reader.begun
+                if between and connection.started:
+                    self.drop(connection)
+
+    def last_call(self):
+        """Answer whoever has connected by now, and listen no more: who comes later is refused by the kernel."""
+        if self._listener.fileno() < 0:
+            return
+        for _ in range(BACKLOG // _ACCEPTS_A_TURN + 1):
+            if not self.accept():
+                break
+        self._epoll.unregister(self._listener.fileno())
+        self._listener.close()
+        for connection in list(self.connections.values()):
+            if connection.state == READING and not connection.out:
+                self._read_once_more(connection)
+
+    def _read_once_more(self, connection):
+        self._on_readable(connection)
+        self._watch(connection)
 
     def busy(self):
         """Return how many connections still have something to get or to send."""
-        return sum(1 for c in self.connections.values() if c.state != READING or c.out or c.reader.in_body)
+        return sum(1 for c in self.connections.values() if c.state != READING or c.out or c.reader.begun)
 
     def unsent(self):
         """Return how many connections wait for an answer or for a part of one."""

@@ -137,7 +137,9 @@ class Server(object):
         if self._drain_until is None:
             return False
         if not self._in_flight and not self._hub.busy():
-            return True
+            self._hub.last_call()
+            if not self._hub.busy():
+                return True
         return self._signals > 1 or time.monotonic() >= self._drain_until
 
     def _remove_socket(self):

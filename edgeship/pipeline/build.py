@@ -12,6 +12,7 @@ from edgeship.bundle.make import make_bundle
 from edgeship.compile.backends import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
+from edgeship.errors import ToolError
 from edgeship.model.metadata import write_all_metadata
 from edgeship.model.precision import precision_of
 from edgeship.model.tflite import read_tflite
@@ -27,7 +28,10 @@ from edgeship.quantize.derive import derive_all
 from edgeship.score.choice import choose_best
 from edgeship.score.gates import judge
 from edgeship.score.measure import score
-from edgeship.values import Artifact, Bundle, ModelSource, Recipe, Variant
+from edgeship.values import Artifact, Bundle, GateResult, ModelSource, Recipe, Variant
+
+UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
+"""What tells of a variant, not of the build: the next admitted one is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,19 +137,54 @@ def build_target(
         progress.note(f"{profile.name}: no {name}: {reason}")
     artifacts = describe(project, inputs, derived.artifacts, scratch / "described", progress)
     variants = scored(project, profile, inputs, artifacts, recipes, progress)
-    chosen, reason = choose_best(variants, wanted(profile), project.goals)
     if not variants:
-        reason = "none of the recipes could be made from this model"
-    built = TargetBuild(
-        target=profile.name,
-        variants=variants,
-        failed=derived.failed,
-        chosen=chosen,
-        reason=reason,
-        bundle=None,
-    )
-    if chosen is None:
-        return built
+        return TargetBuild(
+            target=profile.name,
+            variants=(),
+            failed=derived.failed,
+            chosen=None,
+            reason="none of the recipes could be made from this model",
+            bundle=None,
+        )
+    unproven: ToolError | None = None
+    while True:
+        chosen, reason = choose_best(variants, wanted(profile), project.goals)
+        if unproven and chosen is None:
+            raise unproven
+        built = TargetBuild(
+            target=profile.name,
+            variants=variants,
+            failed=derived.failed,
+            chosen=chosen,
+            reason=reason,
+            bundle=None,
+        )
+        if chosen is None:
+            return built
+        try:
+            return finished(project, profile, inputs, built, chosen, out, scratch, work, progress, compiling)
+        except ToolError as error:
+            if error.reference not in UNPROVEN:
+                raise
+            unproven = unproven or error
+            refused = stopped(chosen, error)
+            variants = tuple(refused if v is chosen else v for v in variants)
+            progress.note(f"{profile.name}: not {chosen.artifact.recipe}: {refused.gates[-1].reason}")
+
+
+def finished(
+    project: Project,
+    profile: TargetProfile,
+    inputs: Inputs,
+    built: TargetBuild,
+    chosen: Variant,
+    out: Path,
+    scratch: Path,
+    work: Path,
+    progress: Progress,
+    compiling: CompileOptions,
+) -> TargetBuild:
+    """Compile the chosen variant where the target has a compiler, weigh it, and write what the target takes."""
     shipped = ship(chosen, profile, scratch / "compiled", compiling, progress)
     built = replace(built, compiled=shipped.result)
     weighed = weighed_of(shipped)
@@ -158,9 +197,17 @@ def build_target(
         return replace(built, model_file=keep_model(project, inputs, shipped, out))
     return replace(
         built,
-        bundle=bundle(project, inputs, variants, shipped, out, work, progress),
+        bundle=bundle(project, inputs, built.variants, shipped, out, work, progress),
         together=keep_together(project, inputs, shipped, out),
     )
+
+
+def stopped(variant: Variant, error: ToolError) -> Variant:
+    """Return the variant with the gate that it fails: the runtime of devices does not run it, or not as scored."""
+    words = error.context.get("engine") or error.context.get("it said")
+    reason = f"{error.message}: {words}" if words else error.message
+    gate = GateResult(name="runtime", verdict="fail", limit=0.0, value=1.0, reason=reason)
+    return replace(variant, gates=(*variant.gates, gate))
 
 
 def scored(

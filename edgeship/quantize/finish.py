@@ -1,11 +1,12 @@
-"""What a freshly quantized file still needs: corrected biases and true operator versions. Runs inside a
-worker.
+"""What a freshly quantized file still needs: types for outputs nobody reads, corrected biases and true operator
+versions. Runs inside a worker.
 
 Works on the object form of the flatbuffer (`ai_edge_litert.schema_py_generated`).
 """
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import Any
 
@@ -16,6 +17,8 @@ from edgeship.quantize.observe import Observation
 from edgeship.quantize.versions import needed_version, oldest_release
 
 WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+FLOAT32 = 0
+"""TensorType.FLOAT32 of the schema."""
 VERSION_ENTRY = b"min_runtime_version"
 VERSION_BYTES = 16
 """The size TensorFlow Lite gives the metadata entry."""
@@ -27,6 +30,36 @@ def constants_of(model: Any) -> set[int]:
     """Return the indices of the main graph's tensors whose value stands in the file."""
     graph = model.subgraphs[0]
     return {i for i, t in enumerate(graph.tensors) if _has_data(model, t)}
+
+
+def type_unread_outputs(model: Any) -> int:
+    """Give outputs that nothing reads the type of their siblings; return how many were given one.
+
+    ai-edge-quantizer leaves them float32: the gate of an unrolled LSTM's first step that its zero state makes
+    superfluous is one. A runtime prepares every output, and refuses a SPLIT or UNPACK of two types. Only where all
+    siblings share one quantization, as the parts of one tensor do.
+    """
+    done = 0
+    for graph in model.subgraphs:
+        read = {i for op in graph.operators for i in op.inputs} | set(graph.outputs)
+        for op in graph.operators:
+            typed = [graph.tensors[i] for i in op.outputs if i in read]
+            unread = [graph.tensors[i] for i in op.outputs if i not in read]
+            if not typed or len({(t.type, *_parameters(t)) for t in typed}) != 1 or not _parameters(typed[0]):
+                continue
+            for tensor in unread:
+                if tensor.type == FLOAT32:
+                    tensor.type, tensor.quantization = typed[0].type, copy.deepcopy(typed[0].quantization)
+                    done += 1
+    return done
+
+
+def _parameters(tensor: Any) -> tuple[float, ...]:
+    """Return scale and zero point of a tensor quantized as a whole, nothing for another."""
+    held = tensor.quantization
+    if held is None or held.scale is None or len(held.scale) != 1:
+        return ()
+    return float(held.scale[0]), float(held.zeroPoint[0])
 
 
 def correct_biases(quantized: Any, original: Any, seen: Observation) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeship.quantize.finish import constants_of, correct_biases, set_versions
+from edgeship.quantize.finish import constants_of, correct_biases, set_versions, type_unread_outputs
 from edgeship.quantize.observe import Observation, observe
 
 TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
@@ -93,6 +93,7 @@ def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observa
         }
     result = tool.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
+    type_unread_outputs(model)
     if seen is not None and job["correct_biases"]:
         correct_biases(model, original, seen)
     set_versions(model)

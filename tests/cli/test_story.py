@@ -186,6 +186,29 @@ def test_a_recipe_that_cannot_be_made_is_told_with_its_reason(
 
 
 @pytest.mark.slow
+def test_a_variant_that_devices_could_not_run_gives_way_to_the_next(
+    edgeship: Any, tiny_models: Any, tmp_path: Path, valid: Any
+) -> None:
+    """Golden vectors tell it last of all; alone, it is the build's failure."""
+    model = tiny_models.huge(tmp_path / "huge.tflite")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
+    words = ["build", model, "--target", "host", "--calibration", "x.npy", "--recipe", "fp16"]
+    said = edgeship(*words, "--recipe", "fp32", "--json")
+    assert said.status == 0, said.err
+    valid("build", said.document())
+    (target,) = said.document()["targets"]
+    assert target["chosen"] == "float_fp32" and Path(target["bundle"]).is_file()
+    assert "after weight_fp16 was stopped (weight_fp16 answers NaN or infinity" in target["reason"]
+    (half,) = (v for v in target["variants"] if v["recipe"] == "weight_fp16")
+    assert [g["reason"] for g in half["gates"] if g["name"] == "runtime"] == [
+        "weight_fp16 answers NaN or infinity to inputs within its range"
+    ]
+
+    said = edgeship(*words, "-q")
+    assert said.status == 1 and "error: golden-not-finite" in said.err
+
+
+@pytest.mark.slow
 def test_an_unmet_gate_makes_no_bundle(edgeship: Any, tiny: Path, tmp_path: Path, valid: Any) -> None:
     words = ["build", tiny / "model.tflite", "--target", "host", *data(tiny), "--max-kb", "0.5", "-o", "out"]
     said = edgeship(*words, "--json")

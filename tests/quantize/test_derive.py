@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgeship.errors import InputError
+from edgeship.model.tflite import read_tflite
 from edgeship.quantize.contract import check
 from edgeship.quantize.derive import Derivation, derive, derive_all
 from edgeship.quantize.recipes import RECIPES
@@ -250,6 +251,25 @@ def test_a_loop_costs_the_recipes_that_need_ranges_and_no_other(
     assert by_recipe["dynamic_wi8_afp32"].calibration_sha256 == "c" * 64
     x = np.load(samples)
     assert np.abs(run(by_recipe["weight_wi8_afp32"].path, x) - run(model.path, x)).max() < 0.3
+
+
+def test_a_part_that_nobody_reads_is_typed_as_its_siblings(
+    tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    """The runtime refuses a SPLIT whose parts differ in type, as unrolled recurrent layers would have them."""
+    model = model_of(tiny.gated(tmp_path / "gated.tflite"))
+    samples = tmp_path / "x.npy"
+    np.save(samples, np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
+    asked = (RECIPES["int8"], RECIPES["int16x8"])
+    made = derive_all(model, asked, samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    assert made.failed == ()
+    x = np.load(samples)
+    exact = run(model.path, x)
+    for artifact, wanted in zip(made.artifacts, ("int8", "int16"), strict=True):
+        graph = read_tflite(artifact.path).subgraphs[0]
+        (split,) = (op for op in graph.operators if op.op == "SPLIT")
+        assert {graph.tensors[i].dtype for i in split.outputs} == {wanted}
+        assert np.abs(run(artifact.path, x) - exact).max() < 0.1
 
 
 def test_samples_that_cannot_be_run_cost_the_recipes_that_need_ranges_only(

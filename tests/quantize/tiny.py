@@ -171,6 +171,40 @@ def embedder(path: Path, *, words: int = 20) -> Path:
     return build.write(path, [ids], [y])
 
 
+def gated(path: Path) -> Path:
+    """Write gates as an unrolled recurrent layer has them: a product split in four, of which one part is read by
+    nobody.
+    """
+    random = np.random.default_rng(5)
+    build = Builder()
+    x, wide, y = build.tensor("x", [1, 8]), build.tensor("wide", [1, 16]), build.tensor("y", [1, 4])
+    weights = build.tensor("dense_w", [16, 8], random.normal(size=(16, 8)).astype(np.float32))
+    build.operation("FULLY_CONNECTED", [x, weights, -1], [wide], schema.FullyConnectedOptionsT())
+    axis = build.tensor("axis", [], np.array(1, np.int32), kind="INT32")
+    parts = [build.tensor(name, [1, 4]) for name in ("input", "forget", "cell", "output")]
+    split = schema.SplitOptionsT()
+    split.numSplits = 4
+    build.operation("SPLIT", [axis, wide], parts, split)
+    opened, closed, state = (build.tensor(name, [1, 4]) for name in ("opened", "closed", "state"))
+    build.operation("LOGISTIC", [parts[0]], [opened])
+    build.operation("LOGISTIC", [parts[3]], [closed])
+    build.operation("MUL", [opened, parts[2]], [state], schema.MulOptionsT())
+    build.operation("MUL", [closed, state], [y], schema.MulOptionsT())
+    return build.write(path, [x], [y])
+
+
+def huge(path: Path) -> Path:
+    """Write a dense layer whose weights are beyond float16 and cancel out: 0 in float32, NaN in float16."""
+    build = Builder()
+    x, wide, y = build.tensor("x", [1, 8]), build.tensor("wide", [1, 16]), build.tensor("y", [1, 4])
+    first = build.tensor("first_w", [16, 8], np.full((16, 8), 1e5, np.float32))
+    signs = np.where(np.arange(64).reshape(4, 16) % 2, 1e-5, -1e-5).astype(np.float32)
+    second = build.tensor("second_w", [4, 16], signs)
+    build.operation("FULLY_CONNECTED", [x, first, -1], [wide], schema.FullyConnectedOptionsT())
+    build.operation("FULLY_CONNECTED", [wide, second, -1], [y], schema.FullyConnectedOptionsT())
+    return build.write(path, [x], [y])
+
+
 def looping(path: Path, *, endless: bool = False) -> Path:
     """Write a dense layer behind a WHILE that adds `x` to itself until a counter is 3: what an RNN is made of.
 

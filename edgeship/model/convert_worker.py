@@ -15,7 +15,6 @@ from typing import Any
 from edgeship.errors import InputError, ToolError
 
 Report = Callable[..., None]
-UNKNOWN_OBJECT = r"(?:Unknown (?:layer|object|\w+ function)|Could not locate (?:class|function))[:\s]+'?(\w+)"
 """How both generations of Keras say that they lack a class or function."""
 
 

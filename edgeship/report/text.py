@@ -100,7 +100,7 @@ def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
         failed = [gate.name for gate in variant.gates if gate.stops]
         rows.append(
             [
-                "*" if chosen and artifact.sha256 == chosen.artifact.sha256 else "",
+                "*" if chosen and artifact.recipe == chosen.artifact.recipe else "",
                 artifact.recipe,
                 f"{artifact.bytes:,}",
                 figure(card.metric.value),

@@ -209,6 +209,15 @@ def test_a_variant_that_devices_could_not_run_gives_way_to_the_next(
 
 
 @pytest.mark.slow
+def test_of_equal_files_one_is_marked_as_chosen(edgeship: Any, tiny_models: Any, tmp_path: Path) -> None:
+    """Several recipes leave a model without weights as it is; only one of them was chosen."""
+    said = edgeship("build", tiny_models.adder(tmp_path / "two.tflite"), "--target", "host")
+    assert said.status == 0, said.err
+    rows = [line.split() for line in said.out.splitlines() if "1,0" in line and "recipe" not in line]
+    assert [row[1] for row in rows if row[0] == "*"] == ["float_fp32"]
+
+
+@pytest.mark.slow
 def test_an_unmet_gate_makes_no_bundle(edgeship: Any, tiny: Path, tmp_path: Path, valid: Any) -> None:
     words = ["build", tiny / "model.tflite", "--target", "host", *data(tiny), "--max-kb", "0.5", "-o", "out"]
     said = edgeship(*words, "--json")

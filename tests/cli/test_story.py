@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -305,3 +307,47 @@ def test_a_question_nobody_answers_and_a_full_disk(edgeship: Any, valid: Any) ->
     assert done.returncode == 1
     assert done.stderr.startswith("error: output-lost"), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_is_stopped_leaves_nothing_running(
+    tiny: Path, tmp_path: Path, cache: Path, number: signal.Signals
+) -> None:
+    """A cancelled job ends with its workers and its temporary files, as after Ctrl-C."""
+    (tmp_path / "mine.py").write_text(
+        "import os, pathlib, time\n"
+        "def slow(outputs, labels):\n"
+        "    pathlib.Path('pid.part').write_text(str(os.getpid()))\n"
+        "    os.rename('pid.part', 'pid')\n"
+        "    time.sleep(120)\n"
+        "    return 0.0\n"
+    )
+    (tmp_path / "tmp").mkdir()
+    words = ["build", tiny / "model.tflite", "--target", "host", *data(tiny), "--metric", "mine:slow"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "edgeship", *map(str, words)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "EDGESHIP_CACHE": str(cache),
+            "TMPDIR": str(tmp_path / "tmp"),
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+        # what a job in the background of a script inherits is not what a person's terminal gives
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGHUP)],
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "pid").exists():
+        assert child.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    worker = int((tmp_path / "pid").read_text())
+    child.send_signal(number)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 130 and "interrupted: nothing more was started" in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not list(tmp_path.glob("**/*.edgeship"))

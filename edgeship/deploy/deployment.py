@@ -70,7 +70,7 @@ class Deployment:
         """Carry out the protocol up to the goal."""
         self.kept = bundle is None
         found = self._hello(bundle)
-        if found.get("unchanged") and not self.options.force and bundle is not None:
+        if self._nothing_to_do(found) and bundle is not None:
             self.record.serving = (found.get("serving") or {}).get("url")
             self.record.golden = Unavailable(reason="not run again: the same verified release already serves")
             return self._report("unchanged", "this very release already serves, and every hash is right")
@@ -103,7 +103,7 @@ class Deployment:
             except HelperMissing:
                 found = None
             note.detail = "; ".join(["helper is there" if found else "first contact", *self.session.notes])
-        if found and found.get("unchanged") and not self.options.force:
+        if found and self._nothing_to_do(found):
             return found
         if bundle is not None:
             self._preflight(bundle)
@@ -117,6 +117,15 @@ class Deployment:
         if found["record"].get("result") == "went-back":
             self.progress.note(f"{self.host.text}: {found['record']['reason']}")
         return found
+
+    def _nothing_to_do(self, found: dict[str, Any]) -> bool:
+        """Return whether the release serves already and the device's record says no more than that.
+
+        After a device went back by itself, deploying what it went back to settles it: the release is proven and
+        confirmed once more, and `status` is content again.
+        """
+        settled = found["record"].get("result") != "went-back"
+        return bool(found.get("unchanged")) and settled and not self.options.force
 
     def _preflight(self, bundle: Bundle) -> None:
         """Refuse a device that could not run the release. Raises DeviceError `preflight-<check>`."""

@@ -163,6 +163,13 @@ def test_status_says_it_with_its_exit_code(watched: Any, capsys: pytest.CaptureF
     app = json.loads(capsys.readouterr().out)["apps"]["kws"]
     assert app["went_back"] is True and app["release"] == old.release
 
+    # deploying what it went back to settles it
+    settled = deploy(old, watched.host, watched.options, Silent())
+    assert settled.state == "committed", settled.reason
+    assert run(["status", "--host", watched.host.text]) == 0
+    assert watched.record()["fell"] is None and watched.serving_release() == old.release
+    assert deploy(old, watched.host, watched.options, Silent()).state == "unchanged"
+
 
 def restart_device(bench: Any) -> None:
     """Do what a start of the device does: nothing runs, then boot recovery with another boot identity."""

@@ -117,7 +117,7 @@ def _same_order(before: Artifact, after: Artifact) -> None:
             raise ToolError(
                 "compiled-io-changed",
                 f"the compiled model's {side} are not those of the model that was scored",
-                context={"file": after.path, "before": "; ".join(one), "after": "; ".join(two)},
+                context={"file": after.path.name, "before": "; ".join(one), "after": "; ".join(two)},
                 hint="compile again; report it with the model if it stays",
             )
 

@@ -106,7 +106,7 @@ def nothing_mapped(path: Path, made: VelaRun) -> ToolError:
     return ToolError(
         "vela-nothing-mapped",
         "Vela put no operation on the NPU: the model would run on the CPU alone",
-        context={"file": path, "operations": cpu_count(made.model), "first": first},
+        context={"file": path.name, "operations": cpu_count(made.model), "first": first},
         hint="the NPU takes int8 and int16 models: edgeship build MODEL --recipe int8 --calibration DATA",
     )
 
@@ -122,7 +122,7 @@ def _same_signature(before: TfliteFile, after: TfliteFile, path: Path) -> None:
         raise ToolError(
             "vela-io-changed",
             "the compiled model's inputs or outputs differ from the original's",
-            context={"file": path, "before": seen(before), "after": seen(after)},
+            context={"file": path.name, "before": seen(before), "after": seen(after)},
         )
 
 

@@ -74,7 +74,7 @@ def run_vela(
             raise ToolError(
                 "vela-timeout",
                 f"Vela did not finish in {timeout_s:.0f} s and was stopped",
-                context={"model": model, "last words": finished.last_words},
+                context={"model": model.name, "last words": finished.last_words},
                 hint="try --optimise Size in the target's compiler.options, or a smaller model",
             )
         made = folder / "out" / "model_vela.tflite"
@@ -82,8 +82,8 @@ def run_vela(
             raise ToolError(
                 "vela-failed",
                 _why(finished.output) or "Vela failed",
-                context={"model": model, "status": finished.code, "last words": finished.last_words},
-                hint=f"edgeship inspect {model}; the target's compiler.options are: {' '.join(options)}",
+                context={"model": model.name, "status": finished.code, "last words": finished.last_words},
+                hint=f"edgeship inspect MODEL; the target's compiler.options are: {' '.join(options)}",
             )
         rows = [row for path in (folder / "out").glob("*_summary_*.csv") for row in _rows(path)]
         yield VelaRun(

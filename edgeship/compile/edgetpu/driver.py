@@ -173,7 +173,7 @@ def _collect(
         raise ToolError(
             "edgetpu-no-output",
             "the compiler ended without an error and without a compiled model",
-            context={"model": original.path, "it wrote": ", ".join(sorted(p.name for p in folder.iterdir()))},
+            context={"model": original.path.name, "it wrote": ", ".join(sorted(p.name for p in folder.iterdir()))},
             hint="run it by hand: edgetpu_compiler -s MODEL",
         )
     parts = [read_tflite(path) for path in files]
@@ -183,7 +183,7 @@ def _collect(
         raise ToolError(
             "edgetpu-segments-missing",
             f"{wanted.segments} segments were asked for, and the compiler wrote {len(parts)}",
-            context={"model": original.path, "it wrote": ", ".join(p.name for p in files)},
+            context={"model": original.path.name, "it wrote": ", ".join(p.name for p in files)},
             hint=f"ask for fewer with --segments; a model has no more segments than operations "
             f"({len(original.main.operators)} here)",
         )

@@ -32,7 +32,7 @@ def verify(
         raise ToolError(
             "edgetpu-runtime-too-new",
             f"the compiled model needs Edge TPU runtime {needed}, and the target has {runtime}",
-            context={"file": compiled[0].path},
+            context={"file": compiled[0].path.name},
             hint=f"set compiler.min_runtime_version: {runtime} in the target, so that the compiler keeps to it",
         )
     return tuple(found)
@@ -51,7 +51,7 @@ def _connected(original: TfliteFile, segments: Sequence[TfliteFile]) -> None:
             raise ToolError(
                 "edgetpu-segments-disconnected",
                 f"segment {number} of {len(segments)} reads what no earlier one makes",
-                context={"file": segment.path, "tensors": ", ".join(missing)},
+                context={"file": segment.path.name, "tensors": ", ".join(missing)},
                 hint="this should not happen: compile again, and report it if it stays",
             )
         there |= {graph.tensors[i].name for i in graph.outputs}
@@ -74,7 +74,7 @@ def nothing_mapped(model: TfliteFile) -> ToolError:
     return ToolError(
         "edgetpu-nothing-mapped",
         "the compiler mapped no operation to the Edge TPU: the model would run on the CPU alone",
-        context={"file": model.path, "operations": len(model.main.operators)},
+        context={"file": model.path.name, "operations": len(model.main.operators)},
         hint="edgeship check MODEL --target coral says why and what to change",
     )
 
@@ -87,7 +87,7 @@ def _same(before: Sequence[TensorSpec], after: Sequence[TensorSpec], what: str, 
         raise ToolError(
             "edgetpu-io-changed",
             f"the compiled model's {what} differ from the original's",
-            context={"file": file.path, "before": "; ".join(seen(before)), "after": "; ".join(seen(after))},
+            context={"file": file.path.name, "before": "; ".join(seen(before)), "after": "; ".join(seen(after))},
             hint="this should not happen: compile again, and report it if it stays",
         )
 

@@ -2,120 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
+from trust_lab import DAY, NOW, RELEASE, by, fingerprint, refused, set_clock, tell, tree
 
 from edgeship.device.ship import helper_source
 from edgeship.digest import canonical_json, sha256_bytes
-
-RELEASE = "a" * 64
-NOW = 1_800_000_000
-DAY = 86_400
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Three Ed25519 keys, an ECDSA and an RSA one, without passphrases."""
-    folder = tmp_path_factory.mktemp("keys")
-    made = {}
-    for name, kind in (
-        ("ann", "ed25519"),
-        ("bob", "ed25519"),
-        ("eve", "ed25519"),
-        ("old", "ecdsa"),
-        ("rsa", "rsa"),
-    ):
-        path = folder / name
-        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", str(path)], check=True)
-        made[name] = path
-    return SimpleNamespace(**made)
-
-
-@pytest.fixture
-def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The assembled helper as a module, its clock at NOW."""
-    path = tmp_path / "es.py"
-    path.write_bytes(helper_source())
-    spec = importlib.util.spec_from_file_location("es_helper_under_test", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    set_clock(module, monkeypatch, NOW)
-    return module
-
-
-def set_clock(module: ModuleType, monkeypatch: pytest.MonkeyPatch, now: float) -> None:
-    """Have the helper believe that it is `now`."""
-    clock = SimpleNamespace(**{k: getattr(time, k) for k in dir(time) if not k.startswith("__")})
-    clock.time = lambda: now
-    monkeypatch.setattr(module, "time", clock)
-
-
-@pytest.fixture
-def place(helper: ModuleType, tmp_path: Path) -> Any:
-    """An empty device that was never told anything."""
-    made = helper.Place(str(tmp_path / "device"), "kws")
-    made.prepare()
-    return made
-
-
-def public(path: Path) -> str:
-    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
-
-
-def fingerprint(path: Path) -> str:
-    done = subprocess.run(["ssh-keygen", "-l", "-f", str(path)], capture_output=True, text=True, check=True)
-    return done.stdout.split()[1]
-
-
-def statement(**changes: Any) -> str:
-    said = {
-        "schema": "edgeship.statement/1",
-        "release": RELEASE,
-        "app": "kws",
-        "target": "test",
-        "version": "1",
-        "sequence": 10,
-        "signed_at": NOW - DAY,
-        "expires": NOW + 30 * DAY,
-        **changes,
-    }
-    return canonical_json(said).decode()
-
-
-def by(key: Path, text: str | None = None, *, namespace: str = "edgeship", **changes: Any) -> dict[str, str]:
-    """Return a signature as it travels, made by the real ssh-keygen."""
-    text = statement(**changes) if text is None else text
-    argv = ["ssh-keygen", "-Y", "sign", "-q", "-f", str(key), "-n", namespace]
-    done = subprocess.run(argv, input=text.encode(), capture_output=True, check=True)
-    return {"statement": text, "signature": done.stdout.decode()}
-
-
-def tell(helper: ModuleType, place: Any, *names: Path, revoke: tuple[str, ...] = (), **changes: Any) -> Any:
-    """Tell the device which keys may sign, as the controller does."""
-    signers = [{"name": path.name, "key": public(path)} for path in names]
-    request = {"signers": signers, "revoke": list(revoke), "changes": {"unsigned": "refuse", **changes}}
-    return helper.change_trust(helper.Place(place.root), request)
-
-
-def refused(helper: ModuleType, work: Callable[[], Any]) -> Any:
-    """Return the refusal that `work` ends with."""
-    with pytest.raises(helper.Refusal) as caught:
-        work()
-    return caught.value
-
-
-def tree(place: Any) -> dict[str, bytes]:
-    """Return every file below the device's root, with its content."""
-    return {str(p): p.read_bytes() for p in Path(place.root).rglob("*") if p.is_file() and p.name != "lock"}
 
 
 def wrong_header(entry: dict[str, str]) -> dict[str, str]:
@@ -350,118 +248,6 @@ def test_signatures_left_by_an_interrupted_staging_are_swept(
         (folder / name).write_text("{}")
     helper.lease(place, {"release": None})
     assert [path.name for path in folder.iterdir()] == [f"{RELEASE}.json"]
-
-
-def old_tool(folder: Path, words: str) -> str:
-    folder.mkdir()
-    tool = folder / "ssh-keygen"
-    tool.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
-    tool.chmod(0o755)
-    return str(folder)
-
-
-OLD_TOOLS = (
-    None,
-    "unknown option -- Y",
-    "ssh-keygen: illegal option -- Y",
-    "Unsupported operation for -Y: x",
-)
-
-
-@pytest.fixture(params=OLD_TOOLS, ids=["no-tool", "unknown", "illegal", "unsupported"])
-def old_device(request: Any, helper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device whose ssh-keygen is older than 8.1, or not there."""
-    tools = old_tool(tmp_path / "bin", request.param) if request.param else str(tmp_path / "empty")
-    monkeypatch.setattr(helper, "CLEAN_PATH", tools)
-
-
-@pytest.mark.parametrize("name", ["ann", "rsa"])
-def test_an_old_device_verifies_by_itself(
-    name: str, old_device: None, helper: ModuleType, place: Any, keys: Any
-) -> None:
-    key = getattr(keys, name)
-    tell(helper, place, key)
-    assert helper.authorise(place, RELEASE, [by(key)])["signers"] == [fingerprint(key)]
-    forged = {**by(key), "statement": statement(sequence=11)}
-    assert refused(helper, lambda: helper.authorise(place, RELEASE, [forged])).code == "bad-signature"
-    other = by(keys.eve)
-    assert refused(helper, lambda: helper.authorise(place, RELEASE, [other])).code == "unknown-signer"
-    elsewhere = by(key, namespace="git")
-    assert refused(helper, lambda: helper.authorise(place, RELEASE, [elsewhere])).code == "wrong-namespace"
-
-
-@pytest.mark.parametrize(
-    ("options", "may"),
-    [("", True), ('namespaces="edgeship"', True), ('namespaces="git,edgeship"', True), ('namespaces="git"', False),
-     ("cert-authority", False), ('valid-before="19991231"', False), ('namespaces="edgeship",cert-authority', False)],
-)  # fmt: skip
-def test_an_old_device_takes_no_line_that_it_does_not_understand(
-    options: str, may: bool, old_device: None, helper: ModuleType, place: Any, keys: Any
-) -> None:
-    tell(helper, place, keys.ann)
-    Path(helper.signers_path(place)).write_text(f"ann {options} {public(keys.ann)}\n")
-    if may:
-        assert helper.authorise(place, RELEASE, [by(keys.ann)])
-    else:
-        seen = refused(helper, lambda: helper.authorise(place, RELEASE, [by(keys.ann)]))
-        assert seen.code == "bad-signature"
-
-
-def test_an_old_device_refuses_keys_that_it_could_not_verify_and_cannot_be_locked_out(
-    helper: ModuleType, place: Any, keys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    signature, path, before = by(keys.old), helper.CLEAN_PATH, tree(place)
-    monkeypatch.setattr(helper, "CLEAN_PATH", str(tmp_path / "empty"))
-    seen = refused(helper, lambda: tell(helper, place, keys.old))
-    assert seen.code == "no-verifier" and tree(place) == before
-    assert "ecdsa-sha2-nistp256" in seen.reason
-    monkeypatch.setattr(helper, "CLEAN_PATH", path)
-    tell(helper, place, keys.old)
-    monkeypatch.setattr(helper, "CLEAN_PATH", str(tmp_path / "empty"))  # its ssh-keygen went away later
-    seen = refused(helper, lambda: helper.authorise(place, RELEASE, [signature]))
-    assert seen.code == "no-verifier" and "OpenSSH 8.1 or newer" in seen.reason
-    helper.change_trust(helper.Place(place.root), {"revoke": [fingerprint(keys.old)]})
-
-
-def test_changes_that_cannot_be_change_nothing(helper: ModuleType, place: Any, keys: Any) -> None:
-    tell(helper, place, keys.ann)
-    before = tree(place)
-    for code, request in (
-        ("too-few-keys", {"changes": {"threshold": 2}}),
-        ("bad-request", {"changes": {"threshold": 99}}),
-        ("bad-request", {"changes": {"unsinged": "allow"}}),
-        ("bad-request", {"revoke": ["everybody"]}),
-        ("bad-key", {"signers": [{"name": "x", "key": "ssh-ed25519 AAAA"}]}),
-        ("bad-key", {"signers": [{"name": "x", "key": "ssh-dss AAAA"}]}),
-        ("bad-key", {"signers": [{"name": "a b\nc", "key": public(keys.bob)}]}),
-        ("bad-key", {"signers": [{"name": "x", "key": f"cert-authority {public(keys.bob)}"}]}),
-    ):
-        seen = refused(helper, lambda r=request: helper.change_trust(helper.Place(place.root), r))  # type: ignore[misc]
-        assert seen.code == code and tree(place) == before
-
-
-def test_revoking_is_for_good_and_always_possible(helper: ModuleType, place: Any, keys: Any) -> None:
-    tell(helper, place, keys.ann)
-    found = helper.change_trust(helper.Place(place.root), {"revoke": [fingerprint(keys.ann)]})
-    assert found["policy"]["revoked"] == [fingerprint(keys.ann)]
-    assert refused(helper, lambda: helper.authorise(place, RELEASE, [by(keys.ann)])).code == "key-revoked"
-    assert refused(helper, lambda: tell(helper, place, keys.ann)).code == "key-revoked"
-    tell(helper, place, keys.bob)
-    assert helper.authorise(place, RELEASE, [by(keys.bob)])
-
-
-def test_allowed_signers_may_be_written_by_hand(helper: ModuleType, place: Any, keys: Any) -> None:
-    tell(helper, place, keys.bob)
-    Path(place.trust, "allowed_signers").write_text(
-        f'# the build machine\n*@example.com,ci namespaces="edgeship,git" {public(keys.ann)} comment\n'
-        f'eve@example.com namespaces="git" {public(keys.eve)}\n'
-    )
-    assert helper.authorise(place, RELEASE, [by(keys.ann)])["signers"] == [fingerprint(keys.ann)]
-    seen = refused(helper, lambda: helper.authorise(place, RELEASE, [by(keys.eve)]))
-    assert seen.code in ("bad-signature", "unknown-signer")
-    assert [signer["name"] for signer in helper.show_trust(place, {})["signers"]] == [
-        "*@example.com,ci", "eve@example.com",
-    ]  # fmt: skip
 
 
 @pytest.fixture

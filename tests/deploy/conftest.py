@@ -1,9 +1,8 @@
-"""Tiny releases that speak the runtime's command line, and devices to bring them to."""
+"""Devices to bring tiny releases to: a folder of this machine, and a real OpenSSH server."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import os
 import pickle
@@ -20,183 +19,14 @@ from typing import Any
 
 import pytest
 
-from edgeship.bundle.render import render
 from edgeship.deploy import DeployOptions, status
-from edgeship.digest import canonical_json, sha256_bytes, write_tar
 from edgeship.values import Bundle, Host
 
-# A release's behaviour stands in behaviour.json: what its golden vectors say and how its service fares.
-MAIN = r"""
-import hashlib, json, os, sys, threading, time, urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+HERE = str(Path(__file__).resolve().parent)
+if HERE not in sys.path:  # the tests' own words, imported by a plain name
+    sys.path.append(HERE)
 
-def options():
-    rest, found = sys.argv[2:], {}
-    while rest:
-        name = rest.pop(0)[2:]
-        found[name] = rest.pop(0)
-    return sys.argv[1], found
-
-verb, given = options()
-release = given["release"]
-with open(os.path.join(release, "manifest.json"), "rb") as stream:
-    raw = stream.read()
-ident, manifest = hashlib.sha256(raw).hexdigest(), json.loads(raw)
-with open(os.path.join(release, "behaviour.json")) as stream:
-    behaviour = json.load(stream)
-
-def proof(failed, reason):
-    print(json.dumps({"schema": "edgeship.prove/1", "vectors": 2, "failed": failed, "exact": True,
-        "worst": {"lsb": failed, "abs": 0, "cosine": 1, "text": "%d LSB" % failed}, "reason": reason,
-        "engine": {"name": "fake", "version": "1", "delegate": "none",
-                   "delegated": behaviour.get("golden") != "fell back"},
-        "latency_ms": {"cold": 1.0, "p50": behaviour.get("p50", 0.5), "p95": 0.6}}))
-    sys.exit(1 if reason else 0)
-
-if verb == "prove":
-    time.sleep(behaviour.get("prove_seconds", 0))
-    if "live" in given:
-        with urllib.request.urlopen(given["live"] + "/v2", timeout=5) as answer:
-            same = answer.headers["Edgeship-Release"] == ident
-        bad = not same or behaviour.get("live") == "wrong"
-        proof(1 if bad else 0, "output 0 differs by 9 LSB" if bad else None)
-    if behaviour.get("golden") == "fell back":
-        proof(0, "the delegate gpu took no part: no operation of the model ran on the GPU")
-    bad = behaviour.get("golden") == "wrong"
-    proof(1 if bad else 0, "vector 0: output 0 differs by 9 LSB" if bad else None)
-if verb == "bench":
-    print(json.dumps({"schema": "edgeship.bench/1", "p50": 0.5, "runs": 50}))
-    sys.exit(0)
-if behaviour.get("serve") == "dies":
-    print("cannot map the model", flush=True)
-    sys.exit(9)
-if behaviour.get("serve") == "hangs":
-    time.sleep(3600)
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Edgeship-Release", ident)
-        self.end_headers()
-        self.wfile.write(b"{}")
-    def log_message(self, *_):
-        pass
-
-with open(os.path.join(release, "service.json")) as stream:
-    listen = given.get("listen") or json.load(stream)["listen"]
-host, _, port = listen.rpartition(":")
-server = ThreadingHTTPServer((host, int(port)), Handler)
-print("serving", manifest["version"], flush=True)
-told = {"url": "http://" + listen, "pid": os.getpid(), "release": ident, "app": manifest["app"], "variant": "v"}
-with open(given["announce"] + ".part", "w") as stream:
-    json.dump(told, stream)
-os.rename(given["announce"] + ".part", given["announce"])
-notify = os.environ.get("NOTIFY_SOCKET")
-if notify:
-    import socket
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-        link.connect("\0" + notify[1:] if notify[0] == "@" else notify)
-        link.sendall(b"READY=1")
-if behaviour.get("serve") == "dies later":
-    def end():
-        time.sleep(behaviour["after"])
-        while not os.path.exists(behaviour.get("only_if", "/")):
-            time.sleep(0.05)
-        os._exit(7)
-    threading.Thread(target=end, daemon=True).start()
-server.serve_forever()
-"""
-
-UNIT = """[Unit]
-Description=edgeship: @APP@
-StartLimitIntervalSec=120
-StartLimitBurst=5
-[Service]
-Type=notify
-ExecStart=@PYTHON@ -I -B @ROOT@/apps/@APP@/current/runtime/main.py serve --release @ROOT@/apps/@APP@/current \
---listen @LISTEN@ --announce /run/edgeship-@APP@/serving.json
-Restart=on-failure
-RestartSec=1
-RuntimeDirectory=edgeship-@APP@
-[Install]
-WantedBy=multi-user.target
-"""
-
-REQUIRES: dict[str, Any] = {
-    "machine": "",
-    "python": ["3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"],
-    "ram_mb": 8,
-    "disk_bytes": 100_000,
-    "service": "auto",
-}
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def make_bundle(
-    folder: Path,
-    *,
-    version: str = "1",
-    port: int,
-    app: str = "kws",
-    requires: dict[str, Any] | None = None,
-    ballast: bytes = b"",
-    openrc: bool = False,
-    **behaviour: Any,
-) -> Bundle:
-    """Return a sealed bundle whose runtime is MAIN, behaving as told. `openrc`: with a script for OpenRC."""
-    files = {
-        "runtime/main.py": MAIN.encode(),
-        "service.json": canonical_json({"app": app, "version": version, "listen": f"127.0.0.1:{port}"}),
-        "behaviour.json": canonical_json(behaviour),
-        "service/edgeship.service": UNIT.encode(),
-        "models/model.tflite": b"model " + version.encode() + ballast,
-    }
-    if openrc:
-        values = {
-            "app": app,
-            "target": "test",
-            "user": None,
-            "groups": [],
-            "stop_seconds": 20,
-            "memory_mb": 64,
-        }
-        files["service/edgeship.initd"] = render("edgeship.initd.j2", values).encode()
-    manifest = {
-        "schema": "edgeship.manifest/1",
-        "app": app,
-        "version": version,
-        "target": "test",
-        "requires": {**REQUIRES, **(requires or {})},
-        "engine": {"name": "fake", "version": "1", "delegate": "none"},
-        "chosen": "v",
-        "variants": [],
-        "provenance": {},
-        "files": {
-            name: {"sha256": sha256_bytes(data), "bytes": len(data), "executable": False}
-            for name, data in files.items()
-        },
-    }
-    head = canonical_json(manifest)
-    path = folder / f"{app}-{version}-{sha256_bytes(head)[:12]}.edgeship"
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as stream:
-        write_tar(stream, {"manifest.json": head, **files})  # type: ignore[arg-type]
-    data = path.read_bytes()
-    return Bundle(
-        path=path,
-        sha256=sha256_bytes(data),
-        bytes=len(data),
-        release=sha256_bytes(head),
-        app=app,
-        target="test",
-        manifest=json.loads(head),
-    )
+from tiny_release import free_port, make_bundle  # noqa: E402
 
 
 @dataclass

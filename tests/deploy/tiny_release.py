@@ -134,6 +134,7 @@ def make_bundle(
     requires: dict[str, Any] | None = None,
     ballast: bytes = b"",
     openrc: bool = False,
+    provenance: dict[str, Any] | None = None,
     **behaviour: Any,
 ) -> Bundle:
     """Return a sealed bundle whose runtime is MAIN, behaving as told. `openrc`: with a script for OpenRC."""
@@ -163,7 +164,7 @@ def make_bundle(
         "engine": {"name": "fake", "version": "1", "delegate": "none"},
         "chosen": "v",
         "variants": [],
-        "provenance": {},
+        "provenance": provenance or {},
         "files": {
             name: {"sha256": sha256_bytes(data), "bytes": len(data), "executable": False}
             for name, data in files.items()

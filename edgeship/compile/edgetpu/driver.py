@@ -173,7 +173,10 @@ def _collect(
         raise ToolError(
             "edgetpu-no-output",
             "the compiler ended without an error and without a compiled model",
-            context={"model": original.path.name, "it wrote": ", ".join(sorted(p.name for p in folder.iterdir()))},
+            context={
+                "model": original.path.name,
+                "it wrote": ", ".join(sorted(p.name for p in folder.iterdir())),
+            },
             hint="run it by hand: edgetpu_compiler -s MODEL",
         )
     parts = [read_tflite(path) for path in files]

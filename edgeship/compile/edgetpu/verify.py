@@ -87,7 +87,11 @@ def _same(before: Sequence[TensorSpec], after: Sequence[TensorSpec], what: str, 
         raise ToolError(
             "edgetpu-io-changed",
             f"the compiled model's {what} differ from the original's",
-            context={"file": file.path.name, "before": "; ".join(seen(before)), "after": "; ".join(seen(after))},
+            context={
+                "file": file.path.name,
+                "before": "; ".join(seen(before)),
+                "after": "; ".join(seen(after)),
+            },
             hint="this should not happen: compile again, and report it if it stays",
         )
 

@@ -46,14 +46,14 @@ def read_text(path, limit=1 << 20):
         return None
 
 
-def read_json(path):
-    """Return a small JSON file's content, or None where it is missing or torn."""
-    text = read_text(path)
+def read_json(path, limit=1 << 20):
+    """Return a small JSON file's content, or None where it is missing, torn, or longer than `limit` bytes."""
+    text = read_text(path, limit)
     if text is None:
         return None
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -8,11 +8,11 @@ import signal
 import sys
 import time
 
-from .base import Refusal, read_json
+from .base import Refusal
 from .chunks import Base, Packed
 from .files import BLOCK, hash_file, make_folder, sync_folder, write_fully
 from .state import DIGEST, check_fence, read_state
-from .store import releases_present
+from .store import kept_manifest, releases_present
 
 NAME_CHARACTERS = 16
 SMALLEST_BASE = 256
@@ -60,7 +60,7 @@ def offered(place, wanted):
     They are computed from what lies there now. Nothing about chunks is kept, so nothing of it can be out of date.
     """
     release = read_state(place).get("to") or next(iter(releases_present(place)), None)
-    manifest = read_json(os.path.join(place.release(release), "manifest.json")) if release else None
+    manifest = kept_manifest(place, release) if release else None
     if not manifest:
         return []
     found, chunks = [], 0

@@ -12,6 +12,7 @@ import zlib
 from .base import REPLY_SCHEMA, Refusal
 from .boot import run_boot
 from .breach import run_breach, run_keeper
+from .garbage import collect
 from .health import health, prove
 from .intake import end_quietly, have, put
 from .pins import pin
@@ -19,7 +20,7 @@ from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
 from .request import parse_request
 from .state import Place
-from .store import collect, stage
+from .store import stage
 from .supervisor import run_supervisor
 from .trial import activate, arm, confirm, lease, revert, run_dead_man
 from .trust import change_trust, show_trust

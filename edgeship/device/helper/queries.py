@@ -10,13 +10,13 @@ from .files import hash_file
 from .health import helper_path, manager_for, manager_of, serving
 from .pins import pins_present
 from .state import IN_TRIAL, read_audit, read_floor, read_state, time_left
-from .store import check_release, releases_present
+from .store import changed_modes, check_release, kept_manifest, releases_present
 from .trust import still_trusted
 
 
 def describe(place, release):
     """Return what a kept release's manifest says of it."""
-    manifest = read_json(os.path.join(place.release(release), "manifest.json")) or {}
+    manifest = kept_manifest(place, release) or {}
     settings = read_json(place.of("settings", release + ".json")) or {}
     return {
         "release": release,
@@ -108,16 +108,18 @@ def verify(place, request):
     drift = [
         "release %s: %s" % (name[:12], problem)
         for name in releases_present(place)
-        for problem in check_release(place, name)
+        for problem in check_release(place, name) + changed_modes(place, name)
     ]
     link = place.of("current")
     target = os.readlink(link) if os.path.lexists(link) and os.path.islink(link) else None
     wanted = os.path.join("releases", record["to"]) if record.get("to") else None
     if target != wanted and record["state"] not in IN_TRIAL:
         drift.append("current says %s, the state record %s" % (target, wanted))
-    for base, _, names in os.walk(place.cas):
+    for base, folders, names in os.walk(place.cas):
+        if base == place.cas and "incoming" in folders:
+            folders.remove("incoming")
         for name in names:
-            if "incoming" not in base and hash_file(os.path.join(base, name))[0] != name:
+            if hash_file(os.path.join(base, name))[0] != name:
                 drift.append("blob %s has changed" % name[:12])
     broken = read_audit(place)[1]
     if broken is not None:

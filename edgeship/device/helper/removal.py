@@ -2,11 +2,12 @@
 
 import os
 
-from .base import Refusal, read_json
+from .base import Refusal
 from .files import remove_tree, sync_folder
+from .garbage import blobs_of, drop_blobs
 from .health import manager_for
 from .state import IN_TRIAL, check_fence, read_state
-from .store import drop_blobs, releases_present
+from .store import releases_present
 
 
 def remove(place, request):
@@ -26,9 +27,9 @@ def remove(place, request):
             manager.unhook_boot()
         blobs = set()
         for name in present:
-            manifest = read_json(os.path.join(place.release(name), "manifest.json")) or {"files": {}}
-            blobs.update([name], (info["sha256"] for info in manifest["files"].values()))
+            blobs |= blobs_of(place, name)
         os.rename(place.app, trash)
         sync_folder(apps)
         remove_tree(trash)
+        remove_tree(os.path.join(place.cas, "incoming", place.app_name))
         return {"removed": present, "blobs": drop_blobs(place, blobs)}

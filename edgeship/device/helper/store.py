@@ -1,16 +1,18 @@
-"""Releases: stage from verified blobs, verify, collect garbage."""
+"""Releases: stage from verified blobs, and verify."""
 
 import contextlib
 import errno
 import json
 import os
+import stat
 
 from .base import Refusal, read_json
 from .files import hash_file, make_folder, remove_tree, sync_file, sync_folder, write_whole
-from .state import DIGEST, IN_TRIAL, check_fence, read_state
-from .trust import authorise, keep_signatures, signatures_path, sweep_signatures
+from .state import DIGEST, check_fence
+from .trust import authorise, keep_signatures, sweep_signatures
 
 MANIFEST_BYTES = 4 << 20
+MODES = (0o444, 0o555)
 
 
 def load_manifest(place, release):
@@ -24,6 +26,23 @@ def load_manifest(place, release):
         raise Refusal("bad-manifest", "the manifest of release %s is too long" % release[:12])
     with open(path, "rb") as stream:
         return sound_manifest(stream.read())
+
+
+def kept_manifest(place, release):
+    """Return the manifest in a release's folder as it lies there, or None where it is missing or torn."""
+    manifest = read_json(os.path.join(place.release(release), "manifest.json"), MANIFEST_BYTES)
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+
+
+def changed_modes(place, release):
+    """Return what is wrong with the permissions of a release's files: a list of texts. Nothing may change them, and
+    nothing of ours depends on more than that they can be read."""
+    folder, problems = place.release(release), []
+    for name in sorted((kept_manifest(place, release) or {"files": {}})["files"]):
+        path = os.path.join(folder, checked_name(name))
+        if os.path.isfile(path) and stat.S_IMODE(os.stat(path).st_mode) not in MODES:
+            problems.append("%s has the permissions %04o" % (name, stat.S_IMODE(os.stat(path).st_mode)))
+    return problems
 
 
 def sound_manifest(data):
@@ -55,16 +74,18 @@ def check_release(place, release):
         return ["manifest.json is missing"]
     if hash_file(manifest_path)[0] != release:
         return ["manifest.json has changed"]
-    files = read_json(manifest_path)["files"]
-    problems = []
+    kept = kept_manifest(place, release)
+    if kept is None:
+        return ["manifest.json cannot be read"]
+    files, problems = kept["files"], []
     for name in sorted(files):
         path = os.path.join(folder, checked_name(name))
         if os.path.islink(path) or not os.path.isfile(path):
             problems.append("%s is missing" % name)
         elif hash_file(path) != (files[name]["sha256"], files[name]["bytes"]):
             problems.append("%s has changed" % name)
-    for base, _, names in os.walk(folder):
-        for name in names:
+    for base, folders, names in os.walk(folder):
+        for name in names + [name for name in folders if os.path.islink(os.path.join(base, name))]:
             relative = os.path.relpath(os.path.join(base, name), folder)
             if relative != "manifest.json" and relative not in files:
                 problems.append("%s does not belong to the release" % relative)
@@ -132,7 +153,7 @@ def link_blob(place, digest, path, executable):
             raise
         with open(source, "rb") as stream:
             write_whole(path, stream.read())
-    os.chmod(path, 0o555 if executable or os.stat(path).st_mode & 0o100 else 0o444)
+    os.chmod(path, MODES[1] if executable or os.stat(path).st_mode & 0o100 else MODES[0])
     sync_file(path)
 
 
@@ -155,42 +176,3 @@ def releases_present(place):
         return []
     names = [name for name in os.listdir(folder) if DIGEST.match(name)]
     return sorted(names, key=lambda name: (-os.stat(os.path.join(folder, name)).st_ctime, name))
-
-
-def collect(place, request):
-    """Delete releases beyond current, previous, pinned and the `keep` newest, then blobs nothing refers
-    to."""
-    with place.held():
-        check_fence(place, request["fence"])
-        record = read_state(place)
-        if record["state"] in IN_TRIAL:
-            return {"removed": [], "blobs": 0}
-        pins = os.listdir(place.of("pins")) if os.path.isdir(place.of("pins")) else []
-        present = releases_present(place)
-        keep = {record.get("to"), record.get("from"), record.get("previous")} | set(pins)
-        removed = [name for name in present[max(0, request["keep"]) :] if name not in keep]
-        blobs = set()
-        for name in removed:
-            manifest = read_json(os.path.join(place.release(name), "manifest.json")) or {"files": {}}
-            blobs.update([name], (info["sha256"] for info in manifest["files"].values()))
-            trash = place.of("releases", ".trash-" + name)
-            os.rename(place.release(name), trash)
-            sync_folder(place.of("releases"))
-            remove_tree(trash)
-            remove_tree(place.of("settings", name + ".json"))
-            remove_tree(signatures_path(place, name))
-        return {"removed": removed, "blobs": drop_blobs(place, blobs)}
-
-
-def drop_blobs(place, digests):
-    """Delete those of the removed releases' blobs that no other release links to; return how many.
-
-    Others are left alone: another application's upload may have brought them and not linked them yet.
-    """
-    count = 0
-    for path in (place.blob(digest) for digest in digests):
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_nlink == 1:
-                os.unlink(path)
-                count += 1
-    return count

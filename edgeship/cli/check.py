@@ -27,7 +27,8 @@ def check(
 
     A quantized .tflite is looked at as it is, in under a second and without TensorFlow. Any other model is converted
     to a float .tflite first, and judged as if it were quantized to int8. For an Edge TPU the answer is a prediction:
-    only edgetpu_compiler knows for certain. Exit status: 0, or 3 where a target cannot use the model as it is.
+    only edgetpu_compiler knows for certain; for an Ethos-U Vela itself answers. Exit status: 0, or 3 where a target
+    cannot use the model as it is.
     """
     from edgeship.compile.picture import picture
     from edgeship.compile.report import check_document
@@ -54,4 +55,9 @@ def _report(path: Path, profile: TargetProfile, progress: Progress) -> CheckRepo
 
     work = common.cache_folder() / "models"
     converted = to_float_tflite(source, work, batch=profile.batch.fixed, progress=progress)
-    return check_model(converted.path, profile, shown_as=path)
+    if profile.compiler.backend != "vela":
+        return check_model(converted.path, profile, shown_as=path)
+    from edgeship.pipeline.twin import int8_twin
+
+    with int8_twin(converted, profile, progress) as twin:
+        return check_model(twin, profile, shown_as=path)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from edgeship.compile import costs
 from edgeship.compile.as_it_is import check_as_it_is, not_accepted
-from edgeship.compile.assume import as_int8, is_float
+from edgeship.compile.assume import as_int8, is_float, stays_float
 from edgeship.compile.edgetpu import check as edgetpu
+from edgeship.compile.edgetpu.advice import FIX
 from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.edgetpu.view import Settings
 from edgeship.compile.lint import lint
@@ -26,14 +27,15 @@ def check_model(
 
     Edge TPU: predicted by rules. Ethos-U: Vela itself is asked (`vela`: the argument list that starts it, None: the
     one of the toolchain). Targets without a compiler: all of it is the runtime's, on the CPU or offered to a GPU.
-    `shown_as`: the user's own model, from which `path` was converted to float; it is judged as int8 would be.
+    `shown_as`: the user's own model, from which `path` was converted to float; it is judged as int8 would be. For
+    Ethos-U `path` is then its int8 twin.
     Raises InputError where the file is no `.tflite`; ToolError where Vela is needed and missing.
     """
     model = read_tflite(path)
     if not model.main.operators:
         raise InputError("model-empty-graph", "the model has no operations", context={"file": path})
     if shown_as is not None:
-        return _converted(model, profile, shown_as)
+        return _converted(model, profile, shown_as, vela)
     backend = profile.compiler.backend
     if backend == "edgetpu":
         return _edgetpu(model, profile)
@@ -44,30 +46,94 @@ def check_model(
     return check_as_it_is(model, profile)
 
 
-def _converted(model: TfliteFile, profile: TargetProfile, shown_as: Path) -> CheckReport:
+def _converted(
+    model: TfliteFile, profile: TargetProfile, shown_as: Path, vela: tuple[str, ...] | None
+) -> CheckReport:
     """Judge a float model as it would be after quantization to int8."""
     if profile.compiler.backend == "vela":
-        raise InputError(
-            "check-needs-int8",
-            "Vela can only be asked about a quantized model, and this one is float",
-            context={"model": shown_as, "target": profile.name},
-            hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA; check the .tflite it makes",
-        )
-    on_accelerator = profile.compiler.backend == "edgetpu"
-    report = _edgetpu(as_int8(model), profile) if on_accelerator else check_as_it_is(model, profile)
+        return _twin(model, profile, shown_as, vela)
+    if profile.compiler.backend != "edgetpu":
+        return replace(check_as_it_is(model, profile), model=str(shown_as))
+    report = _edgetpu(as_int8(model), profile, stays_float(model))
+    found = (*report.findings, *_inputs(model))
+    verdict = _verdict(report.operations, found)
+    build = f"edgeship build {shown_as} --target {profile.name} --calibration DATA"
     assumed = Finding(
         code="assumed-int8",
         severity="note",
         message="the model is float: this is what quantizing it to int8 should give, scales and biases not yet known",
-        fix="edgeship build quantizes it; check the .tflite again afterwards",
+        fix=f"first what is wrong, then: {build}" if verdict == "fail" else f"{build} makes it so",
     )
-    findings = ordered((*report.findings, assumed)) if on_accelerator else report.findings
-    return replace(report, model=str(shown_as), findings=findings)
+    return replace(report, model=str(shown_as), findings=ordered((*found, assumed)), verdict=verdict)
 
 
-def _edgetpu(model: TfliteFile, profile: TargetProfile) -> CheckReport:
+def _twin(
+    model: TfliteFile, profile: TargetProfile, shown_as: Path, vela: tuple[str, ...] | None
+) -> CheckReport:
+    """Ask Vela about the int8 twin of a float model. Raises InputError `check-needs-int8` where it is float itself."""
+    from edgeship.compile.vela_check import check_with_vela
+
+    if is_float(model):
+        raise InputError(
+            "check-needs-int8",
+            "Vela can only be asked about a quantized model, and this one is float",
+            context={"model": shown_as, "target": profile.name},
+            hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA",
+        )
+    report = check_with_vela(model, profile, vela)
+    left = _left_in_float(model)
+    build = f"edgeship build {shown_as} --target {profile.name} --calibration DATA"
+    assumed = Finding(
+        code="assumed-int8",
+        severity="note",
+        message="the model is float: Vela was asked about its int8 form, quantized with made-up samples",
+        fix=f"first what is wrong, then: {build}" if left else f"{build} makes it so",
+    )
+    found = ordered((*report.findings, *left, assumed))
+    return replace(report, model=str(shown_as), findings=found, verdict="fail" if left else report.verdict)
+
+
+def _left_in_float(model: TfliteFile) -> tuple[Finding, ...]:
+    """Say what quantizing left in float: `edgeship build` refuses that for a target that takes integers only."""
+    tensors = model.main.tensors
+    left = [
+        o
+        for o in model.main.operators
+        if o.op != "DEQUANTIZE" and any(tensors[i].dtype == "float32" for i in o.outputs if i >= 0)
+    ]
+    if not left:
+        return ()
+    names = ", ".join(dict.fromkeys(o.op for o in left))
+    return (
+        Finding(
+            code="stays-float",
+            severity="error",
+            message=f"quantizing leaves {names} in float: no int8 form is known here",
+            fix=FIX["stays-float"],
+            operations=tuple(o.index for o in left),
+        ),
+    )
+
+
+def _inputs(model: TfliteFile) -> tuple[Finding, ...]:
+    """Say what keeps `edgeship build` from quantizing a float model: samples are one `x`."""
+    if len(model.main.inputs) == 1:
+        return ()
+    return (
+        Finding(
+            code="several-inputs",
+            severity="error",
+            message=f"the model has {len(model.main.inputs)} inputs, and samples for quantizing are one array x",
+            fix="give the model one input and take it apart inside, or quantize it with TFLiteConverter yourself",
+        ),
+    )
+
+
+def _edgetpu(
+    model: TfliteFile, profile: TargetProfile, in_float: frozenset[int] = frozenset()
+) -> CheckReport:
     settings = edgetpu.settings_of(profile.compiler.min_runtime_version, profile.compiler.options)
-    prediction = predict(model, settings)
+    prediction = predict(model, settings, in_float)
     room = profile.memory.accelerator_kb * 1024 if profile.memory.accelerator_kb else None
     found = ordered(
         (
@@ -98,7 +164,7 @@ def _after_int8(model: TfliteFile, settings: Settings) -> tuple[Finding, ...]:
     """Say what quantization would bring, where the model is float."""
     if not is_float(model):
         return ()
-    mapped = len(predict(as_int8(model), settings).mapped)
+    mapped = len(predict(as_int8(model), settings, stays_float(model)).mapped)
     return (
         Finding(
             code="after-int8",
@@ -111,7 +177,7 @@ def _after_int8(model: TfliteFile, settings: Settings) -> tuple[Finding, ...]:
 
 BLOCKING = frozenset({
     "dynamic-shape", "bad-scale", "bias-overflow", "already-compiled", "flex-operation", "operation-version",
-    "control-flow",
+    "control-flow", "several-inputs", "stays-float",
 })  # fmt: skip
 """Findings of severity error that end the compilation, whatever is mapped."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 
 from edgeship.compile import costs
 from edgeship.compile.lint import lint
@@ -68,12 +70,17 @@ def _report(model: TfliteFile, profile: TargetProfile, made: VelaRun, tool: str)
         accelerator="Ethos-U",
         verdict=verdict,
         operations=tuple(placed),
-        findings=ordered((*lint(model), *_advice(placed), *_memory(made, profile))),
+        findings=ordered((*_settled(lint(model)), *_advice(placed), *_memory(made, profile))),
         cuts=_cuts(model, on_cpu),
         subgraphs=made.npu_blocks,
         parameter_bytes=made.estimates["weights_bytes"],
         accelerator_bytes=Unavailable(reason="weights stay in flash or DRAM and are read from there"),
     )
+
+
+def _settled(found: Iterable[Finding]) -> list[Finding]:
+    """Take open sizes for a note: Vela compiled the model all the same, having worked them out."""
+    return [replace(f, severity="note") if f.code == "dynamic-shape" else f for f in found]
 
 
 def _advice(placed: list[Placed]) -> list[Finding]:

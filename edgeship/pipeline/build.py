@@ -98,7 +98,7 @@ def build(
     if options.several:  # asked for by name: refused before anything is converted, too
         for profile in profiles:
             require_compiler(profile, options)
-    inputs = open_inputs(project, model, work, progress)
+    inputs = open_inputs(project, model, work, progress, profiles)
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
         targets = tuple(
             build_target(project, profile, inputs, out, Path(folder) / profile.name, work, progress, options)

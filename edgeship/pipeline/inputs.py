@@ -13,6 +13,8 @@ from edgeship.model.dataset import load_dataset
 from edgeship.model.preprocess import prepare
 from edgeship.model.source import open_model
 from edgeship.model.tflite import read_tflite
+from edgeship.pipeline.several_inputs import check_several_inputs
+from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.quantize import calibration as calibrating
@@ -34,7 +36,9 @@ class Inputs:
     evaluation_prepared: Path | None
 
 
-def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -> Inputs:
+def open_inputs(
+    project: Project, model: Path, work: Path, progress: Progress, profiles: Sequence[TargetProfile] = ()
+) -> Inputs:
     """Read and check the model and its datasets once. Bad data is found before TensorFlow is started."""
     source = open_model(model)
     if not project.datasets.evaluation:
@@ -59,6 +63,7 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -
     calibration, evaluation = data.get("calibration"), data.get("evaluation")
     check_gate_data(project.goals, project.datasets.evaluation, evaluation)
     float_model = to_float_tflite(source, work / "models", progress=progress)
+    check_several_inputs(project, float_model, profiles)
     first = float_model.signature.inputs[0]
     check_labels(labels, float_model, evaluation)
     check_label_range(float_model, evaluation, project.goals)

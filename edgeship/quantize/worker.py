@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeship.quantize.finish import constants_of, correct_biases, set_versions, type_unread_outputs
+from edgeship.quantize.integer_forms import use_integer_forms
 from edgeship.quantize.observe import Observation, observe
 
 TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
@@ -94,6 +95,7 @@ def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observa
     result = tool.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
     type_unread_outputs(model)
+    use_integer_forms(model)
     if seen is not None and job["correct_biases"]:
         correct_biases(model, original, seen)
     set_versions(model)

@@ -139,6 +139,48 @@ def test_a_float_model_fails_and_says_what_int8_would_give(
     assert {f.code for f in assumed.findings} == {"assumed-int8", "unsupported-leaky-relu"}
 
 
+def test_what_the_quantizer_brings_to_int8_is_what_is_assumed() -> None:
+    """The lists of `assume` are those of the tools that do it."""
+    from ai_edge_quantizer import default_policy
+
+    from edgeship.compile import assume
+    from edgeship.quantize import integer_forms
+
+    policy = json.loads(default_policy.DEFAULT_JSON_POLICY)["ops_per_config"]["static_wi8_ai8"]
+    names = {"TRANSPOSE_CONV" if name == "CONV_2D_TRANSPOSE" else name for name in policy}
+    assert names - {"INPUT", "OUTPUT"} == assume.QUANTIZED
+    assert integer_forms.FORMS == assume.TURNED and integer_forms.SAME == assume.PASSES_THROUGH
+
+
+def test_what_stays_in_float_after_quantizing_fails_as_the_build_would(
+    graph, written: Write, coral_profile: TargetProfile
+) -> None:
+    """ELU and REDUCE_MAX get an int8 form between others that have one, and none beside SQUARE, which has none."""
+    x = graph.input([1, 8, 8, 4], "float32")
+    x = graph.op("RELU", [x], [1, 8, 8, 4], "float32")
+    x = graph.op("ELU", [x], [1, 8, 8, 4], "float32")
+    x = graph.op("REDUCE_MAX", [x, graph.ints(1, 2)], [1, 4], "float32")
+    x = graph.op("RELU", [x], [1, 4], "float32")
+    x = graph.op("ELU", [x], [1, 4], "float32")
+    x = graph.op("REDUCE_MAX", [x, graph.ints(1)], [1, 4], "float32")
+    y = graph.op("SQUARE", [x], [1, 4], "float32")
+    graph.op("LEAKY_RELU", [y], [1, 4], "float32")
+    report = check_model(written(graph), coral_profile, shown_as=Path("model.keras"))
+    assert (report.verdict, report.exit_code) == ("fail", 3)
+    left = sorted(i for f in report.findings if f.code == "stays-float" for i in f.operations)
+    assert left == [4, 5, 6, 7]
+    assert "first what is wrong, then: edgeship build model.keras" in picture(report).replace("\n  ", " ")
+
+
+def test_two_inputs_cannot_be_quantized_and_that_is_said_first(
+    graph, written: Write, coral_profile: TargetProfile
+) -> None:
+    one, other = graph.input([1, 8], "float32"), graph.input([1, 8], "float32")
+    graph.op("ADD", [one, other], [1, 8], "float32")
+    report = check_model(written(graph), coral_profile, shown_as=Path("model.keras"))
+    assert (report.verdict, report.findings[0].code) == ("fail", "several-inputs")
+
+
 def test_the_same_float_model_is_fine_on_a_cpu(graph, written: Write) -> None:
     graph.op("RELU", [graph.input([1, 8], "float32")], [1, 8], "float32")
     report = check_model(written(graph), profile("host"))
@@ -154,7 +196,8 @@ def test_ethos_u_needs_the_quantized_file(graph, written: Write) -> None:
 
 
 ADVICE: list[tuple[str, Callable[[Any], int], str]] = [
-    ("unsupported-leaky-relu", lambda g: g.op("LEAKY_RELU", [g.input([1, 8])], [1, 8]), "replace LeakyReLU by ReLU"),
+    ("unsupported-leaky-relu", lambda g: g.op("LEAKY_RELU", [g.input([1, 8])], [1, 8]),
+     "replace LeakyReLU(a) by PReLU"),
     ("unsupported-arg-max", lambda g: g.op("ARG_MAX", [g.input([1, 8]), g.scalar(1)], [1], "int64"),
      "leave ARG_MAX to the host"),
     ("batch", lambda g: g.conv(g.input([30, 8, 8, 4])), "fix the batch to 1"),

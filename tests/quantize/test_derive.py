@@ -272,6 +272,26 @@ def test_a_part_that_nobody_reads_is_typed_as_its_siblings(
         assert np.abs(run(artifact.path, x) - exact).max() < 0.1
 
 
+@pytest.mark.parametrize("name", ["LEAKY_RELU", "PRELU", "ELU", "RELU6", "L2_NORMALIZATION"])
+def test_operations_that_the_quantizer_leaves_in_float_get_their_integer_form(
+    name: str, tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    """An accelerator takes nothing else, and the runtime's kernels know it."""
+    model = model_of(tiny.activated(tmp_path / "model.tflite", name))
+    samples = tmp_path / "x.npy"
+    np.save(samples, np.random.default_rng(0).normal(size=(60, 8, 8, 3)).astype(np.float32))
+    made = derive_all(model, (RECIPES["int8"],), samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    assert made.failed == ()
+    (artifact,) = made.artifacts
+    graph = read_tflite(artifact.path).subgraphs[0]
+    assert [op.op for op in graph.operators if op.op in ("QUANTIZE", "DEQUANTIZE")] in ([], ["QUANTIZE"])
+    assert {graph.tensors[i].dtype for op in graph.operators for i in op.outputs} == {"int8"}
+    assert not [g for g in check(artifact.path, RECIPES["int8"], base_profile) if g.stops]
+    x = np.load(samples)
+    exact, found = run(model.path, x), run(artifact.path, x)
+    assert np.abs(found - exact).max() < 0.06 * np.ptp(exact)
+
+
 def test_samples_that_cannot_be_run_cost_the_recipes_that_need_ranges_only(
     float_model: FloatModel, base_profile: Any, tmp_path: Path
 ) -> None:

@@ -171,6 +171,34 @@ def embedder(path: Path, *, words: int = 20) -> Path:
     return build.write(path, [ids], [y])
 
 
+def activated(path: Path, name: str) -> Path:
+    """Write a convolution, the named operation, and the largest value of each channel, as a detector ends."""
+    random = np.random.default_rng(7)
+    build = Builder()
+    x = build.tensor("x", [1, 8, 8, 3])
+    a, b, c, y = (
+        build.tensor(n, s)
+        for n, s in (("a", [1, 8, 8, 8]), ("b", [1, 8, 8, 8]), ("c", [1, 8]), ("y", [1, 4]))
+    )
+    conv = schema.Conv2DOptionsT()
+    conv.padding, conv.strideW, conv.strideH = schema.Padding.SAME, 1, 1
+    conv.dilationWFactor = conv.dilationHFactor = 1
+    weights = build.tensor("conv_w", [8, 3, 3, 3], random.normal(size=(8, 3, 3, 3)).astype(np.float32))
+    bias = build.tensor("conv_b", [8], random.normal(size=8).astype(np.float32) - 2)
+    build.operation("CONV_2D", [x, weights, bias], [a], conv)
+    options: Any = {"LEAKY_RELU": "LeakyReluOptionsT", "L2_NORMALIZATION": "L2NormOptionsT"}.get(name)
+    options = getattr(schema, options)() if options else None
+    if name == "LEAKY_RELU":
+        options.alpha = 0.3
+    slopes = [build.tensor("slopes", [1, 1, 8], np.linspace(-0.2, 0.4, 8, dtype=np.float32).reshape(1, 1, 8))]
+    build.operation(name, [a, *(slopes if name == "PRELU" else [])], [b], options)
+    axes = build.tensor("axes", [2], np.array([1, 2], np.int32), kind="INT32")
+    build.operation("REDUCE_MAX", [b, axes], [c], schema.ReducerOptionsT())
+    dense = build.tensor("dense_w", [4, 8], random.normal(size=(4, 8)).astype(np.float32))
+    build.operation("FULLY_CONNECTED", [c, dense, -1], [y], schema.FullyConnectedOptionsT())
+    return build.write(path, [x], [y])
+
+
 def gated(path: Path) -> Path:
     """Write gates as an unrolled recurrent layer has them: a product split in four, of which one part is read by
     nobody.

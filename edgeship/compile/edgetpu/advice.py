@@ -33,10 +33,12 @@ FIX: dict[str, str] = {
     "malformed": "convert the model again",
     "squeeze": "update libedgetpu on the device and raise compiler.min_runtime_version, or use RESHAPE",
     "not-constant": "make weights and sizes constants of the model; multiply two activations with MUL and SUM instead",
+    "stays-float": "replace it by operations that have an int8 form, or do its work on the host: edgeship build would "
+    "refuse the model for this target",
     "operation-version": "compile with edgetpu_compiler 16.0, or export without half-pixel centres",
 }
 FIX_OF_OPERATION: dict[str, str] = {
-    "LEAKY_RELU": "replace LeakyReLU by ReLU (or by PReLU with shared_axes=[1, 2]) and train on for a few epochs",
+    "LEAKY_RELU": "replace LeakyReLU(a) by PReLU with shared_axes=[1, 2] and all slopes a, which is the same function",
     "HARD_SWISH": "use the variant without it (MobileNet V3 'minimalistic'), or replace it by ReLU6",
     "ELU": "replace ELU by ReLU and train on for a few epochs",
     "GELU": "replace GELU by ReLU and train on for a few epochs",
@@ -77,12 +79,17 @@ def _finding(prediction: Prediction, code: str, op: str, found: list[int], runs:
     reasons = list(dict.fromkeys(prediction.operations[i].reason for i in found))
     more = f"; and {len(reasons) - 2} more reasons" if len(reasons) > 2 else ""
     message = f"{count} {verb} on the CPU: {'; '.join(reasons[:2])}{more}"
-    fix = FIX_OF_OPERATION.get(op, "") if code == "not-supported" else FIX.get(code, "")
+    fix = FIX_OF_OPERATION.get(op, "") if code in ("not-supported", "stays-float") else ""
+    fix = fix or FIX.get(code, "")
     if code == "custom-operation":
         fix = "decode on the host, or leave this one last operation to the CPU"
     return Finding(
         code=f"unsupported-{op.lower().replace('_', '-')}" if code == "not-supported" else code,
-        severity="note" if runs or code == "custom-operation" else "warning",
+        severity="note"
+        if runs or code == "custom-operation"
+        else "error"
+        if code == "stays-float"
+        else "warning",
         message=message,
         fix=fix
         or "replace it by operations of the table at coral.ai/docs/edgetpu/models-intro, or do its work on the host",

@@ -18,6 +18,12 @@ from edgeship.compile.report import ORDER, Placed, weakest
 from edgeship.model.tflite import Operator, Tensor, TfliteFile
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
+IN_FLOAT = Judgement(
+    status=status.DATA_TYPE,
+    reason="quantizing leaves it in float: no int8 form of it is known here",
+    confidence="high",
+    code="stays-float",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +43,17 @@ class Prediction:
         return frozenset(i for p in self.kept for i in p.operations)
 
 
-def predict(model: TfliteFile, settings: Settings = Settings()) -> Prediction:  # noqa: B008 - frozen
-    """Return the predicted mapping of a model's main graph."""
+def predict(
+    model: TfliteFile,
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+    in_float: frozenset[int] = frozenset(),
+) -> Prediction:
+    """Return the predicted mapping of a model's main graph. `in_float`: operations that will work on float whatever
+    `model` says of their tensors."""
     graph = model.main
-    judged = {o.index: judge(model, o, settings) for o in graph.operators}
+    judged = {
+        o.index: IN_FLOAT if o.index in in_float else judge(model, o, settings) for o in graph.operators
+    }
     supported = {i for i, j in judged.items() if j.status == status.MAPPED}
     partitions = partition(graph, supported)
     delegated = [p for p in partitions if p.delegated]

@@ -18,6 +18,8 @@ HALVES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 MIXED = HALVES[2:]
 """Policies; what they compute with stands beside them in the config and tells nothing new."""
 BYTES = ("uint8", "int8", "uint16", "int16")
+INDEXED = ("Embedding", "IntegerLookup", "CategoryEncoding", "Hashing", "HashedCrossing")
+"""Layers whose input numbers name things: a model that has one keeps its integers."""
 POLICIES = ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1")
 CONFIG = "config.json"
 
@@ -31,7 +33,8 @@ def in_float32(path: Path, folder: Path) -> tuple[Path, list[str]]:
     except ValueError:
         return path, []
     found: set[str] = set()
-    changed = _rewritten(config, found)
+    indexed = any(f'"{kind}"' in json.dumps(config) for kind in INDEXED)
+    changed = _rewritten(config, found, () if indexed else BYTES)
     if not found:
         return path, []
     copy = folder / path.name
@@ -44,20 +47,20 @@ def in_float32(path: Path, folder: Path) -> tuple[Path, list[str]]:
     return copy, notes
 
 
-def _rewritten(value: Any, found: set[str]) -> Any:
-    """Return a config with float32 for half precision and for bytes at the inputs; `found` takes what was
-    replaced."""
+def _rewritten(value: Any, found: set[str], numbers: tuple[str, ...]) -> Any:
+    """Return a config with float32 for half precision, and for the integers `numbers` at the inputs; `found`
+    takes what was replaced."""
     if isinstance(value, list):
-        return [_rewritten(item, found) for item in value]
+        return [_rewritten(item, found, numbers) for item in value]
     if not isinstance(value, dict):
         return value
-    made = {key: _rewritten(item, found) for key, item in value.items()}
+    made = {key: _rewritten(item, found, numbers) for key, item in value.items()}
     kind, inner = made.get("class_name"), made.get("config")
     if isinstance(inner, dict):
         if kind in POLICIES and inner.get("name") in HALVES:
             found.add(inner["name"])
             inner["name"] = "float32"
-        if kind == "InputLayer" and inner.get("dtype") in BYTES:
+        if kind == "InputLayer" and inner.get("dtype") in numbers:
             found.add(inner["dtype"])
             inner["dtype"] = "float32"
     if made.get("dtype") in HALVES:

@@ -55,7 +55,8 @@ def test_the_copy_is_the_same_file_with_another_config(tmp_path: Path) -> None:
     "config",
     [
         layer("Sequential", layers=[layer("InputLayer", dtype="float32"), layer("Dense", dtype="float32")]),
-        layer("Sequential", layers=[layer("InputLayer", dtype="int32"), layer("Embedding", dtype="float32")]),
+        layer("Sequential", layers=[layer("InputLayer", dtype="int32"), layer("Dense", dtype="float32")]),
+        layer("Sequential", layers=[layer("InputLayer", dtype="uint8"), layer("Embedding", dtype="float32")]),
     ],
 )
 def test_a_model_in_float32_is_read_where_it_is(config: Any, tmp_path: Path) -> None:

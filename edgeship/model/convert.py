@@ -21,7 +21,7 @@ from edgeship.progress import Progress
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
-FORMAT = 1
+FORMAT = 2
 """Part of the cache key: raise it when the worker's way of exporting changes."""
 
 
@@ -61,7 +61,7 @@ ROUTES: dict[ModelKind, tuple[Route, ...]] = {
 }
 DECISIVE = {
     "model-dynamic-shape", "unsupported-operation", "saved-model-signatures", "model-weights-only",
-    "model-custom-object", "model-lambda", "model-no-input-shape",
+    "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision",
 }  # fmt: skip
 """Errors that no other route can change: shown at once instead of after two more conversions."""
 
@@ -78,9 +78,10 @@ def to_float_tflite(
     `batch`.
 
     The same source gives the same bytes in any folder on any day (same tool versions); what was converted
-    once under `work` is used again. A `.tflite` is taken as it is, `is_float` False where it is quantized
-    already. Raises InputError `model-dynamic-shape`, `unsupported-operation`, `saved-model-signatures`,
-    `model-custom-object`, `model-weights-only`, `model-corrupt`; ToolError `conversion-failed` with each
+    once under `work` is used again. A `.tflite` is taken as it is but for what `normalised` does, `is_float`
+    False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
+    `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
+    `model-no-input-shape`, `model-weights-only`, `model-corrupt`; ToolError `conversion-failed` with each
     route's error.
     """
     key = sha256_json(

@@ -1,4 +1,4 @@
-"""Worker side of the conversion: the only file of this room that imports TensorFlow and Keras.
+"""Worker side of the conversion: with the `keras_` files beside it all of this room that imports TensorFlow.
 
 Each function is one route: `(payload {source, out, batch}, report) -> {}`; it writes a float `.tflite` to
 `out`.
@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeship.errors import InputError, ToolError
+from edgeship.model.keras_load import load_keras3, load_tf_keras, short
 
 Report = Callable[..., None]
-"""How both generations of Keras say that they lack a class or function."""
 
 
 def from_keras3(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     """Load with Keras 3, trace with fixed shapes, convert."""
-    model = _load_keras3(payload["source"])
+    model = load_keras3(payload["source"], report)
     return _convert_keras(model, payload, report)
 
 
 def from_keras3_export(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     """Load with Keras 3, export as a SavedModel, convert its signature."""
-    model = _load_keras3(payload["source"])
+    model = load_keras3(payload["source"], report)
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, verbose=False)
         return from_signature({**payload, "source": folder}, report)
@@ -34,12 +34,7 @@ def from_keras3_export(payload: dict[str, Any], report: Report) -> dict[str, Any
 
 def from_tf_keras(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     """Load with tf_keras (Keras 2), trace with fixed shapes, convert."""
-    import tf_keras
-
-    try:
-        model = tf_keras.models.load_model(payload["source"], compile=False)
-    except Exception as error:
-        raise _load_error(error, payload["source"]) from error
+    model = load_tf_keras(payload["source"], report)
     if not hasattr(model, "inputs"):
         raise InputError(
             "saved-model-not-keras",
@@ -82,65 +77,6 @@ def from_saved_model(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     }
 
 
-def _load_keras3(source: str) -> Any:
-    import keras
-
-    try:
-        return keras.saving.load_model(source, compile=False, safe_mode=True)
-    except Exception as error:
-        raise _load_error(error, source) from error
-
-
-def _load_error(error: Exception, source: str) -> Exception:
-    """Return the reason a Keras model did not load as our error where it is the user's to mend, else
-    `error`."""
-    text = " ".join(str(error).split())
-    name = re.search(
-        r"(?:Unknown (?:layer|object|\w+ function)|Could not locate (?:class|function))[:\s]+'?(\w+)", text
-    )
-    if name and not _is_keras_own(name.group(1)):
-        return InputError(
-            "model-custom-object",
-            f"the model uses '{name.group(1)}', which Keras does not know: a layer or function of your own code",
-            context={"model": source, "object": name.group(1)},
-            hint="export it where that code is at hand: model.export(FOLDER), then give the folder",
-        )
-    if "lambda" in text.lower() and (
-        "safe_mode" in text or "unsafe" in text.lower() or "arbitrary code" in text
-    ):
-        return InputError(
-            "model-lambda",
-            "the model holds a Lambda layer: Python code inside the file, which edgeship does not run",
-            context={"model": source},
-            hint="export it where you trust it: model.export(FOLDER), then give the folder",
-        )
-    if "No model config found" in text or "No model found in config" in text:
-        return InputError(
-            "model-weights-only",
-            "the file holds weights without the model",
-            context={"model": source},
-            hint="load them into the model in Python (model.load_weights), then model.save('model.keras')",
-        )
-    return ToolError(
-        "model-not-loadable",
-        f"the model does not load: {type(error).__name__}: {_short(text)}",
-        context={"model": source},
-    )
-
-
-def _short(text: str) -> str:
-    """Return the beginning and the end of a long message: Keras names the layer first and the reason last."""
-    return text if len(text) <= 320 else f"{text[:120]} [...] {text[-180:]}"
-
-
-def _is_keras_own(name: str) -> bool:
-    """Return whether Keras has such a layer or model itself: then the file is of another generation of
-    Keras."""
-    import keras
-
-    return name in ("Functional", "Sequential", "Model") or hasattr(keras.layers, name)
-
-
 def _load_saved_model(tf: Any, source: str) -> Any:
     """Return the loaded SavedModel; those with several graphs are loaded by the tag `serve`."""
     try:
@@ -177,35 +113,27 @@ def _pick_signature(keys: Sequence[str], source: str, report: Report) -> str:
 def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[str, Any]:
     """Convert a Keras model of either generation through one traced function of fixed shapes.
 
-    The names of inputs are the model's own; so is the name of a single output. Several outputs are output_0,
-    output_1, ..., because TensorFlow would sort names and so change their order.
+    The names of inputs and outputs are the model's own. TensorFlow sorts them; the order in which the model
+    declares them is in what is returned.
     """
     import tensorflow as tf
 
-    inputs = list(model.inputs or ())
-    if not inputs:
-        raise InputError(
-            "model-no-input-shape",
-            "the model does not say what shape its input has: it was saved before it was ever called",
-            context={"model": payload["source"]},
-            hint="give it an Input(shape=...) layer, or call it once on a sample, and save it again",
-        )
-    names = [re.sub(r"\W", "_", str(getattr(tensor, "name", "input")).split(":")[0]) for tensor in inputs]
+    inputs = _inputs(model, payload["source"])
+    names = [_word(str(getattr(tensor, "name", "input")).split(":")[0]) for tensor in inputs]
     specs = [
         tf.TensorSpec(_fixed(tensor.shape, name, payload), tensor.dtype, name=name)
         for tensor, name in zip(inputs, names, strict=True)
     ]
     structure = getattr(model, "_inputs_struct", None)
     nested = structure if structure is not None else getattr(model, "_nested_inputs", None)
-    outputs = list(getattr(model, "output_names", None) or ())
+    order: list[str] = []
 
     def call(*tensors: Any) -> Any:
         flat: Any = tensors[0] if len(tensors) == 1 else list(tensors)
         given = flat if nested is None else tf.nest.pack_sequence_as(nested, list(tensors))
-        made = tf.nest.flatten(model(given, training=False))
-        if len(made) == 1 and len(outputs) == 1:
-            return {re.sub(r"\W", "_", outputs[0]): made[0]}
-        return {f"output_{index:0{len(str(len(made) - 1))}}": tensor for index, tensor in enumerate(made)}
+        outputs = _named_outputs(model, model(given, training=False))
+        order[:] = outputs
+        return outputs
 
     report(f"tracing {len(inputs)} input(s): {', '.join(str(list(spec.shape)) for spec in specs)}")
     function = tf.function(call).get_concrete_function(*specs)
@@ -214,7 +142,53 @@ def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[
     holder = tf.Module()
     holder.kept = [v if callable(v.value) else v.value for v in model.variables]
     _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], holder), payload, report)
-    return {"inputs": names, "outputs": list(function.structured_outputs)}
+    return {"inputs": names, "outputs": order}
+
+
+def _inputs(model: Any, source: str) -> list[Any]:
+    """Return the model's inputs. Raises `model-no-input-shape` where it does not know them: an unbuilt
+    Sequential answers with an AttributeError or ValueError."""
+    try:
+        inputs = list(model.inputs or ())
+    except (AttributeError, ValueError):
+        inputs = []
+    if inputs:
+        return inputs
+    raise InputError(
+        "model-no-input-shape",
+        "the model does not say what shape its input has: it was saved before it was ever called",
+        context={"model": source},
+        hint="give it an Input(shape=...) layer, or call it once on a sample, and save it again",
+    )
+
+
+def _named_outputs(model: Any, made: Any) -> dict[str, Any]:
+    """Return what a model made, by name, in the order the model declares: the keys of a dict, else the names
+    of its output layers."""
+    import tensorflow as tf
+
+    if isinstance(made, Mapping):
+        declared = getattr(model, "_outputs_struct", None) or getattr(model, "_nested_outputs", None)
+        keys = list(declared if isinstance(declared, Mapping) and set(declared) == set(made) else made)
+        pairs = [(str(key), tensor) for key in keys for tensor in tf.nest.flatten(made[key])]
+    else:
+        flat = tf.nest.flatten(made)
+        names = list(getattr(model, "output_names", None) or ())
+        if len(names) != len(flat):
+            names = [f"output_{index}" for index in range(len(flat))]
+        pairs = list(zip(names, flat, strict=True))
+    named: dict[str, Any] = {}
+    for name, tensor in pairs:
+        word, number = _word(name), 1
+        while word in named:
+            word, number = f"{_word(name)}_{number}", number + 1
+        named[word] = tensor
+    return named
+
+
+def _word(name: str) -> str:
+    """Return a name as TensorFlow takes it for an argument."""
+    return re.sub(r"\W", "_", name)
 
 
 def _fixed(shape: Any, name: str, payload: dict[str, Any]) -> list[int]:
@@ -251,8 +225,8 @@ def _convert(converter: Any, payload: dict[str, Any], report: Report) -> None:
 
 
 def _conversion_error(error: Exception, source: str) -> Exception:
-    """Return `unsupported-operation` with operations and layers where that is why, else
-    `converter-failed`."""
+    """Return `model-half-precision` or `unsupported-operation` with operations and layers where that is why,
+    else `converter-failed`."""
     text = str(error)
     operations = {
         name.strip().removeprefix("tf.")
@@ -264,8 +238,16 @@ def _conversion_error(error: Exception, source: str) -> Exception:
     if not operations:
         return ToolError(
             "converter-failed",
-            f"the TFLite converter failed: {_short(' '.join(text.split()))}",
+            f"the TFLite converter failed: {short(' '.join(text.split()))}",
             context={"model": source},
+        )
+    if operations <= _in_half_precision(text):
+        return InputError(
+            "model-half-precision",
+            "the model computes in half precision (float16 or bfloat16), and TFLite has no operations for that",
+            context={"model": source, "operations": ", ".join(sorted(operations))},
+            hint="give the .keras or .h5 file, which is converted in float32; or keras.config.set_dtype_policy("
+            "'float32'), build the model again, new.set_weights(old.get_weights()), new.export(FOLDER)",
         )
     layers: dict[str, None] = {}
     for entry in getattr(error, "errors", ()):
@@ -282,3 +264,11 @@ def _conversion_error(error: Exception, source: str) -> Exception:
         hint="use layers that TFLite has (TensorFlow's own kernels are not shipped to devices), "
         "or cut the model before them and compute the rest outside",
     )
+
+
+def _in_half_precision(text: str) -> set[str]:
+    """Return the operations that a converter's message shows with float16 or bfloat16 tensors only."""
+    halves = re.compile(r"(?:\b|x)b?f16>")
+    seen = re.findall(r'see current operation:[^"\n]*"tf\.(\w+)"([^\n]*)', text)
+    half = {name for name, line in seen if halves.search(line)}
+    return half - {name for name, line in seen if not halves.search(line)}

@@ -1,6 +1,7 @@
 """Take out of a converted `.tflite` what depends on the run, and close sizes that are open for no reason.
 
-Both are done in place, on bytes whose meaning is known: nothing moves, so weights keep their alignment.
+Both are done in place, on bytes whose meaning is known: nothing moves, so weights keep their alignment. What
+cannot be done in place is in `refit.py`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from edgeship.model.refit import refitted
 from edgeship.model.schema import tflite_schema
 
 
@@ -17,7 +19,7 @@ def normalised(content: bytes) -> bytes:
     The converter writes a hash of the in-memory graph and which of its interfaces was used into
     CONVERSION_METADATA; neither says anything about the model. A size that is open (-1) on the first axis
     only, of every tensor that has one, is a batch size: the shapes stored beside it are already those for one
-    sample.
+    sample. Then `refitted`.
     """
     buffer = bytearray(content)
     model = tflite_schema().Model.GetRootAs(content, 0)
@@ -29,7 +31,7 @@ def normalised(content: bytes) -> bytes:
     if all(axis == 0 for axis, _, _ in opens):
         for _, position, size in opens:
             struct.pack_into("<i", buffer, position, size)
-    return bytes(buffer)
+    return refitted(bytes(buffer))
 
 
 def in_order(content: bytes, inputs: list[str], outputs: list[str]) -> bytes:

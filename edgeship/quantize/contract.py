@@ -70,20 +70,42 @@ def _io(
 ) -> tuple[Verdict, list[str], str]:
     """Return whether input and output are stored as the target wants them.
 
-    Plain integers (token ids, class indices: no scale) are what they are. A model that came quantized may have
-    either byte type where an integer is wanted: the runtime feeds both, and most were exported with uint8.
+    Plain integers (token ids, class indices: no scale) are what they are; so are plain bytes (a camera's pixels
+    before a CAST) where no compiler has to take them. A model that came quantized may have either byte type
+    where an integer is wanted: the runtime feeds both, and most were exported with uint8. On a CPU that runs
+    float recipes as well it may have float32, TensorFlow Lite's own default.
     """
     wanted = io_type(recipe, profile.precision.io)
+    on_cpu = profile.compiler.backend == "none"
     fine = BYTES if given and wanted in BYTES else (wanted,)
+    runs_float = any(RECIPES[name].precision.io == "float32" for name in profile.precision.accepts)
+    if given and on_cpu and runs_float:
+        fine = (*fine, "float32")
+    plain = (*PLAIN, *BYTES) if on_cpu else PLAIN
     graph = held.main
     found = [
         f"{side} '{tensor.name}' is {tensor.dtype}, {profile.name} wants {wanted}"
         for side, indices in (("input", graph.inputs), ("output", graph.outputs))
         for tensor in (graph.tensors[i] for i in indices)
-        if tensor.dtype not in fine and not (tensor.dtype in PLAIN and tensor.quantization is None)
+        if tensor.dtype not in fine and not (tensor.dtype in plain and tensor.quantization is None)
     ]
+    if found:
+        found[min(len(found), SHOWN) - 1] += _io_advice(graph, wanted, given)
     kinds = sorted({graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)})
     return ("fail" if found else "pass"), found, f"inputs and outputs are {' and '.join(kinds)}"
+
+
+def _io_advice(graph: Subgraph, wanted: str, given: bool) -> str:
+    """Return what to do about a boundary of another type, where that is in the user's hands."""
+    if given and wanted in BYTES:
+        return (
+            f"; convert it again with converter.inference_input_type = tf.{wanted} and "
+            f"converter.inference_output_type = tf.{wanted}, or hand over the float model"
+        )
+    inputs = [graph.tensors[i] for i in graph.inputs]
+    if any(tensor.dtype in BYTES and tensor.quantization is None for tensor in inputs):
+        return "; give the .keras or .h5 file, whose input edgeship makes float32, or export it with such an input"
+    return ""
 
 
 def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:

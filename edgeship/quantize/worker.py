@@ -70,8 +70,13 @@ def _in_a_loop(model: Any, job: dict[str, Any]) -> str | None:
     )
 
 
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip()[:500] or '(no message)'}"
+def _words(error: BaseException) -> str:
+    """Return an error in words, with the one it was raised from: tools wrap the reason in the place."""
+    text = f"{type(error).__name__}: {str(error).strip()[:500] or '(no message)'}"
+    cause = error.__cause__
+    if cause is None or str(cause).strip() in text:
+        return text
+    return f"{text} (because of {type(cause).__name__}: {str(cause).strip()[:500] or '(no message)'})"
 
 
 def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observation | None) -> bytes:

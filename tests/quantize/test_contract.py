@@ -201,3 +201,59 @@ def test_a_model_that_came_quantized_keeps_its_bytes_at_the_boundary(shared_data
         coral = load_profile("coral", folders=[ROOT / "targets"], machine="x86_64")
         made = next(g for g in check(given, recipe, coral) if g.name == "io-types")
         assert made.verdict == "fail", "what edgeship makes itself is what the profile says"
+
+
+@pytest.fixture(scope="module")
+def float_boundary(
+    float_model: FloatModel, samples: Path, base_profile: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An int8 model with float32 at its boundary: what TFLiteConverter makes unless it is told otherwise."""
+    out = tmp_path_factory.mktemp("boundary")
+    precision = base_profile.precision.model_copy(update={"io": "float32"})
+    profile = base_profile.model_copy(update={"precision": precision})
+    return derive(float_model, RECIPES["int8"], samples, None, out, profile=profile).path
+
+
+def test_a_model_that_came_quantized_may_have_a_float_boundary_on_a_cpu(
+    float_boundary: Path, make_profile: Any
+) -> None:
+    def io(given: bool, **sections: Any) -> GateResult:
+        profile = make_profile(**{"precision": {"io": "int8"}, **sections})
+        found = check(float_boundary, RECIPES["int8"], profile, given=given)
+        return next(g for g in found if g.name == "io-types")
+
+    assert (io(True).verdict, io(True).reason) == ("pass", "inputs and outputs are float32")
+    assert io(False).verdict == "fail", "what edgeship makes itself is what the profile says"
+    for sections in (
+        {"compiler": {"backend": "edgetpu"}},
+        {"precision": {"io": "int8", "accepts": ("int8",)}},
+    ):
+        refused = io(True, **sections)
+        assert refused.verdict == "fail"
+        assert refused.reason.endswith(
+            "convert it again with converter.inference_input_type = tf.int8 and "
+            "converter.inference_output_type = tf.int8, or hand over the float model"
+        )
+
+
+def test_plain_bytes_go_in_where_no_compiler_has_to_take_them(
+    tiny: ModuleType, make_profile: Any, tmp_path: Path
+) -> None:
+    """A camera's pixels are uint8 and have no scale: the model widens them itself."""
+    build = tiny.Builder()
+    x, wide, y = (
+        build.tensor(name, [1, 8], kind=kind)
+        for name, kind in (("x", "UINT8"), ("wide", "FLOAT32"), ("y", "FLOAT32"))
+    )
+    build.operation("CAST", [x], [wide])
+    build.operation("NEG", [wide], [y])
+    path = build.write(tmp_path / "camera.tflite", [x], [y])
+
+    def io(**sections: Any) -> GateResult:
+        found = check(path, RECIPES["fp32"], make_profile(**sections))
+        return next(g for g in found if g.name == "io-types")
+
+    assert (io().verdict, io().reason) == ("pass", "inputs and outputs are float32 and uint8")
+    refused = io(compiler={"backend": "edgetpu"})
+    assert refused.verdict == "fail"
+    assert "give the .keras or .h5 file, whose input edgeship makes float32" in refused.reason

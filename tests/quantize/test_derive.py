@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgeship.errors import InputError
+from edgeship.model.normalise import normalised
 from edgeship.model.tflite import read_tflite
 from edgeship.quantize.contract import check
 from edgeship.quantize.derive import Derivation, derive, derive_all
@@ -321,3 +322,23 @@ def test_token_ids_are_not_turned_into_floats(
         assert found["io-types"].verdict == "pass", (artifact.recipe, found["io-types"])
         assert artifact.signature.inputs[0].dtype == "int32"
         assert np.abs(run(artifact.path, x) - run(model.path, x)).max() < 0.3, artifact.recipe
+
+
+def test_a_transposed_convolution_to_one_channel(
+    tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    """As it comes from the converter its bias has four axes, which the quantizer refuses; the reason is told."""
+    raw = tiny.upsampler(tmp_path / "raw.tflite")
+    x = tmp_path / "x.npy"
+    samples = np.random.default_rng(1).random((20, 4, 4, 2)).astype(np.float32)
+    np.save(x, samples)
+    failed = derive_all(
+        model_of(raw), (RECIPES["int8"],), x, None, tmp_path / "a", profile=base_profile
+    ).failed
+    assert "Failed to quantize bias tensor" in failed[0][1]
+    assert "(because of ValueError: Ranks of scales" in failed[0][1]
+    fit = tmp_path / "fit.tflite"
+    fit.write_bytes(normalised(raw.read_bytes()))
+    made = derive(model_of(fit), RECIPES["int8"], x, None, tmp_path / "b", profile=base_profile)
+    exact, got = run(fit, samples), run(made.path, samples)
+    assert np.abs(exact - got).max() < 0.05 * np.abs(exact).max()

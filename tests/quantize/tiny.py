@@ -275,3 +275,18 @@ def looping(path: Path, *, endless: bool = False) -> Path:
             build.operation("ADD", [a, b], [sum_], schema.AddOptionsT())
     build.graph = main
     return build.write(path, [x], [y])
+
+
+def upsampler(path: Path) -> Path:
+    """Write a transposed convolution to one channel, its bias `[1, 1, 1, 1]` as TensorFlow's converter leaves it."""
+    random = np.random.default_rng(5)
+    build = Builder()
+    x, y = build.tensor("x", [1, 4, 4, 2]), build.tensor("y", [1, 8, 8, 1])
+    sizes = build.tensor("sizes", [4], np.array([1, 8, 8, 1], np.int32), kind="INT32")
+    weights = build.tensor("w", [1, 3, 3, 2], random.normal(size=(1, 3, 3, 2)).astype(np.float32))
+    bias = build.tensor("b", [1, 1, 1, 1], np.array([-0.3], np.float32))
+    options = schema.TransposeConvOptionsT()
+    options.padding, options.strideW, options.strideH = schema.Padding.SAME, 2, 2
+    build.operation("TRANSPOSE_CONV", [sizes, weights, x, bias], [y], options)
+    build.model.operatorCodes[-1].version = 3
+    return build.write(path, [x], [y])

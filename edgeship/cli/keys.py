@@ -13,6 +13,7 @@ import click
 from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options
 from edgeship.cli.inspect import is_bundle
+from edgeship.cli.output import tell
 from edgeship.cli.signing import sign_option
 from edgeship.errors import EdgeshipError, InputError
 
@@ -264,7 +265,7 @@ def _change(
             done.append(change_trust(host, choices, **what))
     except EdgeshipError:
         for device in done:
-            click.echo(f"{device['host']}: was told", err=True)
+            tell(f"{device['host']}: was told")
         raise
     return _show_devices(done, as_json=as_json)
 

@@ -11,6 +11,7 @@ import click
 
 from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options
+from edgeship.cli.output import tell
 from edgeship.errors import InputError
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _remove(config: Path | None, as_json: bool, quiet: bool, dry_run: bool, yes:
             hint=f"edgeship remove --host {host.text} --yes",
         )
     if not yes:
-        click.echo(status_text(found), err=True)
+        tell(status_text(found))
         click.confirm("Stop and delete this from the device?", abort=True, err=True)
     gone = take_away(host, app, choices)
     common.show(

@@ -21,12 +21,19 @@ from pydantic import (
 )
 
 from edgeship import values
+from edgeship.printable import one_line
 from edgeship.strictyaml import Strict
 
 
 def _app(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
         raise ValueError(f"expected up to 63 lower-case letters, digits and dashes, found '{value}'")
+    return value
+
+
+def _version(value: str) -> str:
+    if one_line(value) != value:
+        raise ValueError(f"expected characters that can be shown, on one line, found '{one_line(value)}'")
     return value
 
 
@@ -307,7 +314,7 @@ class ProjectFile(Section):
 
     app: AppName | None = None
     """Name of the service on devices; nothing: the model file's name."""
-    version: Annotated[str, Field(min_length=1, max_length=64)] = "1"
+    version: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_version)] = "1"
     """Your own number for this release, in quotes."""
     model: str | None = None
     """What you trained: .keras, .h5, a SavedModel folder, or .tflite."""

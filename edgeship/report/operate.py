@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from edgeship.report.figures import duration
+from edgeship.printable import one_line
+from edgeship.report.figures import duration, moment
 from edgeship.report.table import table
 
 IDLE: dict[str, Any] = {"manager": "none", "running": False, "pid": None, "restarts": None, "last_exit": None}
@@ -46,9 +46,9 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
         "releases": [
             {
                 "release": entry["release"],
-                "version": entry["version"],
-                "target": entry["target"],
-                "variant": entry["chosen"],
+                "version": entry["version"] or "?",
+                "target": entry["target"] or "?",
+                "variant": entry["chosen"] or "?",
                 "role": _role(entry["release"], status) or "kept",
                 "pinned": entry["release"] in status["pins"],
             }
@@ -130,13 +130,12 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
             f"  watched for another {duration(status['bake_left'])}: a crash loop goes back "
             + (f"to release {record['bake']['back'][:12]}" if record["bake"]["back"] else "nowhere")
         )
+    lines = [one_line(line) for line in lines]
     rows = [
         [
             _mark(entry["release"], status),
             entry["release"][:12],
-            entry["version"],
-            entry["target"],
-            entry["chosen"],
+            *(entry[key] or "?" for key in ("version", "target", "chosen")),
         ]
         for entry in status["releases"]
     ]
@@ -186,20 +185,16 @@ def verify_text(host: str, found: dict[str, Any]) -> str:
     if not found["drift"]:
         return f"{host}: {found['releases']} releases, every file as it was deployed"
     lines = [f"{host}: {len(found['drift'])} things are not as they were deployed:"]
-    lines += [f"  {item if isinstance(item, str) else _drift(item)}" for item in found["drift"]]
+    lines += [f"  {one_line(item)}" for item in found["drift"]]
     return "\n".join([*lines, f"hint: edgeship deploy BUNDLE --host {host} --force puts them right"])
-
-
-def _drift(item: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in item.items())
 
 
 def history_text(host: str, found: dict[str, Any]) -> str:
     """Return the audit log, oldest first, and whether its chain holds."""
     rows = [
         [
-            datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S"),
-            entry["event"],
+            moment(entry.get("at"), "%Y-%m-%d %H:%M:%S"),
+            str(entry.get("event") or "?"),
             str(entry.get("to") or "")[:12],
             str(entry.get("reason") or entry.get("result") or ""),
         ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from edgeship.bundle import envelope
+from edgeship.report.figures import moment
 from edgeship.values import Bundle
 
 NEVER_TOLD = "the device was never told whose releases it may run"
@@ -84,17 +84,9 @@ def signatures_text(document: Mapping[str, Any]) -> str:
     for entry in document["signatures"]:
         until = "holds" if entry["holds"] else "DOES NOT HOLD"
         lines.append(
-            f"  {entry['fingerprint']}  {until}, sequence {entry['sequence']}, signed {_day(entry['signed_at'])}, "
-            f"expires {_day(entry['expires'])}"
+            f"  {entry['fingerprint']}  {until}, sequence {entry['sequence']}, signed {moment(entry['signed_at'])}, "
+            f"expires {moment(entry['expires'])}"
         )
     if not document["signatures"]:
         lines.append("  nobody signed it: edgeship keys sign BUNDLE --sign-with KEY")
     return "\n".join(lines)
-
-
-def _day(seconds: int) -> str:
-    """Return a date, UTC; the number itself where it is beyond the calendar."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)

@@ -10,6 +10,7 @@ import click
 
 from edgeship.cli import common
 from edgeship.cli.inspect import is_bundle
+from edgeship.cli.output import tell
 from edgeship.cli.signing import allow_unsigned_option, sign_option, signed
 from edgeship.errors import GateError, InputError
 
@@ -157,9 +158,10 @@ def hosts_of(project: Project) -> tuple[Host, ...]:
 def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
     """Return how to deploy: the settings file's `deploy:` and `device:`, with the command line laid over them."""
     from edgeship.deploy import DeployOptions
+    from edgeship.deploy.options import unheard
     from edgeship.values import Goal
 
-    settings = project.deploy
+    settings, context = project.deploy, click.get_current_context(silent=True)
     return DeployOptions(
         goal=Goal(settings.goal),
         root=project.device.root,
@@ -181,7 +183,12 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         keep=settings.keep_releases,
         jobs=settings.parallel,
         force=bool(options.get("force")),
+        tell=unheard if context and context.params.get("quiet") else _note,
     )
+
+
+def _note(text: str) -> None:
+    tell(f"note: {text}")
 
 
 def obtain(project: Project, path: Path, options: dict[str, Any], progress: Progress) -> Bundle:

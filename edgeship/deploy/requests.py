@@ -110,13 +110,13 @@ def hello_fields(release: str, options: DeployOptions) -> dict[str, Any]:
     return {"release": release, "listen": options.listen}
 
 
-def lease_fields(bundle: Bundle | None, host: Host, options: DeployOptions) -> dict[str, Any]:
+def lease_fields(bundle: Bundle | None, options: DeployOptions) -> dict[str, Any]:
     """Return what `lease` is asked with; None: a release that is kept on the device."""
     return {
         "ready_seconds": options.ready_seconds,
         "release": bundle.release if bundle else None,
         "signatures": as_json(bundle.signatures) if bundle else [],
-        "allow_unsigned": options.unsigned_on(host),
+        "allow_unsigned": options.allow_unsigned,
     }
 
 

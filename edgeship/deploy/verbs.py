@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, TypeVar, get_args
 from edgeship.deploy.deploy import run_all
 from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.options import DeployOptions, ServiceManager
+from edgeship.deploy.plan import PlannedStep, plan_kept
 from edgeship.deploy.reach import at
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.errors import DeviceError, InputError
@@ -27,6 +29,10 @@ def probe(host: Host, options: DeployOptions) -> HostFacts:
         return session.probe().host
 
 
+APP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+"""What an application can be called, as the device's helper wants it."""
+
+
 def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
     """Return {"host", "at", "apps": {name: the helper's status}}: the state record, what serves, the releases kept.
 
@@ -34,6 +40,8 @@ def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
     """
 
     def look(session: Session) -> dict[str, Any]:
+        if app and not APP.match(app):
+            raise _not_deployed(host, app, session)
         names = [app] if app else _with_helper(session, lambda: session.ask("apps"))["apps"]
         found = {}
         for name in names:
@@ -129,16 +137,27 @@ def rollback(
     Raises InputError `no-such-release` or `nothing-to-roll-back-to`; a failure on the device is a report.
     """
     app, found, chosen = rollback_target(host, app, options, release=release)
-    kept = next(entry for entry in found["releases"] if entry["release"] == chosen)
-    work = Deployment(
-        host,
-        replace(options, listen=options.listen or kept["listen"], service=_manager(options, kept)),
-        progress,
-        app=app,
-        target=str(kept["target"]),
-        release=chosen,
-    )
+    kept, options = _as_before(found, chosen, options)
+    work = Deployment(host, options, progress, app=app, target=str(kept["target"]), release=chosen)
     return run_all((work,), lambda each: each.go(None), 1, progress)[0]
+
+
+def rollback_plan(
+    host: Host, app: str | None, options: DeployOptions, *, release: str | None = None
+) -> tuple[PlannedStep, ...]:
+    """Return the steps that `rollback` would take; asks the device what it has. Raises what `rollback` raises."""
+    app, found, chosen = rollback_target(host, app, options, release=release)
+    _, options = _as_before(found, chosen, options)
+    return plan_kept(app, chosen, found["current"], host, options)
+
+
+def _as_before(
+    found: Mapping[str, Any], release: str, options: DeployOptions
+) -> tuple[Mapping[str, Any], DeployOptions]:
+    """Return what is said of a kept release, and the options that start it as it was started last."""
+    kept = next(entry for entry in found["releases"] if entry["release"] == release)
+    listen = options.listen or kept["listen"]
+    return kept, replace(options, listen=listen, service=_manager(options, kept))
 
 
 def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> ServiceManager:

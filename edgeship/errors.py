@@ -7,8 +7,11 @@ Every error names a stable kebab-case *reference* (what scripts and search engin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from edgeship.printable import one_line, printable
 
 
 class EdgeshipError(Exception):
@@ -31,12 +34,16 @@ class EdgeshipError(Exception):
         self.hint = hint
 
     def render(self) -> str:
-        """Return the text for a person: reference, message, one line per context entry, then the hint."""
-        lines = [f"error: {self.reference}", f"  {self.message}"]
+        """Return the text for a person: reference, message, one line per context entry, then the hint.
+
+        Parts of it may come from a device or a file: no control character is passed on, and further lines of one part
+        are indented, so that none can pass for another part.
+        """
+        lines = [f"error: {one_line(self.reference)}", f"  {_indented(self.message)}"]
         width = max((len(k) for k in self.context), default=0)
-        lines += [f"  {key + ':':<{width + 1}} {value}" for key, value in self.context.items()]
+        lines += [f"  {key + ':':<{width + 1}} {_indented(value)}" for key, value in self.context.items()]
         if self.hint:
-            lines.append(f"hint: {self.hint}")
+            lines.append(f"hint: {_indented(self.hint)}")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -60,6 +67,11 @@ class EdgeshipError(Exception):
             context=document.get("context") or {},
             hint=document["hint"] if isinstance(document.get("hint"), str) else None,
         )
+
+
+def _indented(text: str) -> str:
+    """Return a part of an error for people; no further line of it begins at the margin."""
+    return re.sub(r"\n(?! )", "\n  ", printable(text))
 
 
 class InputError(EdgeshipError):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from edgeship.bundle import envelope
+from edgeship.bundle.form import manifest_problem
 from edgeship.digest import CHUNK, canonical_json, sha256_bytes, sha256_file, write_tar
 from edgeship.errors import InputError
 from edgeship.values import Bundle, SignedStatement
@@ -39,10 +40,6 @@ FILES_LIMIT = 20_000
 NAME_LIMIT = 400
 SAFE_NAME = re.compile(r"[A-Za-z0-9_@+=.,~-][A-Za-z0-9_@+=.,~ ()-]*\Z")
 """One part of a path. (`..` and `.` are refused apart.)"""
-REQUIRED = {
-    "schema": str, "app": str, "version": str, "target": str, "requires": dict, "engine": dict, "chosen": str,
-    "variants": list, "provenance": dict, "files": dict,
-}  # fmt: skip
 
 
 class _Hashing:
@@ -179,7 +176,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def parse_manifest(path: Path, data: bytes) -> dict[str, Any]:
-    """Return the manifest in `data`, its schema and the types of its keys checked. `path` is for errors."""
+    """Return the manifest in `data`, its schema and what it says checked in form. `path` is for errors."""
     try:
         manifest = json.loads(data)
     except (ValueError, RecursionError):
@@ -195,9 +192,8 @@ def parse_manifest(path: Path, data: bytes) -> dict[str, Any]:
             context={"file": path, "schema": schema, "understood": f"edgeship.manifest/{FORMAT}"},
             hint="update edgeship here, or build the bundle again with this edgeship",
         )
-    for key, kind in REQUIRED.items():
-        if not isinstance(manifest.get(key), kind):
-            raise _corrupt(path, f"{MANIFEST}: '{key}' is missing or not a {kind.__name__}")
+    if wrong := manifest_problem(manifest):
+        raise _corrupt(path, f"{MANIFEST}: {wrong}")
     try:
         canonical = data == canonical_json(manifest)
     except (ValueError, RecursionError):  # NaN, half a surrogate pair

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import click
 
 from edgeship.cli.output import emit
 from edgeship.errors import InputError
+from edgeship.printable import json_text
 
 if TYPE_CHECKING:
     from edgeship.compile.backends import CompileOptions
@@ -147,7 +147,7 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
 
 def show(text: str, document: Callable[[], dict[str, Any]], *, as_json: bool) -> None:
     """Print a result: the text for people, or the one JSON document."""
-    emit(json.dumps(document(), indent=2, ensure_ascii=False) if as_json else text)
+    emit(json_text(document()) if as_json else text)
 
 
 def refuse_existing(out: Path, force: bool, hint: str) -> None:

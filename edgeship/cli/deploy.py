@@ -10,7 +10,8 @@ import click
 
 from edgeship.cli import common
 from edgeship.cli.inspect import is_bundle
-from edgeship.cli.signing import allow_unsigned_option, sign_option, signed
+from edgeship.cli.output import tell
+from edgeship.cli.signing import allow_unsigned_option, refuse_unsigned, sign_option, signed
 from edgeship.errors import GateError, InputError
 
 if TYPE_CHECKING:
@@ -114,15 +115,19 @@ def deploy(
     hosts = hosts_of(project)
     choices = deploy_options(project, options)
     path = common.model_of(source, project)
+    keys = options["with_keys"]
+    if not is_bundle(path):  # before it is built
+        refuse_unsigned(path, signed=bool(keys), allow_unsigned=choices.allow_unsigned)
     if dry_run:
-        return _dry_run(project, path, hosts, choices, as_json=as_json, brief=quiet)
+        return _dry_run(project, path, hosts, choices, signs=bool(keys), as_json=as_json, brief=quiet)
     from edgeship.deploy import deploy_many
     from edgeship.report.documents import deploys_document, deploys_exit_code
     from edgeship.report.text import deploy_text, deploys_table
 
     with common.progress(quiet=quiet) as progress:
         bundle = obtain(project, path, options, progress)
-    bundle = signed(bundle, options["with_keys"])
+    bundle = signed(bundle, keys)
+    refuse_unsigned(path, signed=bool(bundle.signatures), allow_unsigned=choices.allow_unsigned)
     with common.progress(quiet=quiet) as progress:
         reports = [marked(report, bundle) for report in deploy_many(bundle, hosts, choices, progress)]
     text = "\n\n".join(deploy_text(report, verbose=verbose) for report in reports)
@@ -157,9 +162,10 @@ def hosts_of(project: Project) -> tuple[Host, ...]:
 def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
     """Return how to deploy: the settings file's `deploy:` and `device:`, with the command line laid over them."""
     from edgeship.deploy import DeployOptions
+    from edgeship.deploy.options import unheard
     from edgeship.values import Goal
 
-    settings = project.deploy
+    settings, context = project.deploy, click.get_current_context(silent=True)
     return DeployOptions(
         goal=Goal(settings.goal),
         root=project.device.root,
@@ -181,7 +187,12 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         keep=settings.keep_releases,
         jobs=settings.parallel,
         force=bool(options.get("force")),
+        tell=unheard if context and context.params.get("quiet") else _note,
     )
+
+
+def _note(text: str) -> None:
+    tell(f"note: {text}")
 
 
 def obtain(project: Project, path: Path, options: dict[str, Any], progress: Progress) -> Bundle:
@@ -264,6 +275,7 @@ def _dry_run(
     hosts: tuple[Host, ...],
     choices: DeployOptions,
     *,
+    signs: bool,
     as_json: bool,
     brief: bool,
 ) -> int:
@@ -274,6 +286,8 @@ def _dry_run(
         from edgeship.report.plan import plan_document, plan_text
 
         bundle = open_bundle(path)
+        has = bool(bundle.signatures) or signs
+        refuse_unsigned(path, signed=has, allow_unsigned=choices.allow_unsigned)
         plans = {host.text: plan(bundle, host, choices) for host in hosts}
         common.show(plan_text(plans, brief=brief), lambda: plan_document(plans), as_json=as_json)
         return 0

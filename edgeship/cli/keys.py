@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import click
 from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options
 from edgeship.cli.inspect import is_bundle
+from edgeship.cli.output import tell
 from edgeship.cli.signing import sign_option
 from edgeship.errors import EdgeshipError, InputError
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
     from edgeship.values import Host
 
-PRINTABLE = "SHA256:"
+FINGERPRINT_BEGINS = "SHA256:"
+FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 
 
 @click.group()
@@ -200,11 +203,28 @@ def trust(
 def revoke(
     which: tuple[str, ...], config: Path | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
 ) -> int:
-    """Have devices refuse all that keys ever signed. For good: a revoked key cannot come back."""
+    """Have devices count nothing that keys ever signed. For good: a revoked key cannot come back.
+
+    What only they signed is refused, also where unsigned releases are taken.
+    """
+    prints = [_fingerprint(text) for text in which]
+    return _change(config, options, dry_run=dry_run, as_json=as_json, revoke=prints)
+
+
+def _fingerprint(text: str) -> str:
+    """Return the fingerprint that was typed, or that of a public key's file. Raises InputError `bad-fingerprint`."""
     from edgeship.bundle.sign import public_key
 
-    prints = [text if text.startswith(PRINTABLE) else public_key(Path(text)).fingerprint for text in which]
-    return _change(config, options, dry_run=dry_run, as_json=as_json, revoke=prints)
+    if not text.startswith(FINGERPRINT_BEGINS):
+        return public_key(Path(text)).fingerprint
+    if not FINGERPRINT.match(text):
+        raise InputError(
+            "bad-fingerprint",
+            f"'{text}' is not the fingerprint of a key",
+            context={"wanted": "SHA256: and 43 letters, digits, + or /, or the key's .pub file"},
+            hint="edgeship keys show KEY.pub, or edgeship keys show --host HOST, prints fingerprints",
+        )
+    return text
 
 
 @keys.command("policy")
@@ -264,7 +284,7 @@ def _change(
             done.append(change_trust(host, choices, **what))
     except EdgeshipError:
         for device in done:
-            click.echo(f"{device['host']}: was told", err=True)
+            tell(f"{device['host']}: was told")
         raise
     return _show_devices(done, as_json=as_json)
 

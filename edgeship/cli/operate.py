@@ -11,6 +11,7 @@ import click
 
 from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options
+from edgeship.cli.output import tell
 from edgeship.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
 def status(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Say what a device runs: the release, since when, whether it answers, and what is kept to go back to.
 
-    Exit status: 0 what was confirmed last runs, 3 the device went back by itself after that, 5 degraded.
+    Exit status: 0 what was confirmed last runs, 3 it does not (it does not run, a trial is overdue, or the device went
+    back by itself after that), 5 degraded.
     """
     from edgeship.deploy import status as ask
     from edgeship.report.operate import status_document, status_exit_code, status_text
@@ -77,18 +79,15 @@ def _rollback(
 ) -> int:
     """Return a device to the release before, or to a kept one: proved, on trial, confirmed, as any deployment."""
     from edgeship.deploy import rollback as go_back
-    from edgeship.deploy import rollback_target
+    from edgeship.deploy import rollback_plan
     from edgeship.report.documents import deploys_document, deploys_exit_code
+    from edgeship.report.plan import plan_document, plan_text
     from edgeship.report.text import deploy_text
 
     host, app, choices = device_of(config, options)
     if dry_run:
-        name, found, chosen = rollback_target(host, app, choices, release=release)
-        steps = [
-            f"{host.text}: {name}: prove release {chosen[:12]} while {str(found['current'])[:12]} serves",
-            "switch to it on trial, run golden vectors through the service, confirm; go back where that fails",
-        ]
-        common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
+        plans = {host.text: rollback_plan(host, app, choices, release=release)}
+        common.show(plan_text(plans, brief=quiet), lambda: plan_document(plans), as_json=as_json)
         return 0
     with common.progress(quiet=quiet) as progress:
         report = go_back(host, app, choices, progress, release=release)
@@ -115,17 +114,20 @@ def _pin(
     """Keep a release on a device, whatever is deployed after it. RELEASE: the start of its id, as `status` shows it."""
     from edgeship.deploy import pin as set_pin
     from edgeship.deploy import rollback_target
+    from edgeship.deploy.reach import at
     from edgeship.report.operate import pin_document, pin_text
 
     host, app, choices = device_of(config, options)
     if dry_run:
         name, _, chosen = rollback_target(host, app, choices, release=release)
-        steps = [f"{host.text}: {name}: {'let go of' if remove else 'pin'} release {chosen}"]
+        path = f"{choices.root_on(host)}/apps/{name}/pins/{chosen}"
+        does = f"let go of release {chosen} (deletes" if remove else f"pin release {chosen} (writes"
+        steps = [f"{host.text}: {name}: {does} {path})"]
         common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
         return 0
     done = set_pin(host, app, choices, release=release, remove=remove)
     common.show(
-        pin_text(host.text, done, remove=remove),
+        pin_text(host.text, at(host, choices), done, remove=remove),
         lambda: pin_document(host.text, done, remove=remove),
         as_json=as_json,
     )
@@ -189,11 +191,16 @@ bench = device_verb(_bench)
 def verify(config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Hash every file kept on a device again and report what is not as it was deployed. Drift exits 3."""
     from edgeship.deploy import verify as ask
+    from edgeship.deploy.reach import at
     from edgeship.report.operate import verify_document, verify_text
 
     host, app, choices = device_of(config, options)
     found = ask(host, app, choices)
-    common.show(verify_text(host.text, found), lambda: verify_document(host.text, found), as_json=as_json)
+    common.show(
+        verify_text(host.text, at(host, choices), found),
+        lambda: verify_document(host.text, found),
+        as_json=as_json,
+    )
     return 3 if found["drift"] else 0
 
 
@@ -215,6 +222,7 @@ def _remove(config: Path | None, as_json: bool, quiet: bool, dry_run: bool, yes:
     """Stop a service and delete all its releases from a device. There is no way back but to deploy again."""
     from edgeship.deploy import remove as take_away
     from edgeship.deploy import status as ask
+    from edgeship.deploy.reach import at
     from edgeship.report.operate import status_text
 
     host, app, choices = device_of(config, options)
@@ -228,10 +236,10 @@ def _remove(config: Path | None, as_json: bool, quiet: bool, dry_run: bool, yes:
             "not-confirmed",
             "nobody is here to be asked whether to delete this",
             context={"host": host.text, "apps": ", ".join(found["apps"])},
-            hint=f"edgeship remove --host {host.text} --yes",
+            hint=f"edgeship remove {at(host, choices)} --yes",
         )
     if not yes:
-        click.echo(status_text(found), err=True)
+        tell(status_text(found))
         click.confirm("Stop and delete this from the device?", abort=True, err=True)
     gone = take_away(host, app, choices)
     common.show(

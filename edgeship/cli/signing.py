@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeship.cli import common
+from edgeship.errors import InputError
 
 if TYPE_CHECKING:
     from edgeship.pipeline import BuildReport
@@ -33,8 +34,19 @@ def allow_unsigned_option(command: common.F) -> common.F:
     return click.option(
         "--allow-unsigned/--signed-only",
         default=None,
-        help="Whether a device never told otherwise takes unsigned releases.  [default: it does, and is told]",
+        help="Whether to deploy what nobody signed, and have a device never told otherwise take it.  [default: yes]",
     )(command)
+
+
+def refuse_unsigned(source: Path, *, signed: bool, allow_unsigned: bool) -> None:
+    """Raise InputError `unsigned` for what nobody signs, where only signed releases are to be deployed."""
+    if not signed and not allow_unsigned:
+        raise InputError(
+            "unsigned",
+            f"{source} is not signed, and only signed releases are to be deployed",
+            context={"because": "--signed-only, or deploy.allow_unsigned: false in edgeship.yaml"},
+            hint="run it again with --sign-with KEY; edgeship keys new makes a key",
+        )
 
 
 def signed(bundle: Bundle, with_keys: Sequence[Path], *, write: bool = False) -> Bundle:

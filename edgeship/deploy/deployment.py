@@ -10,6 +10,7 @@ from typing import Any
 from edgeship.deploy import requests
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.preflight import failures, newest_signing, preflight, refusal, service_wanted
+from edgeship.deploy.reach import at
 from edgeship.deploy.record import Interrupted, Record
 from edgeship.deploy.refusals import Refused
 from edgeship.deploy.retry import Retries
@@ -37,7 +38,7 @@ class Deployment:
     ) -> None:
         self.host, self.options, self.progress = host, options, progress
         self.app, self.target, self.release = app, target, release
-        self.session = Session(host, options, app)
+        self.session, self.at = Session(host, options, app, progress.note), at(host, options)
         self.record = Record(host=host.text, app=app, target=target, release=release, progress=progress)
         self.trial: Trial | None = None
         self.fence = 0
@@ -144,7 +145,7 @@ class Deployment:
         """Take the application over, where the device would take the release: from here on calls carry the fence."""
         with self.record.step("lease", "taking the lease") as note:
             limit = self.options.ready_seconds + 150
-            fields = requests.lease_fields(bundle, self.host, self.options)
+            fields = requests.lease_fields(bundle, self.options)
             reply = self._ask("lease", timeout=limit, **fields)
             self.fence = int(reply["fence"])
             self.record.from_release = reply["record"].get("to")
@@ -153,7 +154,7 @@ class Deployment:
                 note.detail += "; from now on this device takes unsigned releases"
                 self.progress.note(
                     f"{self.host.text} was never told whose releases to take: it now takes unsigned ones, as its "
-                    f"trust/policy.json says; for signed ones only: edgeship keys trust --host {self.host.text}"
+                    f"trust/policy.json says; for signed ones only: edgeship keys trust {self.at}"
                 )
 
     def _upload(self, bundle: Bundle) -> None:
@@ -207,7 +208,9 @@ class Deployment:
                 reply = ask()
                 note.detail = "what was damaged there was sent again; "
             note.detail += (
-                "already there, hashed again" if reply["staged"] == "present" else f"{reply['files']} files"
+                "already there, hashed again"
+                if reply["staged"] == "present"
+                else f"{reply.get('files')} files"
             )
 
     def _prove(self) -> None:
@@ -221,7 +224,7 @@ class Deployment:
                 raise DeviceError(
                     "golden-failed",
                     f"golden vectors on the device: {reply['reason']}; the release was not switched to",
-                    hint=f"edgeship deploy ... --host {self.host.text} --goal test, or build again on this data",
+                    hint=f"edgeship deploy ... {self.at} --goal test, or build again on this data",
                 )
             note.detail = describe_proof(reply["prove"])
             self._check_latency(reply["prove"])
@@ -236,7 +239,7 @@ class Deployment:
             raise DeviceError(
                 "too-slow",
                 f"{gate.reason}; the release was not switched to",
-                hint=f"edgeship bench --host {self.host.text} measures what serves now; allow more with "
+                hint=f"edgeship bench {self.at} measures what serves now; allow more with "
                 "--device-max-ms T, or build a faster variant: edgeship build MODEL --target T --max-ms T",
             )
 
@@ -308,7 +311,7 @@ class Deployment:
             return self._report(
                 "degraded",
                 str(record["reason"]),
-                hint=f"edgeship logs --host {self.host.text} --app {self.app}",
+                hint=f"edgeship logs {self.at} --app {self.app}",
             )
         if record.get("result") == "committed":
             self.record.serving = ((self.trial.serving if self.trial else None) or {}).get("url")
@@ -325,7 +328,7 @@ class Deployment:
         return self._report(
             "reverted",
             f"{record.get('reason')}; {whole}",
-            hint=f"edgeship logs --host {self.host.text} --app {self.app}",
+            hint=f"edgeship logs {self.at} --app {self.app}",
         )
 
     def _collect(self) -> None:
@@ -383,7 +386,7 @@ class Deployment:
 
     def _look_hint(self) -> str:
         """Return the command that shows the device's state."""
-        return f"edgeship status --host {self.host.text} --app {self.app}"
+        return f"edgeship status {self.at} --app {self.app}"
 
     def _report(self, state: Any, reason: str, hint: str | None = None) -> DeployReport:
         """Return the final report."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,11 @@ from edgeship.deploy.ground import Allowed
 from edgeship.device.layout import DEFAULT_ROOT
 from edgeship.remote import ConnectOptions
 from edgeship.values import Goal, Host
+
+
+def unheard(_text: str) -> None:
+    """Hear nothing."""
+
 
 ServiceManager = Literal["auto", "systemd", "openrc", "supervised"]
 
@@ -35,7 +41,8 @@ class DeployOptions:
     accept_new_host_key: bool = False
     allow_unsigned: bool = True
     """Tell a device that was never told whose releases it may run to take unsigned ones; what one was told stays.
-    Without, such a device refuses until `edgeship keys trust` tells it."""
+    Without, such a device refuses until `edgeship keys trust` tells it; the command line then deploys no unsigned
+    release at all."""
     connect_seconds: float = 10.0
     cut_seconds: float = 8.0
     trial_seconds: float = 180.0
@@ -51,13 +58,16 @@ class DeployOptions:
     settle_seconds: float | None = None
     """How long to try to read the truth back after a lost link; None: until the device has gone back by itself."""
     keep: int = 3
-    """Releases kept on the device, besides the current and the previous one."""
+    """How many of the releases that were brought last stay on the device; the current one, the one before it and
+    pinned ones stay whatever their age."""
     jobs: int = 8
     """Hosts at work at the same time."""
     upload_attempts: int = 6
     """Attempts in a row at an upload that may bring nothing to the device; pauses between them grow (`Retries`)."""
     force: bool = False
     """Prove, switch and confirm again even where the same release already serves."""
+    tell: Callable[[str], None] = field(default=unheard, repr=False, compare=False)
+    """Hears what people should know of a device besides the result, where a verb has no progress display."""
 
     def connection(self) -> ConnectOptions:
         """Return the part that a transport needs."""
@@ -72,10 +82,6 @@ class DeployOptions:
     def root_on(self, host: Host) -> str:
         """Return the device root on `host`."""
         return str(host.directory) if host.kind == "local" else self.root.rstrip("/") or "/"
-
-    def unsigned_on(self, host: Host) -> bool:
-        """Return whether a device never told is told to take unsigned releases: a folder of this machine always is."""
-        return self.allow_unsigned or host.kind == "local"
 
     def sudo_on(self, host: Host) -> bool:
         """Return whether commands on `host` become root: a folder of this machine is the user's own."""

@@ -80,14 +80,14 @@ def _written(paths: dict[str, tuple[str, ...]], manager: str, app: str) -> tuple
 
 
 class _Asker:
-    """Makes the commands of one host's plan."""
+    """Makes the commands of one host's plan for one application."""
 
-    def __init__(self, bundle: Bundle, host: Host, options: DeployOptions) -> None:
-        self.bundle, self.host, self.options = bundle, host, options
+    def __init__(self, app: str, host: Host, options: DeployOptions) -> None:
+        self.app, self.host, self.options = app, host, options
 
     def ask(self, verb: str, note: str = "", **fields: Any) -> PlannedCommand:
         """Return a question to the helper; `note` says what follows the request on stdin."""
-        request = requests.request_of(self.host, self.options, self.bundle.app, verb, **fields)
+        request = requests.request_of(self.host, self.options, self.app, verb, **fields)
         command = requests.helper_command(self.host, self.options, request)
         return self.command(command, canonical_json(request).decode().strip() + note)
 
@@ -98,27 +98,50 @@ class _Asker:
 
 def plan(bundle: Bundle, host: Host, options: DeployOptions) -> tuple[PlannedStep, ...]:
     """Return the steps that `deploy` would take on a device that has nothing of this bundle yet."""
-    asker = _Asker(bundle, host, options)
-    steps = _bringing(asker)
+    asker = _Asker(bundle.app, host, options)
+    steps = _bringing(asker, bundle)
     if options.goal is not Goal.STAGE:
-        limit = options.device_max_ms
-        within = f"; slower than {limit:g} ms at p50: stop" if limit is not None else ""
-        fields = requests.prove_fields(bundle.release, options)
-        steps.append(
-            PlannedStep(
-                name="prove",
-                text=f"golden vectors on the staged release{within}; the old one goes on serving",
-                commands=(asker.ask("prove", fence=FENCE, **fields),),
-            )
-        )
+        steps.append(_proving(asker, bundle.release))
     if options.goal is Goal.ACTIVATE:
-        steps += _switching(asker)
+        steps += _switching(asker, bundle.release, wanted=service_wanted(bundle))
     return tuple(steps)
 
 
-def _bringing(asker: _Asker) -> list[PlannedStep]:
+def plan_kept(
+    app: str, release: str, current: str | None, host: Host, options: DeployOptions
+) -> tuple[PlannedStep, ...]:
+    """Return the steps of going from release `current` to another one that is kept on the device."""
+    asker = _Asker(app, host, options)
+    serves = f"release {current[:12]} serves" if current else "nothing serves"
+    hello = PlannedStep(
+        name="hello",
+        text=f"connect to {host.text}, where {serves}; go to release {release[:12]}",
+        commands=(asker.ask("hello", **requests.hello_fields(release, options)),),
+    )
+    lease = PlannedStep(
+        name="lease",
+        text="take the application over",
+        writes=(f"{options.root_on(host)}/trust/floor.0",),
+        commands=(asker.ask("lease", **requests.lease_fields(None, options)),),
+    )
+    steps = [hello, lease, _proving(asker, release), *_switching(asker, release, wanted="auto", kept=True)]
+    return tuple(steps)
+
+
+def _proving(asker: _Asker, release: str) -> PlannedStep:
+    """Return the step that proves a release on the device."""
+    limit = asker.options.device_max_ms
+    within = f"; slower than {limit:g} ms at p50: stop" if limit is not None else ""
+    return PlannedStep(
+        name="prove",
+        text=f"golden vectors on the staged release{within}; the old one goes on serving",
+        commands=(asker.ask("prove", fence=FENCE, **requests.prove_fields(release, asker.options)),),
+    )
+
+
+def _bringing(asker: _Asker, bundle: Bundle) -> list[PlannedStep]:
     """Return the steps that leave a verified release on the device."""
-    bundle, host, options = asker.bundle, asker.host, asker.options
+    host, options = asker.host, asker.options
     root, app, release = options.root_on(host), bundle.app, bundle.release
     hello = asker.ask("hello", **requests.hello_fields(release, options))
     folder, files = release_folder(root, app, release), bundle.manifest["files"]
@@ -153,9 +176,9 @@ def _bringing(asker: _Asker) -> list[PlannedStep]:
             text=f"show the device {len(bundle.signatures) or 'no'} signatures; take the application over",
             writes=(
                 f"{root}/trust/floor.0",
-                *((f"{root}/trust/policy.json",) if options.unsigned_on(host) else ()),
+                *((f"{root}/trust/policy.json",) if options.allow_unsigned else ()),
             ),
-            commands=(asker.ask("lease", **requests.lease_fields(bundle, host, options)),),
+            commands=(asker.ask("lease", **requests.lease_fields(bundle, options)),),
         ),
         PlannedStep(
             name="upload",
@@ -182,14 +205,13 @@ def _bringing(asker: _Asker) -> list[PlannedStep]:
     ]
 
 
-def _switching(asker: _Asker) -> list[PlannedStep]:
-    """Return the steps that make the staged release serve."""
-    bundle, host, options = asker.bundle, asker.host, asker.options
-    root, app = options.root_on(host), bundle.app
-    wanted = service_wanted(bundle)
+def _switching(asker: _Asker, release: str, *, wanted: str, kept: bool = False) -> list[PlannedStep]:
+    """Return the steps that make the staged release serve. `wanted`: the service manager that its bundle asks for."""
+    host, options = asker.host, asker.options
+    root, app = options.root_on(host), asker.app
     manager = options.service_on(host, wanted)
     watched = options.bake_seconds > 0
-    arm = requests.arm_fields(bundle.release, host, options, wanted=wanted, kept=False)
+    arm = requests.arm_fields(release, host, options, wanted=wanted, kept=kept)
     return [
         PlannedStep(
             name="arm",

@@ -5,49 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.reach import filled
 from edgeship.errors import DeviceError
 from edgeship.remote import Completed
 from edgeship.values import Host
 
 HINTS: dict[str, str] = {
-    "no-space": "free some space: ssh {host} df -h {root}; older releases go with the next deployment",
-    "read-only": "the file system is read-only: ssh {host} 'dmesg | tail; sudo mount -o remount,rw /'",
+    "no-space": "free some space: {ssh}df -h {root}; older releases go with the next deployment",
+    "read-only": "the file system is read-only: {ssh}'dmesg | tail; sudo mount -o remount,rw /'",
     "permission": "use an account with sudo, or --root DIR in a folder that this account may write",
-    "input-output": "the storage fails: ssh {host} 'dmesg | tail', then replace the card or disk",
-    "busy": "edgeship status --host {host}",
-    "fenced": "edgeship status --host {host}",
-    "locked": "edgeship status --host {host}",
+    "input-output": "the storage fails: {ssh}'dmesg | tail', then replace the card or disk",
+    "busy": "edgeship status {at}",
+    "fenced": "edgeship status {at}",
+    "locked": "edgeship status {at}",
     "layout-version": "use the edgeship that made this layout, or another --root",
-    "current-not-a-link": "move it away: ssh {host} mv {root}/apps/APP/current /tmp",
+    "current-not-a-link": "move it away: {ssh}mv {root}/apps/APP/current /tmp",
     "upload-cut": "run the same command again; the upload goes on where it stopped",
     "blob-missing": "run the same command again; if it comes back, the storage damages data",
     "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
     "release-damaged": "run the same command again; what is damaged is sent again",
-    "no-systemd": "this device has no systemd: edgeship target probe {host} -o my-board.yaml describes it as it is",
+    "no-systemd": "this device has no systemd: {probe} -o my-board.yaml describes it as it is",
     "no-openrc": "build the bundle again with this edgeship; or have cron start it: --manager supervised",
-    "openrc": "look on the device: ssh {host} rc-status",
-    "systemd": "look on the device: ssh {host} systemctl --failed",
-    "listen-taken": "build for another address: --listen 127.0.0.1:8501; who has this one: ssh {host} ss -ltnp",
+    "openrc": "look on the device: {ssh}rc-status",
+    "systemd": "look on the device: {ssh}systemctl --failed",
+    "listen-taken": "build for another address: --listen 127.0.0.1:8501; who has this one: {ssh}ss -ltnp",
     "trust-not-set": "run it again with --allow-unsigned; or, for signed releases only: edgeship keys new, then "
-    "edgeship keys trust --host {host}, then run it again with --sign-with",
-    "trust-damaged": "move it away and tell it anew: ssh {host} sudo mv {root}/trust/policy.json /tmp, then "
-    "edgeship keys trust --host {host}",
-    "unsigned": "run it again with --sign-with KEY; or: edgeship keys policy --host {host} --unsigned allow",
+    "edgeship keys trust {at}, then run it again with --sign-with",
+    "trust-damaged": "move it away and tell it anew: {ssh}sudo mv {root}/trust/policy.json /tmp, then "
+    "edgeship keys trust {at}",
+    "unsigned": "run it again with --sign-with KEY; or: edgeship keys policy {at} --unsigned allow",
     "too-few-signatures": "have another key's owner sign: edgeship keys sign BUNDLE --sign-with KEY",
-    "unknown-signer": "edgeship keys trust KEY.pub --host {host}, where that key may sign; "
-    "edgeship keys show --host {host} tells which may",
+    "unknown-signer": "edgeship keys trust KEY.pub {at}, where that key may sign; "
+    "edgeship keys show {at} tells which may",
     "wrong-namespace": "edgeship keys sign BUNDLE --sign-with KEY",
     "bad-signature": "edgeship keys sign BUNDLE --sign-with KEY",
     "bad-statement": "edgeship keys sign BUNDLE --sign-with KEY",
     "wrong-release": "edgeship keys sign BUNDLE --sign-with KEY",
     "key-revoked": "sign with another key: edgeship keys sign BUNDLE --sign-with KEY",
-    "signature-expired": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: ssh {host} date",
-    "signature-stale": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: ssh {host} date",
-    "older-release": "edgeship rollback --host {host} goes back to a kept release; to bring this one again, sign it "
+    "signature-expired": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: {ssh}date",
+    "signature-stale": "edgeship keys sign BUNDLE --sign-with KEY; or look at the device's clock: {ssh}date",
+    "older-release": "edgeship rollback {at} goes back to a kept release; to bring this one again, sign it "
     "again: edgeship keys sign BUNDLE --sign-with KEY",
-    "no-verifier": "sign with an Ed25519 key: edgeship keys new, edgeship keys trust --host {host}; or, on the device: "
+    "no-verifier": "sign with an Ed25519 key: edgeship keys new, edgeship keys trust {at}; or, on the device: "
     "sudo apt-get install -y openssh-client",
-    "too-few-keys": "edgeship keys trust KEY.pub ANOTHER.pub --host {host} --threshold N",
+    "too-few-keys": "edgeship keys trust KEY.pub ANOTHER.pub {at} --threshold N",
     "helper-bug": "this is a defect of edgeship: please report it with the text above",
 }
 
@@ -60,18 +62,32 @@ class Refused(DeviceError):
         self.facts = dict(facts)
 
 
-def refused(host: Host, root: str, reply: Mapping[str, Any]) -> Refused:
+class Unanswered(DeviceError):
+    """The helper could not be started, or ended without an answer."""
+
+
+def refused(host: Host, options: DeployOptions, reply: Mapping[str, Any]) -> Refused:
     """Return the error for a refusal of the helper."""
     code = str(reply["code"])
-    hint = (
-        HINTS.get(code, "edgeship status --host {host}").replace("{host}", host.text).replace("{root}", root)
-    )
+    hint = filled(HINTS.get(code, "edgeship status {at}"), host, options)
     return Refused(code, str(reply["reason"]), hint=hint, facts=reply.get("facts") or {})
 
 
-def no_python(host: Host) -> DeviceError:
-    """Return the refusal of a device without Python."""
+def nonsense(host: Host, options: DeployOptions, verb: str, why: str) -> DeviceError:
+    """Return the error for an answer that the helper never gives."""
     return DeviceError(
+        "bad-answer",
+        f"{host.text} answered nonsense to {verb}: {why}",
+        context={"host": host.text},
+        hint=filled(
+            "run the same command again; if it comes back, look at the device: {probe}", host, options
+        ),
+    )
+
+
+def no_python(host: Host) -> Unanswered:
+    """Return the refusal of a device without Python."""
+    return Unanswered(
         "no-python",
         f"{host.text} has no python3; the helper and the runtime need Python 3.7 or newer",
         context={"host": host.text},
@@ -79,13 +95,14 @@ def no_python(host: Host) -> DeviceError:
     )
 
 
-def could_not_run(host: Host, root: str, done: Completed) -> DeviceError:
+def could_not_run(host: Host, options: DeployOptions, done: Completed) -> Unanswered:
     """Return the error for a helper that could not be started at all."""
+    root = options.root_on(host)
     said = done.stderr.strip() or done.stdout.decode("utf-8", "replace").strip()
     tail = said.splitlines()[-1] if said else f"exit status {done.status}"
     context = {"host": host.text, "root": root, "said": tail[-300:]}
     if "sudo" in said and done.status in (1, 126, 127):
-        return DeviceError(
+        return Unanswered(
             "no-sudo",
             f"{host.user or 'this user'} cannot become root on {host.text} without a password",
             context=context,
@@ -103,15 +120,15 @@ def could_not_run(host: Host, root: str, done: Completed) -> DeviceError:
     ):
         if phrase in said:
             hint = HINTS.get(code, "name another folder: --root DIR")
-            return DeviceError(
+            return Unanswered(
                 code,
                 f"{root} on {host.text} {what}",
                 context=context,
-                hint=hint.replace("{host}", host.text).replace("{root}", root),
+                hint=filled(hint, host, options),
             )
-    return DeviceError(
+    return Unanswered(
         "helper-failed",
         f"the helper could not run on {host.text}",
         context=context,
-        hint=f"edgeship target probe {host.text}",
+        hint=filled("{probe} shows what the device has: python3, memory, room", host, options),
     )

@@ -12,6 +12,7 @@ from edgeship.device.layout import helper_path
 from edgeship.device.ship import helper_sha256, helper_source
 from edgeship.digest import canonical_json
 from edgeship.remote import Command
+from edgeship.remote.command import OUTPUT_BYTES
 from edgeship.values import Bundle, Host, as_json
 
 NO_HELPER = 96
@@ -30,6 +31,7 @@ RECEIVE = (
     "with open(part,'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())\n"
     "os.chmod(part,0o644); os.rename(part,path); d=os.open(folder,os.O_RDONLY); os.fsync(d)\n"
 )
+DIGEST = "import hashlib,sys;print(hashlib.sha256(open(sys.argv[1],'rb').read()).hexdigest())"
 
 
 # --- commands ---
@@ -59,6 +61,12 @@ def ship_command(host: Host, options: DeployOptions) -> Command:
     return Command(argv=argv, stdin=zlib.compress(helper_source(), 9), sudo=options.sudo_on(host), timeout=60)
 
 
+def digest_command(host: Host, options: DeployOptions) -> Command:
+    """Return the command that tells the digest of what stands in the helper's place."""
+    argv = ("python3", "-I", "-c", DIGEST, helper_path(options.root_on(host), helper_sha256()))
+    return Command(argv=argv, sudo=options.sudo_on(host), timeout=60)
+
+
 def helper_command(
     host: Host,
     options: DeployOptions,
@@ -66,8 +74,10 @@ def helper_command(
     *,
     timeout: float = 60.0,
     payload: Callable[[], Iterable[bytes]] | None = None,
+    most: int = OUTPUT_BYTES,
 ) -> Command:
-    """Return the command that asks the helper: `request` on stdin, then what `payload` yields."""
+    """Return the command that asks the helper: `request` on stdin, then what `payload` yields. `most`: bytes of the
+    answer."""
     line = canonical_json(request)
     if packs(host):
         line = packed(line)
@@ -81,6 +91,7 @@ def helper_command(
         stdin=stream if payload else line,
         sudo=options.sudo_on(host),
         timeout=timeout,
+        most=most,
     )
 
 
@@ -99,13 +110,13 @@ def hello_fields(release: str, options: DeployOptions) -> dict[str, Any]:
     return {"release": release, "listen": options.listen}
 
 
-def lease_fields(bundle: Bundle | None, host: Host, options: DeployOptions) -> dict[str, Any]:
+def lease_fields(bundle: Bundle | None, options: DeployOptions) -> dict[str, Any]:
     """Return what `lease` is asked with; None: a release that is kept on the device."""
     return {
         "ready_seconds": options.ready_seconds,
         "release": bundle.release if bundle else None,
         "signatures": as_json(bundle.signatures) if bundle else [],
-        "allow_unsigned": options.unsigned_on(host),
+        "allow_unsigned": options.allow_unsigned,
     }
 
 

@@ -7,12 +7,14 @@ from contextlib import closing
 from typing import Any
 
 from edgeship.deploy.options import DeployOptions
+from edgeship.deploy.reach import at
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.values import Host
 
 
 def show_trust(host: Host, options: DeployOptions) -> dict[str, Any]:
-    """Return {"host", "policy", "signers", "sequences", "time"}; `policy` is None where the device was never told."""
+    """Return {"host", "at", "policy", "signers", "sequences", "time"}; `policy` is None where the device was never
+    told. `at` is how it is reached, in words to type."""
     return _ask(host, options, "policy")
 
 
@@ -39,4 +41,8 @@ def _ask(host: Host, options: DeployOptions, verb: str, **fields: Any) -> dict[s
         except HelperMissing:
             session.ship()
             reply = session.ask(verb, **fields)
-    return {"host": host.text, **{key: reply[key] for key in ("policy", "signers", "sequences", "time")}}
+    return {
+        "host": host.text,
+        "at": at(host, options),
+        **{key: reply[key] for key in ("policy", "signers", "sequences", "time")},
+    }

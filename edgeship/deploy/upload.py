@@ -10,6 +10,7 @@ from typing import Any
 from edgeship.deploy.chunks import Base, Op, behind, ops_for, read_base, sent_bytes
 from edgeship.deploy.pack import frames
 from edgeship.deploy.spool import Spool, wanted_blobs
+from edgeship.errors import DeviceError
 from edgeship.progress import Progress
 from edgeship.values import Bundle
 
@@ -78,6 +79,12 @@ def sending_for(spool: Spool, reply: dict[str, Any]) -> Sending:
     A part on the device counts only where its SHA-256 is that of the same many bytes here.
     """
     digests = wanted_blobs(spool.bundle)
+    if any(entry["blob"] >= len(digests) for entry in reply["missing"]):
+        raise DeviceError(
+            "bad-answer",
+            "the device answered nonsense: it lacks files that it was not asked for",
+            hint="run the same command again",
+        )
     missing = {digests[entry["blob"]]: entry for entry in reply["missing"]}
     spool.unpack(missing)
     bases = [read_base(offer) for offer in reply.get("bases", ())]
@@ -97,7 +104,7 @@ def _offset(spool: Spool, digest: str, entry: dict[str, Any]) -> int:
         return 0
     for piece in spool.pieces(digest, 0, offset):
         here.update(piece)
-    return offset if here.hexdigest() == entry["prefix_sha256"] else 0
+    return offset if here.hexdigest() == entry.get("prefix_sha256") else 0
 
 
 def send_missing(

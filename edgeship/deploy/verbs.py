@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -10,8 +11,10 @@ from typing import Any, TypeVar, get_args
 from edgeship.deploy.deploy import run_all
 from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.options import DeployOptions, ServiceManager
+from edgeship.deploy.plan import PlannedStep, plan_kept
+from edgeship.deploy.reach import at
 from edgeship.deploy.session import HelperMissing, Session
-from edgeship.errors import InputError
+from edgeship.errors import DeviceError, InputError
 from edgeship.progress import Progress
 from edgeship.registry import did_you_mean
 from edgeship.remote import Command
@@ -26,10 +29,19 @@ def probe(host: Host, options: DeployOptions) -> HostFacts:
         return session.probe().host
 
 
+APP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+"""What an application can be called, as the device's helper wants it."""
+
+
 def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
-    """Return {"host", "apps": {name: the helper's status}}: the state record, what serves, the releases kept."""
+    """Return {"host", "at", "apps": {name: the helper's status}}: the state record, what serves, the releases kept.
+
+    `at` is how the device is reached, in words to type.
+    """
 
     def look(session: Session) -> dict[str, Any]:
+        if app and not APP.match(app):
+            raise _not_deployed(host, app, session)
         names = [app] if app else _with_helper(session, lambda: session.ask("apps"))["apps"]
         found = {}
         for name in names:
@@ -37,7 +49,7 @@ def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
             found[name] = _with_helper(session, lambda: session.ask("status"))
             if app and found[name]["record"]["state"] == "NONE" and not found[name]["releases"]:
                 raise _not_deployed(host, app, session)
-        return {"host": host.text, "apps": found}
+        return {"host": host.text, "at": at(host, options), "apps": found}
 
     with closing(Session(host, options, app)) as session:
         return look(session)
@@ -57,7 +69,8 @@ def bench(
     seconds: float | None = None,
     runs: int | None = None,
 ) -> dict[str, Any]:
-    """Return the `edgeship.bench/1` document of the current release, measured on the device."""
+    """Return the `edgeship.bench/1` document of the current release, measured on the device. Raises DeviceError
+    `bench-failed`."""
     limit = 120 + (seconds or 0)
     reply = _one(
         host,
@@ -70,6 +83,12 @@ def bench(
         seconds=seconds,
         runs=runs,
     )
+    if "error" in reply["bench"]:
+        raise DeviceError(
+            "bench-failed",
+            f"{host.text} could not measure: {reply['bench']['error']}: {reply['bench'].get('reason', '')}",
+            hint=f"edgeship logs {at(host, options)}",
+        )
     return dict(reply["bench"], release=reply["release"])
 
 
@@ -105,7 +124,7 @@ def pin(
     """
     with closing(Session(host, options, app)) as session:
         name = _only_app(session, host, app)
-        chosen = _kept(_with_helper(session, lambda: session.ask("status")), host, release)
+        chosen = _kept(_with_helper(session, lambda: session.ask("status")), host, options, release)
         reply = session.ask("pin", release=chosen, remove=remove)
     return {"app": name, "release": chosen, "changed": reply["changed"], "pins": reply["pins"]}
 
@@ -118,16 +137,27 @@ def rollback(
     Raises InputError `no-such-release` or `nothing-to-roll-back-to`; a failure on the device is a report.
     """
     app, found, chosen = rollback_target(host, app, options, release=release)
-    kept = next(entry for entry in found["releases"] if entry["release"] == chosen)
-    work = Deployment(
-        host,
-        replace(options, listen=options.listen or kept["listen"], service=_manager(options, kept)),
-        progress,
-        app=app,
-        target=str(kept["target"]),
-        release=chosen,
-    )
+    kept, options = _as_before(found, chosen, options)
+    work = Deployment(host, options, progress, app=app, target=str(kept["target"]), release=chosen)
     return run_all((work,), lambda each: each.go(None), 1, progress)[0]
+
+
+def rollback_plan(
+    host: Host, app: str | None, options: DeployOptions, *, release: str | None = None
+) -> tuple[PlannedStep, ...]:
+    """Return the steps that `rollback` would take; asks the device what it has. Raises what `rollback` raises."""
+    app, found, chosen = rollback_target(host, app, options, release=release)
+    _, options = _as_before(found, chosen, options)
+    return plan_kept(app, chosen, found["current"], host, options)
+
+
+def _as_before(
+    found: Mapping[str, Any], release: str, options: DeployOptions
+) -> tuple[Mapping[str, Any], DeployOptions]:
+    """Return what is said of a kept release, and the options that start it as it was started last."""
+    kept = next(entry for entry in found["releases"] if entry["release"] == release)
+    listen = options.listen or kept["listen"]
+    return kept, replace(options, listen=listen, service=_manager(options, kept))
 
 
 def _manager(options: DeployOptions, kept: Mapping[str, Any]) -> ServiceManager:
@@ -145,10 +175,10 @@ def rollback_target(
     with closing(Session(host, options, app)) as session:
         name = _only_app(session, host, app)
         found = _with_helper(session, lambda: session.ask("status"))
-    return name, found, _choose(found, host, release)
+    return name, found, _choose(found, host, options, release)
 
 
-def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:
+def _choose(found: dict[str, Any], host: Host, options: DeployOptions, wanted: str | None) -> str:
     """Return the full id of the release to go back to."""
     record, kept = found["record"], [str(entry["release"]) for entry in found["releases"]]
     listed = ", ".join(name[:12] for name in kept) or "none"
@@ -159,15 +189,15 @@ def _choose(found: dict[str, Any], host: Host, wanted: str | None) -> str:
                 "nothing-to-roll-back-to",
                 f"{host.text} has no release before the one it runs",
                 context={"kept": listed},
-                hint=f"edgeship rollback --host {host.text} --to RELEASE"
+                hint=f"edgeship rollback {at(host, options)} --to RELEASE"
                 if len(kept) > 1
-                else f"edgeship remove --host {host.text} takes it off the device",
+                else f"edgeship remove {at(host, options)} takes it off the device",
             )
         return str(previous)
-    return _kept(found, host, wanted)
+    return _kept(found, host, options, wanted)
 
 
-def _kept(found: Mapping[str, Any], host: Host, wanted: str) -> str:
+def _kept(found: Mapping[str, Any], host: Host, options: DeployOptions, wanted: str) -> str:
     """Return the full id of the one kept release whose id begins as `wanted`. Raises InputError `no-such-release`."""
     kept = [str(entry["release"]) for entry in found["releases"]]
     matches = [name for name in kept if name.startswith(wanted.lower())]
@@ -179,7 +209,7 @@ def _kept(found: Mapping[str, Any], host: Host, wanted: str) -> str:
                 "kept": ", ".join(name[:12] for name in kept) or "none",
                 "wanted": "4 characters or more",
             },
-            hint=f"edgeship status --host {host.text}",
+            hint=f"edgeship status {at(host, options)}",
         )
     return matches[0]
 
@@ -221,7 +251,7 @@ def _not_deployed(
         context={"known": ", ".join(known) or "none", "root": session.root},
         hint=f"did you mean --app {near}?"
         if near
-        else f"edgeship deploy MODEL --target T --host {host.text}",
+        else f"edgeship deploy MODEL --target T {at(host, session.options)}",
     )
 
 
@@ -248,5 +278,5 @@ def _never_met(session: Session) -> InputError:
         "not-deployed",
         f"nothing was ever deployed on {session.host.text}",
         context={"root": session.root},
-        hint=f"edgeship deploy MODEL --target T --host {session.host.text}",
+        hint=f"edgeship deploy MODEL --target T {at(session.host, session.options)}",
     )

@@ -162,8 +162,8 @@ def _init(text: str | None) -> Literal["systemd", "openrc", "other"] | None:
 
 
 def _number(text: str | None) -> int | None:
-    """Return a whole number, or None."""
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    """Return a whole number of up to 18 digits, or None."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def _pairs(lines: list[str], *, last: bool) -> list[tuple[str, str]]:

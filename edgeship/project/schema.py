@@ -21,12 +21,19 @@ from pydantic import (
 )
 
 from edgeship import values
+from edgeship.printable import one_line
 from edgeship.strictyaml import Strict
 
 
 def _app(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
         raise ValueError(f"expected up to 63 lower-case letters, digits and dashes, found '{value}'")
+    return value
+
+
+def _version(value: str) -> str:
+    if one_line(value) != value:
+        raise ValueError(f"expected characters that can be shown, on one line, found '{one_line(value)}'")
     return value
 
 
@@ -45,9 +52,14 @@ def _listen(value: str) -> str:
     return value
 
 
-def _absolute(value: str) -> str:
+def _device_root(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError(f"expected an absolute path on the device, found '{value}'")
+    if not re.fullmatch(r"[A-Za-z0-9_./+-]*", value):
+        raise ValueError(
+            "expected a path of letters, digits and _ . / + - (units, cron and init scripts hold it), found "
+            f"'{one_line(value)}'"
+        )
     return value
 
 
@@ -242,8 +254,8 @@ class ServiceSection(Section):
 class Device(Section):
     """Where edgeship lives on the device."""
 
-    root: Annotated[str, AfterValidator(_absolute)] = "/var/lib/edgeship"
-    """Folder for releases and state, on one persistent file system."""
+    root: Annotated[str, AfterValidator(_device_root)] = "/var/lib/edgeship"
+    """Folder for releases and state, on one persistent file system: letters, digits and _ . / + - in its path."""
     allow_volatile_root: bool = False
     """Accept a folder on tmpfs or an overlay, where a restart may lose everything."""
     allow_no_boot_hook: bool = False
@@ -277,7 +289,7 @@ class Deploy(Section):
     """Trust a host seen for the first time, and record its key. A changed key is always refused."""
     allow_unsigned: bool = True
     """Tell a device that was never told whose releases it may run to take unsigned ones, and say so; false: it
-    refuses until `edgeship keys trust` tells it. What a device was told stays."""
+    refuses until `edgeship keys trust` tells it, and nothing unsigned is deployed. What a device was told stays."""
 
 
 class CompilerSection(Section):
@@ -307,7 +319,7 @@ class ProjectFile(Section):
 
     app: AppName | None = None
     """Name of the service on devices; nothing: the model file's name."""
-    version: Annotated[str, Field(min_length=1, max_length=64)] = "1"
+    version: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_version)] = "1"
     """Your own number for this release, in quotes."""
     model: str | None = None
     """What you trained: .keras, .h5, a SavedModel folder, or .tflite."""

@@ -16,6 +16,12 @@ BecomeRoot = (
 """Travels with every command, so it is short."""
 
 
+OUTPUT_BYTES = 16 << 20
+"""What a command may print: more is nothing that was asked for."""
+ERROR_BYTES = 1 << 16
+"""What is kept of stderr, from its end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One program to run on a device. `argv` never holds a secret: it can be seen in the device's process
@@ -30,6 +36,8 @@ class Command:
     sudo: bool = False
     timeout: float = 60.0
     """Seconds without an answer after which the command counts as lost."""
+    most: int = OUTPUT_BYTES
+    """Bytes of stdout that are read; a command that prints more is left."""
 
     def shell_line(self) -> str:
         """Return the line that any login shell of the device turns into exactly this command."""
@@ -65,7 +73,8 @@ class Transport(Protocol):
         """Run a command and return how it ended; `progress` hears the number of stdin bytes sent so far.
 
         Raises LinkLost when the link goes away meanwhile and CommandTimeout when no end is seen in time; in
-        both cases the command may go on running on the device.
+        both cases the command may go on running on the device. Raises DeviceError `answer-too-long` for a command
+        that prints more than `command.most` bytes.
         """
 
     def close(self) -> None:
@@ -94,6 +103,17 @@ def link_lost(host: str, why: str) -> LinkLost:
     )
 
 
+def too_long(host: str, most: int) -> DeviceError:
+    """Return the error for a command that prints and prints."""
+    return DeviceError(
+        "answer-too-long",
+        f"{host} sends more than {most >> 20} MiB as an answer; it was not read to its end",
+        context={"host": host},
+        hint="ask for less (edgeship logs --lines 1000); where that is no help, look at the device by hand: what "
+        "answers there is not what was asked",
+    )
+
+
 def timed_out(host: str, seconds: float) -> CommandTimeout:
     """Return the error for a command without an answer."""
     return CommandTimeout(
@@ -102,3 +122,10 @@ def timed_out(host: str, seconds: float) -> CommandTimeout:
         context={"host": host},
         hint=f"edgeship status --host {host}",
     )
+
+
+def keep_end(kept: bytearray, data: bytes) -> None:
+    """Add to what is kept of stderr: its last ERROR_BYTES, or up to twice as many."""
+    kept += data
+    if len(kept) > 2 * ERROR_BYTES:
+        del kept[:-ERROR_BYTES]

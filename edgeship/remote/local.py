@@ -9,9 +9,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from typing import IO
 
 from edgeship.errors import EdgeshipError
-from edgeship.remote.command import Command, Completed, link_lost, timed_out
+from edgeship.remote.command import Command, Completed, keep_end, link_lost, timed_out, too_long
 from edgeship.values import Host
 
 
@@ -52,29 +53,37 @@ class LocalTransport:
                 self._end(child)
 
     def _wait(self, child: subprocess.Popen[bytes], command: Command) -> Completed:
-        """Collect the output until the end, the timeout, or `close`."""
-        kept: dict[str, bytes] = {}
+        """Collect the output until the end, the timeout, `close`, or more than the command may print."""
+        output, errors = bytearray(), bytearray()
 
-        def collect(name: str, stream: object) -> None:
-            kept[name] = stream.read()  # type: ignore[attr-defined]
+        def collect(stream: IO[bytes]) -> None:
+            while len(output) <= command.most and (data := os.read(stream.fileno(), 1 << 16)):
+                output.extend(data)
+            if len(output) > command.most:
+                self._end(child)
 
+        def keep(stream: IO[bytes]) -> None:
+            while data := os.read(stream.fileno(), 1 << 16):
+                keep_end(errors, data)
+
+        assert child.stdout is not None and child.stderr is not None
         readers = [
-            threading.Thread(target=collect, args=(n, s), daemon=True)
-            for n, s in (("out", child.stdout), ("err", child.stderr))
+            threading.Thread(target=collect, args=(child.stdout,), daemon=True),
+            threading.Thread(target=keep, args=(child.stderr,), daemon=True),
         ]
         for reader in readers:
             reader.start()
         deadline = time.monotonic() + command.timeout
         for reader in readers:
             reader.join(max(0.0, deadline - time.monotonic()))
+        if len(output) > command.most:
+            raise too_long(self._host.text, command.most)
         if any(reader.is_alive() for reader in readers):
             raise timed_out(self._host.text, command.timeout)
         status = child.wait()
         if self._closed:
             raise link_lost(self._host.text, "it was closed")
-        return Completed(
-            status=status, stdout=kept.get("out", b""), stderr=kept.get("err", b"").decode("utf-8", "replace")
-        )
+        return Completed(status=status, stdout=bytes(output), stderr=errors.decode("utf-8", "replace"))
 
     @staticmethod
     def _feed(

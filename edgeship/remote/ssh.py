@@ -16,7 +16,7 @@ import paramiko
 
 from edgeship.errors import EdgeshipError
 from edgeship.remote import hostkeys
-from edgeship.remote.command import Command, Completed, link_lost, timed_out
+from edgeship.remote.command import Command, Completed, keep_end, link_lost, timed_out, too_long
 from edgeship.remote.explain import explain
 from edgeship.remote.hosts import explicit_port
 from edgeship.values import Host
@@ -187,22 +187,22 @@ class SshTransport:
         """Send stdin, read stdout and stderr, and wait for the exit status."""
         channel.settimeout(command.timeout)
         channel.exec_command(command.shell_line())
-        errors: list[bytes] = []
+        errors = bytearray()
         reader = threading.Thread(target=_read_all, args=(channel.recv_stderr, errors), daemon=True)
         reader.start()
         self._send(channel, command, progress)
-        output: list[bytes] = []
+        output = bytearray()
         while data := channel.recv(1 << 16):
-            output.append(data)
+            output += data
+            if len(output) > command.most:
+                raise too_long(self._host.text, command.most)
         if not channel.status_event.wait(command.timeout):
             raise TimeoutError
         status = channel.recv_exit_status()
         reader.join(2.0)
         if status == -1 and not channel.transport.is_active():
             raise EOFError("the link went away before the command ended")
-        return Completed(
-            status=status, stdout=b"".join(output), stderr=b"".join(errors).decode("utf-8", "replace")
-        )
+        return Completed(status=status, stdout=bytes(output), stderr=errors.decode("utf-8", "replace"))
 
     def _send(self, channel: Any, command: Command, progress: Callable[[int], None] | None) -> None:
         """Send stdin; a command that ends without reading all of it has its say in the exit status."""
@@ -246,8 +246,8 @@ def _acknowledge_at_once(sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-def _read_all(receive: Callable[[int], bytes], into: list[bytes]) -> None:
-    """Collect a stream until its end or the link's."""
+def _read_all(receive: Callable[[int], bytes], into: bytearray) -> None:
+    """Keep the end of a stream, reading until its end or the link's."""
     with contextlib.suppress(OSError, EOFError):
         while data := receive(1 << 16):
-            into.append(data)
+            keep_end(into, data)

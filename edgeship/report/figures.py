@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 from edgeship.values import Figure, Unavailable
 
 
@@ -26,3 +29,11 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def moment(seconds: Any, form: str = "%Y-%m-%d %H:%M") -> str:
+    """Return a moment given in seconds since 1970, UTC; what was given where it is none, or beyond the calendar."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return str(seconds)

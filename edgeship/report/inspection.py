@@ -102,21 +102,21 @@ def bundle_document(bundle: Bundle) -> dict[str, Any]:
 def bundle_text(bundle: Bundle) -> str:
     """Return the report for people: what the bundle is for, what is inside, what a device must have."""
     manifest = bundle.manifest
-    needs = manifest["requires"]
-    engine = manifest["engine"]
-    files = manifest["files"]
+    needs, engine, files = manifest["requires"], manifest["engine"], manifest["files"]
+    ran = [engine.get(key, "?") for key in ("name", "version", "delegate")]
     lines = [
         f"{bundle.path}: {size(bundle.bytes)}, every digest holds",
         f"  release {bundle.release}",
         f"  {bundle.app} version {manifest['version']} for {bundle.target}",
-        f"  runs on {engine['name']} {engine['version']}, delegate {engine['delegate']}",
-        f"  a device must have: {needs['machine']}, {_libc(needs)}, Python {' or '.join(needs['python'])}"
+        f"  runs on {ran[0]} {ran[1]}, delegate {ran[2]}",
+        f"  a device must have: {needs.get('machine') or 'any processor'}, {_libc(needs)}, "
+        f"Python {' or '.join(needs.get('python', ())) or 'of any version'}"
         + "".join(
             f", {name}"
             for name in (
-                *needs["packages"],
-                *needs["libraries"],
-                *(d["name"] for d in needs.get("devices", ())),
+                *needs.get("packages", ()),
+                *needs.get("libraries", ()),
+                *(d if isinstance(d, str) else d["name"] for d in needs.get("devices", ())),
             )
         ),
         f"  {len(files)} files, {size(sum(f['bytes'] for f in files.values()))} unpacked",
@@ -126,26 +126,29 @@ def bundle_text(bundle: Bundle) -> str:
         [
             "*" if v["recipe"] == manifest["chosen"] else "",
             v["recipe"],
-            f"{v['bytes']:,}",
-            _metric(v["metric"]),
+            f"{v['bytes']:,}" if "bytes" in v else "?",
+            _metric(v["metric"]) if "metric" in v else "",
         ]
         for v in manifest["variants"]
     ]
     lines.append(table(["", "variant", "bytes", "metric"], rows, right=(2,)))
     lines += [v["compile"]["reason"] for v in manifest["variants"] if "compile" in v]
     made = manifest["provenance"]
-    lines += ["", f"made from model {made['model']['sha256'][:12]} with edgeship {made['edgeship']}"]
+    model = made.get("model", {}).get("sha256", "?")
+    lines += ["", f"made from model {model[:12]} with edgeship {made.get('edgeship', '?')}"]
     return "\n".join(lines)
 
 
 def _libc(needs: dict[str, Any]) -> str:
-    libc = needs["libc"]
-    return f"{libc['kind']} " + (f"{libc['version']} or later" if libc["version"] else "of any version")
+    libc = needs.get("libc")
+    if not libc:
+        return "any C library"
+    return f"{libc['kind']} " + (f"{libc['version']} or later" if libc.get("version") else "of any version")
 
 
 def _metric(metric: dict[str, Any]) -> str:
-    if isinstance(metric["value"], dict):
-        return f"{metric['name']} n/a: {metric['value']['unavailable']}"
-    drop = metric["drop"]
-    change = "" if isinstance(drop, dict) else f" (drop {drop:.2f})"
-    return f"{metric['name']} {metric['value']:.2f}{change}"
+    value, drop = metric["value"], metric["drop"]
+    if not isinstance(value, int | float):
+        return f"{metric['name']} n/a" + (f": {value['unavailable']}" if value else "")
+    change = f" (drop {drop:.2f})" if isinstance(drop, int | float) else ""
+    return f"{metric['name']} {value:.2f}{change}"

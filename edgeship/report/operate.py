@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from edgeship.report.figures import duration
+from edgeship.printable import one_line
+from edgeship.report.figures import duration, moment
 from edgeship.report.table import table
 
 IDLE: dict[str, Any] = {"manager": "none", "running": False, "pid": None, "restarts": None, "last_exit": None}
 """What is said of the service where no release was ever switched to."""
+
+
+OPEN = ("ARMED", "TRIAL", "REVERTING")
+"""States of a deployment that has not come to its end."""
 
 
 def status_document(found: dict[str, Any]) -> dict[str, Any]:
@@ -17,11 +21,11 @@ def status_document(found: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema": "edgeship.status/1",
         "host": found["host"],
-        "apps": {name: _app_document(status) for name, status in found["apps"].items()},
+        "apps": {name: _app_document(status, found["at"], name) for name, status in found["apps"].items()},
     }
 
 
-def _app_document(status: dict[str, Any]) -> dict[str, Any]:
+def _app_document(status: dict[str, Any], at: str, name: str) -> dict[str, Any]:
     record, serving = status["record"], status["serving"] or IDLE
     trial = status["seconds_left"] if record["state"] in ("ARMED", "TRIAL") else None
     return {
@@ -30,6 +34,7 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
         "release": _known(status["current"], "nothing is deployed"),
         "previous": _known(record.get("previous"), "no release came before"),
         "went_back": record.get("result") == "went-back",
+        "problem": _known(_problem(status, at, name), "nothing is known to be wrong"),
         "seconds_until_reverted": _known(trial, "nothing is on trial"),
         "seconds_watched": _known(
             status.get("bake_left") or None, "no release is watched for a crash loop now"
@@ -46,9 +51,9 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
         "releases": [
             {
                 "release": entry["release"],
-                "version": entry["version"],
-                "target": entry["target"],
-                "variant": entry["chosen"],
+                "version": entry["version"] or "?",
+                "target": entry["target"] or "?",
+                "variant": entry["chosen"] or "?",
                 "role": _role(entry["release"], status) or "kept",
                 "pinned": entry["release"] in status["pins"],
             }
@@ -57,10 +62,40 @@ def _app_document(status: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _against_the_record(status: dict[str, Any]) -> list[str]:
+def _problem(status: dict[str, Any], at: str, name: str) -> str | None:
+    """Return why what was confirmed last is not what runs, and what to type; None where it is, or a trial is under
+    way. (What a degraded device lacks, its record tells.)"""
+    record, serving = status["record"], status["serving"] or IDLE
+    if record["state"] in OPEN and not status["seconds_left"]:
+        return (
+            "its trial is overdue: by now the device should have gone back by itself; the next deployment takes it "
+            f"back first: edgeship deploy BUNDLE {at}"
+        )
+    if record["state"] != "COMMITTED" or not record["to"]:
+        return None
+    serves, wanted = serving["release"] if serving["running"] else None, record["to"]
+    if serves == wanted:
+        return None
+    if not serving["running"]:
+        what = f"nothing serves, and release {wanted[:12]} should"
+    elif serves is None:
+        what = (
+            f"the service runs and has not said that it is release {wanted[:12]}: it is starting, or it hangs"
+        )
+    else:
+        what = f"release {serves[:12]} serves, and release {wanted[:12]} should"
+    return (
+        f"{what}; why: edgeship logs {at} --app {name}; start it again: edgeship deploy BUNDLE {at} --force, or "
+        f"go back: edgeship rollback {at} --app {name}"
+    )
+
+
+def _against_the_record(status: dict[str, Any], at: str, name: str) -> list[str]:
     """Return what people must know where a device does not do what its record says."""
-    serves, lines = (status["serving"] or IDLE).get("release"), []
-    if serves and serves != status["current"]:
+    serves, problem = (status["serving"] or IDLE).get("release"), _problem(status, at, name)
+    lines = [f"  {problem}"] if problem else []
+    said = problem and status["record"]["state"] == "COMMITTED"
+    if serves and serves != status["current"] and not said:
         lines.append(f"  release {serves[:12]} serves, not the one that is current")
     if not status["writable"]:
         lines.append(
@@ -99,10 +134,12 @@ def status_text(found: dict[str, Any]) -> str:
     """Return what a device runs, one block an application."""
     if not found["apps"]:
         return f"{found['host']}: nothing is deployed here"
-    return "\n\n".join(_app(found["host"], name, status) for name, status in found["apps"].items())
+    return "\n\n".join(
+        _app(found["host"], name, status, found["at"]) for name, status in found["apps"].items()
+    )
 
 
-def _app(host: str, name: str, status: dict[str, Any]) -> str:
+def _app(host: str, name: str, status: dict[str, Any], at: str) -> str:
     record, serving = status["record"], status["serving"] or IDLE
     current = status["current"] or ""
     if serving["running"]:
@@ -120,23 +157,23 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
     lines = [f"{host}: {name}", f"  {state}; {live}"]
     if record.get("reason"):
         lines.append(f"  {record['reason']}")
-    lines += _against_the_record(status)
+    lines += _against_the_record(status, at, name)
     if status["seconds_left"] and record["state"] in ("ARMED", "TRIAL"):
         lines.append(
             f"  on trial: goes back by itself in {duration(status['seconds_left'])} unless confirmed"
         )
+    back = (record.get("bake") or {}).get("back")
     if status["bake_left"]:
         lines.append(
             f"  watched for another {duration(status['bake_left'])}: a crash loop goes back "
-            + (f"to release {record['bake']['back'][:12]}" if record["bake"]["back"] else "nowhere")
+            + (f"to release {back[:12]}" if back else "nowhere")
         )
+    lines = [one_line(line) for line in lines]
     rows = [
         [
             _mark(entry["release"], status),
             entry["release"][:12],
-            entry["version"],
-            entry["target"],
-            entry["chosen"],
+            *(entry[key] or "?" for key in ("version", "target", "chosen")),
         ]
         for entry in status["releases"]
     ]
@@ -146,12 +183,16 @@ def _app(host: str, name: str, status: dict[str, Any]) -> str:
 
 
 def status_exit_code(found: dict[str, Any]) -> int:
-    """Return 0 where what was confirmed last is what runs, 3 where a device went back by itself since, 5 degraded."""
-    codes = [
-        5 if app["record"]["state"] == "DEGRADED" else 3 if app["record"].get("result") == "went-back" else 0
-        for app in found["apps"].values()
-    ]
+    """Return 0 where what was confirmed last is what runs, or a trial is under way, or nothing is deployed; 3 where it
+    does not run, a trial is overdue, or a device went back by itself; 5 degraded."""
+    codes = [_exit_code(status, found["at"], name) for name, status in found["apps"].items()]
     return max(codes, default=0)
+
+
+def _exit_code(status: dict[str, Any], at: str, name: str) -> int:
+    if status["record"]["state"] == "DEGRADED":
+        return 5
+    return 3 if status["record"].get("result") == "went-back" or _problem(status, at, name) else 0
 
 
 def _mark(release: str, status: dict[str, Any]) -> str:
@@ -181,25 +222,21 @@ def bench_text(found: dict[str, Any]) -> str:
     )
 
 
-def verify_text(host: str, found: dict[str, Any]) -> str:
-    """Return whether what is on a device is what was deployed."""
+def verify_text(host: str, at: str, found: dict[str, Any]) -> str:
+    """Return whether what is on a device is what was deployed. `at`: how it is reached, in words to type."""
     if not found["drift"]:
         return f"{host}: {found['releases']} releases, every file as it was deployed"
     lines = [f"{host}: {len(found['drift'])} things are not as they were deployed:"]
-    lines += [f"  {item if isinstance(item, str) else _drift(item)}" for item in found["drift"]]
-    return "\n".join([*lines, f"hint: edgeship deploy BUNDLE --host {host} --force puts them right"])
-
-
-def _drift(item: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in item.items())
+    lines += [f"  {one_line(item)}" for item in found["drift"]]
+    return "\n".join([*lines, f"hint: edgeship deploy BUNDLE {at} --force puts them right"])
 
 
 def history_text(host: str, found: dict[str, Any]) -> str:
     """Return the audit log, oldest first, and whether its chain holds."""
     rows = [
         [
-            datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S"),
-            entry["event"],
+            moment(entry.get("at"), "%Y-%m-%d %H:%M:%S"),
+            str(entry.get("event") or "?"),
             str(entry.get("to") or "")[:12],
             str(entry.get("reason") or entry.get("result") or ""),
         ]
@@ -228,10 +265,12 @@ def pin_document(host: str, done: dict[str, Any], *, remove: bool) -> dict[str, 
     }
 
 
-def pin_text(host: str, done: dict[str, Any], *, remove: bool) -> str:
-    """Return what a pin means from now on."""
-    said = "is not pinned" if remove else "is pinned"
-    after = "the next deployment may delete it" if remove else "no deployment deletes it"
-    known = "" if done["changed"] else " already"
-    back = "" if remove else f"\nedgeship rollback --host {host} --to {done['release'][:12]} goes back to it"
-    return f"{host}: {done['app']}: release {done['release'][:12]} {said}{known}: {after}{back}"
+def pin_text(host: str, at: str, done: dict[str, Any], *, remove: bool) -> str:
+    """Return what a pin means from now on. `at`: how the device is reached, in words to type."""
+    release = f"{host}: {done['app']}: release {done['release'][:12]}"
+    if remove:
+        said = "is no longer pinned" if done["changed"] else "was not pinned"
+        return f"{release} {said}: the next deployment may delete it"
+    said = "is pinned" if done["changed"] else "is pinned already"
+    back = f"edgeship rollback {at} --app {done['app']} --to {done['release'][:12]} goes back to it"
+    return f"{release} {said}: no deployment deletes it\n{back}"

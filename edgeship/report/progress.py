@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TextIO
 
+from edgeship.printable import one_line, printable
 from edgeship.progress import Progress, Silent
 
 PLAIN_INTERVAL = 5.0
@@ -34,7 +35,7 @@ class PlainProgress:
             if text != self._last_text:
                 self._last_text = text
                 self._last_advance = time.monotonic()
-                print(f"- {text}", file=self._stream, flush=True)
+                print(f"- {one_line(text)}", file=self._stream, flush=True)
 
     def advance(self, done: int, total: int, unit: str) -> None:
         """Print how far the step is, every few seconds at most."""
@@ -47,7 +48,7 @@ class PlainProgress:
     def note(self, text: str) -> None:
         """Print a note."""
         with self._lock:
-            print(f"  note: {text}", file=self._stream, flush=True)
+            print(f"  note: {printable(text)}", file=self._stream, flush=True)
 
 
 class BarProgress:
@@ -87,7 +88,8 @@ class BarProgress:
         if self._text:
             seconds = time.monotonic() - self._started
             self._console.print(
-                f"[green]✓[/green] {_escape(self._text)} [dim]{seconds:.1f} s[/dim]", highlight=False
+                f"[green]✓[/green] {_escape(one_line(self._text))} [dim]{seconds:.1f} s[/dim]",
+                highlight=False,
             )
 
     def step(self, text: str) -> None:
@@ -96,7 +98,7 @@ class BarProgress:
             return
         self._finish_step()
         self._text, self._started = text, time.monotonic()
-        self._bars.reset(self._task, description=text, total=None, amount="")
+        self._bars.reset(self._task, description=one_line(text), total=None, amount="")
 
     def advance(self, done: int, total: int, unit: str) -> None:
         """Move the bar."""
@@ -104,7 +106,7 @@ class BarProgress:
 
     def note(self, text: str) -> None:
         """Keep a note on screen."""
-        self._console.print(f"  [yellow]note:[/yellow] {_escape(text)}", highlight=False)
+        self._console.print(f"  [yellow]note:[/yellow] {_escape(printable(text))}", highlight=False)
 
 
 def _escape(text: str) -> str:

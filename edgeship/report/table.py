@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeship.printable import one_line
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Return aligned columns with a rule under the header; columns whose index is in `right` align right."""
-    cells = [list(header), *[list(row) for row in rows]]
+    """Return aligned columns with a rule under the header; columns whose index is in `right` align right.
+
+    What a cell holds stays in its row, whatever it is.
+    """
+    cells = [[one_line(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:

@@ -145,7 +145,8 @@ def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
     lines.append(f"  {size(report.bytes_sent)} sent, {duration(report.seconds)}")
     if report.hint:
         lines.append(f"hint: {report.hint}")
-    return "\n".join(lines)
+    # further lines of what a device said are indented: none of them can pass for a line of ours
+    return "\n".join(line.replace("\n", "\n    ") for line in lines)
 
 
 def _measured(report: DeployReport) -> list[str]:

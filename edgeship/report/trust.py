@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from edgeship.bundle import envelope
+from edgeship.printable import one_line
+from edgeship.report.figures import moment
 from edgeship.values import Bundle
 
-NEVER_TOLD = "the device was never told whose releases it may run"
+NEVER_TOLD = "the device was never told whose releases it may run: the first deployment decides"
 
 
 def trust_document(devices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -44,18 +45,36 @@ def trust_text(found: Mapping[str, Any]) -> str:
     """Return what one device takes, a few lines."""
     policy, host = found["policy"], found["host"]
     if policy is None:
-        return f"{host}: was never told whose releases it may run, and refuses all"
-    if policy["unsigned"] == "allow":
-        lines = [f"{host}: takes any release, signed or not"]
-    else:
-        lines = [f"{host}: takes releases signed by {policy['threshold']} of these keys"]
+        return (
+            f"{host}: was never told whose releases it may run: the first deployment decides, and has it take unsigned "
+            f"ones unless it is --signed-only; to say it now: edgeship keys trust KEY.pub {found['at']}"
+        )
+    lines = [f"{host}: {_takes(found)}"]
     if policy["max_age_days"] is not None:
         lines.append(f"  signatures at most {policy['max_age_days']:g} days old")
-    for signer in found["signers"]:
-        revoked = "  REVOKED" if signer["fingerprint"] in policy["revoked"] else ""
-        lines.append(f"  {signer['fingerprint']}  {signer['name']}{revoked}")
+    names = {signer["fingerprint"]: signer["name"] for signer in found["signers"]}
+    for fingerprint in [*names, *(each for each in policy["revoked"] if each not in names)]:
+        revoked = "  REVOKED" if fingerprint in policy["revoked"] else ""
+        lines.append(f"  {fingerprint}  {names.get(fingerprint, '(a key that may not sign here)')}{revoked}")
     lines += [f"  {app}: nothing below sequence {floor}" for app, floor in sorted(found["sequences"].items())]
-    return "\n".join(lines)
+    return "\n".join(one_line(line) for line in lines)
+
+
+def _takes(found: Mapping[str, Any]) -> str:
+    """Return what a device that was told takes; where that is nothing, what to type."""
+    policy = found["policy"]
+    usable = {signer["fingerprint"] for signer in found["signers"]} - set(policy["revoked"])
+    if policy["unsigned"] == "allow":
+        but = ", but for what only revoked keys signed" if policy["revoked"] else ""
+        return f"takes any release, signed or not{but}"
+    wanted = policy["threshold"]
+    if len(usable) >= wanted:
+        return f"takes releases signed by {wanted} of these keys"
+    lower = f", or edgeship keys policy --threshold {len(usable)} {found['at']}" if usable else ""
+    return (
+        f"{len(usable)} usable of threshold {wanted}: takes nothing until another key may sign: "
+        f"edgeship keys trust KEY.pub {found['at']}{lower}"
+    )
 
 
 def signatures_document(bundle: Bundle, good: Sequence[bool]) -> dict[str, Any]:
@@ -84,17 +103,9 @@ def signatures_text(document: Mapping[str, Any]) -> str:
     for entry in document["signatures"]:
         until = "holds" if entry["holds"] else "DOES NOT HOLD"
         lines.append(
-            f"  {entry['fingerprint']}  {until}, sequence {entry['sequence']}, signed {_day(entry['signed_at'])}, "
-            f"expires {_day(entry['expires'])}"
+            f"  {entry['fingerprint']}  {until}, sequence {entry['sequence']}, signed {moment(entry['signed_at'])}, "
+            f"expires {moment(entry['expires'])}"
         )
     if not document["signatures"]:
         lines.append("  nobody signed it: edgeship keys sign BUNDLE --sign-with KEY")
     return "\n".join(lines)
-
-
-def _day(seconds: int) -> str:
-    """Return a date, UTC; the number itself where it is beyond the calendar."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)

@@ -27,10 +27,15 @@ from hypothesis import strategies as st
 from edgeship.bundle import envelope
 from edgeship.bundle.seal import open_bundle, parse_manifest, read_manifest
 from edgeship.bundle.sign import new_key, sign
+from edgeship.cli.deploy import marked
+from edgeship.deploy.ground import Allowed
+from edgeship.deploy.preflight import preflight, service_wanted
+from edgeship.device.facts import parse_facts
 from edgeship.device.ship import helper_source
 from edgeship.digest import canonical_json, sha256_bytes, write_tar
 from edgeship.errors import InputError
-from edgeship.values import Bundle, SignedStatement
+from edgeship.report.inspection import bundle_text
+from edgeship.values import Bundle, DeployReport, SignedStatement, Unavailable
 
 INPUTS = int(os.environ.get("EDGESHIP_FUZZ", "2000"))
 FILES = {"service.json": b"{}\n", "models/m.tflite": b"\0" * 700, "lib/x.so": b"elf"}
@@ -245,6 +250,79 @@ def manifests(draw: st.DrawFn) -> bytes:
     except ValueError:
         data = json.dumps(value).encode()
     return draw(st.one_of(st.just(data), damaged(data), st.just(b"[" * 100_000)))
+
+
+REQUIRED: dict[str, Any] = {
+    "machine": "x86_64", "libc": {"kind": "glibc", "version": "2.34"}, "libstdcxx": None, "python": ["3.11"],
+    "cpu_flags": ["avx"], "packages": ["numpy>=1.20"], "libraries": ["libedgetpu.so.1"], "ram_mb": 8, "disk_bytes": 9,
+    "service": "auto", "devices": ["/dev/apex_0", {"name": "edgetpu", "any_of": ["/dev/apex_*"]}],
+    "delegate": {"library": "libedgetpu.so.1", "version": "16.0"},
+}  # fmt: skip
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every (container, key) of a document."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
+
+
+@st.composite
+def demanding(draw: st.DrawFn) -> dict[str, Any]:
+    """Return a manifest, sound but for any value in a few places: most of them of what it requires of a device."""
+    metric = {"name": "top1", "value": 1.5, "drop": 0}
+    compiled = {"compiled": False, "reason": "r"}
+    variants = [{"recipe": "c", "bytes": 1, "metric": metric, "compile": compiled}]
+    value: dict[str, Any] = json.loads(
+        json.dumps({**manifest({}), "requires": REQUIRED, "variants": variants})
+    )
+    for _ in range(draw(st.integers(1, 3))):
+        within = draw(st.sampled_from([value["requires"]] * 3 + [value]))
+        if within := places(within):
+            place, key = draw(st.sampled_from(within))
+            place[key] = draw(
+                JSON | st.sampled_from([-1, 1 << 70, 1e300, "\x1b[2J", "9" * 5000, "x\ny", [[]], None])
+            )
+    return value
+
+
+@seed(3)
+@share(0.15)
+@given(demanding())
+def test_what_is_required_is_sound_or_refused(value: dict[str, Any]) -> None:
+    """What is taken can be held against a device, and shown."""
+    try:
+        data = canonical_json(value)
+    except ValueError:  # infinity
+        data = json.dumps(value).encode()
+    try:
+        found = parse_manifest(Path("x.edgeship"), data)
+    except InputError as error:
+        assert error.reference == "bundle-corrupt", error
+        return
+    bundle = Bundle(
+        path=Path("x"), sha256="", bytes=0, release="0" * 64, app=found["app"], target=found["target"], manifest=found
+    )  # fmt: skip
+    preflight(facts(), found, Allowed(), signed_at=None)
+    shown = bundle_text(bundle) + service_wanted(bundle)
+    assert "\x1b" not in shown
+    marked(REPORT, bundle)
+
+
+@functools.cache
+def facts() -> Any:
+    """Return a device that tells of everything."""
+    return parse_facts(
+        "machine=x86_64\nlibc=glibc 2.36\npython=3.11.2\nflags=avx\nmemory_kb=900000\ndisk_free_kb=900000\n"
+        "inodes_free=5000\nroot_writable=yes\nroot_fs=ext4\ninit=systemd\nuid=0\ndevice=/dev/apex_0\n"
+        "library=numpy 1.26\nlibrary=libedgetpu 1\npackage=libedgetpu1-std 16.0\nend=yes\n"
+    )
+
+
+REPORT = DeployReport(
+    host="h", app="a", target="t", release="0" * 64, from_release=None, state="failed", bytes_sent=0, seconds=0.0,
+    steps=(), golden=Unavailable(reason="x"), engine=Unavailable(reason="x"), latency_ms=Unavailable(reason="x"),
+    gates=(), reason="r",
+)  # fmt: skip
 
 
 @seed(3)

@@ -212,8 +212,8 @@ TAMPERED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "size as text": (lambda d: entry(bytes="3"), "entry of 'service.json' is not sound"),
     "bad digest": (lambda d: entry(sha256="0" * 63), "entry of 'service.json' is not sound"),
     "digest of another type": (lambda d: entry(sha256=5), "entry of 'service.json' is not sound"),
-    "no app": (lambda d: other_manifest(app=None), "'app' is missing or not a str"),
-    "files a list": (lambda d: other_manifest(files=[]), "'files' is missing or not a dict"),
+    "no app": (lambda d: other_manifest(app=None), "app is not a plain name"),
+    "files a list": (lambda d: other_manifest(files=[]), "files is not an object"),
     "other schema": (lambda d: other_manifest(schema="other/1"), "has schema 'other/1'"),
     "schema without number": (lambda d: other_manifest(schema="edgeship.manifest/x"), "has schema"),
 }

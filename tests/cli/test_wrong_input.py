@@ -215,6 +215,21 @@ def host_that_is_no_host(tiny: Path, here: Path) -> Any:
     return words, "invalid-project", ["pi@@board"]
 
 
+def root_that_units_and_cron_cannot_hold(tiny: Path, here: Path) -> Any:
+    words = ["status", "--host", "pi@board", "--root", "/srv/a b%c"]
+    return words, "invalid-project", ["--root: device.root: expected a path of letters", "'/srv/a b%c'"]
+
+
+def unsigned_where_only_signed_releases_go(tiny: Path, here: Path) -> Any:
+    words = ["deploy", tiny / "model.tflite", "--target", "host", "--host", "local:dev", "--signed-only"]
+    return words, "unsigned", ["--sign-with KEY", "edgeship keys new"]
+
+
+def fingerprint_that_is_none(tiny: Path, here: Path) -> Any:
+    words = ["keys", "revoke", "SHA256:abc", "--host", "local:dev"]
+    return words, "bad-fingerprint", ["SHA256: and 43 letters", "edgeship keys show KEY.pub"]
+
+
 def bundle_that_is_not_there(tiny: Path, here: Path) -> Any:
     return ["deploy", "gone.edgeship", "--host", "local:dev"], "bundle-missing", ["gone.edgeship"]
 

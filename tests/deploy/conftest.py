@@ -110,19 +110,33 @@ def stop_supervisors(root: Path) -> None:
                         os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def local_device(folder: Path) -> Iterator[Bench]:
+    """Yield a local: device in a folder; what serves from it is ended."""
+    root = folder / "device"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"/usr/bin:/bin:{os.environ['PATH']}")
+        yield Bench(
+            host=Host(text=f"local:{root}", kind="local", directory=root),
+            options=DeployOptions(trial_seconds=30, ready_seconds=10, prove_seconds=30),
+            root=root,
+            folder=folder,
+            port=free_port(),
+        )
+        stop_supervisors(root)
+
+
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def local(tmp_path: Path) -> Iterator[Bench]:
     """A local: device in a new folder."""
-    monkeypatch.setenv("PATH", f"/usr/bin:/bin:{os.environ['PATH']}")
-    root = tmp_path / "device"
-    yield Bench(
-        host=Host(text=f"local:{root}", kind="local", directory=root),
-        options=DeployOptions(trial_seconds=30, ready_seconds=10, prove_seconds=30),
-        root=root,
-        folder=tmp_path,
-        port=free_port(),
-    )
-    stop_supervisors(root)
+    with local_device(tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="session")
+def make_local() -> Callable[[Path], contextlib.AbstractContextManager[Bench]]:
+    """Return what makes a local: device in a folder, for as long as it is needed."""
+    return local_device
 
 
 # --- a real OpenSSH server on loopback ------------------------------------------------------------------------------

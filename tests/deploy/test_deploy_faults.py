@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from edgeship.deploy import deploy, status
+from edgeship.deploy.reach import at
 from edgeship.deploy.retry import Retries
 from edgeship.errors import DeviceError
 from edgeship.progress import Silent
@@ -265,7 +266,7 @@ def test_a_device_lost_for_good_is_unknown_and_goes_back_by_itself(remote: Any, 
     report = deploy(remote.bundle("2"), remote.host, lost.options, At("confirming", cut))
     assert report.state == "unknown" and EXIT_CODE_OF_STATE[report.state] == 4
     assert "the device could not be asked again" in report.reason and "within 8 s" in report.reason
-    assert report.hint == f"edgeship status --host {remote.host.text} --app kws"
+    assert report.hint == f"edgeship status {at(remote.host, remote.options)} --app kws"
     record = remote.wait_for(lambda: (r := remote.record())["state"] == "COMMITTED" and r)
     assert record["to"] == one.release and record["result"] == "reverted"
     remote.wait_for(lambda: remote.serving_release() == one.release)

@@ -33,7 +33,7 @@ def test_a_pinned_release_outlives_collection(local: Any, capsys: pytest.Capture
     assert run(["pin", pinned[:8], *at]) == 0
     out = capsys.readouterr().out
     assert f"release {pinned[:12]} is pinned: no deployment deletes it" in out
-    assert f"edgeship rollback --host {bench.host.text} --to {pinned[:12]}" in out
+    assert f"edgeship rollback --host {bench.host.text} --app kws --to {pinned[:12]}" in out
     assert run(["pin", pinned[:8], *at, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator(json.loads((SCHEMAS / "pin.schema.json").read_text())).validate(document)
@@ -55,7 +55,9 @@ def test_a_pinned_release_outlives_collection(local: Any, capsys: pytest.Capture
     back = rollback(bench.host, "kws", replace(bench.options), Silent(), release=pinned[:8])
     assert back.state == "committed" and bench.serving_release() == pinned
     assert run(["pin", pinned[:8], *at, "--remove"]) == 0
-    assert "is not pinned: the next deployment may delete it" in capsys.readouterr().out
+    assert "is no longer pinned: the next deployment may delete it" in capsys.readouterr().out
+    assert run(["pin", pinned[:8], *at, "--remove"]) == 0
+    assert "was not pinned: the next deployment may delete it" in capsys.readouterr().out
     log = history(bench.host, "kws", bench.options)
     told = [(e["event"], e["to"]) for e in log["entries"] if "pinned" in e["event"]]
     assert told == [("pinned", pinned), ("unpinned", pinned)] and log["broken_at"] is None

@@ -90,6 +90,53 @@ def test_every_command_of_a_real_deployment_is_planned(local: Any, monkeypatch: 
     assert asked == len(planned) - 2  # all but the probe and the helper itself
 
 
+def test_every_command_of_a_rollback_is_planned(local: Any, monkeypatch: Any, capsys: Any) -> None:
+    import jsonschema
+
+    from edgeship.cli.main import run
+    from edgeship.deploy import deploy, rollback, rollback_plan
+    from edgeship.deploy.plan import FENCE, RESTARTS, TX
+    from edgeship.progress import Silent
+    from edgeship.remote.local import LocalTransport
+
+    one, two = local.bundle("1"), local.bundle("2")
+    for bundle in (one, two):
+        assert deploy(bundle, local.host, local.options, Silent()).state == "committed"
+    before = {path: path.read_bytes() for path in local.root.glob("apps/kws/state.*")}
+    words = ["rollback", "--host", local.host.text, "--dry-run"]
+    assert run(words) == 0
+    text = capsys.readouterr().out
+    assert f"where release {two.release[:12]} serves; go to release {one.release[:12]}" in text
+    assert "exec python3" in text and '"verb":"activate"' in text and "writes " in text
+    assert run([*words, "--quiet"]) == 0
+    assert "exec python3" not in capsys.readouterr().out
+    assert run([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    schema = json.loads((Path(__file__).parents[2] / "docs/schemas/plan.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(document)
+    assert before == {path: path.read_bytes() for path in before}, "--dry-run changed the device"
+
+    steps = rollback_plan(local.host, None, local.options)
+    planned = [json.loads(command.stdin) for step in steps for command in step.commands]
+    ran: list[dict[str, Any]] = []
+    whole = LocalTransport.run
+
+    def heard(self: Any, command: Any, progress: Any = None) -> Any:
+        ran.append(json.loads(next(command.pieces())))
+        return whole(self, command, progress)
+
+    monkeypatch.setattr(LocalTransport, "run", heard)
+    report = rollback(local.host, None, local.options, Silent())
+    assert report.state == "committed" and [s.name for s in report.steps] == [s.name for s in steps]
+    asked = ran[2:]  # which application, and what it has: asked for the plan, too
+    answers = {"fence": FENCE, "tx": TX, "restarts": RESTARTS}
+    for sent, told in zip(asked, planned, strict=True):
+        assert sent.keys() == told.keys()
+        assert {k: v for k, v in told.items() if v != answers.get(k)} == {
+            k: v for k, v in sent.items() if told[k] != answers.get(k)
+        }
+
+
 def planned_digests(bundle: Any) -> list[str]:
     return [bundle.release, *(info["sha256"] for info in bundle.manifest["files"].values())]
 

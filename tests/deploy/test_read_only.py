@@ -16,7 +16,7 @@ from edgeship.deploy import deploy, history, status
 from edgeship.device.layout import helper_path
 from edgeship.device.ship import helper_sha256
 from edgeship.progress import Silent
-from edgeship.report.operate import status_document, status_text
+from edgeship.report.operate import status_document, status_exit_code, status_text
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -100,6 +100,7 @@ def test_the_confirmed_release_serves(device: Any) -> None:
         assert found["apps"]["kws"]["serving"]["running"] and not found["apps"]["kws"]["writable"]
         assert "cannot be written: read-only" in status_text(found)
         assert status_document(found)["apps"]["kws"]["writable"] is False
+        assert status_exit_code(found) == 0
         refused = deploy(device.bundle(), device.host, device.options, Silent())
         assert refused.state == "failed" and "Read-only file system" in refused.reason, refused.reason
         assert device.answers() == old.release

@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 
 from edgeship.bundle.sign import new_key, public_key, sign
+from edgeship.cli.main import run
 from edgeship.deploy import deploy, rollback, verify
 from edgeship.deploy.trust import change_trust, show_trust
 from edgeship.digest import canonical_json, write_tar
@@ -256,7 +257,12 @@ def test_the_command_line_from_key_to_service(remote: Any, tmp_path: Path) -> No
         return subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=tmp_path)
 
     assert edgeship("keys", "new", "--no-passphrase").returncode == 0
-    assert "was never told" in edgeship("keys", "show", *at).stdout
+    never = edgeship("keys", "show", *at).stdout
+    assert "was never told whose releases it may run: the first deployment decides" in never
+    told = " ".join(at)
+    assert f"edgeship keys trust KEY.pub --host {remote.host.text} --root {remote.root} --no-sudo" in never, (
+        told
+    )
     assert "signed by 1 of these keys" in edgeship("keys", "trust", *at).stdout
     shown = json.loads(edgeship("keys", "show", *at, "--json").stdout)
     jsonschema.validate(shown, json.loads((ROOT / "docs/schemas/trust.schema.json").read_text()))
@@ -268,5 +274,90 @@ def test_the_command_line_from_key_to_service(remote: Any, tmp_path: Path) -> No
     assert failed.returncode == 1 and "error: too-few-keys" in failed.stderr and "hint: " in failed.stderr
     gone = edgeship("keys", "revoke", str(tmp_path / "edgeship/signing_key.pub"), *at)
     assert gone.returncode == 0 and "REVOKED" in gone.stdout
+    assert (
+        "0 usable of threshold 1: takes nothing until another key may sign: edgeship keys trust"
+        in gone.stdout
+    )
     allowed = edgeship("keys", "policy", *at, "--unsigned", "allow")
     assert allowed.returncode == 0 and "takes any release" in allowed.stdout
+
+
+def test_a_revoked_key_on_a_device_that_takes_unsigned_releases(local: Any, keys: SimpleNamespace) -> None:
+    serve(local, local.bundle("1"))
+    change_trust(local.host, local.options, revoke=[public_key(keys.ann).fingerprint])
+    signed = sign(local.bundle("2"), keys.ann)
+    report = refuse(local, signed, "key-revoked")
+    assert "sign with another key" in report.hint
+    serve(local, sign(signed, keys.bob))
+    serve(local, local.bundle("3"))
+
+
+def test_what_keys_show_says_of_revoked_and_too_few_keys(
+    local: Any, keys: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ["--host", local.host.text]
+    bob = public_key(keys.bob).fingerprint
+    tell(local, keys.ann, keys.bob, threshold=2)
+    assert run(["keys", "revoke", str(keys.bob) + ".pub", *at]) == 0
+    said = capsys.readouterr().out
+    lower = f"edgeship keys policy --threshold 1 {' '.join(at)}"
+    assert said.startswith(
+        f"{local.host.text}: 1 usable of threshold 2: takes nothing until another key may sign: "
+        f"edgeship keys trust KEY.pub {' '.join(at)}, or {lower}\n"
+    )
+    assert run([*lower.split()[1:]]) == 0
+    assert "takes releases signed by 1 of these keys" in capsys.readouterr().out
+    # one that may not sign, too
+    eve = public_key(keys.eve).fingerprint
+    assert run(["keys", "revoke", eve, *at]) == 0
+    said = capsys.readouterr().out
+    assert (
+        f"  {bob}  bob  REVOKED\n" in said and f"  {eve}  (a key that may not sign here)  REVOKED\n" in said
+    )
+    assert run(["keys", "policy", "--unsigned", "allow", *at]) == 0
+    assert (
+        "takes any release, signed or not, but for what only revoked keys signed" in capsys.readouterr().out
+    )
+
+
+def test_signed_only_deploys_nothing_unsigned(
+    local: Any, keys: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, words = local.bundle("1"), ["--host", local.host.text, "--signed-only", "-q"]
+    for more in ([], ["--dry-run"]):
+        assert run(["deploy", str(one.path), *words, *more]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: unsigned\n") and "hint: run it again with --sign-with KEY" in said
+    assert not local.root.exists()
+    # A device that was never told is not told now.
+    assert run(["deploy", str(one.path), *words, "--sign-with", str(keys.ann)]) == 1
+    assert "trust-not-set: " in capsys.readouterr().out and not (local.root / "trust/policy.json").exists()
+    serve(local, one)
+    before = tree(local.root)
+    assert run(["deploy", str(local.bundle("2").path), *words]) == 2
+    assert tree(local.root) == before
+    assert run(["deploy", str(local.bundle("2").path), *words, "--sign-with", str(keys.ann)]) == 0
+
+
+def test_hints_hold_the_whole_way_to_a_device(remote: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """What errors say to type works as it stands: --root, --ssh-config and --no-sudo are in it."""
+    config = str(remote.options.ssh_config)
+    at = ["--host", remote.host.text, "--root", str(remote.root), "--no-sudo", "--ssh-config", config]
+    serve(remote, remote.bundle("1"))
+    for words in (
+        ["pin", "ffffffff", *at],
+        ["rollback", "--to", "ffffffff", *at],
+    ):
+        assert run(words) == 2
+        hint = capsys.readouterr().err.partition("hint: ")[2].strip()
+        assert hint.startswith("edgeship status ") and run(hint.split()[1:]) == 0
+        assert "committed; running" in capsys.readouterr().out
+    release = remote.bundle("1").release
+    assert run(["pin", release[:8], *at]) == 0
+    typed = capsys.readouterr().out.splitlines()[1].partition(" goes back to it")[0]
+    assert run([*typed.split()[1:], "--dry-run", "--quiet"]) == 0
+    report = deploy(remote.bundle("2", golden="wrong"), remote.host, remote.options, Silent())
+    assert f"--root {remote.root} --no-sudo --ssh-config {config}" in str(report.hint)
+    capsys.readouterr()
+    assert run(["status", "--app", "../../x", *at]) == 2
+    assert "error: not-deployed" in capsys.readouterr().err

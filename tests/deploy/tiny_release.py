@@ -52,7 +52,9 @@ if verb == "prove":
     bad = behaviour.get("golden") == "wrong"
     proof(1 if bad else 0, "vector 0: output 0 differs by 9 LSB" if bad else None)
 if verb == "bench":
-    print(json.dumps({"schema": "edgeship.bench/1", "p50": 0.5, "runs": 50}))
+    print(json.dumps({"schema": "edgeship.bench/1", "variant": "v", "runs": 50, "seconds": 1.0, "threads": 1,
+        "engine": {"name": "fake", "version": "1", "delegate": "none"}, "governor": {"unavailable": "fake"},
+        "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}, "peak_rss_mb": 9.5}))
     sys.exit(0)
 if behaviour.get("serve") == "dies":
     print("cannot map the model", flush=True)

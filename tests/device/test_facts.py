@@ -74,7 +74,7 @@ def test_a_probe_that_was_cut_short() -> None:
     assert raised.value.render() == (
         "error: probe-failed\n"
         "  the device did not run the probe to its end: it needs a POSIX sh, uname and id\n"
-        "  output: Welcome to this router\nmachine=mips\n"
+        "  output: Welcome to this router\n  machine=mips\n"
         "hint: log in by hand and look: ssh HOST 'sh -c \"uname -a; id\"'"
     )
 

@@ -120,3 +120,16 @@ def test_allowed_signers_may_be_written_by_hand(helper: ModuleType, place: Any, 
     assert [signer["name"] for signer in helper.show_trust(place, {})["signers"]] == [
         "*@example.com,ci", "eve@example.com",
     ]  # fmt: skip
+
+
+def test_a_revocation_counts_where_unsigned_releases_are_taken(
+    helper: ModuleType, place: Any, keys: Any
+) -> None:
+    """What only revoked keys signed is refused; what another key signed too, or nobody, is taken."""
+    request = {"revoke": [fingerprint(keys.ann)], "changes": {"unsigned": "allow"}}
+    helper.change_trust(helper.Place(place.root), request)
+    for signatures in ([by(keys.ann)], [by(keys.ann), {"signature": "x"}, "x", {}]):
+        seen = refused(helper, lambda s=signatures: helper.authorise(place, RELEASE, s))  # type: ignore[misc]
+        assert seen.code == "key-revoked" and fingerprint(keys.ann) in seen.reason
+    for signatures in ([], [by(keys.bob)], [by(keys.ann), by(keys.bob)], "x", [7]):
+        assert helper.authorise(place, RELEASE, signatures) is None

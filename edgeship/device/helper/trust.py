@@ -12,11 +12,13 @@ from .files import write_whole
 from .signatures import (
     KEY_TYPES,
     NAMESPACE,
+    SIGNATURE_BYTES,
     check_verifier,
     encoded,
     fingerprint_of,
     key_kind,
     read_statement,
+    signature_parts,
     verify_one,
 )
 from .state import NAME, read_floor, write_slots
@@ -125,7 +127,8 @@ def date_of(seconds):
 
 
 def authorise(place, release, signatures, fresh=True):
-    """Return {"sequence", "signed_at", "signers"} that the signatures give a release; None: the policy asks for none.
+    """Return {"sequence", "signed_at", "signers"} that the signatures give a release; None: the policy asks for none
+    (and only revoked keys must not have signed it).
 
     With a threshold of n, n different keys must each hold, and what is given is what n of them agree to: no single key
     can lift the floor. `fresh=False` leaves out floor, expiry and age, for a release that was confirmed here before.
@@ -134,6 +137,7 @@ def authorise(place, release, signatures, fresh=True):
     if policy is None:
         raise Refusal("trust-not-set", "this device was never told whose releases it may run")
     if policy["unsigned"] == "allow":
+        refuse_revoked(signatures, policy["revoked"])
         return None
     if not isinstance(signatures, list) or len(signatures) > MOST_SIGNATURES:
         raise Refusal("bad-signature", "at most %d signatures are read" % MOST_SIGNATURES)
@@ -164,6 +168,17 @@ def authorise(place, release, signatures, fresh=True):
         "signed_at": sorted((said["signed_at"] for said in good.values()), reverse=True)[wanted - 1],
         "signers": sorted(good),
     }
+
+
+def refuse_revoked(signatures, revoked):
+    """Refuse a release that only revoked keys signed, where unsigned ones are taken. (Without its signatures it would
+    be taken: this is against mistakes, a policy of `refuse` is against people.)"""
+    who = set()
+    for entry in signatures[:MOST_SIGNATURES] if isinstance(signatures, list) else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            who.add(fingerprint_of(signature_parts(entry["signature"][:SIGNATURE_BYTES])[0]))
+    if who and who <= set(revoked):
+        raise Refusal("key-revoked", "%s is revoked, and nobody else signed" % ", ".join(sorted(who)))
 
 
 def admit(place, request):

@@ -1,0 +1,88 @@
+"""What `manifest.json` must look like before anything in it is believed: names, texts, numbers, lists; nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from edgeship.printable import one_line
+from edgeship.shape import (
+    BOOL,
+    COUNT,
+    NULL,
+    NUMBER,
+    Either,
+    Many,
+    Named,
+    Plain,
+    Record,
+    maybe,
+    one_of,
+    problem,
+    text,
+)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+"""A name that can be part of a path and of a unit's name, as the device's helper wants it."""
+MANAGERS = ("auto", "systemd", "openrc", "supervised")
+
+
+def _is_word(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= longest and one_line(value) == value
+
+
+A_NAME = Plain(
+    words="a plain name: up to 64 letters, digits, dots, dashes and underscores",
+    holds=lambda value: isinstance(value, str) and NAME.match(value) is not None,
+)
+VERSION = Plain(words="1 to 64 characters on one line", holds=lambda value: _is_word(value, 64))
+WORD = Plain(words="a short text on one line", holds=lambda value: value == "" or _is_word(value, 400))
+WORDS = Many(of=WORD)
+UNAVAILABLE = Record(fields={"unavailable": text()})
+FIGURE = Either(of=(NULL, UNAVAILABLE, NUMBER))
+
+REQUIRES = Record(
+    maybe={
+        "machine": WORD,
+        "libc": maybe(Record(fields={"kind": WORD}, maybe={"version": maybe(WORD)})),
+        "libstdcxx": maybe(WORD),
+        "python": WORDS,
+        "cpu_flags": WORDS,
+        "packages": WORDS,
+        "libraries": WORDS,
+        "ram_mb": COUNT,
+        "disk_bytes": COUNT,
+        "service": one_of(*MANAGERS),
+        "devices": Many(of=Either(of=(WORD, Record(fields={"name": WORD, "any_of": WORDS})))),
+        "delegate": maybe(Record(fields={"library": WORD, "version": WORD})),
+    }
+)
+VARIANT = Record(
+    fields={"recipe": WORD},
+    maybe={
+        "bytes": COUNT,
+        "metric": Record(fields={"name": WORD, "value": FIGURE, "drop": FIGURE}),
+        "compile": Record(fields={"compiled": BOOL, "reason": text()}),
+    },
+)
+MANIFEST = Record(
+    fields={
+        "app": A_NAME,
+        "version": VERSION,
+        "target": A_NAME,
+        "requires": REQUIRES,
+        "engine": Record(maybe={"name": WORD, "version": WORD, "delegate": WORD}),
+        "chosen": WORD,
+        "variants": Many(of=VARIANT),
+        "provenance": Record(
+            maybe={"edgeship": WORD, "model": Record(maybe={"name": text(), "sha256": WORD})}
+        ),
+        "files": Named(of=Record()),
+    }
+)
+"""Other keys are left alone: they are covered by the digest, and nothing here reads them."""
+
+
+def manifest_problem(manifest: dict[str, Any]) -> str | None:
+    """Return what is wrong with a manifest first, or None. (Its files are looked at one by one elsewhere.)"""
+    return problem(MANIFEST, manifest)

@@ -1,0 +1,230 @@
+"""What the helper answers to each question, in form: what is not that is told as nonsense, and never read.
+
+Only what is read here is named; a device may say more.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from edgeship.deploy.chunks import STEPS
+from edgeship.shape import (
+    ANY,
+    BOOL,
+    COUNT,
+    NULL,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    Either,
+    Kind,
+    Many,
+    Named,
+    Plain,
+    Record,
+    maybe,
+    problem,
+)
+
+ANSWER_BYTES = 16 << 20
+"""The longest answer, unpacked. The longest real one, the history of a thousand deployments, has 2 MB."""
+LOG_BYTES = 64 << 20
+"""The longest answer that holds a log: 100,000 lines of 600 bytes."""
+PACKED = b"x"
+"""How deflated data begins, and JSON does not."""
+
+TEXTS = Many(of=TEXT)
+RECORD = Record(
+    fields={"state": TEXT, "to": maybe(TEXT), "tx": maybe(TEXT)},
+    maybe={
+        **dict.fromkeys(("from", "previous", "reason", "result", "boot"), maybe(TEXT)),
+        "bake": maybe(Record(maybe={"back": maybe(TEXT)})),
+    },
+)
+SEEN = Record(
+    fields={
+        "manager": TEXT,
+        "running": BOOL,
+        "pid": maybe(COUNT),
+        "restarts": maybe(COUNT),
+        "release": maybe(TEXT),
+        "url": maybe(TEXT),
+        "last_exit": Either(of=(NULL, TEXT, WHOLE)),
+    }
+)
+SERVING = Record(fields={**SEEN.fields, "pid": COUNT, "restarts": COUNT, "release": TEXT, "url": TEXT})
+KEPT = Record(
+    fields={
+        "release": TEXT,
+        **dict.fromkeys(("version", "target", "chosen", "listen", "manager"), maybe(TEXT)),
+    }
+)
+STATUS = Record(
+    fields={
+        "record": RECORD,
+        "seconds_left": NUMBER,
+        "bake_left": NUMBER,
+        "pins": TEXTS,
+        "boot": TEXT,
+        "serving": maybe(SEEN),
+        "writable": BOOL,
+        "current": maybe(TEXT),
+        "releases": Many(of=KEPT),
+    }
+)
+FIGURE = Either(of=(NULL, Record(fields={"unavailable": TEXT}), NUMBER))
+ENGINE = Record(
+    maybe={
+        "name": TEXT,
+        "version": TEXT,
+        "delegate": TEXT,
+        "detail": maybe(TEXT),
+        "delegated": Either(of=(BOOL, NULL, TEXT)),
+    }
+)
+LATENCY = Record(maybe={"cold": FIGURE, "p50": FIGURE, "p95": FIGURE, "unavailable": TEXT})
+PROOF = Record(
+    maybe={
+        "vectors": COUNT,
+        "failed": maybe(COUNT),
+        "worst": maybe(Record(maybe={"text": maybe(TEXT)})),
+        "engine": maybe(ENGINE),
+        "latency_ms": maybe(LATENCY),
+        "reason": maybe(TEXT),
+    }
+)
+HELD = Record(fields={"vectors": COUNT}, maybe=PROOF.maybe)
+"""A proof that nothing was wrong with."""
+TIMES = Record(fields=dict.fromkeys(("cold", "p50", "p95"), NUMBER))
+BENCH = Either(
+    of=(
+        Record(fields={"error": TEXT}, maybe={"reason": TEXT}),
+        Record(
+            fields={
+                "latency_ms": TIMES,
+                "engine": Record(fields={"name": TEXT, "version": TEXT, "delegate": TEXT}),
+                "variant": TEXT,
+                "runs": COUNT,
+                "seconds": NUMBER,
+                "threads": maybe(COUNT),
+                "peak_rss_mb": FIGURE,
+                "governor": Either(of=(TEXT, Record(fields={"unavailable": TEXT}))),
+            }
+        ),
+    )
+)
+
+
+def _judged(bad: Mapping[str, Kind], good: Mapping[str, Kind], always: Mapping[str, Kind]) -> Kind:
+    """Return the kind of an answer with a `reason` against the release, or none and all that a good one shows."""
+    return Either(
+        of=(
+            Record(fields={"reason": TEXT, **bad, **always}),
+            Record(fields={"reason": NULL, **good, **always}),
+        )
+    )
+
+
+LIVE = _judged(
+    {"serving": maybe(SEEN), "prove": maybe(PROOF)}, {"serving": SERVING, "prove": maybe(PROOF)}, {}
+)
+POLICY = Record(
+    fields={"unsigned": TEXT, "threshold": COUNT, "max_age_days": maybe(NUMBER), "revoked": TEXTS}
+)
+TRUST = Record(
+    fields={
+        "policy": maybe(POLICY),
+        "signers": Many(of=Record(fields={"name": TEXT, "fingerprint": TEXT})),
+        "sequences": Named(of=COUNT),
+        "time": NUMBER,
+    }
+)
+STEP = Plain(
+    words=f"a step below {len(STEPS)}", holds=lambda value: type(value) is int and 0 <= value < len(STEPS)
+)
+HEX = Plain(
+    words="hexadecimal digits", holds=lambda value: isinstance(value, str) and _bytes_of(value) is not None
+)
+ANSWERS: dict[str, Kind] = {
+    "apps": Record(fields={"apps": TEXTS}),
+    "hello": Record(fields={**STATUS.fields, "helper": TEXT}, maybe={"unchanged": BOOL}),
+    "status": STATUS,
+    "lease": Record(fields={"fence": COUNT, "record": RECORD}, maybe={"told_unsigned": BOOL}),
+    "have": Record(
+        fields={
+            "missing": Many(of=Record(fields={"blob": COUNT}, maybe={"offset": COUNT, "prefix_sha256": TEXT}))
+        },
+        maybe={"bases": Many(of=Record(fields={"blob": TEXT, "step": STEP, "chunks": HEX}))},
+    ),
+    "put": Record(fields={"bytes": COUNT}),
+    "stage": Record(fields={"staged": TEXT}, maybe={"files": COUNT}),
+    "prove": _judged({"prove": maybe(PROOF)}, {"prove": HELD}, {}),
+    "arm": Record(fields={"armed": BOOL, "record": RECORD, "boot_hook": maybe(TEXT), "manager": TEXT}),
+    "activate": _judged(
+        {"serving": maybe(SEEN), "prove": maybe(PROOF)},
+        {"serving": SERVING, "prove": HELD},
+        {"record": RECORD},
+    ),
+    "health": LIVE,
+    "confirm": Record(fields={"record": RECORD}, maybe={"bake": maybe(NUMBER), "bake_problem": maybe(TEXT)}),
+    "revert": Record(fields={"record": RECORD}),
+    "collect": Record(fields={"removed": TEXTS}),
+    "remove": Record(fields={"removed": TEXTS, "blobs": COUNT}),
+    "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
+    "logs": Record(fields={"lines": TEXTS}),
+    "bench": Record(fields={"release": TEXT, "bench": BENCH}),
+    "verify": Record(fields={"record": RECORD, "drift": TEXTS, "releases": COUNT}),
+    "history": Record(fields={"entries": Many(of=Record()), "broken_at": maybe(COUNT)}),
+    "policy": TRUST,
+    "trust": TRUST,
+}
+REFUSAL = Record(fields={"code": TEXT, "reason": TEXT}, maybe={"facts": maybe(Named(of=ANY))})
+
+
+def longest(verb: str) -> int:
+    """Return how many bytes an answer may have."""
+    return LOG_BYTES if verb == "logs" else ANSWER_BYTES
+
+
+def read(data: bytes, most: int) -> dict[str, Any]:
+    """Return the object that an answer holds. Raises ValueError, with why, where it holds none or more than `most`
+    bytes."""
+    try:
+        found = json.loads(_unpacked(data, most))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except zlib.error as error:
+        raise ValueError(f"it is packed and damaged: {error}") from None
+    if not isinstance(found, dict) or "ok" not in found:
+        raise ValueError("it is not an object that says `ok`")
+    return found
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """Return the text of an answer, which may have come deflated."""
+    if data[:1] != PACKED:
+        return data
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(data, most)
+    if inflater.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {most >> 20} MiB")
+    if not inflater.eof:
+        raise ValueError("it ends too early")
+    return text
+
+
+def wrong(verb: str, reply: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with an answer's form, or None."""
+    if reply["ok"] is not True:
+        return problem(REFUSAL, reply)
+    return problem(ANSWERS.get(verb, Record()), reply)
+
+
+def _bytes_of(text: str) -> bytes | None:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return None

@@ -146,6 +146,11 @@ def _libc(needs: dict[str, Any]) -> str:
 def _metric(metric: dict[str, Any]) -> str:
     if isinstance(metric["value"], dict):
         return f"{metric['name']} n/a: {metric['value']['unavailable']}"
-    drop = metric["drop"]
-    change = "" if isinstance(drop, dict) else f" (drop {drop:.2f})"
-    return f"{metric['name']} {metric['value']:.2f}{change}"
+    from edgeship.score.metrics import METRICS
+
+    name, drop = metric["name"], metric["drop"]
+    points = name in METRICS and METRICS[name].drop_unit == "points"
+    change = (
+        "" if isinstance(drop, dict) else f" (drop {drop:.2f} points)" if points else f" (drop {drop:.4g} %)"
+    )
+    return f"{name} {metric['value']:.2f}{change}" if points else f"{name} {metric['value']:.4g}{change}"

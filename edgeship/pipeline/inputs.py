@@ -24,7 +24,17 @@ from edgeship.registry import did_you_mean
 from edgeship.score.labels import beyond
 from edgeship.score.own import check_own
 from edgeship.score.runs import CAME_QUANTIZED
-from edgeship.values import Dataset, FloatModel, Goals, ModelSource, Preprocess, Resize, TensorSpec
+from edgeship.score.task import pick_output
+from edgeship.values import (
+    Dataset,
+    FloatModel,
+    Goals,
+    ModelSource,
+    Preprocess,
+    Resize,
+    TensorSpec,
+    Unavailable,
+)
 
 CLASS_METRICS = ("auto", "top1", "top5", "auc")
 """Metrics whose labels are classes, where they can be."""
@@ -73,7 +83,7 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -
     first = float_model.signature.inputs[0]
     check_labels(labels, float_model, evaluation)
     check_float(float_model, project.goals)
-    check_output(float_model, project.goals)
+    check_output(float_model, evaluation, project.goals)
     if evaluation and evaluation.info.classes and not labels:
         check_folders(float_model, evaluation, project.goals)
         order = ", ".join(f"{name} {number}" for number, name in enumerate(evaluation.info.classes))
@@ -121,8 +131,11 @@ def check_labels(labels: Sequence[str], model: FloatModel, evaluation: Dataset |
         )
 
 
-def check_output(model: FloatModel, goals: Goals) -> None:
-    """Raise InputError `output-unknown` where the output that labels are said to be for is not there."""
+def check_output(model: FloatModel, evaluation: Dataset | None, goals: Goals) -> None:
+    """Raise InputError `output-unknown` where the output that labels are said to be for is not there.
+
+    And `output-unclear` where a drop is limited and labels could be for none or for several outputs.
+    """
     names = [spec.name for spec in model.signature.outputs]
     if goals.output is not None and goals.output not in names:
         raise InputError(
@@ -130,6 +143,20 @@ def check_output(model: FloatModel, goals: Goals) -> None:
             f"the model has no output '{goals.output}'",
             context={"key": "goals.accuracy.output", "outputs": ", ".join(names)},
             hint=f"goals: {{accuracy: {{output: {did_you_mean(goals.output, names) or names[0]}}}}} in edgeship.yaml",
+        )
+    if goals.max_drop is None or evaluation is None or evaluation.y_path is None or len(names) < 2:
+        return
+    import numpy as np
+
+    y = np.load(evaluation.y_path, mmap_mode="r")
+    shapes = [(len(y), *spec.shape[1:]) for spec in model.signature.outputs]
+    picked = pick_output(goals.metric, goals, names, shapes, y)
+    if isinstance(picked, Unavailable) and all(size > 0 for shape in shapes for size in shape):
+        raise InputError(
+            "output-unclear",
+            f"a drop of {goals.max_drop:g} at most was asked for: of which output?",
+            context={"key": "goals.accuracy.output", "seen": picked.reason.partition(": name one")[0]},
+            hint=f"name one in edgeship.yaml:  goals: {{accuracy: {{output: {names[0]}}}}}",
         )
 
 

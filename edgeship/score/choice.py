@@ -73,11 +73,7 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
     stopped = [by_recipe[w] for w in wants if w in by_recipe and not by_recipe[w].admitted]
     text = describe(best)
     unknown = [g.name for g in best.gates if g.verdict in ("no-data", "inconclusive")]
-    gates = "passes every gate" if _goals(goals) else "no goal was set"
-    if _goals(goals) and goals.max_drop is None:
-        gates += ", none of them on accuracy"
-    if unknown:
-        gates = f"no gate stops it ({', '.join(unknown)} could not be told)"
+    gates = _of_gates(unknown, goals)
     if recipe in wants:
         earlier = [v for v in stopped if wants.index(v.artifact.recipe) < wants.index(recipe)]
         place = "what the target wants first" if recipe == wants[0] else "the best of what the target wants"
@@ -86,6 +82,16 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
             return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
         return f"{text}: {place}; {gates}"
     return f"{text}: smallest drop of the recipes made; {gates}"
+
+
+def _of_gates(unknown: Sequence[str], goals: Goals) -> str:
+    """Return what the gates said of the chosen one: a pass is worth as much as what was asked."""
+    said = (
+        "passes every gate" if not unknown else f"no gate stops it ({', '.join(unknown)} could not be told)"
+    )
+    if not _goals(goals):
+        return "no goal was set" if not unknown else f"no goal was set; {said}"
+    return said if goals.max_drop is not None else f"{said}, none of them on accuracy"
 
 
 def _preference(variant: Variant, wants: Sequence[str]) -> tuple[float, float, int, str]:

@@ -270,6 +270,15 @@ def an_output_that_is_not_there(tiny: Path, here: Path) -> Any:
     return ["build", tiny / "model.tflite"], "output-unknown", ["'probs'", "accuracy: {output: y}"]
 
 
+def a_limit_where_labels_fit_several_outputs(tiny: Path, here: Path) -> Any:
+    words = _build(tiny / "two.tflite", "--recipe", "fp32", "--eval", tiny / "eval.npz", "--max-drop", "1")
+    return (
+        words,
+        "output-unclear",
+        ["fit 2 of the model's outputs 'c' [1, 1, 8], 'y' [4]", "accuracy: {output: c}"],
+    )
+
+
 def folders_that_are_not_called_as_the_labels(tiny: Path, here: Path) -> Any:
     _folders(here, "cat", "dog")
     (here / "labels.txt").write_text("Cat\nDog\nEmu\nFox\n")

@@ -36,7 +36,7 @@ def warnings(chosen: Variant | None, variants: Sequence[Variant]) -> tuple[str, 
     words = f"{chosen.artifact.recipe} {loss}" + ("" if limited else ", and no limit was set")
     if better:
         other = better[0].artifact.recipe
-        words += f"; {other} {_stays(better[0])}: --recipe {other} takes it"
+        words += f"; {other} {_stays(better[0], chosen)}: --recipe {other} takes it"
     else:
         words += "; no other variant is known to be better: look at the calibration data"
     if isinstance(chosen.scorecard.metric.value, Unavailable):
@@ -125,11 +125,13 @@ def _unknown(variant: Variant) -> bool:
     )
 
 
-def _stays(variant: Variant) -> str:
+def _stays(variant: Variant, chosen: Variant) -> str:
+    """Return how a better variant does in what the chosen one is bad at."""
     metric, agreement = variant.scorecard.metric, variant.scorecard.agreement
-    if not isinstance(metric.drop, Unavailable) and metric.name != "auc":
+    if _dropped(chosen) or _change(chosen):
         return f"has {metric.name} {_number(metric.value)}"
-    if not isinstance(agreement.argmax, Unavailable):
+    share = chosen.scorecard.agreement.argmax
+    if not isinstance(share, Unavailable) and share < LEAST_ARGMAX:
         return f"agrees in {_percent(agreement.argmax)}"
     return f"has cosine {_number(agreement.cosine)}"
 

@@ -69,6 +69,12 @@ def test_a_limit_stops_a_collapse_whatever_the_labels(
     assert by_recipe["weight_fp16"]["metric"]["value"] > 99
 
 
+def test_a_metric_that_is_not_there_is_found_before_anything_is_made(edgeship: Any, wide: Path) -> None:
+    said = edgeship(*words(wide, "model.tflite", "eval.npz", "--metric", "nowhere:f1"))
+    assert said.status == 2 and "error: metric-own-not-found" in said.err
+    assert "deriving" not in said.err and "reading the" not in said.err
+
+
 @pytest.mark.slow
 def test_a_model_that_came_quantized_has_no_drop(edgeship: Any, wide: Path, tmp_path: Path) -> None:
     said = edgeship(*words(wide, "model.tflite", "eval.npz", "--json"))

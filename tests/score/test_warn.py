@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgeship.score.choice import choose_best
 from edgeship.score.warn import warnings
-from edgeship.values import Goals, Unavailable
+from edgeship.values import Goals, Signature, TensorSpec, Unavailable
 
 NONE = Unavailable(reason="no labels")
 
@@ -65,6 +66,24 @@ def test_a_limit_that_was_set_says_what_may_be_lost(make_variant: Any) -> None:
     blind = make_variant("int8", 50, Goals(max_drop=5.0), drop=0.0, metric="auc", argmax=0.5)
     (said,) = warnings(blind, [blind])
     assert "float model's class" in said and "limit" not in said, "what a limit on ranks cannot see"
+
+
+def test_a_better_one_is_described_by_what_the_chosen_is_bad_at(make_variant: Any) -> None:
+    int8 = make_variant("int8", 50, drop=NONE, argmax=0.5, cosine=0.3)
+    fp16 = make_variant("fp16", 90, drop=NONE, argmax=0.99, cosine=0.999)
+    assert "; fp16 agrees in 99.0 %: --recipe fp16 takes it" in warnings(int8, [int8, fp16])[0]
+    far = make_variant("int8", 50, drop=NONE, cosine=0.3)
+    assert "; fp16 has cosine 0.999: --recipe fp16 takes it" in warnings(far, [far, fp16])[0]
+
+
+def test_one_of_several_outputs_that_strays_is_told_whatever_the_labels_say(make_variant: Any) -> None:
+    variant = make_variant("int8", 50, Goals(max_drop=1.0), drop=0.0, argmax=1.0, cosine=0.4)
+    assert warnings(variant, [variant]) == ()
+    output = TensorSpec(name="y", shape=(1, 4), dtype="float32")
+    two = replace(variant.artifact, signature=Signature(inputs=(), outputs=(output, output)))
+    variant = replace(variant, artifact=two)
+    (said,) = warnings(variant, [variant])
+    assert "in one of its outputs (cosine 0.400 in the worst sample)" in said
 
 
 def test_nothing_chosen_nothing_to_worry_about(make_variant: Any) -> None:

@@ -80,6 +80,7 @@ def test_example_loads() -> None:
     assert project.model == ROOT / "examples" / "keywords.keras"
     assert project.targets == ("raspberry-pi-4", "coral")
     assert project.goals == Goals(max_drop=1.0, max_kb=300, max_ms=20)
+    assert project.goals.metric_folder == project.base
     assert project.preprocess == Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,))
     assert project.read_labels()[3:5] == ("no", "off"), "quoted: words, not booleans"
 

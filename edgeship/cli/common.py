@@ -50,8 +50,11 @@ def build_options(command: F) -> F:
         click.option("--calibration", metavar="D", help="Representative dataset for quantization."),
         click.option("--eval", "evaluation", metavar="D", help="Labelled dataset for scores."),
         click.option("--recipe", "recipes", multiple=True, metavar="R", help="Recipe, not the target's; repeatable."),
-        click.option("--metric", help="top1, top5, mse, mae, auc or module:callable."),
-        click.option("--max-drop", type=float, metavar="POINTS", help="Gate: points the metric may lose."),
+        click.option("--metric", help="top1, top5, mse, mae, auc or module:callable.  [default: what fits the labels]"),
+        click.option(
+            "--max-drop", type=float, metavar="POINTS",
+            help="Gate: points that top1, top5 or auc may lose; of any other metric, percent of the float model's.",
+        ),
         click.option("--max-kb", type=float, metavar="K", help="Gate: size of the model file, kB."),
         click.option("--max-ms", type=float, metavar="T", help="Gate: p50 latency on this machine, ms."),
         click.option("--app", help="Name of the service.  [default: from the model's name]"),

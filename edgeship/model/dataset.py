@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,8 @@ def load_dataset(
     limit: int | None = None,
     base: Path | None = None,
     resize: Resize | None = None,
+    classes: Sequence[str] = (),
+    wanted: Resize | None = None,
     progress: Progress | None = None,
     limits: WorkerLimits | None = None,
 ) -> Dataset:
@@ -56,12 +58,14 @@ def load_dataset(
     `limit` keeps the first samples (of image folders: taken in turn from each class). `base` is where
     relative paths and modules are looked for. `resize` is used only for images of several sizes, which must
     become one size to be an array; bilinear values are then rounded to the image's own dtype. (Resizing again
-    to the same size changes nothing, so a later `apply` does no harm.) Doubles become float32, labels `[n,
-    1]` become `[n]`, integer labels int64.
+    to the same size changes nothing, so a later `apply` does no harm.) `classes` are the model's class names in
+    the order of its output: folders of images are numbered as they say, not by the alphabet. `wanted` is the size
+    that the model takes, where it is known, for the words of an error. Doubles become float32, labels `[n, 1]`
+    become `[n]`, integer labels int64.
 
     Raises InputError: `dataset-not-found`, `dataset-unknown-form`, `dataset-empty`, `dataset-not-finite`,
     `dataset-not-numbers`, `dataset-keys`, `dataset-labels`, `dataset-shapes-differ`, `dataset-corrupt`,
-    `dataset-pickled`, `dataset-image-broken`, `dataset-folder`, `dataset-callable`,
+    `dataset-pickled`, `dataset-image-broken`, `dataset-folder`, `dataset-classes`, `dataset-callable`,
     `dataset-callable-failed`.
     """
     show = progress or Silent()
@@ -84,7 +88,9 @@ def load_dataset(
             hint=f"ls {shlex.quote(str(path.parent))}",
         )
     if path.is_dir():
-        samples = open_images(path, reference, limit=limit, resize=resize, progress=show)
+        samples = open_images(
+            path, reference, limit=limit, resize=resize, classes=classes, wanted=wanted, progress=show
+        )
     elif path.suffix.lower() == ".npz":
         samples = open_npz(path, reference, limit=limit)
     elif path.suffix.lower() == ".npy":

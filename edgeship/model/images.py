@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,28 @@ SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", 
 
 
 def open_images(
-    folder: Path, reference: str, *, limit: int | None, resize: Resize | None, progress: Progress
+    folder: Path,
+    reference: str,
+    *,
+    limit: int | None,
+    resize: Resize | None,
+    classes: Sequence[str] = (),
+    wanted: Resize | None = None,
+    progress: Progress,
 ) -> Samples:
     """Return the images of a folder as `[height, width, channels]` uint8 (uint16 for 16-bit grey), in sorted
     order.
 
-    Classes are the sub-folders' names, sorted. Grey images keep one channel unless some are coloured;
+    Classes are the sub-folders' names, numbered by their place in `classes` where there are any, else sorted. Grey
+    images keep one channel unless some are coloured;
     transparency is dropped and the orientation tag is not applied, as TensorFlow's own loaders do. Sizes must
-    agree, or `resize` says which to bring them to. Raises InputError `dataset-folder`,
-    `dataset-image-broken`, `dataset-shapes-differ`.
+    agree, or `resize` says which to bring them to; `wanted` is what the model takes, for people. Raises InputError
+    `dataset-folder`, `dataset-classes`, `dataset-image-broken`, `dataset-shapes-differ`.
     """
-    files, classes = _list(folder, reference, limit)
+    files, folders = _list(folder, reference, limit)
+    if folders and classes:
+        numbers = _numbers(folders, classes, folder, reference)
+        files, folders = [(path, numbers[index]) for path, index in files], tuple(classes)
     sizes, mode = _survey(files, reference)
     if len(sizes) > 1 and resize is None:
         (first, a), (second, b) = list(sizes.items())[:2]
@@ -44,7 +55,7 @@ def open_images(
                 str(a): f"{first[0]} x {first[1]}",
                 str(b): f"{second[0]} x {second[1]}",
             },
-            hint="say which size in edgeship.yaml:  preprocess: {resize: {height: 224, width: 224}}",
+            hint=_size_hint(wanted),
         )
     if len(sizes) > 1:
         assert resize is not None
@@ -53,9 +64,9 @@ def open_images(
             "clients of the service will have to send that size, too"
         )
     to = resize if len(sizes) > 1 else None
-    y = iter([np.asarray([label for _, label in files], dtype=np.int64)]) if classes else None
+    y = iter([np.asarray([label for _, label in files], dtype=np.int64)]) if folders else None
     return Samples(
-        x=_pixels([path for path, _ in files], mode, to, reference, progress), y=y, classes=classes
+        x=_pixels([path for path, _ in files], mode, to, reference, progress), y=y, classes=folders
     )
 
 
@@ -95,6 +106,37 @@ def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[P
         return [entry for group in groups for entry in group], classes
     turns = [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]
     return turns[:limit], classes
+
+
+def _numbers(folders: Sequence[str], classes: Sequence[str], folder: Path, reference: str) -> list[int]:
+    """Return the place of each folder's name in `classes`. Raises InputError `dataset-classes` where one has none."""
+    labels = list(classes)
+    foreign = [name for name in folders if labels.count(name) != 1]
+    if foreign:
+        raise InputError(
+            "dataset-classes",
+            f"a folder is no class of the model: '{foreign[0]}' stands {labels.count(foreign[0])} times "
+            "among the labels, not once",
+            context={
+                "dataset": reference,
+                "folders": ", ".join(folders),
+                "labels": ", ".join(labels),
+            },
+            hint=f"name folders as labels: says in edgeship.yaml, letter by letter: ls {shlex.quote(str(folder))}",
+        )
+    return [labels.index(name) for name in folders]
+
+
+def _size_hint(wanted: Resize | None) -> str:
+    if wanted is None:
+        return (
+            "say in edgeship.yaml which size the model takes (edgeship inspect MODEL shows it):  "
+            "preprocess: {resize: {height: H, width: W}}"
+        )
+    return (
+        "the model takes this size; say so in edgeship.yaml:  "
+        f"preprocess: {{resize: {{height: {wanted.height}, width: {wanted.width}}}}}"
+    )
 
 
 def _images(folder: Path) -> list[Path]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +22,24 @@ from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.quantize import calibration as calibrating
-from edgeship.values import Dataset, FloatModel, Goals, ModelSource, Preprocess, TensorSpec
+from edgeship.registry import did_you_mean
+from edgeship.score.labels import beyond
+from edgeship.score.own import check_own
+from edgeship.score.runs import CAME_QUANTIZED
+from edgeship.score.task import pick_output
+from edgeship.values import (
+    Dataset,
+    FloatModel,
+    Goals,
+    ModelSource,
+    Preprocess,
+    Resize,
+    TensorSpec,
+    Unavailable,
+)
 
-CLASS_METRICS = ("auto", "top1", "top5")
-"""Metrics whose labels are class indices."""
+CLASS_METRICS = ("auto", "top1", "top5", "auc")
+"""Metrics whose labels are classes, where they can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +61,7 @@ def open_inputs(
     source = open_model(model)
     if not project.datasets.evaluation:
         check_gate_data(project.goals, None, None)
+    check_own(project.goals, progress)
     labels = project.read_labels()
     references = {
         "calibration": project.datasets.calibration,
@@ -55,6 +74,8 @@ def open_inputs(
             role=role,  # type: ignore[arg-type]
             base=project.base,
             resize=project.preprocess.resize,
+            classes=labels if role == "evaluation" else (),
+            wanted=input_size(source),
             progress=progress,
         )
         for role, reference in references.items()
@@ -66,6 +87,12 @@ def open_inputs(
     check_several_inputs(project, float_model, profiles)
     first = float_model.signature.inputs[0]
     check_labels(labels, float_model, evaluation)
+    check_float(float_model, project.goals)
+    check_output(float_model, evaluation, project.goals)
+    if evaluation and evaluation.info.classes and not labels:
+        check_folders(float_model, evaluation, project.goals)
+        order = ", ".join(f"{name} {number}" for number, name in enumerate(evaluation.info.classes))
+        progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
     check_label_range(float_model, evaluation, project.goals)
     check_channels(project.preprocess, first)
     held = read_tflite(float_model.path)
@@ -87,11 +114,14 @@ def open_inputs(
 
 
 def labels_of(project: Project, inputs: Inputs) -> tuple[str, ...]:
-    """Return the class names: as set, else the folder names of an image dataset."""
+    """Return the class names: as set, else the folder names of an image dataset, where it has a folder a class."""
     named = project.read_labels()
     if named:
         return named
-    return next((d.info.classes for d in (inputs.evaluation, inputs.calibration) if d and d.info.classes), ())
+    outputs = inputs.float_model.signature.outputs
+    classes = outputs[0].shape[-1] if len(outputs) == 1 and outputs[0].shape else -1
+    held = [d.info.classes for d in (inputs.evaluation, inputs.calibration) if d and d.info.classes]
+    return next((names for names in held if classes < 2 or len(names) == classes), ())
 
 
 def check_labels(labels: Sequence[str], model: FloatModel, evaluation: Dataset | None) -> None:
@@ -106,30 +136,113 @@ def check_labels(labels: Sequence[str], model: FloatModel, evaluation: Dataset |
         )
 
 
+def check_output(model: FloatModel, evaluation: Dataset | None, goals: Goals) -> None:
+    """Raise InputError `output-unknown` where the output that labels are said to be for is not there.
+
+    And `output-unclear` where a drop is limited and labels could be for none or for several outputs.
+    """
+    names = [spec.name for spec in model.signature.outputs]
+    if goals.output is not None and goals.output not in names:
+        raise InputError(
+            "output-unknown",
+            f"the model has no output '{goals.output}'",
+            context={"key": "goals.accuracy.output", "outputs": ", ".join(names)},
+            hint=f"goals: {{accuracy: {{output: {did_you_mean(goals.output, names) or names[0]}}}}} in edgeship.yaml",
+        )
+    if goals.max_drop is None or evaluation is None or evaluation.y_path is None or len(names) < 2:
+        return
+    import numpy as np
+
+    y = np.load(evaluation.y_path, mmap_mode="r")
+    shapes = [(len(y), *spec.shape[1:]) for spec in model.signature.outputs]
+    picked = pick_output(goals.metric, goals, names, shapes, y)
+    if isinstance(picked, Unavailable) and all(size > 0 for shape in shapes for size in shape):
+        raise InputError(
+            "output-unclear",
+            f"a drop of {goals.max_drop:g} at most was asked for: of which output?",
+            context={"key": "goals.accuracy.output", "seen": picked.reason.partition(": name one")[0]},
+            hint=f"name one in edgeship.yaml:  goals: {{accuracy: {{output: {names[0]}}}}}",
+        )
+
+
+def check_folders(model: FloatModel, evaluation: Dataset | None, goals: Goals) -> None:
+    """Raise InputError `labels-missing` where folders would be numbered by the alphabet, and are not all there."""
+    outputs = model.signature.outputs
+    classes = outputs[0].shape[-1] if outputs[0].shape else -1
+    if evaluation is None or goals.metric not in CLASS_METRICS or len(outputs) > 1 or classes < 2:
+        return
+    if evaluation.info.classes and len(evaluation.info.classes) != classes:
+        raise InputError(
+            "labels-missing",
+            f"there are {len(evaluation.info.classes)} folders of classes and the model has {classes} outputs: "
+            "which folder is which output?",
+            context={
+                "dataset": evaluation.info.reference,
+                "folders": ", ".join(evaluation.info.classes),
+                "key": "labels",
+            },
+            hint="name all classes in the order of the model's outputs:  labels: [a, b, ...] in edgeship.yaml, "
+            "or --labels FILE with one a line",
+        )
+
+
 def check_label_range(model: FloatModel, evaluation: Dataset | None, goals: Goals) -> None:
     """Raise InputError `labels-range` where a label is no class of the model: metric and drop would both be 0."""
-    shape = model.signature.outputs[0].shape
     if evaluation is None or evaluation.y_path is None or goals.metric not in CLASS_METRICS:
         return
     import numpy as np
 
     y = np.load(evaluation.y_path, mmap_mode="r")
-    classes = shape[-1] if shape else -1
-    if len(model.signature.outputs) > 1 or classes < 2 or y.ndim != 1 or y.dtype.kind not in "iu":
+    outputs = model.signature.outputs
+    named = [k for k, spec in enumerate(outputs) if spec.name == goals.output]
+    if len(outputs) > 1 and not named:
+        return  # the labels choose the output, and scoring says where they fit none
+    shape = outputs[named[0] if named else 0].shape
+    held = (len(y), *(shape[1:] if len(shape) > 1 else shape))
+    if any(size < 1 for size in held):
         return
-    outside = np.flatnonzero((y < 0) | (y >= classes))
+    outside = beyond(held, y)
     if outside.size:
-        first = int(outside[0])
+        first = np.unravel_index(int(outside[0]), y.shape)
         raise InputError(
             "labels-range",
-            f"{outside.size} of {len(y)} labels are no class of the model, the first is sample {first}",
+            f"{outside.size} of {y.size} labels are no class of the model, the first is sample {first[0]}",
             context={
                 "dataset": evaluation.info.reference,
-                "label": int(y[first]),
-                "wanted": f"0 to {classes - 1}, the model's {classes} outputs",
+                "label": f"{y[first]:g}",
+                "wanted": f"0 to {held[-1] - 1}, the model's {held[-1]} outputs",
             },
             hint="number classes from 0 in the order of the model's outputs",
         )
+
+
+def check_float(model: FloatModel, goals: Goals) -> None:
+    """Raise InputError `gate-without-data` where a drop is limited and there is nothing it could be a drop from."""
+    if goals.max_drop is None or model.is_float:
+        return
+    raise InputError(
+        "gate-without-data",
+        f"a drop of {goals.max_drop:g} at most was asked for, and {CAME_QUANTIZED}",
+        context={"key": "goals.accuracy.max_drop (--max-drop)", "model": model.source.path},
+        hint="build from the model it was made of (.keras, .h5, SavedModel or float .tflite), or leave max_drop out: "
+        "the report then shows what this file scores, and no drop",
+    )
+
+
+def input_size(source: ModelSource) -> Resize | None:
+    """Return the size of the pictures that a model takes, where its file says so without TensorFlow."""
+    shapes: list[Sequence[int | None]] = []
+    if source.kind == "tflite":
+        shapes = [spec.shape for spec in read_tflite(source.path).signature.inputs]
+    elif source.kind == "keras":
+        with contextlib.suppress(OSError, KeyError, ValueError, zipfile.BadZipFile):
+            text = zipfile.ZipFile(source.path).read("config.json").decode()
+            found = re.findall(r'"batch_(?:input_)?shape": (\[[^\]]*\])', text)
+            shapes = [json.loads(shape) for shape in dict.fromkeys(found)]
+    sizes = [tuple(shape[1:3]) for shape in shapes if len(shape) == 4]
+    if len(shapes) != 1 or not sizes or not all(isinstance(n, int) and n > 0 for n in sizes[0]):
+        return None
+    return Resize(height=int(sizes[0][0] or 0), width=int(sizes[0][1] or 0))
 
 
 def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | None) -> None:
@@ -138,7 +251,7 @@ def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | N
         return
     raise InputError(
         "gate-without-data",
-        f"a drop of {goals.max_drop:g} points at most was asked for, and "
+        f"a drop of {goals.max_drop:g} at most was asked for, and "
         + (
             "the evaluation data has no labels"
             if reference

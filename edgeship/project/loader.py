@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +252,11 @@ def load_project(path: Path | None = None, *, directory: Path | None = None) -> 
 def _project(document: Document, base: Path) -> Project:
     file = validate(ProjectFile, document, kind=KIND, hint=HINT)
     return Project(
-        base=base, document=document, file=file, preprocess=file.as_preprocess(), goals=file.as_goals()
+        base=base,
+        document=document,
+        file=file,
+        preprocess=file.as_preprocess(),
+        goals=replace(file.as_goals(), metric_folder=base),
     )
 
 

@@ -172,9 +172,16 @@ class Accuracy(Section):
     """How much accuracy compression may cost."""
 
     metric: Annotated[str, AfterValidator(_metric)] = "auto"
-    """top1, top5, mse, mae, auc, module:callable, or auto: top1 for class labels, mse otherwise."""
+    """top1, top5 and auc (percent), mse, mae, a module:callable of your own, or auto: top1 for class labels (indices or
+    one-hot), auc for labels of two classes beside a single output, mse otherwise. Your own is called as
+    callable(outputs, labels) with NumPy arrays, returns one number, and says which way is better:
+    callable.higher_is_better = True or False. Its module is looked for in this file's folder."""
     max_drop: Limit | None = None
-    """Points the metric may lose against the float model."""
+    """What the metric may lose against the float model: points of top1, top5 and auc; percent of the float model's
+    value of every other metric."""
+    output: str | None = None
+    """Of a model with several outputs, the name of the one that the labels are for; nothing: the only one that fits
+    them."""
 
 
 class Size(Section):
@@ -353,6 +360,7 @@ class ProjectFile(Section):
         return values.Goals(
             metric=goals.accuracy.metric,
             max_drop=goals.accuracy.max_drop,
+            output=goals.accuracy.output,
             max_kb=goals.size.max_kb,
             max_ms=goals.latency.max_ms,
             max_rss_mb=goals.memory.max_rss_mb,

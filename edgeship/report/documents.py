@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeship.compile.backends import Part
 from edgeship.pipeline import BuildReport, TargetBuild
+from edgeship.score.warn import warnings
 from edgeship.values import DeployReport, GateResult, Unavailable, Variant, as_json
 
 SEVERITY = (0, 1, 3, 4, 5)
@@ -39,6 +40,7 @@ def _target(built: TargetBuild) -> dict[str, Any]:
         "co_compiled": [_part(part) for part in built.together],
         "chosen": chosen.artifact.recipe if chosen else none,
         "reason": built.reason,
+        "warnings": list(warnings(built.chosen, built.variants)),
         "variants": [_variant(variant) | {"compile": _compile(variant, built)} for variant in built.variants],
         "failed": [{"recipe": recipe, "reason": reason} for recipe, reason in built.failed],
         "gates": [_gate(gate) for gate in (chosen.gates if chosen else ())],
@@ -68,6 +70,11 @@ def _variant(variant: Variant) -> dict[str, Any]:
             "value": as_json(card.metric.value),
             "float": as_json(card.metric.float_value),
             "drop": as_json(card.metric.drop),
+            "drop_unit": card.metric.drop_unit,
+            "higher_is_better": {"unavailable": f"{card.metric.name} does not say"}
+            if card.metric.higher_is_better is None
+            else card.metric.higher_is_better,
+            "about": card.metric.about,
         },
         "agreement": as_json(card.agreement),
         "latency_ms": as_json(card.latency_ms),

@@ -147,8 +147,13 @@ def _libc(needs: dict[str, Any]) -> str:
 
 
 def _metric(metric: dict[str, Any]) -> str:
-    value, drop = metric["value"], metric["drop"]
+    from edgeship.score.metrics import METRICS
+
+    name, value, drop = metric["name"], metric["value"], metric["drop"]
     if not isinstance(value, int | float):
-        return f"{metric['name']} n/a" + (f": {value['unavailable']}" if value else "")
-    change = f" (drop {drop:.2f})" if isinstance(drop, int | float) else ""
-    return f"{metric['name']} {value:.2f}{change}"
+        return f"{name} n/a" + (f": {value['unavailable']}" if value else "")
+    points = name in METRICS and METRICS[name].drop_unit == "points"
+    shown = f"{name} {value:.2f}" if points else f"{name} {value:.4g}"
+    if not isinstance(drop, int | float):
+        return shown
+    return shown + (f" (drop {drop:.2f} points)" if points else f" (drop {drop:.4g} %)")

@@ -9,7 +9,8 @@ from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.report.documents import worst_golden
 from edgeship.report.figures import duration, figure, size
 from edgeship.report.table import table
-from edgeship.values import DeployReport, Unavailable, Variant
+from edgeship.score.warn import warnings
+from edgeship.values import DeployReport, Figure, Metric, Unavailable, Variant
 
 
 def build_text(report: BuildReport) -> str:
@@ -22,6 +23,7 @@ def target_text(built: TargetBuild) -> str:
     lines = [f"{built.target}:"]
     if built.variants:
         lines.append(variants_table(built.variants, built.chosen))
+        lines += metric_lines(built.variants)
     lines += _gaps(built.variants)
     lines += [f"{recipe} could not be made: {reason}" for recipe, reason in built.failed]
     if built.chosen and built.bundle:
@@ -48,6 +50,7 @@ def target_text(built: TargetBuild) -> str:
         )
     else:
         lines.append(f"no bundle: {built.reason}")
+    lines += [f"warning: {words}" for words in warnings(built.chosen, built.variants)]
     return "\n".join(lines)
 
 
@@ -94,6 +97,7 @@ def parts_lines(what: str, parts: Sequence[Part]) -> list[str]:
 def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
     """Return the table of variants: bytes, metric, drop, agreement, latency, gates."""
     name = variants[0].scorecard.metric.name if variants else "metric"
+    unit = "%" if variants and variants[0].scorecard.metric.drop_unit == "%" else "pts"
     rows = []
     for variant in variants:
         card, artifact = variant.scorecard, variant.artifact
@@ -103,8 +107,8 @@ def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
                 "*" if chosen and artifact.recipe == chosen.artifact.recipe else "",
                 artifact.recipe,
                 f"{artifact.bytes:,}",
-                figure(card.metric.value),
-                figure(card.metric.drop),
+                _of_metric(card.metric.value, card.metric),
+                _of_metric(card.metric.drop, card.metric),
                 figure(card.agreement.argmax, 3),
                 figure(card.agreement.cosine, 4),
                 figure(card.latency_ms.p50, 3),
@@ -112,8 +116,43 @@ def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
                 "no: " + ", ".join(failed) if failed else "yes",
             ]
         )
-    header = ["", "recipe", "bytes", name, "drop", "argmax", "cosine", "p50 ms", "p95 ms", "admitted"]
+    header = [
+        "",
+        "recipe",
+        "bytes",
+        name,
+        f"drop, {unit}",
+        "argmax",
+        "cosine",
+        "p50 ms",
+        "p95 ms",
+        "admitted",
+    ]
     return table(header, rows, right=range(2, 9))
+
+
+def _of_metric(value: Figure, metric: Metric) -> str:
+    """Return a metric or its drop: percentages to a hundredth, others (0.0012 of mse) to four digits that count."""
+    if isinstance(value, Unavailable):
+        return figure(value)
+    if metric.drop_unit == "points":
+        return figure(value + 0.0 if round(value, 2) else 0.0)
+    return f"{value + 0.0:.4g}"
+
+
+def metric_lines(variants: Sequence[Variant]) -> list[str]:
+    """Return what the metric of the table is: which way is better, what a drop counts, and why this one."""
+    metric = variants[0].scorecard.metric
+    if all(isinstance(v.scorecard.metric.value, Unavailable) for v in variants):
+        return []
+    better = {
+        True: "higher is better",
+        False: "lower is better",
+        None: "which way is better, it does not say",
+    }
+    drop = "points" if metric.drop_unit == "points" else f"percent of the float model's {metric.name}"
+    about = f"; {metric.about}" if metric.about else ""
+    return [f"metric: {metric.name} ({better[metric.higher_is_better]}), drop in {drop}{about}"]
 
 
 def _gaps(variants: Sequence[Variant]) -> list[str]:
@@ -121,7 +160,15 @@ def _gaps(variants: Sequence[Variant]) -> list[str]:
     reasons: dict[str, None] = {}
     for variant in variants:
         card = variant.scorecard
-        for value in (card.metric.value, card.metric.drop, card.agreement.argmax, card.latency_ms.p50):
+        agreement = card.agreement
+        figures = (
+            card.metric.value,
+            card.metric.drop,
+            agreement.argmax,
+            agreement.cosine,
+            card.latency_ms.p50,
+        )
+        for value in figures:
             if isinstance(value, Unavailable):
                 reasons[f"n/a: {value.reason}"] = None
         for gate in variant.gates:

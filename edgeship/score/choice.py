@@ -21,7 +21,7 @@ def choose_best(
     admitted = [v for v in variants if v.admitted]
     if admitted:
         best = min(admitted, key=lambda v: _preference(v, wants))
-        return best, _why(best, variants, wants)
+        return best, _why(best, variants, wants, goals)
     if not variants:
         return None, "there is no variant to choose from"
     nearest = min(variants, key=_shortfall)
@@ -67,15 +67,13 @@ def describe(variant: Variant) -> str:
     return ", ".join(parts)
 
 
-def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str]) -> str:
+def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals: Goals) -> str:
     recipe = best.artifact.recipe
     by_recipe = {v.artifact.recipe: v for v in variants}
     stopped = [by_recipe[w] for w in wants if w in by_recipe and not by_recipe[w].admitted]
     text = describe(best)
     unknown = [g.name for g in best.gates if g.verdict in ("no-data", "inconclusive")]
-    gates = (
-        "passes every gate" if not unknown else f"no gate stops it ({', '.join(unknown)} could not be told)"
-    )
+    gates = _of_gates(unknown, goals)
     if recipe in wants:
         earlier = [v for v in stopped if wants.index(v.artifact.recipe) < wants.index(recipe)]
         place = "what the target wants first" if recipe == wants[0] else "the best of what the target wants"
@@ -84,6 +82,16 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str]) -> st
             return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
         return f"{text}: {place}; {gates}"
     return f"{text}: smallest drop of the recipes made; {gates}"
+
+
+def _of_gates(unknown: Sequence[str], goals: Goals) -> str:
+    """Return what the gates said of the chosen one: a pass is worth as much as what was asked."""
+    said = (
+        "passes every gate" if not unknown else f"no gate stops it ({', '.join(unknown)} could not be told)"
+    )
+    if not _goals(goals):
+        return "no goal was set" if not unknown else f"no goal was set; {said}"
+    return said if goals.max_drop is not None else f"{said}, none of them on accuracy"
 
 
 def _preference(variant: Variant, wants: Sequence[str]) -> tuple[float, float, int, str]:

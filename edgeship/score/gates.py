@@ -8,9 +8,10 @@ from edgeship.values import Artifact, Figure, GateResult, Goals, Scorecard, Unav
 def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateResult, ...]:
     """Return one result per goal that is set: accuracy, size, latency, memory, in this order."""
     metric = scorecard.metric
-    unit = " points" if metric.name in ("top1", "top5") else ""
+    points = metric.drop_unit == "points"
+    what = f"{metric.name} drop" + ("" if points else f" in percent of the float model's {metric.name},")
     asked = (
-        ("accuracy", goals.max_drop, metric.drop, f"{metric.name} drop", unit),
+        ("accuracy", goals.max_drop, metric.drop, what, " points" if points else " %"),
         ("size", goals.max_kb, artifact.bytes / 1000, "model file", " kB"),
         ("latency", goals.max_ms, scorecard.latency_ms.p50, "p50 latency on this machine", " ms"),
         ("memory", goals.max_rss_mb, scorecard.peak_rss_mb, "peak memory of one process", " MiB"),

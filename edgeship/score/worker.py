@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -186,13 +187,14 @@ def _peak_rss_mb() -> float | None:
 
 
 def own_metric(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Return `{"values": {name: value}, "higher_is_better": bool}` of the user's `package.module:callable`.
+    """Return `{"values": {name: value}, "higher_is_better": bool or None}` of the user's `package.module:callable`.
 
-    `payload`: `metric`, `labels` (path), `outputs`: `{name: path}`. The working directory is on the module
-    path. Raises InputError `metric-own-not-found`, `metric-own-failed`, `metric-own-value`.
+    `payload`: `metric`, `folder` (first on the module path, then the working directory; or None), `labels` (path),
+    `outputs`: `{name: path}`. None: the callable does not say. Raises InputError `metric-own-not-found`,
+    `metric-own-failed`, `metric-own-value`, `metric-own-direction`.
     """
     report(f"computing {payload['metric']}")
-    function = _load(payload["metric"])
+    function = _load(payload["metric"], payload["folder"])
     labels = np.load(payload["labels"])
     values = {}
     for name, path in payload["outputs"].items():
@@ -213,14 +215,33 @@ def own_metric(payload: dict[str, Any], report: Any) -> dict[str, Any]:
                 hint="return float(...) of one number",
             )
         values[name] = float(value)
-    return {"values": values, "higher_is_better": bool(getattr(function, "higher_is_better", True))}
+    return {"values": values, "higher_is_better": _direction(function, payload["metric"])}
 
 
-def _load(reference: str) -> Any:
-    """Return the callable that `package.module:callable` names."""
-    folder = os.getcwd()  # noqa: PTH109 - a string is what sys.path takes
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def own_metric_found(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+    """Return `{"higher_is_better": bool or None}` of `payload["metric"]`, loaded as `own_metric` would, not called."""
+    report(f"looking for {payload['metric']}")
+    return {"higher_is_better": _direction(_load(payload["metric"], payload["folder"]), payload["metric"])}
+
+
+def _direction(function: Any, reference: str) -> bool | None:
+    """Return whether higher values are better, None where the callable does not say."""
+    said = getattr(function, "higher_is_better", None)
+    if said is None or isinstance(said, bool | np.bool_):
+        return None if said is None else bool(said)
+    raise InputError(
+        "metric-own-direction",
+        f"higher_is_better of {reference} is {said!r:.80}, neither True nor False",
+        context={"metric": reference},
+        hint=f"{reference.partition(':')[2]}.higher_is_better = False",
+    )
+
+
+def _load(reference: str, first: str | None) -> Any:
+    """Return the callable that `package.module:callable` names, from the folder `first` or the working directory."""
+    here = os.getcwd()  # noqa: PTH109 - a string is what sys.path takes
+    folders = list(dict.fromkeys([first, here] if first else [here]))
+    sys.path[:] = [*folders, *(entry for entry in sys.path if entry not in folders)]
     module_name, _, path = reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -230,14 +251,14 @@ def _load(reference: str) -> Any:
         raise InputError(
             "metric-own-not-found",
             f"the metric {reference} cannot be loaded: {type(error).__name__}: {error}",
-            context={"looked in": folder, "python": json.dumps(sys.version.split()[0])},
-            hint=f"python -c 'import {module_name}' must work in that folder",
+            context={"looked in": " and ".join(folders), "python": json.dumps(sys.version.split()[0])},
+            hint=f"cd {shlex.quote(folders[0])} && python -c 'import {module_name}' must work",
         ) from None
     if not callable(found):
         raise InputError(
             "metric-own-not-found",
             f"{reference} is a {type(found).__name__}, not something to call",
-            context={"looked in": folder},
+            context={"looked in": " and ".join(folders)},
             hint="name a function: package.module:function",
         )
     return found

@@ -48,18 +48,28 @@ class Artifact:
     """Version of each tool that had a hand in it."""
 
 
+DropUnit = Literal["points", "%"]
+"""What a drop is counted in: points of a percentage, or percent of the float model's own value."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """A task metric of an artifact beside the same metric of the float model.
 
-    `drop` is in points of the metric's own scale, positive where the artifact is worse; percentages are 0..100.
+    `drop` is positive where the artifact is worse. Metrics that are percentages (0..100) drop in points. Others have
+    scales of their own, on which one number as a limit would mean nothing: they drop in percent of the float model's
+    value, an error that grows by half by 50.
     """
 
     name: str
     value: Figure
     float_value: Figure
     drop: Figure
-    higher_is_better: bool = True
+    drop_unit: DropUnit = "points"
+    higher_is_better: bool | None = True
+    """None: a metric of the user's own that does not say."""
+    about: str = ""
+    """Of which output it is, and why this metric, where edgeship chose them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +77,9 @@ class Agreement:
     """How near an artifact's outputs are to the float model's on the same samples."""
 
     argmax: Figure
-    """Share (0..1) of samples with the same largest output."""
+    """Share (0..1) of samples with the same largest output; of two classes told by one number: on the same side."""
     cosine: Figure
-    """Smallest cosine similarity over samples."""
+    """Smallest cosine similarity over samples, of outputs that are more than one number."""
     max_abs: Figure
     """Largest absolute difference of a dequantized output."""
 

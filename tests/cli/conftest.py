@@ -92,7 +92,8 @@ def tiny(tiny_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny float classifier (model.tflite, 4 classes) and calibration and evaluation data."""
     folder = tmp_path_factory.mktemp("tiny")
     tiny_models.classifier(folder / "model.tflite")
-    tiny_models.adder(folder / "two.tflite")
+    tiny_models.adder(folder / "sum.tflite")
+    tiny_models.with_outputs(folder / "model.tflite", folder / "two.tflite", ["c", "y"])
     x = tiny_models.pictures(64, seed=3)
     y = np.arange(64) % 4
     np.savez(folder / "calibration.npz", x=x[:40])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 Case = Callable[[Path, Path], tuple[list[object], str, list[str]]]
 """(tiny models, scratch folder) -> (words, reference, what the text must hold)."""
@@ -82,19 +83,19 @@ def no_calibration_where_it_is_needed(tiny: Path, here: Path) -> Any:
 
 
 def data_for_a_model_of_two_inputs(tiny: Path, here: Path) -> Any:
-    words = _build(tiny / "two.tflite", "--calibration", tiny / "calibration.npz")
+    words = _build(tiny / "sum.tflite", "--calibration", tiny / "calibration.npz")
     return words, "several-inputs", ["one [1, 4], other [1, 4]", "leave --calibration and --eval out"]
 
 
 def two_inputs_for_a_target_of_integers(tiny: Path, here: Path) -> Any:
-    words = ["build", tiny / "two.tflite", "--target", "coral", "--allow-uncompiled"]
+    words = ["build", tiny / "sum.tflite", "--target", "coral", "--allow-uncompiled"]
     words += ["--calibration", tiny / "calibration.npz"]
     return words, "several-inputs", ["takes integer models only", "hint: give the model one input"]
 
 
 def preprocessing_for_two_inputs(tiny: Path, here: Path) -> Any:
     (here / "edgeship.yaml").write_text(
-        f"model: {tiny / 'two.tflite'}\ntargets: [host]\npreprocess: {{scale: 0.5}}\n"
+        f"model: {tiny / 'sum.tflite'}\ntargets: [host]\npreprocess: {{scale: 0.5}}\n"
     )
     return ["build"], "preprocess-several-inputs", ["keras.layers.Rescaling"]
 
@@ -274,6 +275,66 @@ def an_accuracy_gate_on_unlabelled_data(tiny: Path, here: Path) -> Any:
         tiny / "model.tflite", "--recipe", "fp32", "--eval", tiny / "calibration.npz", "--max-drop", "1"
     )
     return words, "gate-without-data", ["no labels"]
+
+
+def a_metric_of_ones_own_that_is_not_there(tiny: Path, here: Path) -> Any:
+    words = _build(tiny / "model.tflite", "--eval", tiny / "eval.npz", "--metric", "nowhere:f1")
+    return words, "metric-own-not-found", ["No module named 'nowhere'", str(here)]
+
+
+def a_limit_on_a_metric_that_does_not_say_which_way_is_better(tiny: Path, here: Path) -> Any:
+    (here / "errors_of_mine.py").write_text("def rmse(outputs, labels):\n    return 0.5\n")
+    words = _build(
+        tiny / "model.tflite",
+        "--eval",
+        tiny / "eval.npz",
+        "--metric",
+        "errors_of_mine:rmse",
+        "--max-drop",
+        "1",
+    )
+    return words, "metric-own-direction", ["errors_of_mine.py:  rmse.higher_is_better = False"]
+
+
+def an_output_that_is_not_there(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text(
+        "targets: [host]\nrecipes: [fp32]\ngoals: {accuracy: {output: probs}}\n"
+    )
+    return ["build", tiny / "model.tflite"], "output-unknown", ["'probs'", "accuracy: {output: y}"]
+
+
+def a_limit_where_labels_fit_several_outputs(tiny: Path, here: Path) -> Any:
+    words = _build(tiny / "two.tflite", "--recipe", "fp32", "--eval", tiny / "eval.npz", "--max-drop", "1")
+    return (
+        words,
+        "output-unclear",
+        ["fit 2 of the model's outputs 'c' [1, 1, 8], 'y' [4]", "accuracy: {output: c}"],
+    )
+
+
+def folders_that_are_not_called_as_the_labels(tiny: Path, here: Path) -> Any:
+    _folders(here, "cat", "dog")
+    (here / "labels.txt").write_text("Cat\nDog\nEmu\nFox\n")
+    words = _build(tiny / "model.tflite", "--eval", "pictures", "--labels", "labels.txt")
+    return words, "dataset-classes", ["cat, dog", "Cat, Dog, Emu, Fox"]
+
+
+def fewer_folders_than_classes(tiny: Path, here: Path) -> Any:
+    _folders(here, "cat", "dog")
+    return _build(tiny / "model.tflite", "--eval", "pictures"), "labels-missing", ["2 folders", "4 outputs"]
+
+
+def pictures_of_several_sizes(tiny: Path, here: Path) -> Any:
+    _folders(here, "cat", "dog")
+    Image.new("RGB", (9, 8)).save(here / "pictures" / "cat" / "wide.png")
+    words = _build(tiny / "model.tflite", "--eval", "pictures")
+    return words, "dataset-shapes-differ", ["resize: {height: 8, width: 8}"]
+
+
+def _folders(here: Path, *names: str) -> None:
+    for name in names:
+        (here / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (1, 2, 3)).save(here / "pictures" / name / "0.png")
 
 
 def a_scale_of_zero(tiny: Path, here: Path) -> Any:

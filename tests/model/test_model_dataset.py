@@ -142,6 +142,27 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     assert np.load(limited.y_path).tolist() == [0, 1, 0, 1]
 
 
+def test_folders_are_numbered_as_the_models_classes(tmp_path: Path) -> None:
+    """Not by the alphabet: else every label would be another class than the model means, in silence."""
+    for name, colour in (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (0, 0, 255))):
+        _image(tmp_path / "images" / name / "0.png", colour=colour)
+    dataset = _load(tmp_path, "images", classes=("red", "green", "blue", "grey"))
+    assert dataset.info.classes == ("red", "green", "blue", "grey")
+    assert _x(dataset)[:, 0, 0].argmax(axis=1).tolist() == np.load(dataset.y_path).tolist() == [2, 1, 0]
+    sorted_ones = _load(tmp_path, "images")
+    assert np.load(sorted_ones.y_path).tolist() == [0, 1, 2]
+    assert sorted_ones.info.sha256 != dataset.info.sha256
+
+
+@pytest.mark.parametrize("classes", [("Red", "green", "blue"), ("red", "green", "blue", "red")])
+def test_folders_that_are_no_class_of_the_model(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    for name in ("red", "green", "blue"):
+        _image(tmp_path / "images" / name / "0.png")
+    text = _refused(tmp_path, "images", classes=classes)
+    assert "error: dataset-classes" in text and "'red' stands" in text
+    assert "folders: blue, green, red" in text and f"labels:  {', '.join(classes)}" in text
+
+
 def test_grey_images_keep_one_channel(tmp_path: Path) -> None:
     _image(tmp_path / "images" / "a.png", colour=7, mode="L")
     dataset = _load(tmp_path, "images")
@@ -154,7 +175,9 @@ def test_images_of_several_sizes_need_a_resize(tmp_path: Path) -> None:
     text = _refused(tmp_path, "images")
     assert "error: dataset-shapes-differ" in text
     assert "a.png: 3 x 4" in text
-    assert "preprocess: {resize: {height: 224, width: 224}}" in text
+    assert "edgeship inspect MODEL shows it):  preprocess: {resize: {height: H, width: W}}" in text
+    text = _refused(tmp_path, "images", wanted=Resize(height=96, width=64))
+    assert "preprocess: {resize: {height: 96, width: 64}}" in text
     dataset = _load(tmp_path, "images", resize=Resize(height=2, width=2))
     assert _x(dataset).shape == (2, 2, 2, 3)
     assert _x(dataset).dtype == np.uint8

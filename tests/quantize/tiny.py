@@ -133,6 +133,57 @@ def adder(path: Path) -> Path:
     return build.write(path, [one, other], [total])
 
 
+def decider(path: Path, *, outputs: int = 2, shift: float = 0.0, logits: bool = False) -> Path:
+    """Write a dense layer over four numbers: class 1 where the first two are above 0 together; return `path`.
+
+    The fourth number hardly counts. With one output a sigmoid says it, moved by `shift`.
+    """
+    build = Builder()
+    x, dense, y = (
+        build.tensor(n, s) for n, s in (("x", [1, 4]), ("dense", [1, outputs]), ("y", [1, outputs]))
+    )
+    row = np.array([4.0, 4.0, 0.0, 0.0], np.float32)
+    weights = np.stack([row] if outputs == 1 else [-row, row])
+    held = build.tensor("dense_w", [outputs, 4], weights)
+    bias = build.tensor("dense_b", [outputs], np.full(outputs, shift, np.float32))
+    build.operation("FULLY_CONNECTED", [x, held, bias], [dense], schema.FullyConnectedOptionsT())
+    if logits:
+        return build.write(path, [x], [dense])
+    if outputs == 1:
+        build.operation("LOGISTIC", [dense], [y])
+        return build.write(path, [x], [y])
+    softmax = schema.SoftmaxOptionsT()
+    softmax.beta = 1.0
+    build.operation("SOFTMAX", [dense], [y], softmax)
+    return build.write(path, [x], [y])
+
+
+def decisions(
+    count: int, *, wide: float = 1.0, seed: int = 5
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return samples `[count, 4]` float32 for `decider` and their classes; the fourth number runs from 0 to `wide`."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(count, 4)).astype(np.float32)
+    x[:, 3] = random.uniform(0.0, wide, count)
+    return x, (x[:, 0] + x[:, 1] > 0).astype(np.int64)
+
+
+def with_outputs(source: Path, path: Path, names: list[str]) -> Path:
+    """Write `source` to `path` with the tensors called `names` as its outputs, in this order; return `path`."""
+
+    def change(model: Any) -> None:
+        graph = model.subgraphs[0]
+        graph.outputs = [[t.name.decode() for t in graph.tensors].index(name) for name in names]
+        entries = []
+        for name, index in zip(names, graph.outputs, strict=True):
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = name.encode(), index
+            entries.append(entry)
+        model.signatureDefs[0].outputs = entries
+
+    return edited(source, path, change)
+
+
 def edited(source: Path, path: Path, change: Callable[[Any], None]) -> Path:
     """Write `source` to `path` with its object form changed by `change`; return `path`."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(source.read_bytes()))

@@ -13,6 +13,9 @@ from edgeship.digest import sha256_file
 from edgeship.values import (
     Agreement,
     Artifact,
+    Dataset,
+    DatasetInfo,
+    DropUnit,
     Figure,
     FloatModel,
     Goals,
@@ -65,16 +68,51 @@ def scorecard_of(
     *,
     float_value: float = 90.0,
     metric: str = "top1",
+    unit: DropUnit = "points",
+    higher: bool | None = True,
+    argmax: Figure = NONE,
+    cosine: Figure = NONE,
 ) -> Scorecard:
     value: Figure = drop if isinstance(drop, Unavailable) else float_value - drop
     return Scorecard(
         artifact_sha256="0" * 64,
         evaluation_sha256=None,
-        metric=Metric(name=metric, value=value, float_value=float_value, drop=drop),
-        agreement=Agreement(argmax=NONE, cosine=NONE, max_abs=NONE),
+        metric=Metric(
+            name=metric,
+            value=value,
+            float_value=float_value,
+            drop=drop,
+            drop_unit=unit,
+            higher_is_better=higher,
+        ),
+        agreement=Agreement(argmax=argmax, cosine=cosine, max_abs=NONE),
         latency_ms=Latency(cold=NONE, p50=p50, p95=NONE),
         peak_rss_mb=rss,
     )
+
+
+def dataset_of(x: Path, y: np.ndarray[Any, Any] | None, folder: Path) -> Dataset:
+    y_path = None
+    if y is not None:
+        y_path = folder / "y.npy"
+        np.save(y_path, y)
+    held = np.load(x, mmap_mode="r")
+    info = DatasetInfo(
+        reference="eval.npz",
+        sha256=sha256_file(x),
+        count=len(held),
+        shape=held.shape[1:],
+        dtype=str(held.dtype),
+        minimum=0.0,
+        maximum=1.0,
+        labelled=y is not None,
+    )
+    return Dataset(info=info, x_path=x, y_path=y_path)
+
+
+@pytest.fixture(scope="session")
+def evaluation_of() -> Any:
+    return dataset_of
 
 
 @pytest.fixture(scope="session")

@@ -9,30 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeship.digest import sha256_file
 from edgeship.errors import InputError
 from edgeship.score.measure import score
 from edgeship.score.worker import Model, real, stored
-from edgeship.values import Dataset, DatasetInfo, FloatModel, Goals, Unavailable
-
-
-def evaluation_of(x: Path, y: np.ndarray[Any, Any] | None, folder: Path) -> Dataset:
-    y_path = None
-    if y is not None:
-        y_path = folder / "y.npy"
-        np.save(y_path, y)
-    held = np.load(x, mmap_mode="r")
-    info = DatasetInfo(
-        reference="eval.npz",
-        sha256=sha256_file(x),
-        count=len(held),
-        shape=held.shape[1:],
-        dtype=str(held.dtype),
-        minimum=0.0,
-        maximum=1.0,
-        labelled=y is not None,
-    )
-    return Dataset(info=info, x_path=x, y_path=y_path)
+from edgeship.values import FloatModel, Goals, Unavailable
 
 
 def outputs_of(path: Path, samples: Path) -> np.ndarray[Any, Any]:
@@ -53,7 +33,12 @@ def other(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_scorecard_is_what_one_computes_by_hand(
-    float_model: FloatModel, other: Path, samples: Path, make_artifact: Any, tmp_path: Path
+    float_model: FloatModel,
+    other: Path,
+    samples: Path,
+    make_artifact: Any,
+    tmp_path: Path,
+    evaluation_of: Any,
 ) -> None:
     exact, poor = outputs_of(float_model.path, samples), outputs_of(other, samples)
     labels = exact.argmax(axis=1)
@@ -79,7 +64,7 @@ def test_a_scorecard_is_what_one_computes_by_hand(
 
 
 def test_without_labels_agreement_remains(
-    float_model: FloatModel, samples: Path, make_artifact: Any, tmp_path: Path
+    float_model: FloatModel, samples: Path, make_artifact: Any, tmp_path: Path, evaluation_of: Any
 ) -> None:
     artifact = make_artifact(float_model.path)
     (card,) = score([artifact], float_model, None, samples, Goals())
@@ -96,7 +81,7 @@ def test_without_samples_latency_remains(float_model: FloatModel, make_artifact:
 
 
 def test_a_model_that_fails_is_a_result(
-    float_model: FloatModel, samples: Path, make_artifact: Any, tmp_path: Path
+    float_model: FloatModel, samples: Path, make_artifact: Any, tmp_path: Path, evaluation_of: Any
 ) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"\0\0\0\0TFL3" + b"\0" * 64)
@@ -145,7 +130,12 @@ def test_a_wrecked_model_is_a_result(
 
 
 def test_nan_outputs_are_named(
-    float_model: FloatModel, samples: Path, make_artifact: Any, tiny: ModuleType, tmp_path: Path
+    float_model: FloatModel,
+    samples: Path,
+    make_artifact: Any,
+    tiny: ModuleType,
+    tmp_path: Path,
+    evaluation_of: Any,
 ) -> None:
     def poison(model: Any) -> None:
         tensor = next(t for t in model.subgraphs[0].tensors if t.name == b"dense_b")
@@ -183,7 +173,13 @@ number = 3
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, float_model: FloatModel, samples: Path) -> Any:
+def own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    float_model: FloatModel,
+    samples: Path,
+    evaluation_of: Any,
+) -> Any:
     (tmp_path / "my_metrics.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     labels = outputs_of(float_model.path, samples).argmax(axis=1)
@@ -197,7 +193,7 @@ def test_a_metric_of_ones_own(float_model: FloatModel, samples: Path, make_artif
     assert (card.metric.name, card.metric.value, card.metric.higher_is_better) == (
         "my_metrics:right",
         0.75,
-        True,
+        None,
     )
     (card,) = score([artifact], float_model, own, samples, Goals(metric="my_metrics:cost"))
     assert (card.metric.value, card.metric.higher_is_better) == (0.25, False)

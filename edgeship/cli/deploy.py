@@ -228,6 +228,7 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
     from edgeship import pipeline
     from edgeship.report.beside import save_beside
     from edgeship.report.text import target_text
+    from edgeship.score.warn import warnings
 
     work = common.cache_folder()
     report = pipeline.build(
@@ -244,6 +245,10 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
         )
     save_beside(report)
     progress.note(target_text(built).replace("\n", "\n  "))
+    context = click.get_current_context(silent=True)
+    if context and context.params.get("quiet"):  # the note was not shown, and what was lost must be
+        for words in warnings(built.chosen, built.variants):
+            tell(f"warning: {words}")
     return built.bundle
 
 

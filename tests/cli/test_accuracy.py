@@ -51,6 +51,15 @@ def test_a_collapse_is_told_also_where_nothing_limits_it(edgeship: Any, wide: Pa
 
 
 @pytest.mark.slow
+def test_a_quiet_deployment_tells_of_a_collapse_too(edgeship: Any, wide: Path, tmp_path: Path) -> None:
+    data = ["--calibration", wide / "calibration.npz", "--eval", wide / "eval.npz", "--recipe", "int8"]
+    at = ["--target", "host", "--host", f"local:{tmp_path / 'device'}", "--goal", "stage", "-q"]
+    said = edgeship("deploy", wide / "model.tflite", *data, *at)
+    assert said.status == 0, said.err
+    assert said.err.startswith("warning: static_wi8_ai8 loses ")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "evaluation", "metric"),
     [("model.tflite", "onehot.npz", "top1"), ("one.tflite", "eval.npz", "auc")],

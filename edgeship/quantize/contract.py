@@ -116,7 +116,8 @@ def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[
     """
     if recipe.precision.activations not in ("int8", "uint8", "int16"):
         return "pass", [], f"{recipe.name} computes in float by design"
-    found = []
+    found: list[str] = []
+    conversions: list[str] = []
     for graph in held.subgraphs:
         float_boundary = {i for i in (*graph.inputs, *graph.outputs) if graph.tensors[i].dtype == "float32"}
         for op in graph.operators:
@@ -124,7 +125,11 @@ def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[
                 tensor = graph.tensors[index]
                 if tensor.dtype in INTEGERS or (index in float_boundary and op.op == "DEQUANTIZE"):
                     continue
-                found.append(_float_tensor(op, tensor, recipe))
+                converts = op.op in ("DEQUANTIZE", "QUANTIZE")
+                (conversions if converts else found).append(_float_tensor(op, tensor, recipe))
+    found = (
+        found or conversions
+    )  # a conversion is there for an operation in float: that one is what to change
     only_integers = all(
         RECIPES[name].precision.activations.startswith("int") for name in profile.precision.accepts
     )

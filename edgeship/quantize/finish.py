@@ -116,14 +116,14 @@ def weights_of(model: Any, index: int) -> Floats | None:
     tensor = graph.tensors[index]
     if not _has_data(model, tensor):
         makers = [op for op in graph.operators if index in op.outputs]
-        if len(makers) != 1 or _name(model.operatorCodes[makers[0].opcodeIndex]) != "DEQUANTIZE":
+        if len(makers) != 1 or operator_name(model.operatorCodes[makers[0].opcodeIndex]) != "DEQUANTIZE":
             return None
         tensor = graph.tensors[makers[0].inputs[0]]
     if not _has_data(model, tensor):
         return None
     data = bytes(model.buffers[tensor.buffer].data)
     shape = [int(size) for size in tensor.shape]
-    kinds = _types()
+    kinds = tensor_types()
     if tensor.type == kinds["FLOAT32"]:
         return np.frombuffer(data, np.float32).reshape(shape).astype(np.float64)
     if tensor.type not in (kinds["INT8"], kinds["INT4"]) or tensor.quantization is None:
@@ -142,7 +142,7 @@ def weights_of(model: Any, index: int) -> Floats | None:
 def _add_to_bias(model: Any, bias: Any, amount: Floats) -> None:
     """Add real values to a bias in place, in its own type: float32, or int32 or int64 steps of its scale."""
     data = bytes(model.buffers[bias.buffer].data)
-    kinds = _types()
+    kinds = tensor_types()
     if bias.type == kinds["FLOAT32"]:
         corrected: Any = (np.frombuffer(data, np.float32) + amount).astype(np.float32)
     else:
@@ -157,7 +157,7 @@ def set_versions(model: Any) -> None:
     """Write into the file the operator versions its tensor types ask for, and the oldest release that has
     them all.
     """
-    names = {index: name for name, index in _types().items()}
+    names = {index: name for name, index in tensor_types().items()}
     for graph in model.subgraphs:
         for op in graph.operators:
             code = model.operatorCodes[op.opcodeIndex]
@@ -167,9 +167,11 @@ def set_versions(model: Any) -> None:
 
             weights = [graph.tensors[i] for i in op.inputs if i >= 0 and _has_data(model, graph.tensors[i])]
             per_channel = any(_is_per_channel(t) for t in weights)
-            needed = needed_version(_name(code), kinds(op.inputs), kinds(op.outputs), per_channel=per_channel)
+            needed = needed_version(
+                operator_name(code), kinds(op.inputs), kinds(op.outputs), per_channel=per_channel
+            )
             code.version = max(code.version, needed)
-    release = oldest_release([(_name(code), code.version) for code in model.operatorCodes])
+    release = oldest_release([(operator_name(code), code.version) for code in model.operatorCodes])
     for entry in model.metadata or ():
         if entry.name == VERSION_ENTRY and release is not None:
             text = release.encode().ljust(VERSION_BYTES, b"\0")
@@ -178,7 +180,7 @@ def set_versions(model: Any) -> None:
 
 def _layers(model: Any) -> list[tuple[str, Any]]:
     graph = model.subgraphs[0]
-    named = ((_name(model.operatorCodes[op.opcodeIndex]), op) for op in graph.operators)
+    named = ((operator_name(model.operatorCodes[op.opcodeIndex]), op) for op in graph.operators)
     return [(name, op) for name, op in named if name in WITH_BIAS]
 
 
@@ -195,7 +197,7 @@ def _is_per_channel(tensor: Any) -> bool:
     return scale is not None and len(scale) > 1
 
 
-def _name(code: Any) -> str:
+def operator_name(code: Any) -> str:
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -203,7 +205,7 @@ def _name(code: Any) -> str:
     return next(name for name, value in names.items() if value == number)
 
 
-def _types() -> dict[str, int]:
+def tensor_types() -> dict[str, int]:
     from ai_edge_litert.schema_py_generated import TensorType
 
     return {name: value for name, value in vars(TensorType).items() if isinstance(value, int)}

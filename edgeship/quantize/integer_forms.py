@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeship.quantize.finish import _name, _types
+from edgeship.quantize.finish import operator_name, tensor_types
 
 FREE = frozenset({"LEAKY_RELU", "PRELU", "ELU", "RELU6"})
 """The kernel rescales: input and output have scales of their own."""
@@ -31,20 +31,20 @@ def use_integer_forms(model: Any) -> int:
         again = False
         for graph in model.subgraphs:
             for op in list(graph.operators):
-                if _name(model.operatorCodes[op.opcodeIndex]) in FORMS and _turn(model, graph, op):
+                if operator_name(model.operatorCodes[op.opcodeIndex]) in FORMS and _turn(model, graph, op):
                     turned, again = turned + 1, True
     return turned
 
 
 def _turn(model: Any, graph: Any, op: Any) -> bool:
     """Turn one float operation that stands before conversions to int8 and that nobody else reads; return whether."""
-    named = {id(o): _name(model.operatorCodes[o.opcodeIndex]) for o in graph.operators}
+    named = {id(o): operator_name(model.operatorCodes[o.opcodeIndex]) for o in graph.operators}
     makers = {i: o for o in graph.operators for i in o.outputs}
     readers = defaultdict(list)
     for other in graph.operators:
         for i in set(other.inputs):
             readers[i].append(other)
-    kinds, tensors, name = _types(), graph.tensors, named[id(op)]
+    kinds, tensors, name = tensor_types(), graph.tensors, named[id(op)]
     before, behind, made = makers.get(op.inputs[0]), readers[op.outputs[0]], op.outputs[0]
     if before is None or tensors[made].type != kinds["FLOAT32"] or made in graph.outputs:
         return False
@@ -109,7 +109,7 @@ def _quantize_slopes(model: Any, graph: Any, op: Any) -> bool:
     """Store a PRELU's constant slopes as int8 with one scale, symmetric; return whether they are there."""
     from ai_edge_litert import schema_py_generated as schema
 
-    kinds, slopes = _types(), graph.tensors[op.inputs[1]]
+    kinds, slopes = tensor_types(), graph.tensors[op.inputs[1]]
     data = model.buffers[slopes.buffer].data
     if data is None or len(data) == 0 or slopes.type not in (kinds["FLOAT32"], kinds["INT8"]):
         return False

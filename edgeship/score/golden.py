@@ -254,7 +254,8 @@ def value_range(entry: Mapping[str, Any]) -> tuple[float, float]:
     tensor = entry["tensor"]
     if dtype.kind == "b":
         return 0.0, 1.0
-    if dtype.kind in "iu" and dtype.itemsize <= 2:
+    plain = not tensor["scale"] and np.dtype(tensor["dtype"]).kind in "iu"
+    if dtype.kind in "iu" and dtype.itemsize <= 2 and not plain:
         return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
     if dtype.kind in "iu":
         return 0.0, 1.0  # most often an index: larger ones may lead outside a table

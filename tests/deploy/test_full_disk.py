@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -136,6 +137,46 @@ def test_a_slot_that_needs_new_space(device: Any) -> None:
     assert told["record"]["to"] == old.release and told["record"]["state"] == "COMMITTED"
     assert not (device.root / "reserve").exists()
     device.check_whole(old)
+
+
+@pytest.mark.timeout(120)
+def test_a_file_system_that_copies_and_compresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """btrfs, which needs new space for every record, and would hold zeros back in no space at all."""
+    if shutil.which("mkfs.btrfs") is None or "btrfs" not in Path("/proc/filesystems").read_text():
+        pytest.skip("needs btrfs-progs, and a kernel with btrfs")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.faults.devices import Device
+
+    class Copying(Device):
+        def mount(self, *_options: str) -> None:
+            image = self.folder / "image"
+            image.unlink()
+            with image.open("wb") as stream:
+                stream.truncate(300 << 20)
+            subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True, capture_output=True)
+            subprocess.run(["mount", "-o", "loop,compress-force=zstd", image, self.disk], check=True)
+
+    made = Copying(tmp_path / "device", mounted=True)
+    try:
+        old = made.serve_old()
+        session, _, common = begin(made, ttl=60)
+        ballast = f"dd if=/dev/urandom of='{made.disk}/ballast' conv=notrunc oflag=append bs="
+        for size in (
+            "1M",
+            "64k",
+            "4k",
+            "4k",
+        ):  # data to the last block; what is freed meanwhile comes with a sync
+            subprocess.run(
+                ["sh", "-c", f"{ballast}{size}; sync -f '{made.disk}'"], capture_output=True, check=True
+            )
+        with made.faults.active():
+            told = session.ask("revert", reason="no", ready_seconds=10, prove_seconds=20, **common)["record"]
+        assert (told["state"], told["to"]) == ("COMMITTED", old.release)
+        assert not (made.root / "reserve").exists()
+        made.check_whole(old)
+    finally:
+        made.close()
 
 
 def test_what_is_held_back_does_not_compress(device: Any) -> None:

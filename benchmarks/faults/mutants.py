@@ -194,7 +194,7 @@ MUTANTS = (
         ),
         ("bake",),
     ),
-    Mutant("no-space-held-back", (("        place.keep_reserve()\n", ""),), (), "full-leave-arm"),
+    Mutant("no-space-held-back", (("        place.keep_reserve()\n", ""),), (), "dead-man-meets-a-full-disk"),
 )
 
 

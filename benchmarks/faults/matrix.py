@@ -217,6 +217,7 @@ def all_cases() -> list[Case]:
         Case("dead-man-cannot-start", races.no_dead_man()),
         Case("orphaned-supervisor", races.orphaned_supervisor()),
         Case("dead-man-meets-failing-storage", races.failing_dead_man()),
+        Case("dead-man-meets-a-full-disk", races.full_dead_man(), mounted=True),
         Case("bake-crash-loop", bakes.crash_loop),
         Case("bake-full-disk", bakes.full_disk, True),
         Case("bake-hook-killed-at-the-record", bakes.hook_dies("fsync:signal=KILL:when=1")),

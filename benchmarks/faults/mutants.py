@@ -110,8 +110,8 @@ MUTANTS = (
         "boot-does-not-go-back",
         (
             (
-                '        record = finish(place, record["tx"], back, reason)\n',
-                '        record = finish(place, record["tx"], record["to"], reason)\n',
+                '        record = finish(place, record["tx"], back, reason, hook_runs=True)\n',
+                '        record = finish(place, record["tx"], record["to"], reason, hook_runs=True)\n',
             ),
         ),
         ("upgrade",),
@@ -194,7 +194,7 @@ MUTANTS = (
         ),
         ("bake",),
     ),
-    Mutant("no-space-held-back", (("        place.keep_reserve()\n", ""),), (), "full-leave-arm"),
+    Mutant("no-space-held-back", (("        place.keep_reserve()\n", ""),), (), "dead-man-meets-a-full-disk"),
 )
 
 

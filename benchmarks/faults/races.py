@@ -214,6 +214,33 @@ def failing_dead_man() -> Callable[[Device], None]:
     return go
 
 
+def full_dead_man() -> Callable[[Device], None]:
+    """Return the case of a disk that fills up during a trial and stays full: the dead-man goes back all the same."""
+
+    def go(device: Device) -> None:
+        old = device.serve_old()
+        new = device.bundle()
+        with device.faults.active():
+            deploy(new, device.host, replace(device.options, goal=Goal.STAGE), Silent())
+            session = Session(device.host, device.options, "kws")
+            fence = session.ask("lease", ready_seconds=5)["fence"]
+            common = {"fence": fence, "tx": f"full{next(device.numbers)}"}
+            session.ask(
+                "arm", release=new.release, ttl=4 + 2 * slack(), service="supervised", listen=None, **common
+            )
+            if session.ask("activate", ready_seconds=5, prove_seconds=10, **common)["reason"]:
+                raise WrongState("the trial did not begin")
+        subprocess.run([str(device.faults.folder / "full")], check=True)
+        device.wait(lambda: device.record()["state"] == "COMMITTED", 30, "it does not go back on a full disk")
+        if device.record()["to"] != old.release:
+            raise WrongState(f"back on something else: {device.record()}")
+        device.check_whole(old)
+        device.repair()
+        device.converge(new)
+
+    return go
+
+
 def reboot_loop(restarted: Callable[[Device], None]) -> Callable[[Device], None]:
     """Return the case of a device that starts again and again, the first time during a trial (`restarted`)."""
 

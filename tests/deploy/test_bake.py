@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from dataclasses import replace
@@ -201,3 +202,13 @@ def test_a_release_that_runs_until_the_device_is_restarted(watched: Any) -> None
     bench.wait_for(lambda: bench.record().get("result") == "went-back")
     record = bench.record()
     assert record["to"] == old.release and "after a restart of the device" in record["reason"]
+
+
+def test_a_release_that_cannot_even_be_started(watched: Any) -> None:
+    """Its folder is gone: each try counts as a crash, and the device goes back."""
+    old = commit(watched, "1")
+    new = commit(watched, "2")
+    (watched.root / "apps/kws/releases" / new.release).rename(watched.folder / "away")
+    os.kill(watched.status()["serving"]["pid"], signal.SIGKILL)
+    watched.wait_for(lambda: watched.record()["result"] == "went-back")
+    assert watched.record()["to"] == old.release and watched.serving_release() == old.release

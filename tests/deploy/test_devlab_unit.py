@@ -15,9 +15,10 @@ import pytest
 
 from edgeship.cli.main import run
 from edgeship.deploy import DeployOptions, deploy, history
+from edgeship.deploy.session import Session
 from edgeship.progress import Silent
 from edgeship.remote import parse_host
-from edgeship.values import Bundle
+from edgeship.values import Bundle, Goal
 
 pytestmark = [pytest.mark.devlab, pytest.mark.root, pytest.mark.slow]
 
@@ -161,3 +162,52 @@ def test_a_root_that_is_read_only_from_the_start(lab: Any, local: Any, tmp_path:
     assert deploy(bench.bundle("3"), bench.host, options, Silent()).state == "committed"
     told = [entry.get("reason") for entry in history(bench.host, None, options)["entries"]]
     assert "the device restarted during the trial" in told
+
+
+def test_links_hooks_and_a_dead_man_that_are_lost(lab: Any, local: Any, tmp_path: Path) -> None:
+    device, options = at(lab, "lost")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    bench = type(local)(
+        host=parse_host(device.name),
+        options=options,
+        root=Path("/var/lib/edgeship"),
+        folder=tmp_path,
+        port=port,
+    )
+    # A first deployment that is taken back leaves no hook behind.
+    dead = deploy(bench.bundle("0", serve="dies"), bench.host, options, Silent())
+    assert dead.state == "reverted" and on(device, "find /etc/systemd/system -name '*edgeship*'") == ""
+
+    one, two = bench.bundle("1"), bench.bundle("2")
+    assert deploy(one, bench.host, options, Silent()).state == "committed"
+    # The link that starts the service was lost, as by a power cut: recovery makes it again, and has it started.
+    link = "/etc/systemd/system/multi-user.target.wants/edgeship-kws.service"
+    on(device, f"rm {link}")
+    device.fault("reboot")
+    bench.wait_for(lambda: bench.serving_release() == one.release)
+    assert on(device, f"ls {link}") == link
+
+    # A dead-man that is killed while it goes back is started again. Here it waits for the lock, until it is gone.
+    staged = deploy(two, bench.host, replace(options, goal=Goal.STAGE), Silent())
+    assert staged.state == "staged", staged.reason
+    session = Session(bench.host, options, "kws")
+    common = {"fence": session.ask("lease", ready_seconds=5)["fence"], "tx": "lost"}
+    session.ask("arm", release=two.release, ttl=10, service="systemd", listen=None, **common)
+    assert session.ask("activate", ready_seconds=20, prove_seconds=20, **common)["reason"] is None
+    on(device, "systemd-run --unit=holder flock /var/lib/edgeship/lock sleep 600")
+    unit = "edgeship-deadman-lost.service"
+
+    def pid() -> int:
+        return int(on(device, f"systemctl show -p MainPID --value {unit}") or 0)
+
+    first = bench.wait_for(pid)
+    on(device, f"kill -KILL {first}")
+    second = bench.wait_for(lambda: (found := pid()) != first and found)
+    assert second and bench.serving_release() == two.release
+    on(device, "systemctl stop holder")
+    bench.wait_for(lambda: bench.serving_release() == one.release)
+    told = bench.wait_for(lambda: (r := bench.status()["record"])["state"] == "COMMITTED" and r)
+    assert told["reason"] == "nobody confirmed within 10 s"
+    bench.wait_for(lambda: not pid())

@@ -116,6 +116,12 @@ def test_restarts_and_a_lost_link(device: tuple[Any, Any]) -> None:
     bench.wait_for(lambda: bench.serving_release() == one.release)
     assert bench.status()["serving"]["restarts"] == 0
 
+    # The link that starts the service was lost, as by a power cut: recovery makes it again, and has it started.
+    on(made, "rm /etc/runlevels/default/edgeship-kws")
+    made.fault("reboot")
+    bench.wait_for(lambda: bench.serving_release() == one.release)
+    assert on(made, "ls /etc/runlevels/default | grep -x edgeship-kws") == "edgeship-kws"
+
     # In the middle of a trial: the release before serves, and the report says so.
     slow = bench.bundle("2", openrc=True, prove_seconds=4)
     thread = restart_when(bench, made, lambda: bench.serving_release() == slow.release)
@@ -146,6 +152,12 @@ def test_restarts_and_a_lost_link(device: tuple[Any, Any]) -> None:
     thread.join()
     assert report.state == "reverted" and "there was nothing to go back to" in report.reason, report
     assert bench.serving_release() is None and not bench.status()["serving"]
+
+    # Recovery stays hooked after that, with nothing to do; a removal takes it along.
+    remove(bench.host, "kws", bench.options)
+    assert on(made, "ls /etc/init.d /etc/runlevels/* | grep edgeship") == ""
+    dead = deploy(bench.bundle("3", openrc=True, serve="dies"), bench.host, bench.options, Silent())
+    assert dead.state == "reverted" and on(made, "ls /etc/init.d /etc/runlevels/* | grep edgeship") == ""
 
 
 def test_bundles_from_before_and_back(device: tuple[Any, Any]) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from trust_lab import DAY, NOW, RELEASE, by, fingerprint, refused, set_clock, tell, tree
+from trust_lab import DAY, NOW, RELEASE, by, fingerprint, refused, set_clock, statement, tell, tree
 
 from edgeship.device.ship import helper_source
 from edgeship.digest import canonical_json, sha256_bytes
@@ -292,3 +292,20 @@ def test_an_endless_request_is_cut_off(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120)
     reply = json.loads(done.stdout)
     assert reply["code"] == "bad-request" and "longer than" in reply["reason"]
+
+
+def test_signatures_are_judged_without_a_disk(helper: ModuleType, place: Any, keys: Any) -> None:
+    """Not one byte can be written to any file; an ECDSA key, so that ssh-keygen itself must be asked."""
+    import resource
+
+    tell(helper, place, keys.ann, keys.old)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        for key in (keys.old, keys.ann):
+            assert helper.authorise(place, RELEASE, [by(key)])["sequence"] == 10
+        forged = dict(by(keys.old), statement=statement(sequence=11))
+        said = refused(helper, lambda: helper.authorise(place, RELEASE, [forged]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert said.code == "bad-signature"

@@ -53,17 +53,37 @@ def make_folder(path, mode=0o755):
 
 
 def write_whole(path, data, mode=0o644):
-    """Replace a file by `data`: write beside it, fsync, rename, fsync the folder."""
+    """Replace a file by `data`: write beside it, fsync, rename, fsync the folder. What could not be written whole goes
+    away again: on a full disk it would take the last room."""
     temporary = "%s.tmp-%d" % (path, os.getpid())
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        write_fully(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.chmod(temporary, mode)
-    os.rename(temporary, path)
+        try:
+            write_fully(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.chmod(temporary, mode)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
     sync_folder(os.path.dirname(path))
+
+
+def keep_whole(path, data, mode=0o644):
+    """As `write_whole`, but nothing is written where the file holds `data` already: a full disk does not matter then.
+
+    Durable on return either way: what `write_whole` renamed had its fsync before, so that only its name may be open.
+    """
+    found = None
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        found = stream.read(len(data) + 1)
+    if found == data:
+        sync_folder(os.path.dirname(path))
+    else:
+        write_whole(path, data, mode)
 
 
 def write_fully(descriptor, data):
@@ -103,7 +123,8 @@ def remove_tree(path):
 def point_link(link, target):
     """Make the symbolic link `link` say `target` (None: no link), atomically and durably.
 
-    Something that is not a symbolic link in that place is refused: rename would move into a real folder.
+    Something that is not a symbolic link in that place is refused: rename would move into a real folder. One that says
+    so already is left as it is, which needs no room, and only made durable: whoever made it may have died before.
     """
     if os.path.lexists(link) and not os.path.islink(link):
         raise Refusal("current-not-a-link", "%s exists and is not a symbolic link" % link, path=link)
@@ -112,6 +133,9 @@ def point_link(link, target):
         if os.path.islink(link):
             os.unlink(link)
             sync_folder(folder)
+        return
+    if os.path.islink(link) and os.readlink(link) == target:
+        sync_folder(folder)
         return
     temporary = "%s.tmp-%d" % (link, os.getpid())
     with contextlib.suppress(FileNotFoundError):

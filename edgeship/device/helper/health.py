@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from .base import Refusal, call, canonical, python_command, read_json, start_ticks
+from .base import Refusal, call, canonical, python_command, read_json, read_text, start_ticks
 from .files import write_whole
 from .openrc import Openrc
 from .state import check_fence, read_state
@@ -39,6 +39,13 @@ def manager_of(place, wanted, release=None):
         if wanted == manager.kind or (not reason and (manager is Supervised or os.geteuid() == 0)):
             return manager(place, helper_path())
     raise Refusal("bad-request", "no service manager %r" % (wanted,))
+
+
+def hooked_managers(place):
+    """Return the service managers that hold a boot hook of this application below this very root."""
+    words = " boot %s %s" % (place.root, place.app_name)
+    managers = [manager(place, helper_path()) for manager in MANAGERS]
+    return [manager for manager in managers if words in (read_text(manager.hook_path) or "")]
 
 
 def settings_path(place, release):

@@ -11,15 +11,16 @@ class Log(object):
     """A log file that is turned over once at LOG_BYTES, so that it never fills the disk."""
 
     def __init__(self, path):
-        self.path = path
-        self.stream = open(path, "ab", buffering=0)  # noqa: SIM115
+        self.path, self.stream = path, None
 
     def write(self, data):
         """Append; what cannot be written (a full disk) is dropped rather than stopping the service."""
         with contextlib.suppress(OSError):
-            if self.stream.tell() + len(data) > LOG_BYTES:
-                self.stream.close()
+            if self.stream is not None and self.stream.tell() + len(data) > LOG_BYTES:
+                full, self.stream = self.stream, None
+                full.close()
                 os.replace(self.path, self.path + ".1")
+            if self.stream is None:
                 self.stream = open(self.path, "ab", buffering=0)  # noqa: SIM115
             self.stream.write(data)
 

@@ -7,11 +7,11 @@ import shlex
 import sys
 
 from .base import Refusal, call, python_command, read_text
-from .files import write_whole
-from .supervise import Supervised
+from .files import sync_folder, write_whole
+from .supervise import Supervised, detach, run_folder
 
 SCRIPTS = "/etc/init.d"
-RUNLEVEL = "default"
+RUNLEVEL, RUNLEVELS = "default", "/etc/runlevels"
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./+-]*\Z")
 
 RECOVERY_SCRIPT = """\
@@ -50,6 +50,7 @@ class Openrc(Supervised):
         self.service = "edgeship-%s" % place.app_name
         self.recovery = "edgeship-recover-%s" % place.app_name
         self.path = os.path.join(SCRIPTS, self.service)
+        self.hook_path = os.path.join(SCRIPTS, self.recovery)
 
     @property
     def announce(self):
@@ -106,10 +107,23 @@ class Openrc(Supervised):
         Supervised.install_unwritable(self, release, listen)
         return False
 
+    def enable(self):
+        """Where a power cut lost the link that has the service started at every start of the device: make it again, and
+        have the service started once recovery, which it needs and which runs this, is through. Durable on return."""
+        if not os.path.islink(os.path.join(RUNLEVELS, RUNLEVEL, self.service)):
+            self.link_service(self.service)
+            argv = ["rc-service", self.service, "start"]
+            detach(argv, os.path.join(run_folder(self.place, "log"), "supervisor.log"))
+
+    def link_service(self, service):
+        """Have a service started at every start of the device. Durable on return: rc-update itself syncs nothing."""
+        rc("rc-update", "add", service, RUNLEVEL)
+        sync_folder(os.path.join(RUNLEVELS, RUNLEVEL))
+
     def restart(self):
         """Start the installed release afresh, now and at every start of the device."""
         self.stop()
-        rc("rc-update", "add", self.service, RUNLEVEL)
+        self.link_service(self.service)
         rc("rc-service", self.service, "start")
 
     def stop(self):
@@ -140,10 +154,9 @@ class Openrc(Supervised):
             for word in python_command(self.helper, "boot", self.place.root, self.place.app_name)
         )
         text = RECOVERY_SCRIPT.format(app=self.place.app_name, service=self.service, command=command)
-        path = os.path.join(SCRIPTS, self.recovery)
-        if read_text(path) != text:
-            write_whole(path, text.encode("utf-8"), 0o755)
-        rc("rc-update", "add", self.recovery, RUNLEVEL)
+        if read_text(self.hook_path) != text:
+            write_whole(self.hook_path, text.encode("utf-8"), 0o755)
+        self.link_service(self.recovery)
         rc("rc-service", self.recovery, "start")
         return self.recovery
 
@@ -152,4 +165,4 @@ class Openrc(Supervised):
         rc("rc-update", "del", self.recovery, RUNLEVEL, check=False)
         rc("rc-service", self.recovery, "zap", check=False)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(SCRIPTS, self.recovery))
+            os.unlink(self.hook_path)

@@ -5,7 +5,7 @@ import os
 from .base import Refusal
 from .files import remove_tree, sync_folder
 from .garbage import blobs_of, drop_blobs
-from .health import manager_for
+from .health import hooked_managers, manager_for
 from .state import IN_TRIAL, check_fence, read_state
 from .store import releases_present
 
@@ -24,6 +24,8 @@ def remove(place, request):
         if record.get("to"):
             manager = manager_for(place, record["to"])
             manager.remove()
+            manager.unhook_boot()
+        for manager in hooked_managers(place):  # of a first deployment that was taken back, say
             manager.unhook_boot()
         blobs = set()
         for name in present:

@@ -3,11 +3,11 @@ is too old to; what was signed is not read before.
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import re
-import tempfile
 
 from .base import Refusal, call, read_text
 from .verifier import ed25519_holds, rsa_holds
@@ -137,17 +137,33 @@ def verify_one(signers, names, entry, revoked):
 def keygen_says_it_holds(signers, who, fingerprint, text, signature):
     """Return whether ssh-keygen says that one of the names `who` made this signature with the key of that
     fingerprint."""
-    with tempfile.TemporaryDirectory(prefix="edgeship-") as folder:
-        path = os.path.join(folder, "sig")
-        with open(path, "w") as stream:
-            stream.write(signature)
-        for name in who:
+    for name in who:
+        with in_a_pipe(signature.encode("ascii")) as path:
             status, said = ssh_keygen(
                 ["verify", "-f", signers, "-I", name, "-n", NAMESPACE, "-s", path], text
             )
-            if status == 0 and fingerprint in said:
-                return True
+        if status == 0 and fingerprint in said:
+            return True
     return False
+
+
+@contextlib.contextmanager
+def in_a_pipe(data):
+    """Give the path under which another program reads a little data, once. It is no file: there may be no disk with
+    room for one. Raises Refusal `no-verifier` where it does not fit a pipe, or the other program could not open it."""
+    reading, writing = os.pipe()
+    try:
+        try:
+            os.set_blocking(writing, False)
+            fits = os.write(writing, data) == len(data)
+        finally:
+            os.close(writing)
+        path = "/proc/%d/fd/%d" % (os.getpid(), reading)
+        if not fits or not os.access(path, os.R_OK):
+            raise Refusal("no-verifier", "ssh-keygen cannot be handed the signature on this device")
+        yield path
+    finally:
+        os.close(reading)
 
 
 def may_sign(signers, key):

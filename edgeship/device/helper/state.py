@@ -1,12 +1,14 @@
 """Where things lie below the root, the two-slot state record, the fence, and the audit log."""
 
 import contextlib
+import errno
 import json
 import os
 import re
 import time
 
 from .base import FORMAT, Refusal, boot_identity, boot_seconds, canonical, read_json, sha256_hex
+from .confine import kernel_call
 from .files import locked, make_folder, sync_folder, write_fully, write_whole
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -16,6 +18,11 @@ APP_FOLDERS = ("releases", "shared", "log", "run", "settings", "pins", "signatur
 LOCK_SECONDS = 60
 SLOT_BYTES = 4096
 RESERVE_BYTES = 1 << 18
+SHORT_BYTES = 16 << 20
+REASON_LETTERS = 1500
+SLOT_MARGIN = 256
+"""Bytes of a slot that no reason may take: a watch that is opened anew makes its record a little longer."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 AUDIT_WINDOW = 1 << 14
 
 
@@ -69,16 +76,30 @@ class Place(object):
     def keep_reserve(self):
         """Hold a little space back, so that a disk that fills up during a trial cannot keep the device from going back.
 
-        Raises OSError where even that little is not to be had: nothing may be armed then.
+        Raises OSError where even that little is not to be had: nothing may be armed then. Its bytes are random, as a
+        file system that compresses would hold back next to nothing for zeros (which earlier helpers wrote).
         """
         path = os.path.join(self.root, "reserve")
-        if not os.path.isfile(path) or os.path.getsize(path) < RESERVE_BYTES:
-            write_whole(path, b"\0" * RESERVE_BYTES, 0o600)
+        with contextlib.suppress(OSError):
+            with open(path, "rb") as stream:
+                begin = stream.read(64)
+            if os.path.getsize(path) >= RESERVE_BYTES and begin.strip(b"\0"):
+                return
+        self.spend_reserve()
+        write_whole(path, os.urandom(RESERVE_BYTES), 0o600)
 
     def spend_reserve(self):
-        """Give the space back: the device is going back and needs it."""
-        with contextlib.suppress(OSError):
+        """Give the space back: the device is going back and needs it. Where it is short, wait until it really is there:
+        a file system with a log, or one that copies on writing, gives it back with the next commit only."""
+        with contextlib.suppress(OSError, AttributeError):
             os.unlink(os.path.join(self.root, "reserve"))
+            found = os.statvfs(self.root)
+            if found.f_bavail * found.f_frsize < SHORT_BYTES:
+                descriptor = os.open(self.root, os.O_RDONLY)
+                try:
+                    kernel_call("syncfs", descriptor)
+                finally:
+                    os.close(descriptor)
 
     def held(self, seconds=LOCK_SECONDS):
         """Hold the device's one lock."""
@@ -132,17 +153,46 @@ def write_slots(folder, stem, record):
 
 def read_state(place):
     """Return the application's state record; `state` is NONE where nothing was ever deployed."""
-    record = read_slots(place.app, "state")[0] if os.path.isdir(place.app) else None
+    record = read_slots(place.app, "state")[0]
     return record or {"seq": 0, "state": "NONE", "to": None, "from": None, "tx": None, "previous": None}
 
 
+def spending(place, write):
+    """Return what `write()` does. Where it has no room, what was held back is given up for it, once."""
+    try:
+        return write()
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+    place.spend_reserve()
+    return write()
+
+
+def fitting_reason(record):
+    """Return a record's reason, cut so that the whole record fits its slot, in bytes as they are written there."""
+    room = SLOT_BYTES - SLOT_MARGIN - len(canonical(dict(record, seq=1 << 53, sha="0" * 64, reason="")))
+    reason = record["reason"].encode("utf-8", "replace").decode("utf-8")[:REASON_LETTERS]
+    while reason:
+        over = len(canonical(reason)) - len(canonical("")) - room
+        if over <= 0:
+            break
+        reason = reason[: -max(1, over // 6)]  # a letter takes six bytes at most
+    return reason
+
+
 def change_state(place, state, **changes):
-    """Write the next state record, and tell the audit log. Returns the record. The lock is held by the
-    caller."""
+    """Write the next state record, and tell the audit log. Returns the record. The lock is held by the caller.
+
+    Where a slot needs new space all the same, as on file systems that copy on writing, and there is none, what was held
+    back is given up for it: but never to begin a trial, which must not run without it.
+    """
     record = dict(read_state(place), state=state, **changes)
     if isinstance(record.get("reason"), str):
-        record["reason"] = record["reason"][:1500]
-    written = write_slots(place.app, "state", record)
+        record["reason"] = fitting_reason(record)
+    if state in ("ARMED", "TRIAL"):
+        written = write_slots(place.app, "state", record)
+    else:
+        written = spending(place, lambda: write_slots(place.app, "state", record))
     with contextlib.suppress(OSError):  # a log that cannot grow must not keep a device from going back
         audit(
             place, state.lower(), {key: written.get(key) for key in ("tx", "from", "to", "reason", "result")}

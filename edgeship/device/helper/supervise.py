@@ -14,12 +14,15 @@ from .base import (
     clean_environment,
     python_command,
     read_json,
+    read_text,
     sha256_hex,
     start_ticks,
 )
-from .files import make_folder, remove_tree, write_whole
+from .files import keep_whole, make_folder, remove_tree, write_whole
 
 DRAIN_SECONDS = 15.0
+NOTES_BYTES = 16384
+OOM_SCORE = "/proc/self/oom_score_adj"
 
 
 def alive(process):
@@ -34,6 +37,19 @@ def end_process(process, number=signal.SIGTERM):
     if alive(process):
         with contextlib.suppress(OSError):
             os.kill(process["pid"], number)
+
+
+def set_oom_score(*scores):
+    """Tell the kernel how soon to end this process where memory runs out: the first score that it lets us have (-1000:
+    never, 1000: first; what is less than was given at first takes privileges). Children inherit it. Return what held
+    before; None: nothing could be changed."""
+    before = read_text(OOM_SCORE)
+    for score in scores:
+        with contextlib.suppress(OSError):
+            with open(OOM_SCORE, "w") as stream:
+                stream.write("%d" % score)
+            return int(before)
+    return None
 
 
 def detach(argv, log):
@@ -64,6 +80,13 @@ def run_folder(place, kind="run"):
     return volatile if os.path.isdir(volatile) else place.of(kind)
 
 
+def check_room(place):
+    """Raise OSError where what is about to start would find no room to note that it runs, and end over it."""
+    path = place.of("run", "room")
+    write_whole(path, os.urandom(NOTES_BYTES))
+    os.unlink(path)
+
+
 class Supervised(object):
     """Runs an application's release under a supervising process of ours."""
 
@@ -71,6 +94,7 @@ class Supervised(object):
 
     def __init__(self, place, helper):
         self.place, self.helper = place, helper
+        self.hook_path = "/etc/cron.d/edgeship-%s" % place.app_name
 
     @property
     def record_path(self):
@@ -100,7 +124,7 @@ class Supervised(object):
         """Write what the supervisor starts: the release's folder and where it listens."""
         make_folder(run_folder(self.place))
         start = {"release": release, "listen": listen}
-        write_whole(self.running("start.json"), canonical(start))
+        keep_whole(self.running("start.json"), canonical(start))
 
     def install_unwritable(self, release, listen):
         """As `install`, where the device's folder is read-only and `current` may name another release; True: it still
@@ -111,6 +135,9 @@ class Supervised(object):
 
     def withhold(self):
         """Keep what was started at boot from starting now; nothing is, here."""
+
+    def enable(self):
+        """Nothing to do so that the service is started at every start of the device: recovery does it, here."""
 
     def restart(self):
         """Stop what runs and start the installed release. Returns at once; readiness is asked for
@@ -135,17 +162,24 @@ class Supervised(object):
 
     def end_orphan(self, supervisor):
         """End a supervising process that stands in the way of ours: its starter was killed before it was on record."""
-        holder = read_json(self.running("supervisor.lock"))
-        if isinstance(holder, dict) and holder.get("pid") not in (None, supervisor["pid"]):
+        holder = self.lock_holder()
+        if holder and holder["pid"] != supervisor["pid"]:
             end_process(holder)
+
+    def lock_holder(self):
+        """Return the supervising process that holds the lock, or None. It says so there even where a full disk keeps
+        supervisor.json from being written."""
+        holder = read_json(self.running("supervisor.lock"))
+        return holder if isinstance(holder, dict) and holder.get("pid") and alive(holder) else None
 
     def stop(self):
         """End supervisor and service: politely first, for DRAIN_SECONDS, then not."""
         record = read_json(self.record_path) or {}
-        parts = [record.get("supervisor"), record.get("child")]
+        parts = [record.get("supervisor"), self.lock_holder(), record.get("child")]
         end_process(parts[0])
-        if not alive(parts[0]):
-            end_process(parts[1])
+        end_process(parts[1])
+        if not alive(parts[0]) and not alive(parts[1]):
+            end_process(parts[2])
         deadline = time.monotonic() + DRAIN_SECONDS
         while any(alive(part) for part in parts) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -161,8 +195,12 @@ class Supervised(object):
         volatile = volatile_folder(self.place)
         if os.path.isdir(volatile) and os.access(self.place.of("run"), os.W_OK):
             starts = read_json(os.path.join(volatile, "start.json"))
-            if starts:
-                write_whole(self.place.of("run", "start.json"), canonical(starts))
+            try:
+                check_room(self.place)
+                if starts:
+                    keep_whole(self.place.of("run", "start.json"), canonical(starts))
+            except OSError:  # a full disk: what is started next starts from memory as well
+                return
             remove_tree(volatile)
 
     def remove(self):
@@ -220,7 +258,7 @@ class Supervised(object):
         cron = [path for path in found if path and os.path.basename(os.path.realpath(path)) != "busybox"]
         if os.geteuid() != 0 or not cron or not os.path.isdir("/etc/cron.d"):
             return None
-        path = "/etc/cron.d/edgeship-%s" % self.place.app_name
+        path = self.hook_path
         command = " ".join(python_command(self.helper, "boot", self.place.root, self.place.app_name))
         line = "@reboot root %s\n" % command
         with contextlib.suppress(OSError), open(path) as stream:
@@ -232,4 +270,4 @@ class Supervised(object):
     def unhook_boot(self):
         """Take the boot hook away."""
         with contextlib.suppress(OSError):
-            os.unlink("/etc/cron.d/edgeship-%s" % self.place.app_name)
+            os.unlink(self.hook_path)

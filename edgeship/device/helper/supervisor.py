@@ -10,6 +10,7 @@ import time
 
 from .bake import bake_left
 from .base import (
+    Refusal,
     boot_identity,
     boot_seconds,
     canonical,
@@ -27,6 +28,10 @@ from .watchdog import Watchdog
 
 FIRST_PAUSE, LONGEST_PAUSE, CALM_SECONDS = 0.3, 30.0, 30.0
 MOST_CRASHES = 1000
+START_ERRORS = (OSError, MemoryError, Refusal, subprocess.SubprocessError, TypeError, KeyError, ValueError)
+LOCK_BYTES = 127
+START_FAILED = 127
+"""Stands for the exit status of a service that could not even be started, as in a shell."""
 
 
 class Supervisor(object):
@@ -86,10 +91,10 @@ class Supervisor(object):
         pause = FIRST_PAUSE
         while not self.stopping:
             begun = time.monotonic()
-            self.start_child()
-            self.tell()
-            self.pump()
-            self.last_exit = self.child.wait()
+            if self.try_to_start():
+                self.tell()
+                self.pump()
+                self.last_exit = self.child.wait()
             if self.stopping:
                 break
             self.log.say(
@@ -124,6 +129,20 @@ class Supervisor(object):
                     python_command(os.path.abspath(sys.argv[0]), "keeper", *argv),
                     self.place.of("log", "supervisor.log"),
                 )
+
+    def try_to_start(self):
+        """Start the release that is installed; return whether that went well.
+
+        What keeps it from starting may pass (storage, memory, processes), and nobody else would try again: it counts as
+        a crash of the service.
+        """
+        try:
+            self.start_child()
+        except START_ERRORS as error:
+            self.last_exit = START_FAILED
+            self.log.say("the service could not be started: %s: %s" % (type(error).__name__, error))
+            return False
+        return True
 
     def start_child(self):
         """Start the release that is installed."""
@@ -188,8 +207,9 @@ def run_supervisor(root, app, user=None, groups="-", tasks="64"):
     place = Place(root, app)
     with locked(os.path.join(run_folder(place), "supervisor.lock"), 20) as descriptor:
         with contextlib.suppress(OSError):  # known here before it stands in supervisor.json
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, canonical({"pid": os.getpid(), "start": start_ticks(os.getpid())}), 0)
+            told = canonical({"pid": os.getpid(), "start": start_ticks(os.getpid())}).rstrip()
+            # Over the last one, not after cutting it off: a full disk has room for that.
+            os.pwrite(descriptor, told.ljust(LOCK_BYTES) + b"\n", 0)
         confinement = Confinement(place, user, groups, int(tasks)) if user else None
         supervisor = Supervisor(place, confinement)
         if confinement:

@@ -13,6 +13,7 @@ from .files import make_folder, sync_folder, write_whole
 
 UNITS = "/etc/systemd/system"
 VOLATILE_UNITS = "/run/systemd/system"
+TARGET_LINKS = "multi-user.target.wants"
 
 RECOVERY_UNIT = """\
 [Unit]
@@ -62,6 +63,8 @@ Restart=on-failure
 RestartSec=5
 """
 PATIENT_PAUSE = 30
+RESTART_SECONDS = 5
+"""Long enough for systemd's own limit, five starts in ten seconds, never to be met."""
 
 
 def systemctl(*arguments, **options):
@@ -92,6 +95,7 @@ class Systemd(object):
         self.recovery = "edgeship-recover-%s.service" % place.app_name
         self.hook = "edgeship-bake-%s.service" % place.app_name
         self.path = os.path.join(UNITS, self.unit)
+        self.hook_path = os.path.join(UNITS, self.recovery)
         self.drop_in = os.path.join(UNITS, self.unit + ".d", "bake.conf")
         self.override = os.path.join(VOLATILE_UNITS, self.unit + ".d", "edgeship-read-only.conf")
 
@@ -172,6 +176,21 @@ class Systemd(object):
         write_whole(self.override, text.encode("utf-8"))
         systemctl("daemon-reload")
 
+    def enable(self):
+        """Where a power cut lost the link that has the unit started at every start of the device: make it again, and
+        start the unit now. Durable on return."""
+        if not os.path.islink(os.path.join(UNITS, TARGET_LINKS, self.unit)):
+            self.link_unit(self.unit)
+            systemctl("start", "--no-block", self.unit)
+
+    def link_unit(self, unit):
+        """Have a unit started at every start of the device. Durable on return: systemctl itself syncs nothing."""
+        systemctl("enable", unit)
+        for folder in (TARGET_LINKS, self.unit + ".requires", ""):
+            path = os.path.join(UNITS, folder)
+            if os.path.isdir(path):
+                sync_folder(path)
+
     def restart(self):
         """Start the installed unit afresh. Returns when systemd says it started or failed to; readiness comes
         later."""
@@ -181,7 +200,7 @@ class Systemd(object):
         if announce:
             with contextlib.suppress(OSError):
                 os.unlink(announce)
-        systemctl("enable", self.unit)
+        self.link_unit(self.unit)
         systemctl("start", "--no-block", self.unit)
 
     def stop(self):
@@ -286,15 +305,12 @@ class Systemd(object):
             app=self.place.app_name, root=self.place.root, service=self.unit, command=command
         )
         text = with_emulated_cpu(text)
-        path = os.path.join(UNITS, self.recovery)
-        folders = [os.path.join(UNITS, name) for name in ("multi-user.target.wants", self.unit + ".requires")]
-        links = [os.path.join(folder, self.recovery) for folder in folders]
-        if read_text(path) != text or not all(os.path.islink(link) for link in links):
-            write_whole(path, text.encode("utf-8"))
+        folders = (TARGET_LINKS, self.unit + ".requires")
+        links = [os.path.join(UNITS, folder, self.recovery) for folder in folders]
+        if read_text(self.hook_path) != text or not all(os.path.islink(link) for link in links):
+            write_whole(self.hook_path, text.encode("utf-8"))
             systemctl("daemon-reload")
-            systemctl("enable", self.recovery)
-            for folder in folders + [UNITS]:
-                sync_folder(folder)
+            self.link_unit(self.recovery)
             systemctl("restart", "--no-block", self.recovery)
         return self.recovery
 
@@ -302,25 +318,33 @@ class Systemd(object):
         """Take the recovery unit away."""
         systemctl("disable", self.recovery, check=False)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(UNITS, self.recovery))
+            os.unlink(self.hook_path)
         systemctl("daemon-reload", check=False)
 
 
 def start_timer(name, seconds, argv):
-    """Run `argv` as a system unit after `seconds`; return whether systemd says that the timer waits."""
-    status, _, err = call(
-        [
-            "systemd-run",
-            "--quiet",
-            "--collect",
-            "--unit=" + name,
-            "--on-active=%ds" % max(1, int(seconds)),
-            "--timer-property=AccuracySec=500ms",
-        ]
-        + ["--setenv=%s=%s" % pair for pair in emulated_cpu().items()]
-        + argv,
-        60,
-    )
+    """Run `argv` as a system unit after `seconds`; return whether systemd says that the timer waits.
+
+    Whatever ends it early, it is started again; the oldest versions of systemd cannot be told so of such a unit, and
+    run it once. (It is of Type=simple: of a oneshot, systemd before 244 would refuse that.)
+    """
+    for lasting in (["--property=Restart=on-failure", "--property=RestartSec=%d" % RESTART_SECONDS], []):
+        status, _, err = call(
+            [
+                "systemd-run",
+                "--quiet",
+                "--collect",
+                "--unit=" + name,
+                "--on-active=%ds" % max(1, int(seconds)),
+                "--timer-property=AccuracySec=500ms",
+            ]
+            + lasting
+            + ["--setenv=%s=%s" % pair for pair in emulated_cpu().items()]
+            + argv,
+            60,
+        )
+        if status == 0:
+            break
     if status != 0:
         raise Refusal("not-armed", "systemd-run: %s" % (err or "timed out"))
     return timer_waits(name)

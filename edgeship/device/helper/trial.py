@@ -25,15 +25,18 @@ from .state import (
     check_fence,
     raise_fence,
     read_state,
+    spending,
     time_left,
 )
 from .store import check_release, sweep
-from .supervise import alive, detach
+from .supervise import alive, detach, set_oom_score
 from .systemd import start_timer, stop_timer, timer_waits
 from .trust import admit, check_trusted, pin_unsigned, raise_floor
 
 LEAST_SECONDS = 2.0
 RETRY_SECONDS = 2.0
+SPARED = (-900, 0)
+"""How a dead-man that waits wants to stand with the kernel where memory runs out: nearly last, or as others do."""
 
 
 def lease(place, request):
@@ -69,7 +72,7 @@ def start_dead_man(place, manager, tx, ttl):
     argv = python_command(helper_path(), "deadman", place.root, place.app_name, tx)
     if manager.kind == "systemd":
         return {"unit": dead_man_name(tx)} if start_timer(dead_man_name(tx), ttl, argv) else None
-    process = detach(argv, place.of("log", "supervisor.log"))
+    process = detach(argv + ["told"], place.of("log", "supervisor.log"))
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline and alive(process):
         told = read_json(place.of("run", "deadman.json")) or {}
@@ -193,25 +196,30 @@ def point_current(place, release):
 
 
 def unhook(place, gone, stays):
-    """Take away the boot hook of a release that another service manager ran than the one of the release that stays."""
-    if gone and stays and os.path.isdir(place.release(gone)):
+    """Take away the boot hook of a release that another service manager ran than the one of the release that stays
+    (None: none does)."""
+    if gone and os.path.isdir(place.release(gone)):
         with contextlib.suppress(OSError, Refusal):
             manager = manager_for(place, gone)
-            if manager.kind != manager_for(place, stays).kind:
+            if stays is None or manager.kind != manager_for(place, stays).kind:
                 manager.unhook_boot()
 
 
-def finish(place, tx, release, reason):
+def finish(place, tx, release, reason, hook_runs=False):
     """Record that the device is back on `release` (None: nothing is deployed) and why.
 
-    What crashes here after going back is no single release: it is watched again, with nothing to go back to.
+    What crashes here after going back is no single release: it is watched again, with nothing to go back to. Where
+    nothing is deployed no boot hook is needed either; `hook_runs`: but the one that runs just now stays.
     """
     record = read_state(place)
-    unhook(place, record.get("to"), release)
     if release is None:
-        return change_state(
+        after = change_state(
             place, "NONE", tx=tx, to=None, reason=reason, result="reverted", deadman=None, **{"from": None}
         )
+        if not hook_runs:
+            unhook(place, record.get("to"), None)
+        return after
+    unhook(place, record.get("to"), release)
     bake = record.get("bake")
     return change_state(
         place,
@@ -272,7 +280,7 @@ def revert(place, request):
     with place.held():
         check_fence(place, request["fence"])
         if request.get("last"):
-            raise_fence(place, request["fence"] + 1)
+            spending(place, lambda: raise_fence(place, request["fence"] + 1))
         record = revert_to_from(
             place, request["tx"], request["reason"], request["ready_seconds"], request["prove_seconds"]
         )
@@ -345,23 +353,29 @@ def settle_overdue(place, ready_seconds, prove_seconds):
     return record
 
 
-def run_dead_man(root, app, tx):
-    """Wait for the trial's deadline and go back unless it was confirmed; the body of the dead-man."""
+def run_dead_man(root, app, tx, told=None):
+    """Wait for the trial's deadline and go back unless it was confirmed; the body of the dead-man.
+
+    `told`: whoever arms waits for its note, and must fail where that cannot be written. One that a timer starts writes
+    nothing before it goes back: the disk may be full by then.
+    """
     place = Place(root, app)
-    record = read_state(place)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    write_whole(
-        place.of("run", "deadman.json"),
-        canonical({"tx": tx, "process": {"pid": os.getpid(), "start": start_ticks(os.getpid())}}),
-    )
-    while record["state"] in IN_TRIAL and record["tx"] == tx:
-        left = time_left(record)
-        time.sleep(min(left, 0.5))
+    if told:
+        process = {"pid": os.getpid(), "start": start_ticks(os.getpid())}
+        write_whole(place.of("run", "deadman.json"), canonical({"tx": tx, "process": process}))
+    usual = set_oom_score(*SPARED)
+    while True:
         try:
+            record = read_state(place)
+            if record["state"] not in IN_TRIAL or record["tx"] != tx:
+                return 0
+            left = time_left(record)
+            time.sleep(min(left, 0.5))
             if left <= 0:
+                if usual is not None:  # what it starts now, inherits that
+                    set_oom_score(usual)
                 with place.held(3600):
                     revert_to_from(place, tx, "nobody confirmed within %d s" % record.get("ttl", 0), 60, 120)
-            record = read_state(place)
         except (Refusal, OSError):
             time.sleep(RETRY_SECONDS)  # storage may come back, and nobody else is left to go back then
-    return 0

@@ -11,6 +11,7 @@ from edgeship.errors import DeviceError
 from edgeship.values import HostFacts
 
 PERSISTENT = frozenset({"ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs", "zfs", "ubifs", "jffs2", "bcachefs"})
+"""What going back on a full disk may count on differs between them: docs/reliability.md, "A disk that is full"."""
 LOOKED_FOR = frozenset(
     {"libedgetpu", "libOpenCL", "libEGL", "libGLESv2", "libusb-1.0", "libstdc++", "libgcc_s"}
 )

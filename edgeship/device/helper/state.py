@@ -24,6 +24,8 @@ SLOT_MARGIN = 256
 """Bytes of a slot that no reason may take: a watch that is opened anew makes its record a little longer."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 AUDIT_WINDOW = 1 << 14
+NO_LINE = "0" * 64
+"""What the first line of an audit log follows."""
 
 
 class Place(object):
@@ -180,13 +182,16 @@ def fitting_reason(record):
     return reason
 
 
-def change_state(place, state, **changes):
-    """Write the next state record, and tell the audit log. Returns the record. The lock is held by the caller.
+def change_state(place, state, heard=True, **changes):
+    """Write the next state record, and tell the audit log if it shall be `heard`. Returns the record. The lock is held
+    by the caller.
 
     Where a slot needs new space all the same, as on file systems that copy on writing, and there is none, what was held
     back is given up for it: but never to begin a trial, which must not run without it.
     """
-    record = dict(read_state(place), state=state, **changes)
+    before = read_state(place)
+    record = dict(before, state=state, **changes)
+    record["audit"] = last_line(place) or before.get("audit")
     if isinstance(record.get("reason"), str):
         record["reason"] = fitting_reason(record)
     if state in ("ARMED", "TRIAL"):
@@ -194,9 +199,11 @@ def change_state(place, state, **changes):
     else:
         written = spending(place, lambda: write_slots(place.app, "state", record))
     with contextlib.suppress(OSError):  # a log that cannot grow must not keep a device from going back
-        audit(
-            place, state.lower(), {key: written.get(key) for key in ("tx", "from", "to", "reason", "result")}
-        )
+        if not holds_line(place, before.get("audit")):
+            audit(place, "log-lost", {"reason": "lines that stood before this one are gone"})
+        if heard:
+            facts = {key: written.get(key) for key in ("tx", "from", "to", "reason", "result")}
+            audit(place, state.lower(), facts)
     return written
 
 
@@ -247,7 +254,7 @@ def whole_lines(data):
 def audit_end(path):
     """Return (where the next audit line goes, digest of the line before it). A last line that is not one of ours is
     left for read_audit to tell of."""
-    last = "0" * 64
+    last = NO_LINE
     try:
         with open(path, "rb") as stream:
             begin = max(0, os.fstat(stream.fileno()).st_size - AUDIT_WINDOW)
@@ -286,26 +293,51 @@ def audit(place, event, facts):
         os.close(descriptor)
 
 
+def last_line(place):
+    """Return the digest of the newest line of the audit log, which the state record keeps: a chain alone does not tell
+    that its end was cut off. None where there is none, or it cannot be read."""
+    try:
+        last = audit_end(place.of("log", "audit.jsonl"))[1]
+    except OSError:
+        return None
+    return None if last == NO_LINE else last
+
+
+def holds_line(place, digest):
+    """Return whether the audit log still has the line that a state record knew, as far as its last lines tell."""
+    if not digest:
+        return True
+    try:
+        with open(place.of("log", "audit.jsonl"), "rb") as stream:
+            begin = max(0, os.fstat(stream.fileno()).st_size - AUDIT_WINDOW)
+            stream.seek(begin)
+            return begin > 0 or digest.encode("ascii") in stream.read()
+    except FileNotFoundError:
+        return False
+
+
 def read_audit(place):
-    """Return (entries, number of the first line that does not follow from the one before it, or None).
+    """Return (entries, number of the first line that does not follow from the one before it, or None). Where the line
+    is missing that the state record knew last, that is the line behind the last one.
 
     A last line without an end was never whole (see `audit`) and does not count.
     """
-    entries, broken, last = [], None, "0" * 64
+    entries, broken, last, known = [], None, NO_LINE, read_state(place).get("audit")
     try:
         with open(place.of("log", "audit.jsonl"), "rb") as stream:
             lines = whole_lines(stream.read())
     except FileNotFoundError:
-        return [], None
+        return [], 1 if known else None
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line.decode("utf-8"))
             body = {key: value for key, value in entry.items() if key != "sha"}
             good = entry["previous"] == last and sha256_hex(canonical(body)) == entry["sha"]
             last = entry["sha"]
+            known = None if last == known else known
             entries.append(body)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             good = False
         if not good and broken is None:
             broken = number
-    return entries, broken
+    return entries, len(lines) + 1 if known and broken is None else broken

@@ -139,7 +139,7 @@ def arm(place, request):
             dead_man = start_dead_man(place, manager, tx, ttl)
             if dead_man is None:
                 raise Refusal("not-armed", "the dead-man did not start, so nothing was switched")
-            record = change_state(place, "ARMED", deadman=dead_man)
+            record = change_state(place, "ARMED", heard=False, deadman=dead_man)
             hook = manager.hook_boot() if request.get("hook_boot") else None
             arm_bake(manager, request.get("bake"))
         except (OSError, Refusal) as error:

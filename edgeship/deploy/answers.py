@@ -152,7 +152,7 @@ ANSWERS: dict[str, Kind] = {
     "apps": Record(fields={"apps": TEXTS}),
     "hello": Record(fields={**STATUS.fields, "helper": TEXT}, maybe={"unchanged": BOOL}),
     "status": STATUS,
-    "lease": Record(fields={"fence": COUNT, "record": RECORD}, maybe={"told_unsigned": BOOL}),
+    "lease": Record(fields={"fence": COUNT, "to": maybe(TEXT)}, maybe={"told_unsigned": BOOL}),
     "have": Record(
         fields={
             "missing": Many(of=Record(fields={"blob": COUNT}, maybe={"offset": COUNT, "prefix_sha256": TEXT}))

@@ -148,7 +148,7 @@ class Deployment:
             fields = requests.lease_fields(bundle, self.options)
             reply = self._ask("lease", timeout=limit, **fields)
             self.fence = int(reply["fence"])
-            self.record.from_release = reply["record"].get("to")
+            self.record.from_release = reply["to"]
             note.detail = f"fence {self.fence}"
             if reply.get("told_unsigned") and self.host.kind == "ssh":
                 note.detail += "; from now on this device takes unsigned releases"

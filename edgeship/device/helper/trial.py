@@ -58,7 +58,7 @@ def lease(place, request):
         raise_floor(place, record)
         fence = raise_fence(place, request.get("fence"))
         sweep(place)
-    return {"fence": fence, "record": record, "told_unsigned": told}
+    return {"fence": fence, "to": record.get("to"), "told_unsigned": told}
 
 
 def dead_man_name(tx):

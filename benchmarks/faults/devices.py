@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -205,8 +206,14 @@ class Device:
     def close(self) -> None:
         """End everything and give the file system back."""
         self.kill_processes()
+        shutil.rmtree(self.in_memory, ignore_errors=True)
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.disk)], check=False)
+
+    @property
+    def in_memory(self) -> Path:
+        """The folder in memory that this device alone serves from where its disk takes nothing."""
+        return Path("/run") / f"edgeship-kws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:12]}"
 
     # --- deploying ---
 

@@ -139,6 +139,17 @@ def make_local() -> Callable[[Path], contextlib.AbstractContextManager[Bench]]:
     return local_device
 
 
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A local device on an ext4 file system of its own."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    from benchmarks.faults.devices import Device
+
+    made = Device(tmp_path / "device", mounted=True)
+    yield made
+    made.close()
+
+
 # --- a real OpenSSH server on loopback ------------------------------------------------------------------------------
 
 

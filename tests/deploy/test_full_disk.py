@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,21 +22,6 @@ from edgeship.values import Goal
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-
-
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A local device on an ext4 file system of its own."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.faults.devices import Device
-
-    made = Device(tmp_path / "device", mounted=True)
-    yield made
-    made.close()
-    for folder in Path("/run").glob("edgeship-kws-*"):
-        log = folder / "supervisor.log"
-        if log.exists():  # of this device: nothing else of these tests lies in memory
-            subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
 def fill(device: Any) -> None:

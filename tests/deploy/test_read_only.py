@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,24 +19,6 @@ from edgeship.report.operate import status_document, status_exit_code, status_te
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-
-
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A local device on an ext4 file system of its own."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.faults.devices import Device
-
-    made = Device(tmp_path / "device", mounted=True)
-    yield made
-    made.close()
-    if not any(str(made.root) in text for text in commands()):
-        shutil.rmtree(in_memory(made), ignore_errors=True)
-
-
-def in_memory(device: Any) -> Path:
-    """Return the folder in memory of this device alone: tests beside this one have theirs."""
-    return Path("/run") / f"edgeship-kws-{hashlib.sha256(str(device.root).encode()).hexdigest()[:12]}"
 
 
 def commands() -> list[str]:
@@ -112,7 +92,7 @@ def test_the_confirmed_release_serves(device: Any) -> None:
     # Writable again: the next start and the next deployment are as ever.
     device.boot()
     device.wait(lambda: device.answers() == old.release, 15, "after a start that can write")
-    assert seen(device)["apps"]["kws"]["writable"] and not in_memory(device).exists()
+    assert seen(device)["apps"]["kws"]["writable"] and not device.in_memory.exists()
     device.converge(device.bundle())
 
 

@@ -184,6 +184,16 @@ def orphaned_supervisor() -> Callable[[Device], None]:
     return go
 
 
+def armed(device: Device, new: Bundle, ttl: float) -> tuple[Session, dict[str, Any], dict[str, Any]]:
+    """Stage a release and arm it, step by step; return (session, what names the trial, what the helper answered)."""
+    deploy(new, device.host, replace(device.options, goal=Goal.STAGE), Silent())
+    session = Session(device.host, device.options, "kws")
+    fence = session.ask("lease", ready_seconds=5)["fence"]
+    common = {"fence": fence, "tx": f"dead{next(device.numbers)}"}
+    told = session.ask("arm", release=new.release, ttl=ttl, service="supervised", listen=None, **common)
+    return session, common, told
+
+
 def failing_dead_man() -> Callable[[Device], None]:
     """Return the case of a dead-man whose storage fails just when its time has come: it must try again."""
 
@@ -191,15 +201,9 @@ def failing_dead_man() -> Callable[[Device], None]:
         old = device.serve_old()
         new = device.bundle()
         with device.faults.active():
-            deploy(new, device.host, replace(device.options, goal=Goal.STAGE), Silent())
-            session = Session(device.host, device.options, "kws")
-            fence = session.ask("lease", ready_seconds=5)["fence"]
-            common = {"fence": fence, "tx": f"dead{next(device.numbers)}"}
-            armed = session.ask(
-                "arm", release=new.release, ttl=6, service="supervised", listen=None, **common
-            )
+            session, common, answer = armed(device, new, 6)
             fault = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1..2"]
-            pid = str(armed["record"]["deadman"]["process"]["pid"])
+            pid = str(answer["record"]["deadman"]["process"]["pid"])
             spy = subprocess.Popen(["strace", "-o", str(device.folder / "dead-man"), "-p", pid, *fault])
             if session.ask("activate", ready_seconds=5, prove_seconds=10, **common)["reason"]:
                 raise WrongState("the trial did not begin")
@@ -221,13 +225,7 @@ def full_dead_man() -> Callable[[Device], None]:
         old = device.serve_old()
         new = device.bundle()
         with device.faults.active():
-            deploy(new, device.host, replace(device.options, goal=Goal.STAGE), Silent())
-            session = Session(device.host, device.options, "kws")
-            fence = session.ask("lease", ready_seconds=5)["fence"]
-            common = {"fence": fence, "tx": f"full{next(device.numbers)}"}
-            session.ask(
-                "arm", release=new.release, ttl=4 + 2 * slack(), service="supervised", listen=None, **common
-            )
+            session, common, _ = armed(device, new, 4 + 2 * slack())
             if session.ask("activate", ready_seconds=5, prove_seconds=10, **common)["reason"]:
                 raise WrongState("the trial did not begin")
         subprocess.run([str(device.faults.folder / "full")], check=True)

@@ -165,7 +165,7 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
     from edgeship.deploy.options import unheard
     from edgeship.values import Goal
 
-    settings, context = project.deploy, click.get_current_context(silent=True)
+    settings = project.deploy
     return DeployOptions(
         goal=Goal(settings.goal),
         root=project.device.root,
@@ -187,8 +187,14 @@ def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
         keep=settings.keep_releases,
         jobs=settings.parallel,
         force=bool(options.get("force")),
-        tell=unheard if context and context.params.get("quiet") else _note,
+        tell=unheard if is_quiet() else _note,
     )
+
+
+def is_quiet() -> bool:
+    """Return whether the command at work was told to be quiet."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.params.get("quiet"))
 
 
 def _note(text: str) -> None:
@@ -245,8 +251,7 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
         )
     save_beside(report)
     progress.note(target_text(built).replace("\n", "\n  "))
-    context = click.get_current_context(silent=True)
-    if context and context.params.get("quiet"):  # the note was not shown, and what was lost must be
+    if is_quiet():  # the note was not shown, and what was lost must be
         for words in warnings(built.chosen, built.variants):
             tell(f"warning: {words}")
     return built.bundle

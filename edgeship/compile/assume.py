@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgeship.model.int8_forms import FORMS, SAME
 from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile
 
 BIAS_POSITION = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
@@ -17,30 +18,27 @@ QUANTIZED = frozenset({
     "TANH", "TRANSPOSE", "TRANSPOSE_CONV", "UNPACK",
 })  # fmt: skip
 """Operations that ai-edge-quantizer brings to int8; a test compares them with the installed one's."""
-PASSES_THROUGH = frozenset({"REDUCE_MAX", "SQUEEZE", "EXPAND_DIMS"})
-TURNED = PASSES_THROUGH | {"LEAKY_RELU", "PRELU", "ELU", "RELU6", "L2_NORMALIZATION"}
-"""Operations that get their int8 form afterwards (edgeship.quantize.integer_forms), between two that have one."""
 
 
 def stays_float(model: TfliteFile) -> frozenset[int]:
     """Return the operations of a float model that quantizing it to int8 leaves in float, by index."""
     graph = model.main
     left = {
-        o.index for o in graph.operators if _computes_in_float(graph, o) and o.op not in QUANTIZED | TURNED
+        o.index for o in graph.operators if _computes_in_float(graph, o) and o.op not in QUANTIZED | FORMS
     }
     makers = {i: o for o in graph.operators for i in o.outputs}
     readers: dict[int, list[Operator]] = {}
     for operator in graph.operators:
         for i in operator.inputs:
             readers.setdefault(i, []).append(operator)
-    turned = [o for o in graph.operators if o.op in TURNED and o.index not in left]
+    turned = [o for o in graph.operators if o.op in FORMS and o.index not in left]
     for _ in turned:  # one that stays may keep its neighbour; at most as many rounds as there are
         before = len(left)
         for operator in turned:
             maker = makers.get(operator.inputs[0])
             behind = readers.get(operator.outputs[0], [])
-            alone = maker is not None and maker.op in TURNED and operator.op not in PASSES_THROUGH
-            if (maker and maker.index in left and maker.op not in TURNED) or alone:
+            alone = maker is not None and maker.op in FORMS and operator.op not in SAME
+            if (maker and maker.index in left and maker.op not in FORMS) or alone:
                 left.add(operator.index)
             if any(o.index in left for o in behind):
                 left.add(operator.index)

@@ -57,13 +57,8 @@ def _converted(
     report = _edgetpu(as_int8(model), profile, stays_float(model))
     found = (*report.findings, *_inputs(model))
     verdict = _verdict(report.operations, found)
-    build = f"edgeship build {shown_as} --target {profile.name} --calibration DATA"
-    assumed = Finding(
-        code="assumed-int8",
-        severity="note",
-        message="the model is float: this is what quantizing it to int8 should give, scales and biases not yet known",
-        fix=f"first what is wrong, then: {build}" if verdict == "fail" else f"{build} makes it so",
-    )
+    message = "this is what quantizing it to int8 should give, scales and biases not yet known"
+    assumed = _assumed(message, shown_as, profile, verdict == "fail")
     return replace(report, model=str(shown_as), findings=ordered((*found, assumed)), verdict=verdict)
 
 
@@ -82,15 +77,21 @@ def _twin(
         )
     report = check_with_vela(model, profile, vela)
     left = _left_in_float(model)
-    build = f"edgeship build {shown_as} --target {profile.name} --calibration DATA"
-    assumed = Finding(
-        code="assumed-int8",
-        severity="note",
-        message="the model is float: Vela was asked about its int8 form, quantized with made-up samples",
-        fix=f"first what is wrong, then: {build}" if left else f"{build} makes it so",
-    )
+    message = "Vela was asked about its int8 form, quantized with made-up samples"
+    assumed = _assumed(message, shown_as, profile, bool(left))
     found = ordered((*report.findings, *left, assumed))
     return replace(report, model=str(shown_as), findings=found, verdict="fail" if left else report.verdict)
+
+
+def _assumed(message: str, shown_as: Path, profile: TargetProfile, wrong: bool) -> Finding:
+    """Say that a float model was judged by what it would be; `wrong`: something is in the way of that."""
+    build = f"edgeship build {shown_as} --target {profile.name} --calibration DATA"
+    return Finding(
+        code="assumed-int8",
+        severity="note",
+        message=f"the model is float: {message}",
+        fix=f"first what is wrong, then: {build}" if wrong else f"{build} makes it so",
+    )
 
 
 def _left_in_float(model: TfliteFile) -> tuple[Finding, ...]:

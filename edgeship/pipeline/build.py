@@ -137,28 +137,20 @@ def build_target(
         progress.note(f"{profile.name}: no {name}: {reason}")
     artifacts = describe(project, inputs, derived.artifacts, scratch / "described", progress)
     variants = scored(project, profile, inputs, artifacts, recipes, progress)
-    if not variants:
-        return TargetBuild(
-            target=profile.name,
-            variants=(),
-            failed=derived.failed,
-            chosen=None,
-            reason="none of the recipes could be made from this model",
-            bundle=None,
-        )
+    built = TargetBuild(
+        target=profile.name,
+        variants=variants,
+        failed=derived.failed,
+        chosen=None,
+        reason="none of the recipes could be made from this model",
+        bundle=None,
+    )
     unproven: ToolError | None = None
-    while True:
+    while variants:
         chosen, reason = choose_best(variants, wanted(profile), project.goals)
         if unproven and chosen is None:
             raise unproven
-        built = TargetBuild(
-            target=profile.name,
-            variants=variants,
-            failed=derived.failed,
-            chosen=chosen,
-            reason=reason,
-            bundle=None,
-        )
+        built = replace(built, variants=variants, chosen=chosen, reason=reason)
         if chosen is None:
             return built
         try:
@@ -170,6 +162,7 @@ def build_target(
             refused = stopped(chosen, error)
             variants = tuple(refused if v is chosen else v for v in variants)
             progress.note(f"{profile.name}: not {chosen.artifact.recipe}: {refused.gates[-1].reason}")
+    return built
 
 
 def finished(

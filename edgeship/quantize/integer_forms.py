@@ -13,15 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeship.model.int8_forms import FIXED, FORMS, FREE, SAME
 from edgeship.quantize.finish import operator_name, tensor_types
-
-FREE = frozenset({"LEAKY_RELU", "PRELU", "ELU", "RELU6"})
-"""The kernel rescales: input and output have scales of their own."""
-SAME = frozenset({"REDUCE_MAX", "SQUEEZE", "EXPAND_DIMS"})
-"""Values pass through: the output has the input's scale, and a QUANTIZE behind it changes that."""
-FIXED = {"L2_NORMALIZATION": (1 / 128, 0)}
-"""The kernel answers with this scale and zero point, whatever comes in."""
-FORMS = FREE | SAME | frozenset(FIXED)
 
 
 def use_integer_forms(model: Any) -> int:

@@ -221,12 +221,11 @@ class Hub(object):
         connection under a client that did nothing wrong; a new connection stays for its first request.
         """
         self.draining = True
+        self._read_once_more()
         for connection in list(self.connections.values()):
-            if connection.state == READING and not connection.out:
-                self._read_once_more(connection)
-                between = connection.state == READING and not connection.out and not connection.reader.begun
-                if between and connection.started:
-                    self.drop(connection)
+            between = connection.state == READING and not connection.out and not connection.reader.begun
+            if between and connection.started:
+                self.drop(connection)
 
     def last_call(self):
         """Answer whoever has connected by now, and listen no more: who comes later is refused by the kernel."""
@@ -237,13 +236,14 @@ class Hub(object):
                 break
         self._epoll.unregister(self._listener.fileno())
         self._listener.close()
+        self._read_once_more()
+
+    def _read_once_more(self):
+        """Take in what lies unread in the sockets of clients that are not being answered."""
         for connection in list(self.connections.values()):
             if connection.state == READING and not connection.out:
-                self._read_once_more(connection)
-
-    def _read_once_more(self, connection):
-        self._on_readable(connection)
-        self._watch(connection)
+                self._on_readable(connection)
+                self._watch(connection)
 
     def busy(self):
         """Return how many connections still have something to get or to send."""

@@ -149,7 +149,8 @@ def test_what_the_quantizer_brings_to_int8_is_what_is_assumed() -> None:
     policy = json.loads(default_policy.DEFAULT_JSON_POLICY)["ops_per_config"]["static_wi8_ai8"]
     names = {"TRANSPOSE_CONV" if name == "CONV_2D_TRANSPOSE" else name for name in policy}
     assert names - {"INPUT", "OUTPUT"} == assume.QUANTIZED
-    assert integer_forms.FORMS == assume.TURNED and integer_forms.SAME == assume.PASSES_THROUGH
+    assert integer_forms.FORMS == assume.FORMS and integer_forms.SAME == assume.SAME
+    assert not assume.FORMS & assume.QUANTIZED, "the quantizer knows one of them by now"
 
 
 def test_what_stays_in_float_after_quantizing_fails_as_the_build_would(

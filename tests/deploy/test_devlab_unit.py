@@ -114,18 +114,18 @@ def test_the_unit_is_closed_and_watched(lab: Any, bundle: Bundle, local: Any) ->
     assert "Watchdog timeout" in on(device, "journalctl -u edgeship-kws --no-pager")
 
 
-def test_a_root_that_is_read_only_from_the_start(lab: Any, local: Any, tmp_path: Path) -> None:
-    device, options = at(lab, "ro")
+def bench_on(local: Any, device: Any, options: Any, folder: Path) -> Any:
+    """Return the bench of a lab's device; its services listen on a port that is free here, and so there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    bench = type(local)(
-        host=parse_host(device.name),
-        options=options,
-        root=Path("/var/lib/edgeship"),
-        folder=tmp_path,
-        port=port,
-    )
+    root = Path("/var/lib/edgeship")
+    return type(local)(host=parse_host(device.name), options=options, root=root, folder=folder, port=port)
+
+
+def test_a_root_that_is_read_only_from_the_start(lab: Any, local: Any, tmp_path: Path) -> None:
+    device, options = at(lab, "ro")
+    bench = bench_on(local, device, options, tmp_path)
     one, slow = bench.bundle("1"), bench.bundle("2", prove_seconds=4)
     assert deploy(one, bench.host, options, Silent()).state == "committed"
     path = "/etc/systemd/system/lab-read-only.service"
@@ -166,16 +166,7 @@ def test_a_root_that_is_read_only_from_the_start(lab: Any, local: Any, tmp_path:
 
 def test_links_hooks_and_a_dead_man_that_are_lost(lab: Any, local: Any, tmp_path: Path) -> None:
     device, options = at(lab, "lost")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    bench = type(local)(
-        host=parse_host(device.name),
-        options=options,
-        root=Path("/var/lib/edgeship"),
-        folder=tmp_path,
-        port=port,
-    )
+    bench = bench_on(local, device, options, tmp_path)
     # A first deployment that is taken back leaves no hook behind.
     dead = deploy(bench.bundle("0", serve="dies"), bench.host, options, Silent())
     assert dead.state == "reverted" and on(device, "find /etc/systemd/system -name '*edgeship*'") == ""

@@ -6,6 +6,7 @@ import os
 import time
 
 from .files import remove_tree, sync_folder
+from .pins import pins_present
 from .state import DIGEST, IN_TRIAL, NAME, Place, check_fence, read_state
 from .store import kept_manifest, releases_present
 from .trust import signatures_path
@@ -23,9 +24,8 @@ def collect(place, request):
         record = read_state(place)
         if record["state"] in IN_TRIAL:
             return {"removed": [], "blobs": 0}
-        pins = os.listdir(place.of("pins")) if os.path.isdir(place.of("pins")) else []
         present = releases_present(place)
-        keep = {record.get("to"), record.get("from"), record.get("previous")} | set(pins)
+        keep = {record.get("to"), record.get("from"), record.get("previous")} | set(pins_present(place))
         removed = [name for name in present[max(0, request["keep"]) :] if name not in keep]
         blobs = set()
         for name in removed:
@@ -71,16 +71,16 @@ def stale(path):
 
 def drop_stale_parts(place):
     """Delete the application's parts of uploads that were cut off long ago; none while an upload goes on."""
-    folder = os.path.join(place.cas, "incoming", place.app_name)
     try:
-        descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR)
+        descriptor = os.open(os.path.join(place.incoming, "lock"), os.O_RDWR)
     except FileNotFoundError:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for name in os.listdir(folder):
-            if name.endswith(".part") and stale(os.path.join(folder, name)):
-                os.unlink(os.path.join(folder, name))
+        for name in os.listdir(place.incoming):
+            path = os.path.join(place.incoming, name)
+            if name.endswith(".part") and stale(path):
+                os.unlink(path)
     except BlockingIOError:
         pass
     finally:

@@ -21,7 +21,7 @@ MOST_CHUNKS = 1 << 15
 
 def incoming_path(place, digest):
     """Return where a blob grows until it is whole."""
-    return os.path.join(place.cas, "incoming", place.app_name, digest + ".part")
+    return os.path.join(place.incoming, digest + ".part")
 
 
 def names_here(folder):
@@ -39,7 +39,7 @@ def have(place, request):
     bytes of one were cut off, `offset` says how many are here and `prefix_sha256` what they are.
     """
     wanted, missing = request["blobs"], []
-    parts = {name[:NAME_CHARACTERS]: name for name in names_here(os.path.dirname(incoming_path(place, "")))}
+    parts = {name[:NAME_CHARACTERS]: name for name in names_here(place.incoming)}
     for number, start in enumerate(wanted):
         if any(name.startswith(start) for name in names_here(os.path.join(place.cas, start[:2]))):
             continue
@@ -94,9 +94,8 @@ def upload_lock(place):
     Only the holder writes its pid into the locked file, so that pid is alive and is an upload of this
     application.
     """
-    folder = os.path.join(place.cas, "incoming", place.app_name)
-    make_folder(folder, 0o750)
-    descriptor = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o640)
+    make_folder(place.incoming, 0o750)
+    descriptor = os.open(os.path.join(place.incoming, "lock"), os.O_RDWR | os.O_CREAT, 0o640)
     deadline = time.monotonic() + 10
     while True:
         try:

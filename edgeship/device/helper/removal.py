@@ -33,5 +33,5 @@ def remove(place, request):
         os.rename(place.app, trash)
         sync_folder(apps)
         remove_tree(trash)
-        remove_tree(os.path.join(place.cas, "incoming", place.app_name))
+        remove_tree(place.incoming)
         return {"removed": present, "blobs": drop_blobs(place, blobs)}

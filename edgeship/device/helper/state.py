@@ -42,6 +42,7 @@ class Place(object):
         self.cas = os.path.join(root, "cas")
         self.trust = os.path.join(root, "trust")
         self.app = os.path.join(root, "apps", app) if app else None
+        self.incoming = os.path.join(self.cas, "incoming", app) if app else None
 
     def of(self, *parts):
         """Return a path below the application's folder."""
@@ -251,17 +252,22 @@ def whole_lines(data):
     return lines[:-1] if lines and b"\0" in lines[-1] else lines
 
 
-def audit_end(path):
-    """Return (where the next audit line goes, digest of the line before it). A last line that is not one of ours is
-    left for read_audit to tell of."""
-    last = NO_LINE
+def log_tail(path):
+    """Return (where they begin, the last AUDIT_WINDOW bytes of an audit log); nothing of one that is not there."""
     try:
         with open(path, "rb") as stream:
             begin = max(0, os.fstat(stream.fileno()).st_size - AUDIT_WINDOW)
             stream.seek(begin)
-            lines = whole_lines(stream.read())
+            return begin, stream.read()
     except FileNotFoundError:
-        return 0, last
+        return 0, b""
+
+
+def audit_end(path):
+    """Return (where the next audit line goes, digest of the line before it). A last line that is not one of ours is
+    left for read_audit to tell of."""
+    last, (begin, data) = NO_LINE, log_tail(path)
+    lines = whole_lines(data)
     with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, RecursionError):
         last = json.loads(lines[-1].decode("utf-8"))["sha"]
     if begin and not lines:  # nothing that we would ever leave: it is not ours to drop
@@ -307,13 +313,8 @@ def holds_line(place, digest):
     """Return whether the audit log still has the line that a state record knew, as far as its last lines tell."""
     if not digest:
         return True
-    try:
-        with open(place.of("log", "audit.jsonl"), "rb") as stream:
-            begin = max(0, os.fstat(stream.fileno()).st_size - AUDIT_WINDOW)
-            stream.seek(begin)
-            return begin > 0 or digest.encode("ascii") in stream.read()
-    except FileNotFoundError:
-        return False
+    begin, data = log_tail(place.of("log", "audit.jsonl"))
+    return begin > 0 or digest.encode("ascii") in data
 
 
 def read_audit(place):

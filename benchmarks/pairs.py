@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeship.model.tflite import read_tflite
+from edgeship.tflite.reader import read_tflite
 
 SEED = 7
 LABELS = "[down, go, left, 'no', 'off', 'on', right, stop, up, 'yes', silence, {last}]"

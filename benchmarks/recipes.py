@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from edgeship.assets import target_folders
+from edgeship.data.dataset import load_dataset
+from edgeship.data.preprocess import apply
 from edgeship.model.convert import to_float_tflite
-from edgeship.model.dataset import load_dataset
-from edgeship.model.preprocess import apply
 from edgeship.model.source import open_model
 from edgeship.profile import TargetProfile, load_profile
 from edgeship.progress import Silent

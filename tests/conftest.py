@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from edgeship.progress import Silent
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -31,6 +33,66 @@ def load(path: Path, name: str) -> ModuleType:
 def tiny_models() -> ModuleType:
     """The module that makes small `.tflite` files without TensorFlow."""
     return load(ROOT / "tests" / "quantize" / "tiny.py", "tiny_models")
+
+
+@pytest.fixture(scope="session")
+def tflite_files() -> ModuleType:
+    """The module that builds small `.tflite` files from the schema."""
+    return load(ROOT / "tests" / "tflite" / "files.py", "tflite_files")
+
+
+@pytest.fixture
+def builder(tflite_files: ModuleType) -> Any:
+    """A fresh builder of one `.tflite`."""
+    return tflite_files.Builder()
+
+
+@pytest.fixture(scope="session")
+def make_dense(tflite_files: ModuleType) -> Callable[..., bytes]:
+    """What makes the bytes of a dense model: `make_dense(dtype="INT8", batch=[...])`."""
+    return lambda **how: tflite_files.dense(tflite_files.Builder(), **how)
+
+
+@pytest.fixture
+def dense_float(make_dense: Callable[..., bytes], tmp_path: Path) -> Path:
+    """A float dense model."""
+    path = tmp_path / "dense.tflite"
+    path.write_bytes(make_dense())
+    return path
+
+
+@pytest.fixture
+def dense_int8(make_dense: Callable[..., bytes], tmp_path: Path) -> Path:
+    """An int8 dense model."""
+    path = tmp_path / "dense_int8.tflite"
+    path.write_bytes(make_dense(dtype="INT8"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def sample(make_dense: Callable[..., bytes]) -> bytes:
+    """The bytes of the int8 dense model."""
+    return make_dense(dtype="INT8")
+
+
+class Notes(Silent):
+    """Keeps steps and notes for a test to look at."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.notes: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    """Progress that can be looked at afterwards."""
+    return Notes()
 
 
 @pytest.fixture(scope="session")

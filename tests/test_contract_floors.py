@@ -14,7 +14,8 @@ FLOORS: dict[str, float] = {
     "values": 0, "printable": 0, "shape": 0, "digest": 0, "progress": 0,
     "errors": 0.05, "registry": 0.1, "strictyaml": 0.2,
     "profile": 1, "project": 1, "assets": 1, "toolchain": 1,
-    "model": 2,
+    "data": 2, "tflite": 2,
+    "model": 2.5,
     "quantize": 3, "score": 3, "compress": 3, "compile": 3,
     "bundle": 4,
     "remote": 5, "device": 5,
@@ -85,6 +86,58 @@ def test_file_keeps_to_its_floor(path: Path) -> None:
         elif FLOORS[other] >= FLOORS[own] and (own, other) not in HELD_TOGETHER:
             broken.append(f"is on floor {FLOORS[own]} and imports {name} of floor {FLOORS[other]}")
     assert not broken, f"{path.relative_to(ROOT)}: " + "; ".join(sorted(broken))
+
+
+def test_no_circle_of_imports_inside_a_room() -> None:
+    modules = {module_of(path): path for path in files()}
+    uses = {
+        name: {m for asked in asked_for(path) if (m := nearest(asked, modules)) and m != name}
+        for name, path in modules.items()
+    }
+    circles = [
+        circle for name in sorted(uses) if (circle := way_back(name, uses)) and circle[0] == min(circle)
+    ]
+    assert not circles, "circles of imports: " + "; ".join(" -> ".join(c) for c in circles)
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a file; a package's own file is named like its folder."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def asked_for(path: Path) -> set[str]:
+    """Return every dotted name that a file imports, from modules and the names in them; type hints do not count."""
+    tree = ast.parse(path.read_text())
+    hints = {id(n) for c in ast.walk(tree) if isinstance(c, ast.If) and "TYPE_CHECKING" in ast.dump(c.test)
+             for n in ast.walk(c)}  # fmt: skip
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level and id(node) not in hints:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def nearest(name: str, modules: dict[str, Path]) -> str | None:
+    """Return the module that a dotted name is, or stands in."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def way_back(start: str, uses: dict[str, set[str]]) -> list[str] | None:
+    """Return a way of imports from a module back to itself, or None."""
+    ways, seen = [[start]], set()
+    while ways:
+        way = ways.pop()
+        for after in sorted(uses[way[-1]]):
+            if after == start:
+                return way
+            if after not in seen:
+                seen.add(after)
+                ways.append([*way, after])
+    return None
 
 
 def test_every_room_has_a_floor() -> None:

@@ -18,7 +18,7 @@ from edgeship.bundle.render import render
 from edgeship.bundle.seal import seal
 from edgeship.bundle.service import check_names, golden_name, model_name, service_values, tensor_entry
 from edgeship.bundle.unit import unit_values
-from edgeship.compile.backends import UNCOMPILED
+from edgeship.compile.backend import UNCOMPILED
 from edgeship.compile.ship import Shipped
 from edgeship.digest import canonical_json, sha256_file
 from edgeship.errors import InputError

@@ -16,7 +16,7 @@ from edgeship.errors import InputError
 from edgeship.printable import json_text
 
 if TYPE_CHECKING:
-    from edgeship.compile.backends import CompileOptions
+    from edgeship.compile.backend import CompileOptions
     from edgeship.profile import TargetProfile
     from edgeship.progress import Progress
     from edgeship.project import Project
@@ -79,7 +79,7 @@ BUILD_NAMES = (
 
 def compile_options(project: Project) -> CompileOptions:
     """Return how to compile, as the settings say."""
-    from edgeship.compile.backends import CompileOptions
+    from edgeship.compile.backend import CompileOptions
 
     said = project.compiler
     return CompileOptions(

@@ -8,9 +8,9 @@ from dataclasses import replace
 from edgeship.compile import costs
 from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Placement, ordered
-from edgeship.model.precision import precision_of
-from edgeship.model.tflite import TfliteFile
 from edgeship.profile import TargetProfile
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.precision import precision_of
 from edgeship.values import Unavailable
 
 WRONG_THERE = frozenset({"bad-scale", "bias-overflow", "compiled-elsewhere", "precision-not-accepted"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeship.model.int8_forms import FORMS, SAME
-from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.int8_forms import FORMS, SAME
 
 BIAS_POSITION = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
 

@@ -15,8 +15,9 @@ from edgeship.compile.edgetpu.view import Settings
 from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Verdict, ordered
 from edgeship.errors import InputError
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.profile import TargetProfile
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Unavailable
 
 

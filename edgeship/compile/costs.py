@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgeship.model.tflite import ITEM_BITS, Operator, Subgraph, Tensor
+from edgeship.tflite.file import ITEM_BITS, Operator, Subgraph, Tensor
 
 WEIGHTED = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
 """Operations whose work is in their weights -> input position of the weights."""

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from edgeship.compile.report import Finding
-from edgeship.model import soundness
-from edgeship.model.tflite import Subgraph, Tensor, TfliteFile
+from edgeship.tflite import soundness
+from edgeship.tflite.file import Subgraph, Tensor, TfliteFile
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 INTEGERS = frozenset({"int8", "uint8", "int16"})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeship.compile.backends import CompileOptions, CompileResult, backend_of
+from edgeship.compile.backend import CompileOptions, CompileResult
+from edgeship.compile.backends import backend_of
 from edgeship.errors import InputError, ToolError
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress

@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeship.compile.backends import CompileOptions, CompileResult, left_uncompiled
+from edgeship.compile.backend import CompileOptions, CompileResult, left_uncompiled
 from edgeship.compile.lint import FLOATS
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError, ToolError
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain.environments import require
 from edgeship.values import Artifact, as_json
 

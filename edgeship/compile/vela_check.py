@@ -11,9 +11,9 @@ from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Cut, Finding, Placed, Verdict, ordered
 from edgeship.compile.vela import cpu_count, reasons_against
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
-from edgeship.model.soundness import producer_of
-from edgeship.model.tflite import TfliteFile
 from edgeship.profile import TargetProfile
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.soundness import producer_of
 from edgeship.toolchain.environments import require
 from edgeship.values import Unavailable
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from edgeship.compile.running import LocalRunner, Runner
 from edgeship.errors import ToolError
-from edgeship.model.tflite import TfliteFile, read_tflite
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Figure, Unavailable
 
 NPU_OP = "ethos-u"

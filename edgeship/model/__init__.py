@@ -1,1 +1,1 @@
-"""Models and data: sources, conversion, inspection, datasets, preprocessing, metadata."""
+"""How a model becomes the one float `.tflite`: sources, guards, conversion, inspection."""

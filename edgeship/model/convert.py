@@ -14,10 +14,11 @@ from typing import Any
 
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
-from edgeship.model.normalise import in_order, normalised
-from edgeship.model.precision import is_float, precision_of
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.progress import Progress
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.normalise import in_order, normalised
+from edgeship.tflite.precision import is_float, precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.model.convert import to_float_tflite
-from edgeship.model.cost import Parameters, macs, operator_macs, parameters
-from edgeship.model.findings import Finding, find_problems
-from edgeship.model.metadata import metadata_of
-from edgeship.model.precision import NUMERIC, precision_of
 from edgeship.model.source import open_model
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.progress import Progress, Silent
+from edgeship.tflite.cost import Parameters, macs, operator_macs, parameters
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.findings import Finding, find_problems
+from edgeship.tflite.metadata import metadata_of
+from edgeship.tflite.precision import NUMERIC, precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import ModelKind, Precision, Signature
 
 
@@ -50,7 +51,7 @@ class Inspection:
     """How often each operation occurs, most frequent first, then by name."""
     operation_list: tuple[OperationRow, ...]
     macs: int
-    """Multiply-accumulates of one run; formulas in `edgeship.model.cost`."""
+    """Multiply-accumulates of one run; formulas in `edgeship.tflite.cost`."""
     parameters: Parameters
     precision: Precision
     metadata: dict[str, Any] | None

@@ -9,13 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeship.bundle.make import make_bundle
-from edgeship.compile.backends import CompileOptions, CompileResult, Part
+from edgeship.compile.backend import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
 from edgeship.errors import ToolError
-from edgeship.model.metadata import write_all_metadata
-from edgeship.model.precision import precision_of
-from edgeship.model.tflite import read_tflite
 from edgeship.pipeline.inputs import Inputs, labels_of, open_inputs, writable
 from edgeship.pipeline.plan import recipes_for
 from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
@@ -28,6 +25,9 @@ from edgeship.quantize.derive import derive_all
 from edgeship.score.choice import choose_best
 from edgeship.score.gates import judge
 from edgeship.score.measure import score
+from edgeship.tflite.metadata import write_all_metadata
+from edgeship.tflite.precision import precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Artifact, Bundle, GateResult, ModelSource, Recipe, Variant
 
 UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")

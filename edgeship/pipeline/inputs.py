@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeship.data.dataset import load_dataset
+from edgeship.data.preprocess import prepare
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
-from edgeship.model.dataset import load_dataset
-from edgeship.model.preprocess import prepare
 from edgeship.model.source import open_model
-from edgeship.model.tflite import read_tflite
 from edgeship.pipeline.several_inputs import check_several_inputs
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
@@ -27,6 +26,8 @@ from edgeship.score.labels import beyond
 from edgeship.score.own import check_own
 from edgeship.score.runs import CAME_QUANTIZED
 from edgeship.score.task import pick_output
+from edgeship.tflite.findings import first_rescaling
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import (
     Dataset,
     FloatModel,
@@ -95,9 +96,11 @@ def open_inputs(
         progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
     check_label_range(float_model, evaluation, project.goals)
     check_channels(project.preprocess, first)
-    held = read_tflite(float_model.path)
+    rescaling = first_rescaling(read_tflite(float_model.path)) or 1.0
     prepared = {
-        role: prepare(dataset, project.preprocess, first, work / "data", progress=progress, model=held)
+        role: prepare(
+            dataset, project.preprocess, first, work / "data", progress=progress, rescaling=rescaling
+        )
         for role, dataset in data.items()
     }
     if calibration:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeship.errors import InputError
-from edgeship.model.precision import is_float, precision_of
 from edgeship.model.source import open_model
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import TargetProfile
 from edgeship.project import Project
 from edgeship.quantize.choose import choose, explain
 from edgeship.quantize.recipes import RECIPES
+from edgeship.tflite.precision import is_float, precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import ModelSource, Precision, Recipe
 
 

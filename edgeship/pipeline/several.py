@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeship.compile.backends import Part
+from edgeship.compile.backend import Part
 from edgeship.compile.ship import Shipped
 from edgeship.pipeline.inputs import Inputs
 from edgeship.project import Project

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeship.model import soundness
-from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile, read_tflite
 from edgeship.quantize.recipes import RECIPES, io_type
 from edgeship.quantize.versions import equivalent_release, needed_version, per_channel_dense, supports
+from edgeship.tflite import soundness
+from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import GateResult, Recipe, Verdict
 
 if TYPE_CHECKING:

@@ -175,8 +175,8 @@ def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: Pat
 
 def _as_given(float_model: FloatModel, recipes: Sequence[Recipe], out: Path) -> Artifact:
     """Return a model that came quantized as its own only artifact."""
-    from edgeship.model.precision import precision_of
-    from edgeship.model.tflite import read_tflite
+    from edgeship.tflite.precision import precision_of
+    from edgeship.tflite.reader import read_tflite
 
     own = recipe_of(precision_of(read_tflite(float_model.path)))
     others = [recipe.name for recipe in recipes if recipe.name != own.name]
@@ -195,8 +195,8 @@ def _as_given(float_model: FloatModel, recipes: Sequence[Recipe], out: Path) -> 
 def _artifact(
     path: Path, recipe: str, float_model: FloatModel, calibration: str | None, tools: dict[str, str]
 ) -> Artifact:
-    from edgeship.model.precision import precision_of
-    from edgeship.model.tflite import read_tflite
+    from edgeship.tflite.precision import precision_of
+    from edgeship.tflite.reader import read_tflite
 
     held = read_tflite(path)
     return Artifact(

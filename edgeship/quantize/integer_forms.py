@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeship.model.int8_forms import FIXED, FORMS, FREE, SAME
 from edgeship.quantize.finish import operator_name, tensor_types
+from edgeship.tflite.int8_forms import FIXED, FORMS, FREE, SAME
 
 
 def use_integer_forms(model: Any) -> int:

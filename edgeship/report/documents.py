@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeship.compile.backends import Part
+from edgeship.compile.backend import Part
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.score.warn import warnings
 from edgeship.values import DeployReport, GateResult, Unavailable, Variant, as_json

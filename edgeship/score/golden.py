@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.data.preprocess import apply
 from edgeship.errors import ToolError
-from edgeship.model.preprocess import apply
 from edgeship.progress import Progress, Silent
 from edgeship.score.compare import cosines, has_classes, max_abs
 from edgeship.toolchain import WorkerLimits, run_worker

@@ -12,12 +12,12 @@ import pytest
 
 from edgeship.assets import targets_folder
 from edgeship.bundle.make import make_bundle
-from edgeship.model.dataset import load_dataset
+from edgeship.data.dataset import load_dataset
 from edgeship.model.source import open_model
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import TargetProfile, load_profile
 from edgeship.progress import Silent
 from edgeship.project import load_project
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import (
     Agreement,
     Artifact,

@@ -14,8 +14,8 @@ import pytest
 
 from edgeship.bundle.make import host_engine, lay_out, runtime_files
 from edgeship.bundle.service import model_name, variant_entry
+from edgeship.data.dataset import load_dataset
 from edgeship.errors import ToolError
-from edgeship.model.dataset import load_dataset
 from edgeship.score.golden import pick, record, select_inputs, value_range
 from edgeship.values import Dataset, GoldenTolerance, Preprocess, Variant
 

@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 
 from edgeship.bundle.seal import extract, open_bundle
+from edgeship.data.dataset import load_dataset
 from edgeship.errors import InputError
-from edgeship.model.dataset import load_dataset
 from edgeship.model.source import open_model
 from edgeship.project import load_project
 from edgeship.values import Artifact, Bundle, Dataset, Preprocess, Resize, Variant

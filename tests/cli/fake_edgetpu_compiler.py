@@ -14,7 +14,7 @@ from pathlib import Path
 
 import flatbuffers
 
-from edgeship.model.schema import tflite_schema
+from edgeship.tflite.schema import tflite_schema
 
 
 def compiled(model: bytes, recorded: bytes, part: int = 0, parts: int = 1) -> bytes:

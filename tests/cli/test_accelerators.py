@@ -14,7 +14,7 @@ import pytest
 
 from edgeship.bundle.seal import extract, open_bundle
 from edgeship.digest import sha256_file
-from edgeship.model.tflite import read_tflite
+from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain.environments import find
 
 pytestmark = pytest.mark.shared

@@ -14,9 +14,10 @@ import numpy
 import pytest
 
 from edgeship.assets import target_folders
-from edgeship.model.schema import tflite_schema
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.profile import TargetProfile, load_profile
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.schema import tflite_schema
 
 CORAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "coral"
 FORMATS = {"int8": "b", "uint8": "B", "int16": "h", "int32": "i", "int64": "q", "float32": "f"}

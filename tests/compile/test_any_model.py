@@ -16,8 +16,8 @@ from edgeship.compile.edgetpu.backend import reasons_against
 from edgeship.compile.edgetpu.table import newest_versions, rows
 from edgeship.compile.picture import WIDTH, picture
 from edgeship.errors import EdgeshipError
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import load_profile
+from edgeship.tflite.reader import read_tflite
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "schemas" / "check.schema.json").read_text())

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from edgeship.compile.backends import CompileOptions, CompileResult, backend_of
+from edgeship.compile.backend import CompileOptions, CompileResult
+from edgeship.compile.backends import backend_of
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError, ToolError
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import TargetProfile
 from edgeship.progress import Silent
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Artifact, Precision
 
 NAME = "mobilenet_v1_0.25_128_quant"

@@ -18,8 +18,8 @@ from edgeship.compile.edgetpu.lower import Lowering, lowered, lowerings
 from edgeship.compile.edgetpu.places import find_place
 from edgeship.compile.running import LocalRunner
 from edgeship.errors import EdgeshipError, InputError, ToolError
-from edgeship.model.tflite import read_tflite
 from edgeship.progress import Silent
+from edgeship.tflite.reader import read_tflite
 
 NAME = "mobilenet_v1_0.25_128_quant"
 GOOD = """Edge TPU Compiler version 16.0.384591198

@@ -9,7 +9,7 @@ import pytest
 
 from edgeship.compile.lint import lint
 from edgeship.compile.report import Finding
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 
 Read = Callable[[Any], TfliteFile]
 

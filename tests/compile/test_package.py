@@ -10,7 +10,7 @@ from flatbuffers import flexbuffers
 
 from edgeship.compile.edgetpu.package import packages_of
 from edgeship.errors import ToolError
-from edgeship.model.tflite import read_tflite
+from edgeship.tflite.reader import read_tflite
 
 
 @pytest.mark.shared

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from edgeship.compile.edgetpu.partition import Partition, ancestors_of, partition
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 
 
 def chain(graph, *ops: str) -> None:

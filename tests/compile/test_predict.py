@@ -15,7 +15,7 @@ from edgeship.compile.edgetpu.advice import advice
 from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.edgetpu.table import rows
 from edgeship.compile.edgetpu.view import Settings
-from edgeship.model.tflite import read_tflite
+from edgeship.tflite.reader import read_tflite
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "coral" / "mapping_truth.json"
 TRUTH = json.loads(CASES.read_text())["models"] if CASES.is_file() else []

@@ -11,7 +11,7 @@ from edgeship.compile.edgetpu.blockers import blockers
 from edgeship.compile.edgetpu.predict import Prediction, predict
 from edgeship.compile.edgetpu.view import Settings
 from edgeship.compile.lint import lint
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 
 Read = Callable[[Any], TfliteFile]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from edgeship.assets import target_folders
-from edgeship.compile.backends import CompileOptions
+from edgeship.compile.backend import CompileOptions
 from edgeship.compile.ship import require_compiler, ship
 from edgeship.digest import sha256_file
 from edgeship.errors import EdgeshipError, InputError, ToolError
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import TargetProfile, load_profile
 from edgeship.progress import Silent
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import (
     Agreement,
     Artifact,

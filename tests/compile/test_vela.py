@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from edgeship.assets import target_folders
-from edgeship.compile.backends import CompileOptions, CompileResult, backend_of
+from edgeship.compile.backend import CompileOptions, CompileResult
+from edgeship.compile.backends import backend_of
 from edgeship.compile.check import check_model
 from edgeship.compile.vela_tool import run_vela
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError, ToolError
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import TargetProfile, load_profile
 from edgeship.progress import Silent
+from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain.environments import find
 from edgeship.values import Artifact, Precision
 

@@ -16,10 +16,10 @@ from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model import convert
 from edgeship.model.convert import Route, to_float_tflite
 from edgeship.model.inspect import inspect_model
-from edgeship.model.normalise import in_order, normalised
 from edgeship.model.source import open_model
-from edgeship.model.tflite import read_tflite
 from edgeship.progress import Silent
+from edgeship.tflite.normalise import in_order, normalised
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import ModelSource
 
 
@@ -78,7 +78,7 @@ def test_outputs_come_back_in_the_models_order(builder: Any) -> None:
     builder.op("RELU", [x], [a])
     builder.op("NEG", [x], [b])
     content = _signed(builder, schema, {"x": x}, {"first": a, "second": b}, [x], [b, a])
-    from edgeship.model.flat import parse
+    from edgeship.tflite.flat import parse
 
     assert [t.name for t in parse(Path("m"), content, "").signature.outputs] == ["second", "first"]
     sorted_content = in_order(content, ["x"], ["first", "second"])
@@ -282,17 +282,17 @@ def test_what_cannot_be_converted(made: Path, tmp_path: Path, name: str, referen
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_the_old_saved_model(kws_float: Any, shared: Path, tmp_path: Path) -> None:
+def test_the_old_saved_model(kws_float: Any, shared_data: Path, tmp_path: Path) -> None:
     assert [(t.name, t.shape) for t in kws_float.signature.inputs] == [("input_1", (1, 49, 10, 1))]
     assert inspect_model(kws_float.path).macs == 2_656_768
-    again = to_float_tflite(open_model(shared / "kws" / "saved_model"), tmp_path, progress=Silent())
+    again = to_float_tflite(open_model(shared_data / "kws" / "saved_model"), tmp_path, progress=Silent())
     assert dataclasses.replace(again, path=kws_float.path) == kws_float
     assert normalised(again.path.read_bytes()) == again.path.read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_the_legacy_h5(shared: Path) -> None:
-    found = inspect_model(shared / "cifar10" / "resnet8.h5")
+def test_the_legacy_h5(shared_data: Path) -> None:
+    found = inspect_model(shared_data / "cifar10" / "resnet8.h5")
     assert (found.kind, found.converted, found.macs) == ("h5", True, 12_501_632)
     assert found.signature.outputs[0].name == "dense"

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from edgeship.model.cost import macs, parameters
-from edgeship.model.findings import find_problems
 from edgeship.model.inspect import inspect_model
-from edgeship.model.precision import precision_of
-from edgeship.model.tflite import TfliteFile, read_tflite
+from edgeship.tflite.cost import macs, parameters
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.findings import find_problems
+from edgeship.tflite.precision import precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Precision
 
 
@@ -155,14 +156,14 @@ def test_custom_operations_and_open_sizes(builder: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_real_files(shared: Path) -> None:
-    kws = inspect_model(shared / "kws" / "mlperf_int8.tflite")
+def test_real_files(shared_data: Path) -> None:
+    kws = inspect_model(shared_data / "kws" / "mlperf_int8.tflite")
     assert (kws.macs, kws.parameters.count) == (2_656_768, 22_604)
     assert kws.precision == Precision(weights="int8", activations="int8", io="int8")
-    mobilenet = inspect_model(shared / "coral" / "mobilenet_v1_0.25_128_quant.tflite")
+    mobilenet = inspect_model(shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite")
     assert mobilenet.macs == 13_570_304  # published: 14 million multiply-accumulates
     assert mobilenet.precision == Precision(weights="uint8", activations="uint8", io="uint8")
     assert mobilenet.metadata is not None
-    lstm = inspect_model(shared / "coral" / "keras_lstm_mnist_ptq.tflite")
+    lstm = inspect_model(shared_data / "coral" / "keras_lstm_mnist_ptq.tflite")
     assert lstm.macs == 28 * 4 * 20 * (28 + 20) + 560 * 10  # 28 steps of four gates, then a dense layer
     assert lstm.precision == Precision(weights="int8", activations="int8", io="uint8")

@@ -80,7 +80,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import h5py, keras, numpy as np, tensorflow as tf, tf_keras
 from edgeship.errors import EdgeshipError
 from edgeship.model import convert_worker
-from edgeship.model.normalise import in_order, normalised
+from edgeship.tflite.normalise import in_order, normalised
 from ai_edge_litert.interpreter import Interpreter
 
 os.chdir(sys.argv[1])

@@ -150,6 +150,6 @@ def test_the_digest_depends_on_content_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_the_shared_models(shared: Path) -> None:
+def test_the_shared_models(shared_data: Path) -> None:
     kinds = {"kws/saved_model": "saved_model", "cifar10/resnet8.h5": "h5", "kws/mlperf_int8.tflite": "tflite"}
-    assert {name: open_model(shared / name).kind for name in kinds} == kinds
+    assert {name: open_model(shared_data / name).kind for name in kinds} == kinds

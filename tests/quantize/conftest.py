@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edgeship.digest import sha256_file
-from edgeship.model.precision import precision_of
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import TargetProfile, load_profile
+from edgeship.tflite.precision import precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Dataset, DatasetInfo, FloatModel, ModelSource
 
 ROOT = Path(__file__).resolve().parents[2]

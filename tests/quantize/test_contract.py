@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeship.model.precision import precision_of
-from edgeship.model.tflite import read_tflite
 from edgeship.profile import load_profile
 from edgeship.quantize.contract import check
 from edgeship.quantize.derive import derive
 from edgeship.quantize.recipes import RECIPES, recipe_of
+from edgeship.tflite.precision import precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import FloatModel, GateResult
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgeship.errors import InputError
-from edgeship.model.normalise import normalised
-from edgeship.model.tflite import read_tflite
 from edgeship.quantize.contract import check
 from edgeship.quantize.derive import Derivation, derive, derive_all
 from edgeship.quantize.recipes import RECIPES
+from edgeship.tflite.normalise import normalised
+from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import run_worker
 from edgeship.values import Artifact, FloatModel
 
@@ -138,7 +138,7 @@ def test_the_boundary_is_what_the_profile_wants(
 def test_one_scale_a_tensor_where_the_target_wants_it(
     float_model: FloatModel, samples: Path, make_profile: Any, tmp_path: Path
 ) -> None:
-    from edgeship.model.tflite import read_tflite
+    from edgeship.tflite.reader import read_tflite
 
     profile = make_profile(precision={"granularity": "per_tensor"})
     artifact = derive(float_model, RECIPES["int8"], samples, None, tmp_path, profile=profile)
@@ -149,7 +149,7 @@ def test_one_scale_a_tensor_where_the_target_wants_it(
 def test_an_older_runtime_gets_dense_layers_it_computes_rightly(
     float_model: FloatModel, make_profile: Any, tmp_path: Path
 ) -> None:
-    from edgeship.model.tflite import read_tflite
+    from edgeship.tflite.reader import read_tflite
 
     old = make_profile(runtime={"engine": "tflite_runtime", "version": "2.14.0"})
     artifact = derive(float_model, RECIPES["dynamic"], None, None, tmp_path, profile=old)

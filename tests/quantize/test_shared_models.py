@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeship.data.dataset import load_dataset
+from edgeship.data.preprocess import apply
 from edgeship.model.convert import to_float_tflite
-from edgeship.model.dataset import load_dataset
-from edgeship.model.preprocess import apply
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.quantize.calibration import check as check_calibration

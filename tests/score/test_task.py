@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edgeship.errors import InputError
-from edgeship.model.tflite import read_tflite
 from edgeship.progress import Silent
 from edgeship.score.gates import judge
 from edgeship.score.measure import score
 from edgeship.score.own import check_own
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import FloatModel, Goals, Scorecard, Unavailable
 
 LIMITED = Goals(max_drop=1.0)

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from edgeship.compile.edgetpu.predict import Prediction
 from edgeship.compile.report import Finding
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 
 FIX: dict[str, str] = {
     "fused-activation": "apply the activation as a layer of its own behind the operation",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
-from edgeship.compile.backends import CompileOptions, CompileResult, Part, left_uncompiled
+from edgeship.compile.backend import CompileOptions, CompileResult, Part, left_uncompiled
 from edgeship.compile.edgetpu.blockers import blockers
 from edgeship.compile.edgetpu.driver import Compilation, Compiled, Wanted, compile_models
 from edgeship.compile.edgetpu.lower import lowerings
@@ -17,9 +17,10 @@ from edgeship.compile.lint import lint
 from edgeship.compile.running import LocalRunner
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError, ToolError
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Artifact, Unavailable, as_json
 
 HOPELESS = frozenset(

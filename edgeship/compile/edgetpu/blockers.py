@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edgeship.compile.edgetpu.table import newest_versions
 from edgeship.compile.report import Finding
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 
 CUSTOM_OP = "edgetpu-custom-op"
 

@@ -10,7 +10,7 @@ from edgeship.compile.edgetpu.lower import lowerings
 from edgeship.compile.edgetpu.predict import Prediction
 from edgeship.compile.edgetpu.view import Settings
 from edgeship.compile.report import Cut, Finding, Placed
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 
 WIDE = 14_400
 """Inputs of a fully connected layer from which its weights were seen streamed although there was room (public logs)."""

@@ -17,8 +17,9 @@ from edgeship.compile.edgetpu.place import Place
 from edgeship.compile.edgetpu.verify import nothing_mapped, verify, verify_together
 from edgeship.compile.running import Finished
 from edgeship.errors import InputError, ToolError
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.progress import Progress
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
 
 TRIES = 3
 """Attempts where the compiler shows its flaky internal error (edgetpu#173, #211)."""

@@ -13,8 +13,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from edgeship.compile.edgetpu.table import newest_versions
-from edgeship.model.schema import tflite_schema
-from edgeship.model.tflite import Operator, Subgraph, TfliteFile
+from edgeship.tflite.file import Operator, Subgraph, TfliteFile
+from edgeship.tflite.schema import tflite_schema
 
 VERSION_FIELD = 8
 """Slot of OperatorCode.version in its vtable: the third field."""

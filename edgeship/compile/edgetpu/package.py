@@ -13,7 +13,7 @@ from typing import Literal
 
 from edgeship.compile.edgetpu.blockers import CUSTOM_OP
 from edgeship.errors import ToolError
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 
 IDENTIFIER = b"DWN1"
 PACKAGE_KEY = "4"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from edgeship.model.tflite import Subgraph
+from edgeship.tflite.file import Subgraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

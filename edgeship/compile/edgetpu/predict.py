@@ -15,7 +15,7 @@ from edgeship.compile.edgetpu.rules import RULES, Judgement
 from edgeship.compile.edgetpu.table import limit, rows
 from edgeship.compile.edgetpu.view import DATA, Settings, View
 from edgeship.compile.report import ORDER, Placed, weakest
-from edgeship.model.tflite import Operator, Tensor, TfliteFile
+from edgeship.tflite.file import Operator, Tensor, TfliteFile
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 IN_FLOAT = Judgement(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgeship.compile.edgetpu.package import Package, packages_of
 from edgeship.errors import ToolError
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
 from edgeship.values import TensorSpec
 
 

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from edgeship.compile.edgetpu.table import Row
-from edgeship.model.tflite import Operator, Tensor, TfliteFile
+from edgeship.tflite.file import Operator, Tensor, TfliteFile
 
 INTEGER_FORMATS = {"int8": "b", "uint8": "B", "int16": "h", "int32": "i", "int64": "q"}
 DATA = frozenset({"int8", "uint8"})

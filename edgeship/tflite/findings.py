@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from edgeship.model.precision import activation_tensors, boundary, precision_of
-from edgeship.model.soundness import bad_biases, bad_scales, producer_of, unlike_joins
-from edgeship.model.tflite import Subgraph, TfliteFile
+from edgeship.tflite.file import Subgraph, TfliteFile
+from edgeship.tflite.precision import activation_tensors, boundary, precision_of
+from edgeship.tflite.soundness import bad_biases, bad_scales, producer_of, unlike_joins
 
 BOUNDED = {"LOGISTIC", "SOFTMAX"}
 """Operations whose outputs lie in 0..1 by definition."""
@@ -153,9 +153,9 @@ def _name(file: TfliteFile) -> Iterator[Finding]:
         )
 
 
-def first_rescaling(file: TfliteFile | None) -> float | None:
+def first_rescaling(file: TfliteFile) -> float | None:
     """Return the constant by which the model multiplies its first input before anything else, or None."""
-    if file is None or not file.main.inputs:
+    if not file.main.inputs:
         return None
     graph, entry = file.main, file.main.inputs[0]
     users = [operator for operator in graph.operators if entry in operator.inputs]

@@ -15,7 +15,7 @@ import zipfile
 from typing import Any
 
 from edgeship.errors import ToolError
-from edgeship.model.schema import FILE_IDENTIFIER, tflite_schema
+from edgeship.tflite.schema import FILE_IDENTIFIER, tflite_schema
 
 NAME = b"TFLITE_METADATA"
 FIELDS = 10

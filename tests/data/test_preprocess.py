@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeship.data.dataset import load_dataset
+from edgeship.data.preprocess import apply, prepare, resize
 from edgeship.errors import InputError
-from edgeship.model.dataset import load_dataset
-from edgeship.model.preprocess import apply, prepare, resize
-from edgeship.model.tflite import read_tflite
+from edgeship.tflite.findings import first_rescaling
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Preprocess, Resize, TensorSpec
 
 
@@ -150,8 +151,22 @@ def test_doubtful_normalisation_is_noted(tmp_path: Path, notes: Any, builder: An
     y = builder.tensor("y", [1, 4])
     builder.op("MUL", [x, c], [y], builder.schema.MulOptionsT())
     (tmp_path / "m.tflite").write_bytes(builder.build([x], [y]))
-    model = read_tflite(tmp_path / "m.tflite")
-    prepare(raw, Preprocess(scale=1 / 255), _spec(1, 4), tmp_path / "work", progress=notes, model=model)
+    inside = first_rescaling(read_tflite(tmp_path / "m.tflite")) or 1.0
+    prepare(
+        raw,
+        Preprocess(scale=1 / 255),
+        _spec(1, 4),
+        tmp_path / "work",
+        progress=notes,
+        rescaling=inside,
+    )
     assert "the model itself begins with a scaling by 0.00392157" in notes.notes[2]
-    prepare(raw, Preprocess(), _spec(1, 4), tmp_path / "other", progress=notes, model=model)
+    prepare(
+        raw,
+        Preprocess(),
+        _spec(1, 4),
+        tmp_path / "other",
+        progress=notes,
+        rescaling=inside,
+    )
     assert len(notes.notes) == 3

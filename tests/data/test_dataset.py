@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeship.data.dataset import load_dataset
 from edgeship.errors import InputError
-from edgeship.model.dataset import load_dataset
 from edgeship.values import Resize
 
 
@@ -56,7 +56,7 @@ def test_the_digest_is_of_the_samples_not_of_the_file(tmp_path: Path) -> None:
 
 
 def test_limit_doubles_and_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeship.model import arrays
+    from edgeship.data import arrays
 
     monkeypatch.setattr(arrays, "BLOCK_BYTES", 64)
     x = np.arange(60, dtype=np.float64).reshape(20, 3)
@@ -282,9 +282,9 @@ def test_a_failing_generator_names_its_line(module: Path) -> None:
 
 
 @pytest.mark.shared
-def test_the_shared_sets(shared: Path, tmp_path: Path) -> None:
+def test_the_shared_sets(shared_data: Path, tmp_path: Path) -> None:
     for name in ("kws/eval.npz", "cifar10/calibration.npz"):
-        dataset = load_dataset(name, tmp_path, role="evaluation", base=shared)
-        with np.load(shared / name) as whole:
+        dataset = load_dataset(name, tmp_path, role="evaluation", base=shared_data)
+        with np.load(shared_data / name) as whole:
             assert np.array_equal(np.load(dataset.x_path), whole["x"])
             assert np.array_equal(np.load(dataset.y_path), whole["y"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edgeship.model.schema import enum_names
+from edgeship.tflite.schema import enum_names
 
 ENUM_OF_FIELD = {
     "fused_activation_function": "ActivationFunctionType",

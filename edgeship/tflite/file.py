@@ -1,18 +1,14 @@
-"""What a `.tflite` file holds, as frozen values: `read_tflite(path)`.
+"""What a `.tflite` file holds, as frozen values; `edgeship.tflite.reader` makes them.
 
-Nothing here runs a model or needs TensorFlow or NumPy to be imported first; constant data stays in the file
-until `tensor_bytes` asks for it.
+Constant data stays in the file until `tensor_bytes` asks for it.
 """
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeship.digest import sha256_bytes
-from edgeship.errors import InputError
 from edgeship.values import Quantization, Signature, TensorSpec
 
 ITEM_BITS = {
@@ -174,39 +170,3 @@ class TfliteFile:
         1.14.0."""
         content = self.metadata_bytes("min_runtime_version")
         return content.rstrip(b"\0").decode("ascii", "replace") if content else None
-
-
-def read_tflite(path: Path) -> TfliteFile:
-    """Return what a `.tflite` file holds.
-
-    Raises InputError `model-not-found`, `model-not-tflite`, or `model-corrupt` where an offset, length or
-    index in it points outside; damage inside the weights themselves cannot be told.
-    """
-    from edgeship.model.flat import Corrupt, parse
-    from edgeship.model.schema import FILE_IDENTIFIER
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            "model-not-found",
-            f"the model cannot be read: {error.strerror}",
-            context={"file": path},
-            hint=f"ls -l {shlex.quote(str(path.parent))}",
-        ) from None
-    if content[4:8] != FILE_IDENTIFIER:
-        raise InputError(
-            "model-not-tflite",
-            "the file does not carry the TFLite identifier TFL3 at byte 4",
-            context={"file": path, "starts with": repr(content[:8])},
-            hint=f"edgeship inspect {path}",
-        )
-    try:
-        return parse(path, content, sha256_bytes(content))
-    except Corrupt as reason:
-        raise InputError(
-            "model-corrupt",
-            f"the .tflite file is damaged or cut short: {reason}",
-            context={"file": path, "bytes": len(content)},
-            hint="fetch or convert it again and compare its SHA-256 with the original's",
-        ) from None

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from edgeship.model.refit import refitted
-from edgeship.model.schema import tflite_schema
+from edgeship.tflite.refit import refitted
+from edgeship.tflite.schema import tflite_schema
 
 
 def normalised(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeship.model.schema import enum_names
+from edgeship.tflite.schema import enum_names
 
 Array = NDArray[Any]
 

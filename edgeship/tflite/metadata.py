@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeship.model.attach import NAME
-from edgeship.model.schema import enum_names, load_alone
-from edgeship.model.tflite import TfliteFile, read_tflite
 from edgeship.progress import Progress
+from edgeship.tflite.attach import NAME
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.schema import enum_names, load_alone
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import ModelMetadata
 
@@ -46,7 +47,7 @@ def write_all_metadata(
         return
     progress.step(f"writing metadata into {len(pairs)} model file{'s' if len(pairs) > 1 else ''}")
     run_worker(
-        "edgeship.model.metadata_worker:write",
+        "edgeship.tflite.metadata_worker:write",
         {
             "pairs": [[str(given.resolve()), str(out.resolve())] for given, out in pairs],
             "metadata": dataclasses.asdict(metadata),

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeship.model.flat import parse
-from edgeship.model.folding import fold_shapes
-from edgeship.model.schema import FILE_IDENTIFIER, tflite_schema
-from edgeship.model.tflite import Subgraph, TfliteFile
+from edgeship.tflite.file import Subgraph, TfliteFile
+from edgeship.tflite.flat import parse
+from edgeship.tflite.folding import fold_shapes
+from edgeship.tflite.schema import FILE_IDENTIFIER, tflite_schema
 
 ALIGNMENT = 16
 """Bytes; what TensorFlow Lite's own writer aligns constants to."""

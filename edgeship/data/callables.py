@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.data.dataset import finish, labels, open_sink
 from edgeship.errors import EdgeshipError, InputError
-from edgeship.model.dataset import finish, labels, open_sink
 from edgeship.registry import did_you_mean
 
 Pair = tuple[NDArray[Any], NDArray[Any] | None]

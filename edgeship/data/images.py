@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.data.preprocess import resize as resize_images
+from edgeship.data.samples import Samples
 from edgeship.errors import InputError
-from edgeship.model.dataset import Samples
-from edgeship.model.preprocess import resize as resize_images
 from edgeship.progress import Progress
 from edgeship.values import Resize
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from edgeship.data.samples import Samples
 from edgeship.errors import InputError
-from edgeship.model.dataset import Samples
 from edgeship.registry import did_you_mean
 
 BLOCK_BYTES = 8 << 20

@@ -11,9 +11,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from edgeship.model.options import option_values
-from edgeship.model.schema import enum_names, tflite_schema
-from edgeship.model.tflite import ITEM_BITS, Operator, SignatureDef, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.file import ITEM_BITS, Operator, SignatureDef, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.options import option_values
+from edgeship.tflite.schema import enum_names, tflite_schema
 from edgeship.values import Quantization
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeship.model.flat import parse
-from edgeship.model.normalise import normalised
-from edgeship.model.refit import ALIGNMENT
-from edgeship.model.tflite import TfliteFile
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.flat import parse
+from edgeship.tflite.normalise import normalised
+from edgeship.tflite.refit import ALIGNMENT
 
 
 def held(content: bytes) -> TfliteFile:

@@ -21,8 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from edgeship.model.precision import NUMERIC
-from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.precision import NUMERIC
 
 SEQUENCES = {
     "LSTM": False, "SVDF": False, "RNN": False, "UNIDIRECTIONAL_SEQUENCE_LSTM": True,

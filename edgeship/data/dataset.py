@@ -7,37 +7,29 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.data.arrays import open_npy, open_npz
+from edgeship.data.images import open_images
+from edgeship.data.samples import Samples
+from edgeship.data.sink import Sink
 from edgeship.digest import sha256_json
 from edgeship.errors import EdgeshipError, InputError
-from edgeship.model.sink import Sink
 from edgeship.progress import Progress, Silent
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import Dataset, DatasetInfo, Resize
 
 Role = Literal["calibration", "evaluation", "train"]
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-COLLECT = "edgeship.model.samples:collect"
+COLLECT = "edgeship.data.callables:collect"
 FORMS = (
     ".npz with x and optional y, .npy, a folder of images (a sub-folder a class), or package.module:callable"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
-    """What a reader found: blocks of `x`, blocks of `y` (None: not labelled), and class names where it knows
-    them."""
-
-    x: Iterator[NDArray[Any]]
-    y: Iterator[NDArray[Any]] | None
-    classes: tuple[str, ...] = ()
 
 
 def load_dataset(
@@ -77,9 +69,6 @@ def load_dataset(
     show.step(f"reading the {role} data {reference}")
     if not path.exists() and CALLABLE.fullmatch(reference):
         return _from_callable(reference, work, role, limit, root, show, limits or WorkerLimits())
-    from edgeship.model.arrays import open_npy, open_npz
-    from edgeship.model.images import open_images
-
     if not path.exists():
         raise InputError(
             "dataset-not-found",

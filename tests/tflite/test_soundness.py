@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from edgeship.compile.lint import lint
-from edgeship.model.findings import find_problems
-from edgeship.model.soundness import bad_biases, bad_scales, odd_bias_scales, unlike_joins
-from edgeship.model.tflite import read_tflite
+from edgeship.tflite.findings import find_problems
+from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.soundness import bad_biases, bad_scales, odd_bias_scales, unlike_joins
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def changed(file: Any, scale: float) -> bytes:
     """Return the file with the scale of its first activation replaced."""
     import flatbuffers
 
-    from edgeship.model.schema import tflite_schema
+    from edgeship.tflite.schema import tflite_schema
 
     schema = tflite_schema()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file.path.read_bytes()))

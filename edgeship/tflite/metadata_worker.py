@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.errors import InputError, ToolError
-from edgeship.model.attach import NAME, with_metadata, without_files
-from edgeship.model.tflite import TfliteFile, read_tflite
+from edgeship.tflite.attach import NAME, with_metadata, without_files
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import TensorSpec
 
 LABELS = "labels.txt"

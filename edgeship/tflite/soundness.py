@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edgeship.model.tflite import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
 
 SMALLEST_NORMAL = 2.0**-126
 """Smallest normal float32: kernels and accelerators may flush a smaller scale to zero."""

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeship.errors import InputError
-from edgeship.model.flat import Corrupt, parse
-from edgeship.model.precision import precision_of
-from edgeship.model.tflite import read_tflite
+from edgeship.tflite.flat import Corrupt, parse
+from edgeship.tflite.precision import precision_of
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Precision, Quantization
 
 
@@ -57,9 +57,9 @@ def test_open_batch_shows_in_the_signature(make_dense: Callable[..., bytes], tmp
     assert read_tflite(path).signature.inputs[0].shape == (-1, 4)
 
 
-def test_reads_options_versions_and_signature_of_a_real_file(shared: Path) -> None:
+def test_reads_options_versions_and_signature_of_a_real_file(shared_data: Path) -> None:
     started = time.process_time()
-    file = read_tflite(shared / "coral" / "mobilenet_v1_0.25_128_quant.tflite")
+    file = read_tflite(shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite")
     assert time.process_time() - started < 0.3
     first = file.main.operators[0]
     assert first.op == "CONV_2D"
@@ -73,7 +73,7 @@ def test_reads_options_versions_and_signature_of_a_real_file(shared: Path) -> No
     weights = file.main.tensors[first.inputs[1]]
     assert len(file.tensor_bytes(weights.index)) == weights.elements
     assert file.min_runtime_version == "1.5.0"
-    compiled = read_tflite(shared / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite")
+    compiled = read_tflite(shared_data / "coral" / "mobilenet_v1_0.25_128_quant_edgetpu.tflite")
     (custom,) = compiled.main.operators
     assert (custom.op, custom.custom) == ("edgetpu-custom-op", True)
     assert len(compiled.custom_options(custom)) > 100_000
@@ -81,7 +81,7 @@ def test_reads_options_versions_and_signature_of_a_real_file(shared: Path) -> No
 
 def test_importing_the_reader_loads_neither_numpy_nor_tensorflow() -> None:
     code = (
-        "import sys, edgeship.model, edgeship.model.tflite, edgeship.model.source\n"
+        "import sys, edgeship.model, edgeship.tflite.reader, edgeship.model.source\n"
         "assert not {'numpy', 'tensorflow', 'flatbuffers'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
@@ -135,8 +135,8 @@ def test_bit_flips_and_cuts_never_fail_otherwise(sample: bytes, data: st.DataObj
     _parses_or_says_why(bytes(content[: data.draw(st.integers(8, len(content)))]))
 
 
-def test_every_truncation_is_caught_or_parses(shared: Path) -> None:
-    content = (shared / "coral" / "keras_lstm_mnist_ptq.tflite").read_bytes()
+def test_every_truncation_is_caught_or_parses(shared_data: Path) -> None:
+    content = (shared_data / "coral" / "keras_lstm_mnist_ptq.tflite").read_bytes()
     for end in range(8, len(content), 37):
         _parses_or_says_why(content[:end])
 

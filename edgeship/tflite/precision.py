@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from edgeship.model.tflite import Subgraph, Tensor, TfliteFile
+from edgeship.tflite.file import Subgraph, Tensor, TfliteFile
 from edgeship.values import Precision
 
 WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from edgeship.digest import sha256_json
 from edgeship.errors import InputError
-from edgeship.model.findings import first_rescaling
-from edgeship.model.tflite import TfliteFile
 from edgeship.progress import Progress, Silent
 from edgeship.values import Dataset, DatasetInfo, Preprocess, Resize, TensorSpec
 
@@ -114,14 +112,15 @@ def prepare(
     work: Path,
     *,
     progress: Progress | None = None,
-    model: TfliteFile | None = None,
+    rescaling: float = 1.0,
 ) -> Path:
     """Return the `.npy` of a dataset in model units: `[n, ...]` float32 of the input's shape without its
     batch axis.
 
     Inputs of int32 or int64 (indices into tables) keep their own dtype where nothing is to be preprocessed.
     Axes of size 1 are added or dropped where only they differ. Notes go to `progress` where values look
-    normalised twice or not at all; with `model`, a scaling inside the model counts too. The file is named by
+    normalised twice or not at all; `rescaling` is what the model itself
+    multiplies its input by first, which counts too. The file is named by
     its content's origin and made once. Raises InputError `dataset-wrong-shape` naming both shapes and the
     fix, and what `apply` raises.
     """
@@ -130,7 +129,7 @@ def prepare(
     raw = np.load(dataset.x_path, mmap_mode="r")
     first = apply(preprocess, raw[:1])
     _check_shape(first.shape[1:], wanted, dataset.info, preprocess, signature_input)
-    for note in _doubts(dataset.info, preprocess, float(first_rescaling(model) or 1.0) if model else None):
+    for note in _doubts(dataset.info, preprocess, rescaling):
         show.note(note)
     exact = preprocess.is_identity() and signature_input.dtype in ("int32", "int64")
     dtype = np.dtype(signature_input.dtype if exact else "float32")
@@ -190,7 +189,7 @@ def _check_shape(
     )
 
 
-def _doubts(info: DatasetInfo, preprocess: Preprocess, inside: float | None) -> list[str]:
+def _doubts(info: DatasetInfo, preprocess: Preprocess, inside: float) -> list[str]:
     """Return what looks like normalising twice, or not at all; `inside` is the scale of the model's own first
     step."""
     bytes_like = info.maximum > 16 and info.minimum >= 0 and info.maximum <= 255
@@ -201,17 +200,12 @@ def _doubts(info: DatasetInfo, preprocess: Preprocess, inside: float | None) -> 
             f"{info.reference} already lies in {info.minimum:g}..{info.maximum:g}, and preprocess would scale it by "
             f"{preprocess.scale:g} again: normalised twice? If so, leave preprocess out"
         )
-    if shrinks and inside is not None and abs(inside) < 0.1:
+    if shrinks and abs(inside) < 0.1:
         notes.append(
             f"the model itself begins with a scaling by {inside:g}, and preprocess scales by {preprocess.scale:g}: "
             "normalised twice? If so, leave preprocess out"
         )
-    if (
-        preprocess.is_identity()
-        and info.dtype == "uint8"
-        and bytes_like
-        and (inside is None or inside == 1.0)
-    ):
+    if preprocess.is_identity() and info.dtype == "uint8" and bytes_like and inside == 1.0:
         notes.append(
             f"{info.reference} goes in as it is, {info.minimum:g}..{info.maximum:g}: right only if the model was "
             "trained on such values (else declare preprocess.scale, mean and std)"

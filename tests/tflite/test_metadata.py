@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from edgeship.errors import InputError
-from edgeship.model.attach import with_metadata, without_files
-from edgeship.model.metadata import read_metadata, write_all_metadata, write_metadata
-from edgeship.model.tflite import read_tflite
 from edgeship.progress import Silent
+from edgeship.tflite.attach import with_metadata, without_files
+from edgeship.tflite.metadata import read_metadata, write_all_metadata, write_metadata
+from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import run_worker
 from edgeship.values import ModelMetadata, Preprocess, Resize
 
@@ -76,7 +76,7 @@ def test_what_was_written_is_read_back(dense_int8: Path, tmp_path: Path) -> None
 def test_tflite_supports_own_displayer_reads_it(dense_float: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tflite"
     write_metadata(dense_float, out, METADATA, progress=Silent())
-    shown = run_worker("edgeship.model.metadata_worker:display", {"path": str(out)}).value
+    shown = run_worker("edgeship.tflite.metadata_worker:display", {"path": str(out)}).value
     document = json.loads(shown["json"])
     assert (document["name"], document["license"], document["author"]) == (
         "spotter",
@@ -104,8 +104,8 @@ def test_every_byte_of_the_model_stays_where_it_was(dense_int8: Path) -> None:
     assert (len(bare) - len(model)) % 64 == 0
 
 
-def test_older_metadata_is_replaced(shared: Path, tmp_path: Path) -> None:
-    source = shared / "coral" / "mobilenet_v1_0.25_128_quant.tflite"
+def test_older_metadata_is_replaced(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite"
     before = read_metadata(source)
     assert before is not None
     assert before["labels"][1] == "tench, Tinca tinca"

@@ -23,6 +23,7 @@ import numpy as np
 from edgeship.assets import target_folders
 from edgeship.data.dataset import load_dataset
 from edgeship.data.preprocess import apply
+from edgeship.data.samples import Reading
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.profile import TargetProfile, load_profile
@@ -32,7 +33,7 @@ from edgeship.quantize.derive import derive_all
 from edgeship.quantize.recipes import RECIPES
 from edgeship.score.measure import score
 from edgeship.toolchain import run_worker
-from edgeship.values import FloatModel, Goals, Preprocess
+from edgeship.values import FloatModel, Goals, PreparedSamples, Preprocess
 
 MODELS = {"kws": ("kws/saved_model", "kws"), "resnet8": ("cifar10/resnet8.h5", "cifar10")}
 SIX = ("fp32", "fp16", "dynamic", "int8", "int16x8", "weight-int8")
@@ -47,12 +48,18 @@ def build(
     started = time.perf_counter()
     float_model = to_float_tflite(open_model(model), work, progress=Silent(), batch=1)
     converted = time.perf_counter()
-    data = load_dataset(str(calibration), work, role="calibration")
+    data = load_dataset(str(calibration), work, Reading(role="calibration"))
     check(data, float_model.signature.inputs[0])
     prepared = work / "prepared.npy"
     np.save(prepared, apply(Preprocess(), np.load(data.x_path)))
     chosen = tuple(RECIPES[name] for name in recipes)
-    made = derive_all(float_model, chosen, prepared, data.info.sha256, work / "out", profile=profile)
+    made = derive_all(
+        float_model,
+        chosen,
+        PreparedSamples(paths=(prepared,), sha256=data.info.sha256),
+        work / "out",
+        profile=profile,
+    )
     if made.failed:
         raise SystemExit(f"a recipe failed: {made.failed}")
     return converted - started, time.perf_counter() - converted, float_model, made.artifacts
@@ -80,11 +87,17 @@ def held_out(folder: Path, work: Path) -> tuple[Path, np.ndarray[Any, Any]]:
 def table(name: str, data: Path, float_model: FloatModel, artifacts: Any, work: Path) -> list[dict[str, Any]]:
     """Return one row per artifact, and one for MLPerf's own int8 file."""
     folder = data / MODELS[name][1]
-    evaluation = load_dataset(str(folder / "eval.npz"), work, role="evaluation")
+    evaluation = load_dataset(str(folder / "eval.npz"), work, Reading(role="evaluation"))
     prepared = work / "evaluation.npy"
     np.save(prepared, apply(Preprocess(), np.load(evaluation.x_path)))
     unseen, labels = held_out(folder, work)
-    cards = score(artifacts, float_model, evaluation, prepared, Goals(metric="top1"))
+    cards = score(
+        artifacts,
+        float_model,
+        evaluation,
+        PreparedSamples(paths=(prepared,), sha256=evaluation.info.sha256),
+        Goals(metric="top1"),
+    )
     rows = [
         {
             "recipe": artifact.recipe,

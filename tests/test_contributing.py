@@ -73,11 +73,13 @@ from edgeship.profile import load_profile
 from edgeship.progress import Silent
 from edgeship.quantize.derive import derive
 from edgeship.quantize.recipes import RECIPES
+from edgeship.values import PreparedSamples
 work = Path({str(tmp_path)!r}) / "made"; work.mkdir()
 tiny.classifier(work / "m.tflite"); np.save(work / "c.npy", tiny.pictures(40))
 model = to_float_tflite(open_model(work / "m.tflite"), work / "float", progress=Silent())
 profile = load_profile("host", folders=[targets_folder()])
-made = derive(model, RECIPES["int8-full"], work / "c.npy", "0" * 64, work / "out", profile=profile)
+samples = PreparedSamples(paths=(work / "c.npy",), sha256="0" * 64)
+made = derive(model, RECIPES["int8-full"], samples, work / "out", profile=profile)
 print(made.recipe, made.precision.weights, made.precision.activations)
 """,
     )

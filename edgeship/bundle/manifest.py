@@ -8,41 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import edgeship
+from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.payload import BASE_RAM_MB, Payload
 from edgeship.bundle.service import model_name
 from edgeship.compile.ship import Shipped
 from edgeship.digest import sha256_bytes, sha256_file
 from edgeship.profile import TargetProfile
-from edgeship.values import Dataset, ModelSource, Variant, as_json
+from edgeship.values import Variant, as_json
 
 SCHEMA = "edgeship.manifest/1"
 MIB = 1 << 20
 
 
 def make_manifest(
-    *,
-    profile: TargetProfile,
-    app: str,
-    version: str,
-    payload: Payload,
-    variants: Sequence[Variant],
-    chosen: Variant,
-    source: ModelSource,
-    calibration: Dataset | None,
-    evaluation: Dataset | None,
-    files: Mapping[str, Path | bytes],
-    golden_source: str,
-    shipped: Shipped | None = None,
+    parts: BundleParts, payload: Payload, files: Mapping[str, Path | bytes], golden_source: str
 ) -> dict[str, Any]:
     """Return the edgeship.manifest/1 document over `files` (name in the release -> content, all but the
     manifest).
 
     Nothing in it depends on a clock, on the machine that builds, or on where things lay there.
     """
+    profile, source, variants = parts.profile, parts.source, parts.carried
+    calibration, evaluation = parts.calibration, parts.evaluation
     return {
         "schema": SCHEMA,
-        "app": app,
-        "version": version,
+        "app": parts.app,
+        "version": parts.version,
         "target": profile.name,
         "requires": requirements(profile, payload, variants, files),
         "engine": {
@@ -50,8 +41,8 @@ def make_manifest(
             "version": profile.runtime.version,
             "delegate": profile.runtime.delegate,
         },
-        "chosen": chosen.artifact.recipe,
-        "variants": [variant_entry(v) | compile_entry(v, chosen, shipped) for v in variants],
+        "chosen": parts.chosen.artifact.recipe,
+        "variants": [variant_entry(v) | compile_entry(v, parts.chosen, parts.shipped) for v in variants],
         "provenance": {
             "edgeship": edgeship.__version__,
             "model": {"name": source.path.name, "sha256": source.sha256},

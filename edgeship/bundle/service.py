@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from edgeship.bundle.parts import BundleParts
+from edgeship.compile.backend import UNCOMPILED
 from edgeship.errors import InputError
-from edgeship.values import Artifact, DatasetInfo, Preprocess, TensorSpec, Variant
+from edgeship.values import Artifact, DatasetInfo, Preprocess, TensorSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 DATATYPES: Mapping[str, str] = {
@@ -30,34 +32,24 @@ def check_names(app: str, version: str) -> None:
             )
 
 
-def service_values(
-    *,
-    app: str,
-    version: str,
-    listen: str,
-    limits: Mapping[str, Any],
-    engine: Mapping[str, Any],
-    variants: Sequence[Variant],
-    chosen: Variant,
-    samples: DatasetInfo | None,
-    preprocess: Preprocess,
-    labels: Sequence[str],
-    note: str | None = None,
-) -> dict[str, Any]:
-    """Return what `service.json.j2` asks for. `samples` says what clients send; without it they send model
-    units. `note` is said of the chosen variant."""
+def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `service.json.j2` asks for. The data says what clients send; without any they send model
+    units."""
+    samples = parts.samples.info if parts.samples else None
+    note = UNCOMPILED if parts.shipped and parts.shipped.uncompiled else None
     return {
-        "app": app,
-        "version": version,
-        "listen": listen,
-        "limits": dict(limits),
+        "app": parts.app,
+        "version": parts.version,
+        "listen": parts.project.service.listen,
+        "limits": parts.project.service.limits.model_dump(),
         "engine": dict(engine),
-        "chosen": chosen.artifact.recipe,
+        "chosen": parts.chosen.artifact.recipe,
         "variants": [
-            variant_entry(v.artifact, samples, preprocess) | {"note": note if v is chosen else None}
-            for v in variants
+            variant_entry(v.artifact, samples, parts.preprocess)
+            | {"note": note if v is parts.chosen else None}
+            for v in parts.carried
         ],
-        "labels": list(labels),
+        "labels": list(parts.labels),
     }
 
 

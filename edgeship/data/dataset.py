@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +15,14 @@ from numpy.typing import NDArray
 
 from edgeship.data.arrays import open_npy, open_npz
 from edgeship.data.images import open_images
-from edgeship.data.samples import Samples
+from edgeship.data.samples import Reading, Samples
 from edgeship.data.sink import Sink
 from edgeship.digest import sha256_json
 from edgeship.errors import EdgeshipError, InputError
 from edgeship.progress import Progress, Silent
 from edgeship.toolchain import WorkerLimits, run_worker
-from edgeship.values import Dataset, DatasetInfo, Resize
+from edgeship.values import Dataset, DatasetInfo
 
-Role = Literal["calibration", "evaluation", "train"]
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 COLLECT = "edgeship.data.callables:collect"
 FORMS = (
@@ -35,25 +33,14 @@ FORMS = (
 def load_dataset(
     reference: str,
     work: Path,
+    reading: Reading,
     *,
-    role: Role,
-    limit: int | None = None,
-    base: Path | None = None,
-    resize: Resize | None = None,
-    classes: Sequence[str] = (),
-    wanted: Resize | None = None,
     progress: Progress | None = None,
     limits: WorkerLimits | None = None,
 ) -> Dataset:
     """Return the dataset that `reference` names, its samples copied into `work` and checked on the way.
 
-    `limit` keeps the first samples (of image folders: taken in turn from each class). `base` is where
-    relative paths and modules are looked for. `resize` is used only for images of several sizes, which must
-    become one size to be an array; bilinear values are then rounded to the image's own dtype. (Resizing again
-    to the same size changes nothing, so a later `apply` does no harm.) `classes` are the model's class names in
-    the order of its output: folders of images are numbered as they say, not by the alphabet. `wanted` is the size
-    that the model takes, where it is known, for the words of an error. Doubles become float32, labels `[n, 1]`
-    become `[n]`, integer labels int64.
+    Doubles become float32, labels `[n, 1]` become `[n]`, integer labels int64.
 
     Raises InputError: `dataset-not-found`, `dataset-unknown-form`, `dataset-empty`, `dataset-not-finite`,
     `dataset-not-numbers`, `dataset-keys`, `dataset-labels`, `dataset-shapes-differ`, `dataset-corrupt`,
@@ -61,14 +48,15 @@ def load_dataset(
     `dataset-callable-failed`.
     """
     show = progress or Silent()
+    role, limit = reading.role, reading.limit
     if limit is not None and limit < 1:
         raise InputError("dataset-limit", f"a limit of {limit} samples leaves none", hint="give 1 or more")
     work.mkdir(parents=True, exist_ok=True)
-    root = base or Path.cwd()
+    root = reading.base or Path.cwd()
     path = root / Path(reference).expanduser()
     show.step(f"reading the {role} data {reference}")
     if not path.exists() and CALLABLE.fullmatch(reference):
-        return _from_callable(reference, work, role, limit, root, show, limits or WorkerLimits())
+        return _from_callable(reference, work, reading, root, show, limits or WorkerLimits())
     if not path.exists():
         raise InputError(
             "dataset-not-found",
@@ -77,9 +65,7 @@ def load_dataset(
             hint=f"ls {shlex.quote(str(path.parent))}",
         )
     if path.is_dir():
-        samples = open_images(
-            path, reference, limit=limit, resize=resize, classes=classes, wanted=wanted, progress=show
-        )
+        samples = open_images(path, reference, reading, progress=show)
     elif path.suffix.lower() == ".npz":
         samples = open_npz(path, reference, limit=limit)
     elif path.suffix.lower() == ".npy":
@@ -152,11 +138,11 @@ def labels(y: NDArray[Any]) -> NDArray[Any]:
 
 
 def _from_callable(
-    reference: str, work: Path, role: str, limit: int | None, root: Path, show: Progress, limits: WorkerLimits
+    reference: str, work: Path, reading: Reading, root: Path, show: Progress, limits: WorkerLimits
 ) -> Dataset:
     """Let a worker process call the user's code (it may import anything) and write the samples."""
     with tempfile.TemporaryDirectory(
-        dir=work, prefix=f"{role}-"
+        dir=work, prefix=f"{reading.role}-"
     ) as scratch:  # gone, too, if the code kills itself
         try:
             result = run_worker(
@@ -164,8 +150,8 @@ def _from_callable(
                 {
                     "reference": reference,
                     "work": str(Path(scratch).resolve()),
-                    "role": role,
-                    "limit": limit,
+                    "role": reading.role,
+                    "limit": reading.limit,
                     "root": str(root),
                 },
                 progress=show,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.data.preprocess import resize as resize_images
-from edgeship.data.samples import Samples
+from edgeship.data.samples import Reading, Samples
 from edgeship.errors import InputError
 from edgeship.progress import Progress
 from edgeship.values import Resize
@@ -24,26 +24,23 @@ SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", 
 def open_images(
     folder: Path,
     reference: str,
+    reading: Reading,
     *,
-    limit: int | None,
-    resize: Resize | None,
-    classes: Sequence[str] = (),
-    wanted: Resize | None = None,
     progress: Progress,
 ) -> Samples:
     """Return the images of a folder as `[height, width, channels]` uint8 (uint16 for 16-bit grey), in sorted
     order.
 
-    Classes are the sub-folders' names, numbered by their place in `classes` where there are any, else sorted. Grey
-    images keep one channel unless some are coloured;
-    transparency is dropped and the orientation tag is not applied, as TensorFlow's own loaders do. Sizes must
-    agree, or `resize` says which to bring them to; `wanted` is what the model takes, for people. Raises InputError
-    `dataset-folder`, `dataset-classes`, `dataset-image-broken`, `dataset-shapes-differ`.
+    Classes are the sub-folders' names, numbered by their place in `reading.classes` where there are any, else
+    sorted. Grey images keep one channel unless some are coloured; transparency is dropped and the orientation tag
+    is not applied, as TensorFlow's own loaders do. Sizes must agree, or `reading.resize` says which to bring them
+    to. Raises InputError `dataset-folder`, `dataset-classes`, `dataset-image-broken`, `dataset-shapes-differ`.
     """
-    files, folders = _list(folder, reference, limit)
+    resize, classes = reading.resize, reading.classes
+    files, folders = _list(folder, reference, reading.limit)
     if folders and classes:
         numbers = _numbers(folders, classes, folder, reference)
-        files, folders = [(path, numbers[index]) for path, index in files], tuple(classes)
+        files, folders = [(path, numbers[index]) for path, index in files], classes
     sizes, mode = _survey(files, reference)
     if len(sizes) > 1 and resize is None:
         (first, a), (second, b) = list(sizes.items())[:2]
@@ -55,7 +52,7 @@ def open_images(
                 str(a): f"{first[0]} x {first[1]}",
                 str(b): f"{second[0]} x {second[1]}",
             },
-            hint=_size_hint(wanted),
+            hint=_size_hint(reading.wanted),
         )
     if len(sizes) > 1:
         assert resize is not None

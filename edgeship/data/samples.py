@@ -1,12 +1,37 @@
-"""What a reader of a dataset found, a block at a time: `Samples`."""
+"""What a reader of a dataset is asked for, and what it found, a block at a time: `Reading` and `Samples`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from numpy.typing import NDArray
+
+from edgeship.values import Resize
+
+Role = Literal["calibration", "evaluation", "train"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a dataset is read for, and how much of it."""
+
+    role: Role
+    limit: int | None = None
+    """Keep the first samples only; of image folders, taken in turn from each class."""
+    base: Path | None = None
+    """Where relative paths and modules are looked for; None: the working directory."""
+    resize: Resize | None = None
+    """Used only for images of several sizes, which must become one size to be an array; bilinear values are then
+    rounded to the image's own dtype. (Resizing again to the same size changes nothing, so a later `apply` does no
+    harm.)"""
+    classes: tuple[str, ...] = ()
+    """The model's class names in the order of its output: folders of images are numbered as they say, not by the
+    alphabet."""
+    wanted: Resize | None = None
+    """The size that the model takes, where it is known, for the words of an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeship.bundle.make import make_bundle
+from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
@@ -16,6 +17,7 @@ from edgeship.errors import ToolError
 from edgeship.pipeline.inputs import Inputs, labels_of, open_inputs, writable
 from edgeship.pipeline.plan import recipes_for
 from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
+from edgeship.pipeline.site import BuildSite
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
@@ -100,43 +102,37 @@ def build(
             require_compiler(profile, options)
     inputs = open_inputs(project, model, work, progress, profiles)
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
+        site = BuildSite(
+            project=project, out=out, work=work, scratch=Path(folder), progress=progress, compiling=options
+        )
         targets = tuple(
-            build_target(project, profile, inputs, out, Path(folder) / profile.name, work, progress, options)
+            build_target(replace(site, scratch=site.scratch / profile.name), profile, inputs)
             for profile in profiles
         )
     return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
 
 
-def build_target(
-    project: Project,
-    profile: TargetProfile,
-    inputs: Inputs,
-    out: Path,
-    scratch: Path,
-    work: Path,
-    progress: Progress,
-    compiling: CompileOptions,
-) -> TargetBuild:
+def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:
     """Derive, describe, check and score every recipe for one target; compile and bundle the best admitted one."""
+    project, progress = site.project, site.progress
     given = None if inputs.float_model.is_float else precision_of(read_tflite(inputs.float_model.path))
     recipes, left_out = recipes_for(project, profile, given, calibrated=inputs.calibration is not None)
     if left_out:
         progress.note(f"{profile.name}: {', '.join(left_out)} not made: no --calibration data was given")
-    require_compiler(profile, compiling)  # before anything is derived and scored in vain
+    require_compiler(profile, site.compiling)  # before anything is derived and scored in vain
     progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
     derived = derive_all(
         inputs.float_model,
         recipes,
         inputs.calibration_prepared,
-        inputs.calibration.info.sha256 if inputs.calibration else None,
-        scratch,
+        site.scratch,
         profile=profile,
         progress=progress,
     )
     for name, reason in derived.failed:
         progress.note(f"{profile.name}: no {name}: {reason}")
-    artifacts = describe(project, inputs, derived.artifacts, scratch / "described", progress)
-    variants = scored(project, profile, inputs, artifacts, recipes, progress)
+    artifacts = describe(site, inputs, derived.artifacts)
+    variants = scored(site, profile, inputs, artifacts, recipes)
     built = TargetBuild(
         target=profile.name,
         variants=variants,
@@ -154,7 +150,7 @@ def build_target(
         if chosen is None:
             return built
         try:
-            return finished(project, profile, inputs, built, chosen, out, scratch, work, progress, compiling)
+            return finished(site, profile, inputs, built, chosen)
         except ToolError as error:
             if error.reference not in UNPROVEN:
                 raise
@@ -166,19 +162,11 @@ def build_target(
 
 
 def finished(
-    project: Project,
-    profile: TargetProfile,
-    inputs: Inputs,
-    built: TargetBuild,
-    chosen: Variant,
-    out: Path,
-    scratch: Path,
-    work: Path,
-    progress: Progress,
-    compiling: CompileOptions,
+    site: BuildSite, profile: TargetProfile, inputs: Inputs, built: TargetBuild, chosen: Variant
 ) -> TargetBuild:
     """Compile the chosen variant where the target has a compiler, weigh it, and write what the target takes."""
-    shipped = ship(chosen, profile, scratch / "compiled", compiling, progress)
+    project, out = site.project, site.out
+    shipped = ship(chosen, profile, site.scratch / "compiled", site.compiling, site.progress)
     built = replace(built, compiled=shipped.result)
     weighed = weighed_of(shipped)
     too_much = [g for g in judge(weighed, chosen.scorecard, project.goals) if g.verdict == "fail"]
@@ -190,7 +178,7 @@ def finished(
         return replace(built, model_file=keep_model(project, inputs, shipped, out))
     return replace(
         built,
-        bundle=bundle(project, inputs, built.variants, shipped, out, work, progress),
+        bundle=bundle(site, inputs, built.variants, shipped),
         together=keep_together(project, inputs, shipped, out),
     )
 
@@ -204,21 +192,21 @@ def stopped(variant: Variant, error: ToolError) -> Variant:
 
 
 def scored(
-    project: Project,
+    site: BuildSite,
     profile: TargetProfile,
     inputs: Inputs,
     artifacts: Sequence[Artifact],
     recipes: Sequence[Recipe],
-    progress: Progress,
 ) -> tuple[Variant, ...]:
     """Score every artifact and judge it: by what its file holds, and by the goals."""
+    goals, progress = site.project.goals, site.progress
     progress.step(f"{profile.name}: scoring {len(artifacts)} variants")
     samples, prepared = (
         (inputs.evaluation, inputs.evaluation_prepared)
         if inputs.evaluation
         else (inputs.calibration, inputs.calibration_prepared)
     )
-    cards = score(artifacts, inputs.float_model, samples, prepared, project.goals, progress=progress)
+    cards = score(artifacts, inputs.float_model, samples, prepared, goals, progress=progress)
     named = {recipe.name: recipe for recipe in recipes}
     return tuple(
         Variant(
@@ -228,25 +216,18 @@ def scored(
                 *contract.check(
                     artifact.path, named[artifact.recipe], profile, given=not inputs.float_model.is_float
                 ),
-                *judge(artifact, card, project.goals),
+                *judge(artifact, card, goals),
             ),
         )
         for artifact, card in zip(artifacts, cards, strict=True)
     )
 
 
-def bundle(
-    project: Project,
-    inputs: Inputs,
-    variants: Sequence[Variant],
-    shipped: Shipped,
-    out: Path,
-    work: Path,
-    progress: Progress,
-) -> Bundle:
+def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped: Shipped) -> Bundle:
     """Seal what ships, with golden vectors recorded from what was scored."""
-    progress.step(f"{shipped.profile.name}: bundling {shipped.variant.artifact.recipe}")
-    return make_bundle(
+    project = site.project
+    site.progress.step(f"{shipped.profile.name}: bundling {shipped.variant.artifact.recipe}")
+    parts = BundleParts(
         profile=shipped.profile,
         project=project,
         app=project.app_for(inputs.source.path),
@@ -257,12 +238,10 @@ def bundle(
         evaluation=inputs.evaluation,
         calibration=inputs.calibration,
         preprocess=project.preprocess,
-        labels=labels_of(project, inputs),
-        out=out,
-        progress=progress,
-        cache=work,
+        labels=tuple(labels_of(project, inputs)),
         shipped=shipped,
     )
+    return make_bundle(parts, out=site.out, cache=site.work, progress=site.progress)
 
 
 def keep_model(project: Project, inputs: Inputs, shipped: Shipped, out: Path) -> Path:
@@ -274,10 +253,9 @@ def keep_model(project: Project, inputs: Inputs, shipped: Shipped, out: Path) ->
     return out / name
 
 
-def describe(
-    project: Project, inputs: Inputs, artifacts: Sequence[Artifact], folder: Path, progress: Progress
-) -> tuple[Artifact, ...]:
+def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
     """Return the artifacts with name, labels, normalisation, ranges and licence written into each file."""
+    project, folder = site.project, site.scratch / "described"
     metadata = project.metadata_for(inputs.source.path)
     seen = inputs.calibration or inputs.evaluation
     metadata = replace(
@@ -288,7 +266,7 @@ def describe(
     )
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [(a.path, folder / a.path.name) for a in artifacts]
-    write_all_metadata(pairs, metadata, progress=progress)
+    write_all_metadata(pairs, metadata, progress=site.progress)
     return tuple(
         replace(a, path=new, bytes=new.stat().st_size, sha256=sha256_file(new))
         for a, (_, new) in zip(artifacts, pairs, strict=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgeship.data.dataset import load_dataset
 from edgeship.data.preprocess import prepare
+from edgeship.data.samples import Reading, Role
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
@@ -33,6 +34,7 @@ from edgeship.values import (
     FloatModel,
     Goals,
     ModelSource,
+    PreparedSamples,
     Preprocess,
     Resize,
     TensorSpec,
@@ -50,9 +52,9 @@ class Inputs:
     source: ModelSource
     float_model: FloatModel
     calibration: Dataset | None
-    calibration_prepared: Path | None
+    calibration_prepared: PreparedSamples | None
     evaluation: Dataset | None
-    evaluation_prepared: Path | None
+    evaluation_prepared: PreparedSamples | None
 
 
 def open_inputs(
@@ -64,7 +66,7 @@ def open_inputs(
         check_gate_data(project.goals, None, None)
     check_own(project.goals, progress)
     labels = project.read_labels()
-    references = {
+    references: dict[Role, str | None] = {
         "calibration": project.datasets.calibration,
         "evaluation": project.datasets.evaluation,
     }
@@ -72,11 +74,13 @@ def open_inputs(
         role: load_dataset(
             reference,
             work / "data",
-            role=role,  # type: ignore[arg-type]
-            base=project.base,
-            resize=project.preprocess.resize,
-            classes=labels if role == "evaluation" else (),
-            wanted=input_size(source),
+            Reading(
+                role=role,
+                base=project.base,
+                resize=project.preprocess.resize,
+                classes=tuple(labels) if role == "evaluation" else (),
+                wanted=input_size(source),
+            ),
             progress=progress,
         )
         for role, reference in references.items()
@@ -98,8 +102,13 @@ def open_inputs(
     check_channels(project.preprocess, first)
     rescaling = first_rescaling(read_tflite(float_model.path)) or 1.0
     prepared = {
-        role: prepare(
-            dataset, project.preprocess, first, work / "data", progress=progress, rescaling=rescaling
+        role: PreparedSamples(
+            paths=(
+                prepare(
+                    dataset, project.preprocess, first, work / "data", progress=progress, rescaling=rescaling
+                ),
+            ),
+            sha256=dataset.info.sha256,
         )
         for role, dataset in data.items()
     }

@@ -15,7 +15,7 @@ from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.quantize.derive import derive_all
 from edgeship.quantize.recipes import RECIPES
-from edgeship.values import FloatModel
+from edgeship.values import FloatModel, PreparedSamples
 
 SAMPLES = 4
 
@@ -39,8 +39,7 @@ def int8_twin(model: FloatModel, profile: TargetProfile, progress: Progress) -> 
             made = derive_all(
                 model,
                 (RECIPES["int8"],),
-                samples,
-                sha256_file(samples),
+                PreparedSamples(paths=(samples,), sha256=sha256_file(samples)),
                 Path(folder),
                 profile=profile,
                 progress=progress,

@@ -17,7 +17,7 @@ from edgeship.quantize.recipes import io_type, recipe_of, row_of
 from edgeship.quantize.settings import settings
 from edgeship.quantize.versions import equivalent_release, per_channel_dense
 from edgeship.toolchain import WorkerLimits, run_worker
-from edgeship.values import Artifact, FloatModel, Recipe
+from edgeship.values import Artifact, FloatModel, PreparedSamples, Recipe
 
 if TYPE_CHECKING:
     from edgeship.profile import TargetProfile
@@ -37,8 +37,7 @@ class Derivation:
 def derive(
     float_model: FloatModel,
     recipe: Recipe,
-    calibration_npy: Path | None,
-    calibration_sha256: str | None,
+    calibration: PreparedSamples | None,
     out: Path,
     *,
     profile: TargetProfile,
@@ -47,9 +46,7 @@ def derive(
     """Return the artifact of one recipe, written into folder `out`. Raises what `derive_all` raises, and
     ToolError `quantization-failed`.
     """
-    made = derive_all(
-        float_model, (recipe,), calibration_npy, calibration_sha256, out, profile=profile, progress=progress
-    )
+    made = derive_all(float_model, (recipe,), calibration, out, profile=profile, progress=progress)
     if made.failed:
         raise ToolError(
             "quantization-failed",
@@ -63,8 +60,7 @@ def derive(
 def derive_all(
     float_model: FloatModel,
     recipes: Sequence[Recipe],
-    calibration_npy: Path | None,
-    calibration_sha256: str | None,
+    calibration: PreparedSamples | None,
     out: Path,
     *,
     profile: TargetProfile,
@@ -73,7 +69,7 @@ def derive_all(
 ) -> Derivation:
     """Return the artifacts of `recipes`, written as `<recipe>.tflite` into folder `out`.
 
-    `calibration_npy` holds samples `[n, ...]` in model units; recipes that need none are still better
+    `calibration` holds samples in model units; recipes that need none are still better
     with them, because biases are corrected. The same inputs give the same bytes. A
     recipe that fails is a reason in the result, and a tool that dies is asked for each recipe alone, so one
     cannot take the others with it. Raises InputError `calibration-missing`, `several-inputs`,
@@ -84,18 +80,22 @@ def derive_all(
         return Derivation(artifacts=(_as_given(float_model, recipes, out),), failed=())
     needing = [recipe for recipe in recipes if recipe.needs_calibration]
     if needing:
-        _check_calibration(float_model, needing[0], calibration_npy)
+        _check_calibration(float_model, needing[0], calibration)
     jobs = [_job(recipe, out, profile) for recipe in recipes]
-    samples = calibration_npy if len(float_model.signature.inputs) == 1 else None
-    used = samples is not None and any(job["correct_biases"] for job in jobs)
-    payload = {"model": str(float_model.path), "calibration": str(samples) if used else None, "jobs": jobs}
+    samples = calibration if len(float_model.signature.inputs) == 1 else None
+    used = samples if any(job["correct_biases"] for job in jobs) else None
+    payload = {
+        "model": str(float_model.path),
+        "calibration": str(used.paths[0]) if used else None,
+        "jobs": jobs,
+    }
     failed, tools, seen = _run(payload, limits or WorkerLimits(), progress)
     artifacts = tuple(
         _artifact(
             out / f"{recipe.name}.tflite",
             recipe.name,
             float_model,
-            calibration_sha256 if seen and row_of(recipe.name).corrects_biases else None,
+            used.sha256 if used and seen and row_of(recipe.name).corrects_biases else None,
             tools,
         )
         for recipe in recipes
@@ -154,7 +154,7 @@ def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
     }
 
 
-def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: Path | None) -> None:
+def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: PreparedSamples | None) -> None:
     inputs = float_model.signature.inputs
     if len(inputs) != 1:
         names = ", ".join(f"{t.name} {list(t.shape)}" for t in inputs)

@@ -27,6 +27,7 @@ from edgeship.values import (
     FloatModel,
     Goals,
     Latency,
+    PreparedSamples,
     Scorecard,
     Unavailable,
 )
@@ -38,7 +39,7 @@ def score(
     artifacts: Sequence[Artifact],
     float_model: FloatModel,
     evaluation: Dataset | None,
-    prepared_npy: Path | None,
+    prepared: PreparedSamples | None,
     goals: Goals,
     *,
     progress: Progress | None = None,
@@ -46,7 +47,7 @@ def score(
 ) -> tuple[Scorecard, ...]:
     """Return one scorecard per artifact, in order.
 
-    `prepared_npy` holds float32 samples in model units: the evaluation set's, or where there is none any
+    `prepared` holds samples in model units: the evaluation set's, or where there is none any
     others (the calibration samples), for agreement alone. What could not be had is Unavailable with its
     reason: a metric without labels, a model that failed to run, a drop of a model that came quantized. Raises
     InputError for a metric that is not known or of the user's own that fails.
@@ -55,12 +56,12 @@ def score(
     bounds = limits or WorkerLimits()
     check_metric(goals.metric)
     with tempfile.TemporaryDirectory(prefix="edgeship-score-") as folder:
-        ran = run_all(artifacts, float_model, prepared_npy, Path(folder), show, bounds)
+        ran = run_all(artifacts, float_model, prepared, Path(folder), show, bounds)
         task = task_of(goals, artifacts, float_model, ran, evaluation, show, bounds)
         agreements = [_agreement(artifact, ran, task) for artifact in artifacts]
     cards = []
     for artifact, metric, agreement in zip(artifacts, task.metrics, agreements, strict=True):
-        latency, memory = _latency(artifact, prepared_npy, show, bounds)
+        latency, memory = _latency(artifact, prepared, show, bounds)
         cards.append(
             Scorecard(
                 artifact_sha256=artifact.sha256,
@@ -123,13 +124,13 @@ def _argmax(pairs: Sequence[tuple[Any, Any]], task: Task) -> Figure:
 
 
 def _latency(
-    artifact: Artifact, samples: Path | None, progress: Progress, limits: WorkerLimits
+    artifact: Artifact, samples: PreparedSamples | None, progress: Progress, limits: WorkerLimits
 ) -> tuple[Latency, Figure]:
     """Return latency (milliseconds) and peak memory (MiB) of one artifact alone in a fresh process."""
     payload = {
         "name": artifact.recipe,
         "path": str(artifact.path),
-        "samples": str(samples) if samples else None,
+        "samples": str(samples.paths[0]) if samples else None,
     }
     try:
         value = run_worker(LATENCY, payload, limits=limits, progress=progress).value

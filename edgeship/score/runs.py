@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeship.errors import EdgeshipError
 from edgeship.progress import Progress
 from edgeship.toolchain import WorkerLimits, run_worker
-from edgeship.values import Artifact, FloatModel
+from edgeship.values import Artifact, FloatModel, PreparedSamples
 
 OUTPUTS = "edgeship.score.worker:outputs"
 FLOAT = "float"
@@ -38,7 +38,7 @@ class Ran:
 def run_all(
     artifacts: Sequence[Artifact],
     float_model: FloatModel,
-    samples: Path | None,
+    samples: PreparedSamples | None,
     folder: Path,
     progress: Progress,
     limits: WorkerLimits,
@@ -54,7 +54,7 @@ def run_all(
         if name != FLOAT or float_model.is_float
     ]
     none = {} if float_model.is_float else {FLOAT: CAME_QUANTIZED}
-    payload = {"samples": str(samples), "models": jobs}
+    payload = {"samples": str(samples.paths[0]), "models": jobs}
     try:
         value = run_worker(OUTPUTS, payload, limits=limits, progress=progress).value
         return Ran(folder, value["outputs"], value["failed"] | none)

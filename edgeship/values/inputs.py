@@ -108,6 +108,16 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedSamples:
+    """Samples in model units, as calibration and scoring run them."""
+
+    paths: tuple[Path, ...]
+    """A `.npy` `[n, ...]` for each input of the model, in the order of its signature."""
+    sha256: str
+    """Of the dataset they were prepared from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FloatModel:
     """The one `.tflite` that every recipe of a model is derived from."""
 

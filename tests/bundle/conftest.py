@@ -12,10 +12,12 @@ import pytest
 
 from edgeship.assets import targets_folder
 from edgeship.bundle.make import make_bundle
+from edgeship.bundle.parts import BundleParts
 from edgeship.data.dataset import load_dataset
+from edgeship.data.samples import Reading
 from edgeship.model.source import open_model
 from edgeship.profile import TargetProfile, load_profile
-from edgeship.progress import Silent
+from edgeship.progress import Progress, Silent
 from edgeship.project import load_project
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import (
@@ -100,7 +102,7 @@ def profile_of() -> Callable[[str], TargetProfile]:
 @pytest.fixture(scope="session")
 def kws(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tuple[Variant, Dataset]:
     dataset = load_dataset(
-        str(shared_data / "kws" / "eval.npz"), tmp_path_factory.mktemp("kws"), role="evaluation"
+        str(shared_data / "kws" / "eval.npz"), tmp_path_factory.mktemp("kws"), Reading(role="evaluation")
     )
     return variant_of(shared_data / "kws" / "mlperf_int8.tflite"), dataset
 
@@ -110,25 +112,23 @@ def make(kws: tuple[Variant, Dataset], cache: Path) -> Callable[..., Bundle]:
     """Return a function that makes a bundle of the KWS model for a profile in a folder; keywords replace
     defaults."""
 
-    def made(profile: TargetProfile, out: Path, **changes: Any) -> Bundle:
+    def made(profile: TargetProfile, out: Path, progress: Progress | None = None, **changes: Any) -> Bundle:
         variant, dataset = kws
         wanted: dict[str, Any] = {
             "profile": profile,
             "project": load_project(directory=out.parent),
             "app": "kws",
             "version": "1",
-            "variants": [variant],
+            "variants": (variant,),
             "chosen": variant,
             "source": open_model(variant.artifact.path),
             "evaluation": dataset,
             "calibration": None,
             "preprocess": Preprocess(),
             "labels": LABELS,
-            "out": out,
-            "progress": Silent(),
-            "cache": cache,
         }
-        return make_bundle(**{**wanted, **changes})
+        parts = BundleParts(**{**wanted, **changes})
+        return make_bundle(parts, out=out, cache=cache, progress=progress or Silent())
 
     return made
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeship.bundle.make import host_engine, lay_out, runtime_files
+from edgeship.bundle.make import runtime_files
+from edgeship.bundle.recording import host_engine, lay_out
 from edgeship.bundle.service import model_name, variant_entry
 from edgeship.data.dataset import load_dataset
+from edgeship.data.samples import Reading
 from edgeship.errors import ToolError
 from edgeship.score.golden import pick, record, select_inputs, value_range
 from edgeship.values import Dataset, GoldenTolerance, Preprocess, Variant
@@ -30,7 +32,7 @@ def one_input(**changes: Any) -> dict[str, Any]:
 def dataset(folder: Path, x: Any, y: Any = None) -> Dataset:
     arrays = {"x": np.asarray(x)} | ({} if y is None else {"y": np.asarray(y)})
     np.savez(folder / "d.npz", **arrays)
-    return load_dataset(str(folder / "d.npz"), folder / "work", role="evaluation")
+    return load_dataset(str(folder / "d.npz"), folder / "work", Reading(role="evaluation"))
 
 
 def test_every_class_and_both_extremes_are_picked() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from edgeship.bundle.seal import extract, open_bundle
 from edgeship.data.dataset import load_dataset
+from edgeship.data.samples import Reading
 from edgeship.errors import InputError
 from edgeship.model.source import open_model
 from edgeship.project import load_project
@@ -115,14 +116,13 @@ spec = importlib.util.spec_from_file_location("helpers", tests)
 helpers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(helpers)
 variant = helpers.variant_of(kws / "mlperf_int8.tflite")
-data = helpers.load_dataset(str(kws / "eval.npz"), out / "work", role="evaluation")
-helpers.make_bundle(
+data = helpers.load_dataset(str(kws / "eval.npz"), out / "work", helpers.Reading(role="evaluation"))
+helpers.make_bundle(helpers.BundleParts(
     profile=helpers.load_profile("host", folders=(helpers.targets_folder(),)),
-    project=helpers.load_project(directory=out), app="kws", version="1", variants=[variant], chosen=variant,
+    project=helpers.load_project(directory=out), app="kws", version="1", variants=(variant,), chosen=variant,
     source=helpers.open_model(kws / "mlperf_int8.tflite"), evaluation=data, calibration=None,
-    preprocess=helpers.Preprocess(), labels=helpers.LABELS, out=out / "bundles", progress=helpers.Silent(),
-    cache=out / "cache",
-)
+    preprocess=helpers.Preprocess(), labels=helpers.LABELS,
+), out=out / "bundles", progress=helpers.Silent(), cache=out / "cache")
 """
 
 
@@ -154,13 +154,13 @@ def test_raw_images_and_normalisation_travel_to_the_device(
     host."""
     model = variant_of(shared_data / "cifar10" / "mlperf_int8.tflite")
     data = load_dataset(
-        str(shared_data / "cifar10" / "eval.npz"), tmp_path / "d", role="evaluation", limit=60
+        str(shared_data / "cifar10" / "eval.npz"), tmp_path / "d", Reading(role="evaluation", limit=60)
     )
     preprocess = Preprocess(
         resize=Resize(height=32, width=32), scale=1.0, mean=(1.0, 2.0, 0.5), std=(1.0, 1.01, 0.99)
     )
     bundle = make(
-        profile_of("host"), tmp_path / "out", variants=[model], chosen=model, evaluation=data,
+        profile_of("host"), tmp_path / "out", variants=(model,), chosen=model, evaluation=data,
         preprocess=preprocess, labels=(), app="resnet",
     )  # fmt: skip
     extract(bundle, tmp_path / "release")

@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 from edgeship.data.dataset import load_dataset
+from edgeship.data.samples import Reading
 from edgeship.errors import InputError
 from edgeship.values import Resize
 
 
 def _load(tmp_path: Path, reference: str, **more: Any) -> Any:
-    return load_dataset(reference, tmp_path / "work", role="calibration", base=tmp_path, **more)
+    reading = Reading(role="calibration", base=tmp_path, **more)
+    return load_dataset(reference, tmp_path / "work", reading)
 
 
 def _refused(tmp_path: Path, reference: str, **more: Any) -> str:
@@ -284,7 +286,7 @@ def test_a_failing_generator_names_its_line(module: Path) -> None:
 @pytest.mark.shared
 def test_the_shared_sets(shared_data: Path, tmp_path: Path) -> None:
     for name in ("kws/eval.npz", "cifar10/calibration.npz"):
-        dataset = load_dataset(name, tmp_path, role="evaluation", base=shared_data)
+        dataset = load_dataset(name, tmp_path, Reading(role="evaluation", base=shared_data))
         with np.load(shared_data / name) as whole:
             assert np.array_equal(np.load(dataset.x_path), whole["x"])
             assert np.array_equal(np.load(dataset.y_path), whole["y"])

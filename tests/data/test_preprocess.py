@@ -11,6 +11,7 @@ import pytest
 
 from edgeship.data.dataset import load_dataset
 from edgeship.data.preprocess import apply, prepare, resize
+from edgeship.data.samples import Reading
 from edgeship.errors import InputError
 from edgeship.tflite.findings import first_rescaling
 from edgeship.tflite.reader import read_tflite
@@ -84,7 +85,7 @@ def test_wrong_channel_counts_and_zero_std() -> None:
 
 def _dataset(tmp_path: Path, x: Any) -> Any:
     np.save(tmp_path / "x.npy", x)
-    return load_dataset("x.npy", tmp_path / "work", role="calibration", base=tmp_path)
+    return load_dataset("x.npy", tmp_path / "work", Reading(role="calibration", base=tmp_path))
 
 
 def _spec(*shape: int, dtype: str = "float32") -> TensorSpec:

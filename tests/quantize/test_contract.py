@@ -16,9 +16,13 @@ from edgeship.quantize.derive import derive
 from edgeship.quantize.recipes import RECIPES, recipe_of
 from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import FloatModel, GateResult
+from edgeship.values import FloatModel, GateResult, PreparedSamples
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def fed(path: Path) -> PreparedSamples:
+    return PreparedSamples(paths=(path,), sha256="c" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,7 @@ def int8(
     float_model: FloatModel, samples: Path, base_profile: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("contract")
-    return derive(float_model, RECIPES["int8"], samples, None, out, profile=base_profile).path
+    return derive(float_model, RECIPES["int8"], fed(samples), out, profile=base_profile).path
 
 
 @pytest.fixture
@@ -211,7 +215,7 @@ def float_boundary(
     out = tmp_path_factory.mktemp("boundary")
     precision = base_profile.precision.model_copy(update={"io": "float32"})
     profile = base_profile.model_copy(update={"precision": precision})
-    return derive(float_model, RECIPES["int8"], samples, None, out, profile=profile).path
+    return derive(float_model, RECIPES["int8"], fed(samples), out, profile=profile).path
 
 
 def test_a_model_that_came_quantized_may_have_a_float_boundary_on_a_cpu(

@@ -16,7 +16,12 @@ from edgeship.quantize.recipes import RECIPES
 from edgeship.tflite.normalise import normalised
 from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import run_worker
-from edgeship.values import Artifact, FloatModel
+from edgeship.values import Artifact, FloatModel, PreparedSamples
+
+
+def fed(path: Path) -> PreparedSamples:
+    return PreparedSamples(paths=(path,), sha256="c" * 64)
+
 
 ALL = tuple(RECIPES[name] for name in RECIPES)
 
@@ -26,7 +31,7 @@ def made(
     float_model: FloatModel, samples: Path, base_profile: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Derivation:
     out = tmp_path_factory.mktemp("derived")
-    return derive_all(float_model, ALL, samples, "c" * 64, out, profile=base_profile)
+    return derive_all(float_model, ALL, fed(samples), out, profile=base_profile)
 
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
@@ -101,7 +106,7 @@ def test_provenance_is_recorded(made: Derivation, float_model: FloatModel) -> No
 def test_the_same_inputs_give_the_same_bytes(
     made: Derivation, float_model: FloatModel, samples: Path, base_profile: Any, tmp_path: Path
 ) -> None:
-    again = derive_all(float_model, tuple(reversed(ALL)), samples, "c" * 64, tmp_path, profile=base_profile)
+    again = derive_all(float_model, tuple(reversed(ALL)), fed(samples), tmp_path, profile=base_profile)
     assert {a.recipe: a.sha256 for a in again.artifacts} == {a.recipe: a.sha256 for a in made.artifacts}
 
 
@@ -127,7 +132,7 @@ def test_the_boundary_is_what_the_profile_wants(
     io: str, float_model: FloatModel, samples: Path, make_profile: Any, tmp_path: Path, tiny: ModuleType
 ) -> None:
     profile = make_profile(precision={"io": io})
-    artifact = derive(float_model, RECIPES["int8"], samples, None, tmp_path, profile=profile)
+    artifact = derive(float_model, RECIPES["int8"], fed(samples), tmp_path, profile=profile)
     assert {t.dtype for t in (*artifact.signature.inputs, *artifact.signature.outputs)} == {io}
     assert artifact.precision.activations == "int8" or io == "uint8"
     assert all(g.verdict == "pass" for g in check(artifact.path, RECIPES["int8"], profile))
@@ -141,7 +146,7 @@ def test_one_scale_a_tensor_where_the_target_wants_it(
     from edgeship.tflite.reader import read_tflite
 
     profile = make_profile(precision={"granularity": "per_tensor"})
-    artifact = derive(float_model, RECIPES["int8"], samples, None, tmp_path, profile=profile)
+    artifact = derive(float_model, RECIPES["int8"], fed(samples), tmp_path, profile=profile)
     scales = {len(t.quantization.scales) for t in read_tflite(artifact.path).main.tensors if t.quantization}
     assert scales == {1}
 
@@ -152,7 +157,7 @@ def test_an_older_runtime_gets_dense_layers_it_computes_rightly(
     from edgeship.tflite.reader import read_tflite
 
     old = make_profile(runtime={"engine": "tflite_runtime", "version": "2.14.0"})
-    artifact = derive(float_model, RECIPES["dynamic"], None, None, tmp_path, profile=old)
+    artifact = derive(float_model, RECIPES["dynamic"], None, tmp_path, profile=old)
     held = read_tflite(artifact.path)
     dense = next(op for op in held.main.operators if op.op == "FULLY_CONNECTED")
     weights = held.main.tensors[dense.inputs[1]]
@@ -166,14 +171,14 @@ def test_a_batch_above_one(
     tiny: ModuleType, model_of: Any, samples: Path, base_profile: Any, tmp_path: Path
 ) -> None:
     wide = model_of(tiny.classifier(tmp_path / "wide.tflite", batch=5))
-    artifact = derive(wide, RECIPES["int8"], samples, None, tmp_path / "out", profile=base_profile)
+    artifact = derive(wide, RECIPES["int8"], fed(samples), tmp_path / "out", profile=base_profile)
     x = tiny.pictures(10, seed=5)
     assert np.abs(run(artifact.path, x) - run(wide.path, x)).max() < 0.03
 
 
 def test_calibration_missing(float_model: FloatModel, base_profile: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        derive(float_model, RECIPES["int8"], None, None, tmp_path, profile=base_profile)
+        derive(float_model, RECIPES["int8"], None, tmp_path, profile=base_profile)
     text = caught.value.render()
     assert "error: calibration-missing\n  static_wi8_ai8 (int8) needs calibration samples" in text
     assert "--recipe dynamic, which needs none" in text
@@ -184,10 +189,10 @@ def test_several_inputs(
 ) -> None:
     two = model_of(tiny.adder(tmp_path / "two.tflite"))
     with pytest.raises(InputError) as caught:
-        derive(two, RECIPES["int8"], samples, None, tmp_path, profile=base_profile)
+        derive(two, RECIPES["int8"], fed(samples), tmp_path, profile=base_profile)
     assert "error: several-inputs" in caught.value.render()
     assert "one [1, 4], other [1, 4]" in caught.value.render()
-    artifact = derive(two, RECIPES["fp32"], samples, None, tmp_path / "out", profile=base_profile)
+    artifact = derive(two, RECIPES["fp32"], fed(samples), tmp_path / "out", profile=base_profile)
     assert artifact.sha256 == two.sha256
 
 
@@ -195,7 +200,7 @@ def test_a_recipe_without_effect_fails_its_contract(
     tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
 ) -> None:
     two = model_of(tiny.adder(tmp_path / "two.tflite"))
-    artifact = derive(two, RECIPES["weight-int8"], None, None, tmp_path / "out", profile=base_profile)
+    artifact = derive(two, RECIPES["weight-int8"], None, tmp_path / "out", profile=base_profile)
     found = {g.name: g for g in check(artifact.path, RECIPES["weight-int8"], base_profile)}
     assert found["precision"].verdict == "fail"
     assert found["precision"].reason == (
@@ -209,10 +214,10 @@ def test_a_model_that_came_quantized_passes_through(
     int8 = next(a for a in made.artifacts if a.recipe == "static_wi8_ai8")
     given = model_of(int8.path)
     assert not given.is_float
-    artifact = derive(given, RECIPES["int8"], None, None, tmp_path, profile=base_profile)
+    artifact = derive(given, RECIPES["int8"], None, tmp_path, profile=base_profile)
     assert (artifact.recipe, artifact.sha256) == ("static_wi8_ai8", int8.sha256)
     with pytest.raises(InputError) as caught:
-        derive(given, RECIPES["fp16"], None, None, tmp_path, profile=base_profile)
+        derive(given, RECIPES["fp16"], None, tmp_path, profile=base_profile)
     assert "weight_fp16 cannot be derived from it" in caught.value.render()
 
 
@@ -230,7 +235,7 @@ def test_one_recipe_that_fails_does_not_take_the_others(
 
     bad = model_of(tiny.edited(float_model.path, tmp_path / "bad.tflite", poison))
     made = derive_all(
-        bad, (RECIPES["fp32"], RECIPES["weight-int8"]), None, None, tmp_path / "out", profile=base_profile
+        bad, (RECIPES["fp32"], RECIPES["weight-int8"]), None, tmp_path / "out", profile=base_profile
     )
     assert made.artifacts[0].recipe == "float_fp32"
     if not made.failed:  # the quantizer let it through: then the contract must not
@@ -245,7 +250,7 @@ def test_a_loop_costs_the_recipes_that_need_ranges_and_no_other(
     model = model_of(tiny.looping(tmp_path / "loop.tflite"))
     samples = tmp_path / "x.npy"
     np.save(samples, np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
-    made = derive_all(model, ALL, samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    made = derive_all(model, ALL, fed(samples), tmp_path / "out", profile=base_profile)
     assert {name for name, _ in made.failed} == {"static_wi8_ai8", "static_wi8_ai16"}
     assert all("WHILE or IF" in why and "unroll=True" in why for _, why in made.failed), made.failed
     by_recipe = {a.recipe: a for a in made.artifacts}
@@ -262,7 +267,7 @@ def test_a_part_that_nobody_reads_is_typed_as_its_siblings(
     samples = tmp_path / "x.npy"
     np.save(samples, np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
     asked = (RECIPES["int8"], RECIPES["int16x8"])
-    made = derive_all(model, asked, samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    made = derive_all(model, asked, fed(samples), tmp_path / "out", profile=base_profile)
     assert made.failed == ()
     x = np.load(samples)
     exact = run(model.path, x)
@@ -281,7 +286,7 @@ def test_operations_that_the_quantizer_leaves_in_float_get_their_integer_form(
     model = model_of(tiny.activated(tmp_path / "model.tflite", name))
     samples = tmp_path / "x.npy"
     np.save(samples, np.random.default_rng(0).normal(size=(60, 8, 8, 3)).astype(np.float32))
-    made = derive_all(model, (RECIPES["int8"],), samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    made = derive_all(model, (RECIPES["int8"],), fed(samples), tmp_path / "out", profile=base_profile)
     assert made.failed == ()
     (artifact,) = made.artifacts
     graph = read_tflite(artifact.path).subgraphs[0]
@@ -299,7 +304,7 @@ def test_samples_that_cannot_be_run_cost_the_recipes_that_need_ranges_only(
     samples = tmp_path / "wrong.npy"
     np.save(samples, np.zeros((4, 5), np.float32))
     asked = (RECIPES["int8"], RECIPES["dynamic"], RECIPES["fp32"])
-    made = derive_all(float_model, asked, samples, "c" * 64, tmp_path / "out", profile=base_profile)
+    made = derive_all(float_model, asked, fed(samples), tmp_path / "out", profile=base_profile)
     assert [a.recipe for a in made.artifacts] == ["dynamic_wi8_afp32", "float_fp32"]
     assert made.artifacts[0].calibration_sha256 is None, "no sample was seen"
     ((recipe, why),) = made.failed
@@ -314,7 +319,7 @@ def test_token_ids_are_not_turned_into_floats(
     model = model_of(tiny.embedder(tmp_path / "embed.tflite"))
     samples = tmp_path / "ids.npy"
     np.save(samples, np.random.default_rng(0).integers(0, 20, size=(40, 6)).astype(np.int32))
-    made = derive_all(model, ALL, samples, None, tmp_path / "out", profile=base_profile)
+    made = derive_all(model, ALL, fed(samples), tmp_path / "out", profile=base_profile)
     assert made.failed == ()
     x = np.load(samples)
     for artifact in made.artifacts:
@@ -333,12 +338,12 @@ def test_a_transposed_convolution_to_one_channel(
     samples = np.random.default_rng(1).random((20, 4, 4, 2)).astype(np.float32)
     np.save(x, samples)
     failed = derive_all(
-        model_of(raw), (RECIPES["int8"],), x, None, tmp_path / "a", profile=base_profile
+        model_of(raw), (RECIPES["int8"],), fed(x), tmp_path / "a", profile=base_profile
     ).failed
     assert "Failed to quantize bias tensor" in failed[0][1]
     assert "(because of ValueError: Ranks of scales" in failed[0][1]
     fit = tmp_path / "fit.tflite"
     fit.write_bytes(normalised(raw.read_bytes()))
-    made = derive(model_of(fit), RECIPES["int8"], x, None, tmp_path / "b", profile=base_profile)
+    made = derive(model_of(fit), RECIPES["int8"], fed(x), tmp_path / "b", profile=base_profile)
     exact, got = run(fit, samples), run(made.path, samples)
     assert np.abs(exact - got).max() < 0.05 * np.abs(exact).max()

@@ -11,6 +11,7 @@ import pytest
 
 from edgeship.data.dataset import load_dataset
 from edgeship.data.preprocess import apply
+from edgeship.data.samples import Reading
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
@@ -19,7 +20,7 @@ from edgeship.quantize.contract import check as check_contract
 from edgeship.quantize.derive import derive_all
 from edgeship.quantize.recipes import RECIPES
 from edgeship.toolchain import run_worker
-from edgeship.values import Artifact, FloatModel, Preprocess
+from edgeship.values import Artifact, FloatModel, PreparedSamples, Preprocess
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 MODELS = {"kws": ("kws/saved_model", "kws"), "resnet8": ("cifar10/resnet8.h5", "cifar10")}
@@ -55,16 +56,15 @@ def case(
     model, folder = (shared_data / part for part in MODELS[request.param])
     work = tmp_path_factory.mktemp(request.param)
     float_model = to_float_tflite(open_model(model), work, progress=Silent(), batch=1)
-    calibration = load_dataset(str(folder / "calibration.npz"), work, role="calibration")
-    evaluation = load_dataset(str(folder / "eval.npz"), work, role="evaluation")
+    calibration = load_dataset(str(folder / "calibration.npz"), work, Reading(role="calibration"))
+    evaluation = load_dataset(str(folder / "eval.npz"), work, Reading(role="evaluation"))
     assert check_calibration(calibration, float_model.signature.inputs[0], evaluation) == ()
     np.save(work / "calibration.npy", apply(Preprocess(), np.load(calibration.x_path)))
     recipes = tuple(RECIPES[name] for name in RECIPES)
     made = derive_all(
         float_model,
         recipes,
-        work / "calibration.npy",
-        calibration.info.sha256,
+        PreparedSamples(paths=(work / "calibration.npy",), sha256=calibration.info.sha256),
         work / "out",
         profile=base_profile,
     )
@@ -113,8 +113,7 @@ def test_bytes_are_the_same_again(case: Case, base_profile: Any) -> None:
     again = derive_all(
         case.float_model,
         (RECIPES["int8"],),
-        case.work / "calibration.npy",
-        None,
+        PreparedSamples(paths=(case.work / "calibration.npy",), sha256="c" * 64),
         case.work / "again",
         profile=base_profile,
     )

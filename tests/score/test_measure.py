@@ -12,7 +12,11 @@ import pytest
 from edgeship.errors import InputError
 from edgeship.score.measure import score
 from edgeship.score.worker import Model, real, stored
-from edgeship.values import FloatModel, Goals, Unavailable
+from edgeship.values import FloatModel, Goals, PreparedSamples, Unavailable
+
+
+def fed(path: Path) -> PreparedSamples:
+    return PreparedSamples(paths=(path,), sha256="c" * 64)
 
 
 def outputs_of(path: Path, samples: Path) -> np.ndarray[Any, Any]:
@@ -45,7 +49,11 @@ def test_a_scorecard_is_what_one_computes_by_hand(
     labels[:10] = (labels[:10] + 1) % 4
     evaluation = evaluation_of(samples, labels, tmp_path)
     same, worse = score(
-        [make_artifact(float_model.path), make_artifact(other)], float_model, evaluation, samples, Goals()
+        [make_artifact(float_model.path), make_artifact(other)],
+        float_model,
+        evaluation,
+        fed(samples),
+        Goals(),
     )
     assert (same.metric.name, same.metric.value, same.metric.drop) == ("top1", 75.0, 0.0)
     assert (same.agreement.argmax, same.agreement.max_abs) == (1.0, 0.0)
@@ -67,10 +75,10 @@ def test_without_labels_agreement_remains(
     float_model: FloatModel, samples: Path, make_artifact: Any, tmp_path: Path, evaluation_of: Any
 ) -> None:
     artifact = make_artifact(float_model.path)
-    (card,) = score([artifact], float_model, None, samples, Goals())
+    (card,) = score([artifact], float_model, None, fed(samples), Goals())
     assert card.metric.drop == Unavailable(reason="no evaluation set was given")
     assert card.agreement.argmax == 1.0
-    (card,) = score([artifact], float_model, evaluation_of(samples, None, tmp_path), samples, Goals())
+    (card,) = score([artifact], float_model, evaluation_of(samples, None, tmp_path), fed(samples), Goals())
     assert card.metric.value == Unavailable(reason="the evaluation set has no labels")
 
 
@@ -87,7 +95,11 @@ def test_a_model_that_fails_is_a_result(
     broken.write_bytes(b"\0\0\0\0TFL3" + b"\0" * 64)
     evaluation = evaluation_of(samples, np.zeros(40, np.int64), tmp_path)
     bad, good = score(
-        [make_artifact(broken), make_artifact(float_model.path)], float_model, evaluation, samples, Goals()
+        [make_artifact(broken), make_artifact(float_model.path)],
+        float_model,
+        evaluation,
+        fed(samples),
+        Goals(),
     )
     assert isinstance(bad.metric.value, Unavailable)
     assert "ValueError" in bad.metric.value.reason
@@ -103,7 +115,7 @@ def test_a_model_that_kills_its_process_is_a_result(
     """A loop that is its own body takes LiteRT 2.3's interpreter down: it runs out of stack, always."""
     path = tiny.looping(tmp_path / "endless.tflite", endless=True)
     bad, good = score(
-        [make_artifact(path), make_artifact(float_model.path)], float_model, None, samples, Goals()
+        [make_artifact(path), make_artifact(float_model.path)], float_model, None, fed(samples), Goals()
     )
     assert isinstance(bad.agreement.cosine, Unavailable)
     assert "was killed by SIGSEGV" in bad.agreement.cosine.reason
@@ -122,7 +134,7 @@ def test_a_wrecked_model_is_a_result(
 
     path = tiny.edited(float_model.path, tmp_path / "wrecked.tflite", wreck)
     bad, good = score(
-        [make_artifact(path), make_artifact(float_model.path)], float_model, None, samples, Goals()
+        [make_artifact(path), make_artifact(float_model.path)], float_model, None, fed(samples), Goals()
     )
     assert isinstance(bad.agreement.cosine, Unavailable) and bad.agreement.cosine.reason
     assert isinstance(bad.latency_ms.p50, Unavailable) and bad.latency_ms.p50.reason
@@ -143,7 +155,7 @@ def test_nan_outputs_are_named(
 
     path = tiny.edited(float_model.path, tmp_path / "nan.tflite", poison)
     evaluation = evaluation_of(samples, np.zeros(40, np.int64), tmp_path)
-    (card,) = score([make_artifact(path)], float_model, evaluation, samples, Goals())
+    (card,) = score([make_artifact(path)], float_model, evaluation, fed(samples), Goals())
     assert card.metric.value == Unavailable(reason="the model answers with NaN or infinity")
     assert card.agreement.max_abs == Unavailable(reason="outputs hold NaN or infinity")
 
@@ -189,13 +201,13 @@ def own(
 
 def test_a_metric_of_ones_own(float_model: FloatModel, samples: Path, make_artifact: Any, own: Any) -> None:
     artifact = make_artifact(float_model.path)
-    (card,) = score([artifact], float_model, own, samples, Goals(metric="my_metrics:right"))
+    (card,) = score([artifact], float_model, own, fed(samples), Goals(metric="my_metrics:right"))
     assert (card.metric.name, card.metric.value, card.metric.higher_is_better) == (
         "my_metrics:right",
         0.75,
         None,
     )
-    (card,) = score([artifact], float_model, own, samples, Goals(metric="my_metrics:cost"))
+    (card,) = score([artifact], float_model, own, fed(samples), Goals(metric="my_metrics:cost"))
     assert (card.metric.value, card.metric.higher_is_better) == (0.25, False)
 
 
@@ -224,7 +236,7 @@ def test_what_is_wrong_with_ones_own_metric(
     own: Any,
 ) -> None:
     with pytest.raises(InputError) as caught:
-        score([make_artifact(float_model.path)], float_model, own, samples, Goals(metric=metric))
+        score([make_artifact(float_model.path)], float_model, own, fed(samples), Goals(metric=metric))
     text = caught.value.render()
     assert text.startswith(f"error: {reference}\n")
     assert words in text
@@ -234,7 +246,7 @@ def test_two_inputs_cannot_be_scored_but_timed(
     tiny: ModuleType, samples: Path, make_artifact: Any, make_model: Any, tmp_path: Path
 ) -> None:
     two = make_model(tiny.adder(tmp_path / "two.tflite"))
-    (card,) = score([make_artifact(two.path)], two, None, samples, Goals())
+    (card,) = score([make_artifact(two.path)], two, None, fed(samples), Goals())
     assert isinstance(card.agreement.cosine, Unavailable)
     assert "the model has 2 inputs and a dataset holds one x" in card.agreement.cosine.reason
     assert isinstance(card.latency_ms.p50, float)

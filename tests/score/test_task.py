@@ -16,7 +16,12 @@ from edgeship.score.gates import judge
 from edgeship.score.measure import score
 from edgeship.score.own import check_own
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import FloatModel, Goals, Scorecard, Unavailable
+from edgeship.values import FloatModel, Goals, PreparedSamples, Scorecard, Unavailable
+
+
+def fed(path: Path) -> PreparedSamples:
+    return PreparedSamples(paths=(path,), sha256="c" * 64)
+
 
 LIMITED = Goals(max_drop=1.0)
 
@@ -37,7 +42,7 @@ def verdict_of(make_artifact: Any, make_model: Any, evaluation_of: Any, tmp_path
     def run(good: Path, bad: Path, x: Path, y: Any, goals: Goals = LIMITED) -> tuple[Scorecard, Any]:
         model = replace(make_model(good), signature=read_tflite(good).signature)
         artifact = make_artifact(bad)
-        (card,) = score([artifact], model, evaluation_of(x, y, tmp_path), x, goals)
+        (card,) = score([artifact], model, evaluation_of(x, y, tmp_path), fed(x), goals)
         return card, judge(artifact, card, goals)[0]
 
     return run
@@ -158,7 +163,7 @@ def test_what_came_quantized_is_not_compared_with_itself(
 ) -> None:
     artifact, labels = make_artifact(float_model.path), np.arange(40) % 4
     given = replace(float_model, is_float=False)
-    (card,) = score([artifact], given, evaluation_of(samples, labels, tmp_path), samples, LIMITED)
+    (card,) = score([artifact], given, evaluation_of(samples, labels, tmp_path), fed(samples), LIMITED)
     why = Unavailable(reason="the model came quantized; its float original is not known")
     assert isinstance(card.metric.value, float)
     assert card.metric.float_value == card.metric.drop == why

@@ -1,0 +1,42 @@
+"""What a bundle is made of, gathered by the pipeline: `BundleParts`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeship.compile.ship import Shipped
+from edgeship.profile import TargetProfile
+from edgeship.project import Project
+from edgeship.values import Dataset, ModelSource, Preprocess, Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleParts:
+    """Everything that decides what a bundle holds, and nothing of where it is made."""
+
+    profile: TargetProfile
+    project: Project
+    app: str
+    version: str
+    variants: tuple[Variant, ...]
+    """All that were built, for `chosen` and `also` to be among."""
+    chosen: Variant
+    also: tuple[Variant, ...] = ()
+    """Other variants that travel with the chosen one, for a governor to choose from."""
+    source: ModelSource
+    evaluation: Dataset | None
+    calibration: Dataset | None
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    shipped: Shipped | None = None
+    """How `chosen` was compiled; golden vectors are then recorded from its uncompiled twin."""
+
+    @property
+    def samples(self) -> Dataset | None:
+        """The data that says what clients send."""
+        return self.evaluation or self.calibration
+
+    @property
+    def carried(self) -> tuple[Variant, ...]:
+        """The variants that go in, the chosen one first, one a recipe."""
+        return tuple({v.artifact.recipe: v for v in (self.chosen, *self.also)}.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgeship.compile.ship import Shipped
 from edgeship.profile import TargetProfile
 from edgeship.project import Project
-from edgeship.values import Dataset, ModelSource, Preprocess, Variant
+from edgeship.values import Dataset, InputRule, ModelSource, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,8 @@ class BundleParts:
     source: ModelSource
     evaluation: Dataset | None
     calibration: Dataset | None
-    preprocess: Preprocess
+    rule: InputRule
+    """What samples and requests of the model's input mean."""
     labels: tuple[str, ...]
     shipped: Shipped | None = None
     """How `chosen` was compiled; golden vectors are then recorded from its uncompiled twin."""

@@ -9,7 +9,7 @@ from typing import Any
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import UNCOMPILED
 from edgeship.errors import InputError
-from edgeship.values import Artifact, DatasetInfo, Preprocess, TensorSpec
+from edgeship.values import Artifact, DatasetInfo, InputRule, Preprocess, TensorSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 DATATYPES: Mapping[str, str] = {
@@ -45,15 +45,14 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
         "engine": dict(engine),
         "chosen": parts.chosen.artifact.recipe,
         "variants": [
-            variant_entry(v.artifact, samples, parts.preprocess)
-            | {"note": note if v is parts.chosen else None}
+            variant_entry(v.artifact, samples, parts.rule) | {"note": note if v is parts.chosen else None}
             for v in parts.carried
         ],
         "labels": list(parts.labels),
     }
 
 
-def variant_entry(artifact: Artifact, samples: DatasetInfo | None, preprocess: Preprocess) -> dict[str, Any]:
+def variant_entry(artifact: Artifact, samples: DatasetInfo | None, rule: InputRule) -> dict[str, Any]:
     """Return the entry of one variant. Raises InputError `model-not-servable` for an open shape or unknown
     type."""
     signature = artifact.signature
@@ -64,33 +63,39 @@ def variant_entry(artifact: Artifact, samples: DatasetInfo | None, preprocess: P
         "sha256": artifact.sha256,
         "golden": golden_name(artifact.recipe),
         "inputs": [
-            input_entry(spec, samples if single else None, preprocess if single else Preprocess())
+            input_entry(spec, samples if single else None, rule if single else InputRule())
             for spec in signature.inputs
         ],
         "outputs": [output_entry(spec) for spec in signature.outputs],
     }
 
 
-def input_entry(spec: TensorSpec, samples: DatasetInfo | None, preprocess: Preprocess) -> dict[str, Any]:
-    """Return what a client sends for one input, and what it becomes."""
+def input_entry(spec: TensorSpec, samples: DatasetInfo | None, rule: InputRule) -> dict[str, Any]:
+    """Return what a client sends for one input, and what it becomes.
+
+    `stored` stands where data of the tensor's own type is what the tensor stores, as it is.
+    """
     tensor = tensor_entry(spec)
-    if samples is not None:
-        datatype, shape = DATATYPES.get(samples.dtype), [*fixed_shape(spec)[:1], *samples.shape]
+    own = rule.stored
+    as_stored = own is not None and (spec.dtype, spec.quantization) == (own.dtype, own.quantization)
+    sent = samples.dtype if samples is not None else own.dtype if own is not None else None
+    preprocess = rule.preprocess if as_stored or sent is None else rule.prepares(sent)
+    if sent is not None:
+        datatype = DATATYPES.get(sent)
     elif preprocess.is_identity() and spec.quantization is None:
-        datatype, shape = DATATYPES.get(spec.dtype), fixed_shape(spec)
+        datatype = DATATYPES.get(spec.dtype)
     else:
-        datatype, shape = "FP32", fixed_shape(spec)
+        datatype = "FP32"
+    shape = [*fixed_shape(spec)[:1], *samples.shape] if samples is not None else fixed_shape(spec)
     if datatype is None:
-        raise _not_servable(
-            spec, f"samples of type {samples.dtype if samples else spec.dtype} have no datatype"
-        )
+        raise _not_servable(spec, f"samples of type {sent or spec.dtype} have no datatype")
     return {
         "name": spec.name,
         "datatype": datatype,
         "shape": shape,
         "tensor": tensor,
         "preprocess": preprocess_entry(preprocess),
-    }
+    } | ({"stored": True} if as_stored else {})
 
 
 def output_entry(spec: TensorSpec) -> dict[str, Any]:

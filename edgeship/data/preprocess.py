@@ -152,6 +152,25 @@ def prepare(
     return path
 
 
+def share_outside(prepared: Path, spec: TensorSpec) -> float:
+    """Return the share (0..1) of prepared values that a quantized input cannot hold: they are cut off to its range.
+
+    A value within one step of the range is inside. 0.0 for inputs that are not quantized.
+    """
+    if spec.quantization is None or len(spec.quantization.scales) != 1:
+        return 0.0
+    scale, zero_point = spec.quantization.scales[0], spec.quantization.zero_points[0]
+    limits = np.iinfo(np.dtype(spec.dtype))
+    low, high = ((q - zero_point) * scale for q in (limits.min - 1, limits.max + 1))
+    held = np.load(prepared, mmap_mode="r")
+    step = max(1, BLOCK_BYTES // (8 * max(int(held[0].size), 1)))
+    outside = sum(
+        int(((block < low) | (block > high)).sum())
+        for block in (np.asarray(held[i : i + step]) for i in range(0, len(held), step))
+    )
+    return float(outside / max(held.size, 1))
+
+
 def _check_shape(
     have: tuple[int, ...],
     wanted: tuple[int, ...],

@@ -143,7 +143,9 @@ def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Tar
     )
     unproven: ToolError | None = None
     while variants:
-        chosen, reason = choose_best(variants, wanted(profile), project.goals)
+        chosen, reason = choose_best(
+            variants, wanted(profile), project.goals, measured_here=profile.measured_here
+        )
         if unproven and chosen is None:
             raise unproven
         built = replace(built, variants=variants, chosen=chosen, reason=reason)
@@ -237,7 +239,7 @@ def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped
         source=inputs.source,
         evaluation=inputs.evaluation,
         calibration=inputs.calibration,
-        preprocess=project.preprocess,
+        rule=inputs.rule,
         labels=tuple(labels_of(project, inputs)),
         shipped=shipped,
     )
@@ -261,6 +263,7 @@ def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> 
     metadata = replace(
         metadata,
         labels=labels_of(project, inputs),
+        preprocess=inputs.rule.preprocess,
         input_minimum=seen.info.minimum if seen else None,
         input_maximum=seen.info.maximum if seen else None,
     )

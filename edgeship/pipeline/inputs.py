@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeship.data.dataset import load_dataset
-from edgeship.data.preprocess import prepare
+from edgeship.data.preprocess import prepare, share_outside
+from edgeship.data.rules import cut_off, rule_of
 from edgeship.data.samples import Reading, Role
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
@@ -28,11 +29,13 @@ from edgeship.score.own import check_own
 from edgeship.score.runs import CAME_QUANTIZED
 from edgeship.score.task import pick_output
 from edgeship.tflite.findings import first_rescaling
+from edgeship.tflite.metadata import metadata_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import (
     Dataset,
     FloatModel,
     Goals,
+    InputRule,
     ModelSource,
     PreparedSamples,
     Preprocess,
@@ -55,6 +58,8 @@ class Inputs:
     calibration_prepared: PreparedSamples | None
     evaluation: Dataset | None
     evaluation_prepared: PreparedSamples | None
+    rule: InputRule
+    """What samples and requests of the model's input mean."""
 
 
 def open_inputs(
@@ -99,21 +104,39 @@ def open_inputs(
         order = ", ".join(f"{name} {number}" for number, name in enumerate(evaluation.info.classes))
         progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
     check_label_range(float_model, evaluation, project.goals)
-    check_channels(project.preprocess, first)
-    rescaling = first_rescaling(read_tflite(float_model.path)) or 1.0
+    held = read_tflite(float_model.path)
+    described = (metadata_of(held) or {}).get("inputs") or [None]
+    rule = rule_of(
+        first,
+        project.preprocess,
+        described[0],
+        [dataset.info for dataset in data.values()],
+        says_arithmetic=project.says_arithmetic,
+        progress=progress,
+    )
+    check_channels(rule.preprocess, first)
+    rescaling = first_rescaling(held) or 1.0
     prepared = {
         role: PreparedSamples(
             paths=(
                 prepare(
-                    dataset, project.preprocess, first, work / "data", progress=progress, rescaling=rescaling
+                    dataset,
+                    rule.prepares(dataset.info.dtype),
+                    first,
+                    work / "data",
+                    progress=progress,
+                    rescaling=rescaling,
                 ),
             ),
             sha256=dataset.info.sha256,
         )
         for role, dataset in data.items()
     }
+    for role, samples in prepared.items():
+        if note := cut_off(data[role].info, first, share_outside(samples.paths[0], first)):
+            progress.note(note)
     if calibration:
-        for note in calibrating.check(calibration, first, evaluation, project.preprocess):
+        for note in calibrating.check(calibration, first, evaluation, rule.preprocess):
             progress.note(note)
     return Inputs(
         source=source,
@@ -122,6 +145,7 @@ def open_inputs(
         calibration_prepared=prepared.get("calibration"),
         evaluation=evaluation,
         evaluation_prepared=prepared.get("evaluation"),
+        rule=rule,
     )
 
 

@@ -273,6 +273,8 @@ class TargetProfile(Strict):
     """A base for others: not a target itself, hidden from lists."""
     recognised_by: tuple[str, ...] = ()
     """Texts in the model's name or the devices seen by which a probe knows this target; `any`: a fallback."""
+    measured_here: bool = False
+    """The target is the machine that edgeship runs on: what is measured in a build holds there and decides."""
     architecture: Architecture
     """What `uname -m` says of the userland."""
     cpu_flags: tuple[str, ...]

@@ -100,6 +100,8 @@ class Project:
     file: ProjectFile
     """The settings as keys."""
     preprocess: Preprocess
+    says_arithmetic: bool
+    """Whether scale, mean or std stand in the file: a model's own normalisation then does not count."""
     goals: Goals
 
     @property
@@ -256,6 +258,7 @@ def _project(document: Document, base: Path) -> Project:
         document=document,
         file=file,
         preprocess=file.as_preprocess(),
+        says_arithmetic=bool(file.preprocess.model_fields_set & {"scale", "mean", "std"}),
         goals=replace(file.as_goals(), metric_folder=base),
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeship.data.rules import rule_of, words
 from edgeship.model.inspect import Inspection
 from edgeship.report.figures import size
 from edgeship.report.table import table
-from edgeship.values import Bundle, TensorSpec, as_json
+from edgeship.values import Bundle, Preprocess, TensorSpec, as_json
 
 
 def model_document(found: Inspection) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def model_text(found: Inspection, *, operations: bool) -> str:
     if found.converted:
         lines.append("  (operations and figures are those of the float .tflite it converts to)")
     lines += [f"  input   {_tensor(spec)}" for spec in found.signature.inputs]
+    lines += [f"          {text}" for text in _fed(found)]
     lines += [f"  output  {_tensor(spec)}" for spec in found.signature.outputs]
     if found.min_runtime_version:
         lines.append(f"  needs TensorFlow Lite {found.min_runtime_version} or later")
@@ -48,6 +50,16 @@ def _tensor(spec: TensorSpec) -> str:
     if spec.quantization and len(spec.quantization.scales) == 1:
         text += f", real = {spec.quantization.scales[0]:.6g} * (q - {spec.quantization.zero_points[0]})"
     return text
+
+
+def _fed(found: Inspection) -> list[str]:
+    """Return what the inputs that came as integers take, a line each."""
+    described = (found.metadata or {}).get("inputs", ())
+    rules = [
+        rule_of(spec, Preprocess(), described[i] if i < len(described) else None, says_arithmetic=False)
+        for i, spec in enumerate(found.signature.inputs)
+    ]
+    return [text for rule in rules if (text := words(rule))]
 
 
 def _metadata(metadata: dict[str, Any] | None) -> list[str]:

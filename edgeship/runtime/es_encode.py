@@ -37,6 +37,7 @@ class InputEncoder(object):
         self.resize = rules.get("resize")
         self.channels = self.shape[-1] if self.shape else 1
         self.steps = self._channel_steps(rules)
+        self.stored = bool(spec.get("stored"))
         self.as_is = not self.steps and self.scale is None and self.resize is None
         self._tables = self._in_range = self._shift = None
         self._check_sizes()
@@ -79,8 +80,13 @@ class InputEncoder(object):
             raise CannotRun("bad-shape", text % (self.name, self.shape, self.tensor_shape))
 
     def accepts(self, datatype):
-        """Return whether a client may send this datatype: the declared one, or FP32 for an integer one."""
-        return datatype == self.datatype or (datatype == "FP32" and not is_float(self.raw_dtype))
+        """Return whether a client may send this datatype: the declared one, FP32 for an integer one, or the
+        tensor's own where its stored numbers are taken."""
+        return (
+            datatype == self.datatype
+            or (datatype == "FP32" and not is_float(self.raw_dtype))
+            or (self.stored and DATATYPES[datatype][0] == self.dtype if datatype in DATATYPES else False)
+        )
 
     def check(self, datatype, shape):
         """Raise Refused (400) unless the client's datatype and shape fit this input."""
@@ -99,6 +105,8 @@ class InputEncoder(object):
         if len(data) != count(shape) * width:
             text = "input %r: %d bytes of data; shape %s of %s needs %d"
             raise Refused(400, text % (self.name, len(data), list(shape), datatype, count(shape) * width))
+        if self.stored and dtype == self.dtype:
+            return self._as_stored(data, shape)
         if self.as_is and dtype == self.dtype:
             if is_float(dtype):
                 self._finite(unpack(data, dtype))
@@ -109,6 +117,14 @@ class InputEncoder(object):
         if is_float(dtype):
             self._finite(values)
         return self._encode_values(self._resized(values, shape))
+
+    def _as_stored(self, data, shape):
+        """Return stored numbers as they are; resized ones are rounded, half to even, and clamped."""
+        if self.resize is None:
+            return data
+        low, high = RANGES[self.dtype]
+        values = self._resized(unpack(data, self.dtype), shape)
+        return pack([min(max(round(v), low), high) for v in values], self.dtype)
 
     def _finite(self, values):
         # An infinity or NaN anywhere makes the sum one; finite float32 values cannot overflow a double.

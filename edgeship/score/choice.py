@@ -7,21 +7,28 @@ from collections.abc import Sequence
 
 from edgeship.values import Figure, Goals, Unavailable, Variant
 
+AS_QUICK = 1.1
+"""Two p50 latencies nearer than this ratio are one latency: medians of the same file differ by some percent."""
+AS_QUICK_MS = 0.05
+"""And so are two nearer than this, milliseconds: below it, calling the model costs more than running it."""
+
 
 def choose_best(
-    variants: Sequence[Variant], wants: Sequence[str], goals: Goals
+    variants: Sequence[Variant], wants: Sequence[str], goals: Goals, *, measured_here: bool = False
 ) -> tuple[Variant | None, str]:
     """Return the variant to run and why, or None and the best that was found.
 
     Among the variants that no gate stopped, the first recipe in `wants` (canonical names, best first) is
     taken: what is fast on a target is a fact of the target, and latency on this machine would choose wrongly
-    for it. Recipes that are not in `wants` come after, smallest drop first, then smallest file. `goals` only
-    adds to the words.
+    for it. Recipes that are not in `wants` come after, smallest drop first, then smallest file. Where this
+    machine is the target (`measured_here`), what was measured comes first: only variants as quick as the quickest
+    are left to choose from. `goals` only adds to the words.
     """
     admitted = [v for v in variants if v.admitted]
     if admitted:
-        best = min(admitted, key=lambda v: _preference(v, wants))
-        return best, _why(best, variants, wants, goals)
+        quick = _quickest(admitted) if measured_here else admitted
+        best = min(quick, key=lambda v: _preference(v, wants))
+        return best, _why(best, variants, wants, goals) + _rests_on(best, admitted, wants, measured_here)
     if not variants:
         return None, "there is no variant to choose from"
     nearest = min(variants, key=_shortfall)
@@ -82,6 +89,29 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
             return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
         return f"{text}: {place}; {gates}"
     return f"{text}: smallest drop of the recipes made; {gates}"
+
+
+def _quickest(admitted: Sequence[Variant]) -> list[Variant]:
+    """Return the variants whose p50 is as good as the smallest; all, where none could be measured."""
+    least = min(_cost(v.scorecard.latency_ms.p50) for v in admitted)
+    limit = max(least * AS_QUICK, least + AS_QUICK_MS)
+    return [v for v in admitted if _cost(v.scorecard.latency_ms.p50) <= limit]
+
+
+def _rests_on(best: Variant, admitted: Sequence[Variant], wants: Sequence[str], measured_here: bool) -> str:
+    """Return what the choice of the latency rests on, in words that follow the reason."""
+    if len(admitted) < 2:
+        return ""
+    if not measured_here:
+        return "; the order is the target's, nothing was measured there"
+    first = min(admitted, key=lambda v: _preference(v, wants))
+    mine, other = best.scorecard.latency_ms.p50, first.scorecard.latency_ms.p50
+    if first is best or isinstance(mine, Unavailable) or isinstance(other, Unavailable):
+        return "; measured on this machine, which is the target"
+    return (
+        f"; measured on this machine, which is the target: {first.artifact.recipe} takes {other:.3g} ms, "
+        f"{other / mine:.1f} times as long"
+    )
 
 
 def _of_gates(unknown: Sequence[str], goals: Goals) -> str:

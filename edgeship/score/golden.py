@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeship.data.preprocess import apply
+from edgeship.data.preprocess import apply, resize
 from edgeship.errors import ToolError
 from edgeship.progress import Progress, Silent
 from edgeship.score.compare import cosines, has_classes, max_abs
@@ -139,7 +139,8 @@ def second_opinion(
         run_worker(
             "edgeship.score.golden:interpret",
             {"model": str(model), "folder": folder, "vectors": len(selection.vectors),
-             "preprocess": [i["preprocess"] for i in entry["inputs"]]},
+             "preprocess": [i["preprocess"] for i in entry["inputs"]],
+             "stored": [bool(i.get("stored")) for i in entry["inputs"]]},
             limits=WorkerLimits(seconds=RECORD_SECONDS),
         )  # fmt: skip
         with np.load(Path(folder) / "outputs.npz") as held:
@@ -172,12 +173,24 @@ def interpret(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     with np.load(Path(payload["folder"]) / "inputs.npz") as held:
         for vector in range(payload["vectors"]):
             for i, tensor in enumerate(model.inputs):
-                values = apply(rules[i], held[f"{vector}.{i}"]).reshape(tensor["shape"])
-                model._interpreter.set_tensor(tensor["index"], stored(values, tensor))
+                raw = held[f"{vector}.{i}"]
+                if payload["stored"][i] and raw.dtype == tensor["dtype"]:
+                    values = _as_stored(raw, rules[i].resize)
+                else:
+                    values = stored(apply(rules[i], raw).reshape(tensor["shape"]), tensor)
+                model._interpreter.set_tensor(tensor["index"], values.reshape(tensor["shape"]))
             model.invoke()
             answers |= {f"{vector}.{o}": np.array(a) for o, a in enumerate(model.read())}
     np.savez(Path(payload["folder"]) / "outputs.npz", **answers)
     return {"vectors": payload["vectors"]}
+
+
+def _as_stored(raw: Array, to: Resize | None) -> Array:
+    """Return stored numbers as they are; resized ones are rounded, half to even, and clamped."""
+    if to is None:
+        return raw
+    limits = np.iinfo(raw.dtype)
+    return np.clip(np.rint(resize(raw, to)), limits.min, limits.max).astype(raw.dtype)
 
 
 def preprocess_of(document: Mapping[str, Any] | None) -> Preprocess:

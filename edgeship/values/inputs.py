@@ -79,6 +79,31 @@ class Preprocess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputRule:
+    """What samples of one input mean, in datasets, golden vectors and requests alike.
+
+    An input that came as integers (uint8 and int8 exports) is fed in two ways: samples of its own type are the
+    numbers that the tensor stores, as they are; all others are real numbers, prepared and quantized.
+    """
+
+    preprocess: Preprocess = Preprocess()
+    """Of samples that are real numbers: what the user declared, or the file's own normalisation."""
+    stored: TensorSpec | None = None
+    """The input as the model came with it, where it stores integers; None: every sample is a real number."""
+
+    def takes_stored(self, dtype: str) -> bool:
+        """Return whether samples of a NumPy type are the tensor's stored numbers."""
+        return self.stored is not None and dtype == self.stored.dtype
+
+    def prepares(self, dtype: str) -> Preprocess:
+        """Return what brings samples of a NumPy type to real numbers: real = scale * (stored - zero_point)."""
+        if self.stored is None or self.stored.quantization is None or dtype != self.stored.dtype:
+            return self.preprocess
+        scale, zero_point = self.stored.quantization.scales[0], self.stored.quantization.zero_points[0]
+        return Preprocess(resize=self.preprocess.resize, scale=scale, mean=(scale * zero_point,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
     """What is known of a dataset once it has been read and checked (the samples themselves stay on disk)."""
 

@@ -25,10 +25,10 @@ from edgeship.values import (
     Artifact,
     Bundle,
     Dataset,
+    InputRule,
     Latency,
     Metric,
     Precision,
-    Preprocess,
     Scorecard,
     Unavailable,
     Variant,
@@ -124,7 +124,7 @@ def make(kws: tuple[Variant, Dataset], cache: Path) -> Callable[..., Bundle]:
             "source": open_model(variant.artifact.path),
             "evaluation": dataset,
             "calibration": None,
-            "preprocess": Preprocess(),
+            "rule": InputRule(),
             "labels": LABELS,
         }
         parts = BundleParts(**{**wanted, **changes})

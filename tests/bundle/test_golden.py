@@ -19,7 +19,7 @@ from edgeship.data.dataset import load_dataset
 from edgeship.data.samples import Reading
 from edgeship.errors import ToolError
 from edgeship.score.golden import pick, record, select_inputs, value_range
-from edgeship.values import Dataset, GoldenTolerance, Preprocess, Variant
+from edgeship.values import Dataset, GoldenTolerance, InputRule, Variant
 
 TOLERANCE = GoldenTolerance(max_lsb=1, max_abs=0.001, min_cosine=0.999, argmax=True)
 INT8 = {"dtype": "int8", "shape": [1, 4], "scale": 0.5, "zero_point": -8}
@@ -111,7 +111,7 @@ def twin(
     variant, data = kws
     folder = tmp_path_factory.mktemp("twin")
     profile = profile_of("host")
-    entry = variant_entry(variant.artifact, data.info, Preprocess())
+    entry = variant_entry(variant.artifact, data.info, InputRule())
     limits = {"queue": 1, "connections": 1, "body_bytes": 1000, "header_bytes": 1000}
     limits |= {"request_seconds": 1.0, "idle_seconds": 1.0, "drain_seconds": 1.0}
     service = {

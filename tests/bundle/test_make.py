@@ -20,7 +20,7 @@ from edgeship.data.samples import Reading
 from edgeship.errors import InputError
 from edgeship.model.source import open_model
 from edgeship.project import load_project
-from edgeship.values import Artifact, Bundle, Dataset, Preprocess, Resize, Variant
+from edgeship.values import Artifact, Bundle, Dataset, InputRule, Preprocess, Resize, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.shared
@@ -121,7 +121,7 @@ helpers.make_bundle(helpers.BundleParts(
     profile=helpers.load_profile("host", folders=(helpers.targets_folder(),)),
     project=helpers.load_project(directory=out), app="kws", version="1", variants=(variant,), chosen=variant,
     source=helpers.open_model(kws / "mlperf_int8.tflite"), evaluation=data, calibration=None,
-    preprocess=helpers.Preprocess(), labels=helpers.LABELS,
+    rule=helpers.InputRule(), labels=helpers.LABELS,
 ), out=out / "bundles", progress=helpers.Silent(), cache=out / "cache")
 """
 
@@ -161,7 +161,7 @@ def test_raw_images_and_normalisation_travel_to_the_device(
     )
     bundle = make(
         profile_of("host"), tmp_path / "out", variants=(model,), chosen=model, evaluation=data,
-        preprocess=preprocess, labels=(), app="resnet",
+        rule=InputRule(preprocess=preprocess), labels=(), app="resnet",
     )  # fmt: skip
     extract(bundle, tmp_path / "release")
     service = json.loads((tmp_path / "release" / "service.json").read_text())

@@ -65,8 +65,30 @@ def test_the_target_decides_among_those_admitted(make_variant: Any) -> None:
     assert best is int8
     assert why == (
         "int8, top1 89.5 (float 90), 50 bytes, p50 2 ms on this machine: "
-        "what the target wants first; passes every gate"
+        "what the target wants first; passes every gate; the order is the target's, nothing was measured there"
     )
+
+
+def test_what_was_measured_on_the_target_decides(make_variant: Any) -> None:
+    goals = Goals(max_drop=1.0)
+    dynamic = make_variant("dynamic", 50, goals, drop=0.0, p50=9.8)
+    fp32 = make_variant("fp32", 100, goals, drop=0.0, p50=2.5)
+    wants = ["dynamic", "fp32"]
+    assert choose_best([dynamic, fp32], wants, goals)[0] is dynamic
+    best, why = choose_best([dynamic, fp32], wants, goals, measured_here=True)
+    assert best is fp32
+    assert why.endswith(
+        "measured on this machine, which is the target: dynamic takes 9.8 ms, 3.9 times as long"
+    )
+
+
+def test_a_latency_that_is_as_good_leaves_the_order_to_the_target(make_variant: Any) -> None:
+    near = [make_variant("int8", 50, p50=2.6), make_variant("fp32", 100, p50=2.5)]
+    assert choose_best(near, ["int8", "fp32"], Goals(), measured_here=True)[0] is near[0]
+    short = [make_variant("int8", 50, p50=0.05), make_variant("fp32", 100, p50=0.01)]
+    assert choose_best(short, ["int8", "fp32"], Goals(), measured_here=True)[0] is short[0]
+    unknown = [make_variant("int8", 50, p50=WHY), make_variant("fp32", 100, p50=WHY)]
+    assert choose_best(unknown, ["int8", "fp32"], Goals(), measured_here=True)[0] is unknown[0]
 
 
 def test_a_stopped_favourite_is_named(make_variant: Any) -> None:

@@ -7,8 +7,11 @@ the one input.
 
 import json
 import re
+import struct
 import sys
 
+import es_batch
+from es_coding import decompressed
 from es_decode import classify
 from es_errors import Refused
 from es_tensors import DATATYPES, RANGES, count, is_float, pack
@@ -18,11 +21,11 @@ _LONG_NUMBER = None if hasattr(sys, "get_int_max_str_digits") else re.compile(rb
 
 
 class Call(object):
-    """A decoded request: id, samples [(data, datatype, shape)] in the model's order, and the outputs
-    wanted.
+    """A decoded request: id, samples [(data, datatype, shape)] in the model's order, how many runs of the
+    model's batch they are, and the outputs wanted.
     """
 
-    __slots__ = ("id", "samples", "wanted")
+    __slots__ = ("id", "samples", "runs", "wanted")
 
 
 def _no_constant(name):
@@ -49,10 +52,12 @@ def parse_json(data):
     return document
 
 
-def _split(request):
-    """Return (JSON bytes or None, the binary part)."""
+def _split(request, most):
+    """Return (JSON bytes or None, the binary part) of a body that holds `most` bytes once it is decompressed."""
     text = request.headers.get("inference-header-content-length")
     body = request.body
+    if request.coding:
+        body = decompressed(body, request.coding, most)
     if text is None:
         return body, b""
     if not (text.isdigit() and len(text) < 16) or int(text) > len(body):
@@ -66,8 +71,8 @@ def _split(request):
 
 
 def decode(request, model):
-    """Return the Call of an HTTP request; raises Refused (400) with the reason."""
-    head, binary = _split(request)
+    """Return the Call of an HTTP request; raises Refused (400, 413) with the reason."""
+    head, binary = _split(request, model.release.limits["body_bytes"])
     call = Call()
     if head is None:
         if len(model.encoders) != 1:
@@ -77,15 +82,21 @@ def decode(request, model):
         encoder = model.encoders[0]
         if -1 in encoder.shape:
             raise Refused(400, "a body of bare bytes cannot tell the shape; send a JSON header")
-        call.id, call.samples = None, [(binary, encoder.datatype, encoder.shape)]
+        call.runs = es_batch.runs_of_bytes(encoder, len(binary))
+        shape = es_batch.widened(encoder.shape, call.runs)
+        call.id, call.samples = None, [(binary, encoder.datatype, shape)]
         call.wanted = [(index, True, 0) for index in range(len(model.decoders))]
+        es_batch.check_answer(call, model)
         return call
     document = parse_json(head)
     call.id = document.get("id")
     if call.id is not None and not isinstance(call.id, str):
         raise Refused(400, "`id` must be a string")
-    call.samples = _samples(document.get("inputs"), binary, model)
+    found = _samples(document.get("inputs"), binary, model)
+    call.samples = [sample for sample, _ in found]
+    call.runs = es_batch.agreed(model.encoders, [runs for _, runs in found])
     call.wanted = _wanted(document, model)
+    es_batch.check_answer(call, model)
     return call
 
 
@@ -99,6 +110,7 @@ def _parameters(owner, where):
 
 
 def _samples(inputs, binary, model):
+    """Return [((data, datatype, shape), runs)], one an input."""
     if not isinstance(inputs, list):
         raise Refused(400, "`inputs` must be a list")
     by_name = {}
@@ -136,15 +148,19 @@ def _sample(encoder, item, data):
         raise Refused(400, "input %r: needs `datatype` and `shape`" % encoder.name)
     if not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
         raise Refused(400, "input %r: `shape` must be a list of whole numbers" % encoder.name)
-    encoder.check(datatype, shape)
+    runs = es_batch.runs_of(encoder, datatype, shape)
     if data is not None:
         if "data" in item:
             raise Refused(400, "input %r: has both `data` and binary_data_size" % encoder.name)
-        return data, datatype, shape
+        if len(data) != count(shape) * DATATYPES[datatype][2]:
+            text = "input %r: binary_data_size %d; shape %s of %s needs %d"
+            wanted = count(shape) * DATATYPES[datatype][2]
+            raise Refused(400, text % (encoder.name, len(data), shape, datatype, wanted))
+        return (data, datatype, shape), runs
     if not isinstance(item.get("data"), list):
         raise Refused(400, "input %r: `data` must be a list (or give binary_data_size)" % encoder.name)
     values = _flat(encoder.name, item["data"], shape)
-    return _packed(encoder.name, values, DATATYPES[datatype][0]), datatype, shape
+    return (_packed(encoder.name, values, DATATYPES[datatype][0]), datatype, shape), runs
 
 
 def _flat(name, data, shape):
@@ -199,9 +215,7 @@ def _wanted(document, model):
         classes = parameters.get("classification", 0)
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
             raise Refused(400, "%s: `classification` must be a whole number" % where)
-        if classes and _flag(parameters, "binary_data"):
-            raise Refused(400, "%s: `classification` is given as JSON only" % where)
-        wanted.append((names.index(item["name"]), binary and not classes, classes))
+        wanted.append((names.index(item["name"]), binary, classes))
     return wanted
 
 
@@ -212,6 +226,12 @@ def _flag(parameters, name, default=False):
     return value
 
 
+def _counted(strings):
+    """Return the binary form of BYTES: before each element its length, four bytes, little endian."""
+    encoded = [text.encode("utf-8") for text in strings]
+    return b"".join(struct.pack("<I", len(data)) + data for data in encoded)
+
+
 def encode(call, tensors, model):
     """Return (header lines, body) for the engine's output tensors; raises Refused (500) for what JSON cannot
     say.
@@ -220,16 +240,20 @@ def encode(call, tensors, model):
     for index, binary, classes in call.wanted:
         decoder = model.decoders[index]
         data = decoder.decode(tensors[index])
-        entry = {"name": decoder.name, "datatype": decoder.datatype, "shape": decoder.shape}
+        shape = decoder.shape
+        entry = {"name": decoder.name, "datatype": decoder.datatype}
+        if classes:
+            data, shape = classify(decoder.numbers(data), shape, classes, model.release.labels)
+            entry["datatype"] = "BYTES"
+            data = _counted(data) if binary else data
+        elif not binary:
+            data = decoder.numbers(data)
+        entry["shape"] = es_batch.widened(shape, call.runs)
         if binary:
             entry["parameters"] = {"binary_data_size": len(data)}
             blobs.append(data)
-        elif classes:
-            numbers = decoder.numbers(data)
-            strings, shape = classify(numbers, decoder.shape, classes, model.release.labels)
-            entry.update(datatype="BYTES", shape=shape, data=strings)
         else:
-            entry["data"] = decoder.numbers(data)
+            entry["data"] = data
         outputs.append(entry)
     document = {
         "model_name": model.release.app,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import time
@@ -73,7 +74,11 @@ def ask(url: str, app: str, labelled: Path, progress: Progress) -> Answers:
 
 def _get(connection: http.client.HTTPConnection, method: str, path: str, body: Any) -> Any:
     text = None if body is None else json.dumps(body)
-    connection.request(method, path, body=text, headers={"Content-Type": "application/json"})
+    if connection.sock is None:
+        connection.connect()
+    # A service that refuses may answer, and read no more, while we still send: what it said counts.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.request(method, path, body=text, headers={"Content-Type": "application/json"})
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != 200:

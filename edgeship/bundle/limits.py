@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgeship.errors import InputError
-from edgeship.project.schema import LEAST_BODY_BYTES, Limits
+from edgeship.project.schema import GOLDEN_BYTES, GOLDEN_VECTORS, LEAST_BODY_BYTES, Limits
 
 JSON_FLOAT = 26
 """Bytes of the longest double that Python writes (24: `-2.2250738585072014e-308`), a comma and a space."""
@@ -18,6 +18,7 @@ JSON_LIST = 4
 ENVELOPE = 65_536
 """Bytes for all of a request that is no tensor: names, parameters, an id."""
 ROUND = 1 << 20
+FEWEST_VECTORS = 3
 
 
 def service_limits(limits: Limits, variants: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -52,14 +53,24 @@ def check_body_limit(limits: Limits, entry: Mapping[str, Any]) -> None:
     )
 
 
+def golden_count(asked: int | None, entry: Mapping[str, Any]) -> int:
+    """Return how many golden vectors a variant gets: as asked, else GOLDEN_VECTORS, fewer where they are large."""
+    one = sum(_binary_bytes(tensor) for side in ("inputs", "outputs") for tensor in entry[side])
+    return asked or min(GOLDEN_VECTORS, max(FEWEST_VECTORS, GOLDEN_BYTES // one))
+
+
 def binary_request_bytes(inputs: Sequence[Mapping[str, Any]]) -> int:
     """Return the bytes of one request with its tensors in binary, as `prove --live` sends it."""
-    sizes = [math.prod(_sizes(i)) * max(1, _bits(i["datatype"]) // 8) for i in inputs]
+    sizes = [_binary_bytes(i) for i in inputs]
     head = [
         {key: i[key] for key in ("name", "datatype", "shape")} | {"parameters": {"binary_data_size": size}}
         for i, size in zip(inputs, sizes, strict=True)
     ]
     return sum(sizes) + len(json.dumps({"inputs": head, "parameters": {"binary_data_output": True}}))
+
+
+def _binary_bytes(tensor: Mapping[str, Any]) -> int:
+    return math.prod(_sizes(tensor)) * max(1, _bits(tensor["datatype"]) // 8)
 
 
 def _json_bytes(tensors: Sequence[Mapping[str, Any]]) -> int:

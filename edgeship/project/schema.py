@@ -319,11 +319,15 @@ class CompilerSection(Section):
     """Edge TPU: other int8 .tflite files that share the chip with the model, most important first."""
 
 
+GOLDEN_VECTORS, GOLDEN_BYTES = 8, 16_777_216
+"""How many are recorded where no number is set, and how much at the most: they travel with every new release."""
+
+
 class Golden(Section):
     """Recorded inputs and outputs that a device must reproduce before it serves."""
 
-    vectors: Annotated[int, Field(ge=1, le=256)] = 8
-    """How many."""
+    vectors: Annotated[int, Field(ge=1, le=256)] | None = None
+    """How many. Nothing: 8; of a model whose tensors are large as many as fit 16 MiB, 3 at least."""
 
 
 class ProjectFile(Section):

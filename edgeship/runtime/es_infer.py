@@ -35,6 +35,8 @@ def _no_constant(name):
 # Made once: json.loads and json.dumps build a new one whenever an option is given.
 _JSON_IN = json.JSONDecoder(parse_constant=_no_constant)
 _JSON_OUT = json.JSONEncoder(allow_nan=False)
+# Numbers spelled at once.
+_BLOCK = 4096
 
 
 def parse_json(data):
@@ -236,8 +238,32 @@ def encode(call, tensors, model):
     """Return (header lines, body) for the engine's output tensors; raises Refused (500) for what JSON cannot
     say.
     """
-    outputs, blobs = [], []
-    for index, binary, classes in call.wanted:
+    try:
+        pieces, blobs = _spelled(call, tensors, model)
+    except ValueError:
+        raise Refused(
+            500, "an output holds a value that is not finite, which JSON cannot say; ask for binary output"
+        )
+    if not blobs:
+        return "Content-Type: application/json\r\n", b"".join(pieces)
+    size = sum(map(len, pieces))
+    lines = "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % size
+    return lines, b"".join(pieces + blobs)
+
+
+def _spelled(call, tensors, model):
+    """Return (pieces of the JSON part, binary parts); raises ValueError for what JSON cannot say."""
+    document = {
+        "model_name": model.release.app,
+        "model_version": model.release.version,
+        "parameters": {"variant": model.recipe},
+    }
+    if call.id is not None:
+        document["id"] = call.id
+    pieces, blobs = [_opened(document), b', "outputs": ['], []
+    for number, (index, binary, classes) in enumerate(call.wanted):
+        if number:
+            pieces.append(b", ")
         decoder = model.decoders[index]
         data = decoder.decode(tensors[index])
         shape = decoder.shape
@@ -246,30 +272,30 @@ def encode(call, tensors, model):
             data, shape = classify(decoder.numbers(data), shape, classes, model.release.labels)
             entry["datatype"] = "BYTES"
             data = _counted(data) if binary else data
-        elif not binary:
-            data = decoder.numbers(data)
         entry["shape"] = es_batch.widened(shape, call.runs)
         if binary:
             entry["parameters"] = {"binary_data_size": len(data)}
             blobs.append(data)
-        else:
+        elif classes:
             entry["data"] = data
-        outputs.append(entry)
-    document = {
-        "model_name": model.release.app,
-        "model_version": model.release.version,
-        "parameters": {"variant": model.recipe},
-        "outputs": outputs,
-    }
-    if call.id is not None:
-        document["id"] = call.id
-    try:
-        head = _JSON_OUT.encode(document).encode("utf-8")
-    except ValueError:
-        raise Refused(
-            500, "an output holds a value that is not finite, which JSON cannot say; ask for binary output"
-        )
-    if not blobs:
-        return "Content-Type: application/json\r\n", head
-    lines = "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
-    return lines, b"".join([head] + blobs)
+        pieces.append(_opened(entry))
+        if not binary and not classes:
+            pieces.append(b', "data": [')
+            pieces += _numbers(decoder, data)
+            pieces.append(b"]")
+        pieces.append(b"}")
+    pieces.append(b"]}")
+    return pieces, blobs
+
+
+def _opened(document):
+    """Return the JSON of an object without its closing brace."""
+    return _JSON_OUT.encode(document)[:-1].encode("utf-8")
+
+
+def _numbers(decoder, data):
+    """Yield the JSON of an output's numbers in pieces: a list of all of them takes eighty bytes for each."""
+    step = _BLOCK * DATATYPES[decoder.datatype][2]
+    for start in range(0, len(data), step):
+        text = _JSON_OUT.encode(decoder.numbers(data[start : start + step]))[1:-1]
+        yield ((", " if start else "") + text).encode("ascii")

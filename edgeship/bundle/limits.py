@@ -31,8 +31,8 @@ def service_limits(limits: Limits, variants: Sequence[Mapping[str, Any]]) -> dic
 
 def body_bytes(variants: Iterable[Mapping[str, Any]]) -> int:
     """Return bytes that hold a whole request, and a whole answer, of every variant as JSON: whole MiB."""
-    needed = [_json_bytes(entry[side]) + ENVELOPE for entry in variants for side in ("inputs", "outputs")]
-    return max(LEAST_BODY_BYTES, ROUND * math.ceil(max(needed) / ROUND))
+    needed = [_json_bytes(entry[side]) for entry in variants for side in ("inputs", "outputs")]
+    return max(LEAST_BODY_BYTES, ROUND * math.ceil((max(needed) + ENVELOPE) / ROUND))
 
 
 def check_body_limit(limits: Limits, entry: Mapping[str, Any]) -> None:
@@ -74,22 +74,13 @@ def _binary_bytes(tensor: Mapping[str, Any]) -> int:
 
 
 def _json_bytes(tensors: Sequence[Mapping[str, Any]]) -> int:
-    """Return the most bytes that tensors take as nested lists of numbers."""
+    """Return the most bytes that tensors take as nested lists of numbers; FP32 is taken for integers as well."""
     total = 0
     for tensor in tensors:
         shape = _sizes(tensor)
         lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
-        total += math.prod(shape) * _number_bytes(tensor["datatype"]) + lists * JSON_LIST
+        total += math.prod(shape) * JSON_FLOAT + lists * JSON_LIST
     return total
-
-
-def _number_bytes(datatype: str) -> int:
-    """Return the most bytes of one number and what parts it from the next; integers may be sent as `255.0`."""
-    if datatype.startswith("FP"):
-        return JSON_FLOAT
-    if datatype == "BOOL":
-        return len("false, ")
-    return len(f"-{2 ** _bits(datatype)}.0, ")
 
 
 def _bits(datatype: str) -> int:

@@ -119,7 +119,7 @@ def build(
 def check_one_request(project: Project, inputs: Inputs) -> None:
     """Raise InputError `body-limit` where the limit that is set keeps out a request of one batch."""
     data = inputs.evaluation or inputs.calibration
-    entry = sides_entry(inputs.float_model.signature, data.info if data else None, project.preprocess)
+    entry = sides_entry(inputs.float_model.signature, data.info if data else None, inputs.rule)
     check_body_limit(project.service.limits, entry)
 
 

@@ -39,7 +39,11 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
     payload = make_payload(profile, cache=cache, progress=progress)
     values = service_values(parts, engine_entry(profile, payload) | _threads(project))
     unit = unit_values(
-        profile, app=app, listen=project.service.listen, drain_seconds=values["limits"]["drain_seconds"]
+        profile,
+        app=app,
+        listen=project.service.listen,
+        drain_seconds=values["limits"]["drain_seconds"],
+        body_bytes=values["limits"]["body_bytes"],
     )
     files: dict[str, Path | bytes] = {
         **payload.files,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.bundle import engines
+from edgeship.bundle.limits import golden_count
 from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.render import render
 from edgeship.bundle.service import golden_name, model_name, tensor_entry
@@ -42,7 +43,7 @@ def record_golden(
     device is compared by tolerance.
     """
     profile, samples, variants = parts.profile, parts.samples, parts.carried
-    count, shipped = parts.project.golden.vectors, parts.shipped
+    shipped = parts.shipped
     twins = {shipped.variant.artifact.recipe: shipped.twin} if shipped else {}
     same_triple = profile.runtime.engine == "litert" and profile.runtime.delegate in HOST_DELEGATES
     engine = host_engine(profile)
@@ -66,6 +67,7 @@ def record_golden(
         lay_out(twin, {engine["library"]: library})
         for variant, (runs, _), entry in zip(variants, stand_ins, json.loads(text)["variants"], strict=True):
             same = same_triple and runs.sha256 == variant.artifact.sha256
+            count = golden_count(parts.project.golden.vectors, entry)
             selection = select_inputs(entry, samples, count if same else count + SPARE)
             where = selection.source
             document = record(

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from edgeship.bundle.limits import service_limits
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import UNCOMPILED
 from edgeship.errors import InputError
-from edgeship.values import Artifact, DatasetInfo, InputRule, Preprocess, TensorSpec
+from edgeship.values import Artifact, DatasetInfo, InputRule, Preprocess, Signature, TensorSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 DATATYPES: Mapping[str, str] = {
@@ -36,17 +37,18 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
     """Return what `service.json.j2` asks for. The data says what clients send; without any they send model
     units."""
     samples = parts.samples.info if parts.samples else None
+    variants = [variant_entry(v.artifact, samples, parts.rule) for v in parts.carried]
     note = UNCOMPILED if parts.shipped and parts.shipped.uncompiled else None
     return {
         "app": parts.app,
         "version": parts.version,
         "listen": parts.project.service.listen,
-        "limits": parts.project.service.limits.model_dump(),
+        "limits": service_limits(parts.project.service.limits, variants),
         "engine": dict(engine),
         "chosen": parts.chosen.artifact.recipe,
         "variants": [
-            variant_entry(v.artifact, samples, parts.rule) | {"note": note if v is parts.chosen else None}
-            for v in parts.carried
+            entry | {"note": note if v is parts.chosen else None}
+            for v, entry in zip(parts.carried, variants, strict=True)
         ],
         "labels": list(parts.labels),
     }
@@ -55,13 +57,21 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
 def variant_entry(artifact: Artifact, samples: DatasetInfo | None, rule: InputRule) -> dict[str, Any]:
     """Return the entry of one variant. Raises InputError `model-not-servable` for an open shape or unknown
     type."""
-    signature = artifact.signature
-    single = len(signature.inputs) == 1
     return {
         "recipe": artifact.recipe,
         "file": model_name(artifact.recipe),
         "sha256": artifact.sha256,
         "golden": golden_name(artifact.recipe),
+        **sides_entry(artifact.signature, samples, rule),
+    }
+
+
+def sides_entry(
+    signature: Signature, samples: DatasetInfo | None, rule: InputRule
+) -> dict[str, list[dict[str, Any]]]:
+    """Return `inputs` and `outputs` of a variant: what clients send and get."""
+    single = len(signature.inputs) == 1
+    return {
         "inputs": [
             input_entry(spec, samples if single else None, rule if single else InputRule())
             for spec in signature.inputs

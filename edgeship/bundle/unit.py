@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeship.errors import InputError
 from edgeship.profile import TargetProfile
+from edgeship.project.schema import LEAST_BODY_BYTES
 
 WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 PLAIN_NODE = re.compile(r"/dev/[A-Za-z0-9_./-]+\Z")
@@ -27,7 +28,19 @@ JUST_IN_TIME = frozenset({"gpu"})
 """Delegates whose drivers write code into memory and run it."""
 
 
-def unit_values(profile: TargetProfile, *, app: str, listen: str, drain_seconds: float) -> dict[str, Any]:
+ROOM_MB, TIMES_BODY = 64, 6
+"""Resident MiB of a service beside a request, and MiB for each one that a JSON body holds: measured 4.3 to 5.6 with
+nested lists of 1,048,576 numbers in and out, on CPython 3.11."""
+
+
+def unit_values(
+    profile: TargetProfile,
+    *,
+    app: str,
+    listen: str,
+    drain_seconds: float,
+    body_bytes: int = LEAST_BODY_BYTES,
+) -> dict[str, Any]:
     """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. Raises InputError `bad-unit-word` for a name
     that systemd or a shell would misread."""
     words = [("service.groups", group) for group in profile.service.groups]
@@ -49,12 +62,19 @@ def unit_values(profile: TargetProfile, *, app: str, listen: str, drain_seconds:
         "target": profile.name,
         "user": profile.service.user,
         "groups": list(profile.service.groups),
-        "memory_mb": profile.service.memory_max_mb,
+        "memory_mb": memory_mb(profile, body_bytes),
         "device_rules": device_rules(profile),
         "writes_code": profile.runtime.delegate in JUST_IN_TIME,
         "network": network(listen),
         "stop_seconds": math.ceil(drain_seconds) + 5,
     }
+
+
+def memory_mb(profile: TargetProfile, body_bytes: int) -> int:
+    """Return the MiB the service may take: the profile's, or more where the largest request needs it, up to half of
+    the device's memory."""
+    needed = ROOM_MB + TIMES_BODY * -(-body_bytes // (1 << 20))
+    return max(profile.service.memory_max_mb, min(needed, profile.memory.ram_mb // 2))
 
 
 def device_rules(profile: TargetProfile) -> list[str]:

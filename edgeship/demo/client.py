@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import time
@@ -34,7 +35,7 @@ class Answers:
 def ask(url: str, app: str, labelled: Path, progress: Progress) -> Answers:
     """Send every sample of an .npz (x, y) to the service at `url`, one at a time on one connection, as JSON.
 
-    Raises EdgeshipError `service-refused` where an answer is not 200.
+    Raises EdgeshipError `service-refused` where an answer is not 200, `service-unreachable` where none comes.
     """
     import numpy as np
 
@@ -73,9 +74,18 @@ def ask(url: str, app: str, labelled: Path, progress: Progress) -> Answers:
 
 def _get(connection: http.client.HTTPConnection, method: str, path: str, body: Any) -> Any:
     text = None if body is None else json.dumps(body)
-    connection.request(method, path, body=text, headers={"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    content = answer.read()
+    try:
+        if connection.sock is None:
+            connection.connect()
+        # A service that refuses may answer, and read no more, while we still send: what it said counts.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body=text, headers={"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise EdgeshipError(
+            "service-unreachable", f"{method} {path}: {error or type(error).__name__}"
+        ) from None
     if answer.status != 200:
         raise EdgeshipError(
             "service-refused", f"{method} {path}: {answer.status} {content.decode(errors='replace')}"

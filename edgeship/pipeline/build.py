@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeship.bundle.limits import check_body_limit
 from edgeship.bundle.make import make_bundle
 from edgeship.bundle.parts import BundleParts
+from edgeship.bundle.service import sides_entry
 from edgeship.compile.backend import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
@@ -101,6 +103,8 @@ def build(
         for profile in profiles:
             require_compiler(profile, options)
     inputs = open_inputs(project, model, work, progress, profiles)
+    if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
+        check_one_request(project, inputs)  # before an hour is spent on what no client could ask
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
         site = BuildSite(
             project=project, out=out, work=work, scratch=Path(folder), progress=progress, compiling=options
@@ -110,6 +114,13 @@ def build(
             for profile in profiles
         )
     return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
+
+
+def check_one_request(project: Project, inputs: Inputs) -> None:
+    """Raise InputError `body-limit` where the limit that is set keeps out a request of one batch."""
+    data = inputs.evaluation or inputs.calibration
+    entry = sides_entry(inputs.float_model.signature, data.info if data else None, inputs.rule)
+    check_body_limit(project.service.limits, entry)
 
 
 def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:

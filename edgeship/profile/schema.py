@@ -174,7 +174,7 @@ class Service(Strict):
     groups: tuple[str, ...] = ()
     """Groups the service needs to open the accelerator's device nodes."""
     memory_max_mb: Positive
-    """Memory the service may take before the kernel stops it, MiB."""
+    """Memory the service may take before the kernel stops it, MiB; more where large tensors need it."""
 
 
 class Trip(Strict):

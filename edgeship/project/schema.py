@@ -227,6 +227,10 @@ class Metadata(Section):
     """Under which terms."""
 
 
+LEAST_BODY_BYTES = 8_388_608
+"""What `service.limits.body_bytes` is at least where it follows from the model."""
+
+
 class Limits(Section):
     """What one client, or all of them, can ask of the service."""
 
@@ -234,12 +238,13 @@ class Limits(Section):
     """Requests that wait; one more is answered 503 with Retry-After."""
     connections: Positive = 64
     """Open connections."""
-    body_bytes: Positive = 8_388_608
-    """Largest request body; a longer one is answered 413."""
+    body_bytes: Positive | None = None
+    """Largest request body, decompressed; a longer one is answered 413. It also bounds the answer to a request of
+    several samples. Nothing: what one request and one answer of the model take as JSON, 8 MiB at least."""
     header_bytes: Positive = 16_384
     """Largest request head; a longer one is answered 431."""
     request_seconds: Seconds = 10.0
-    """Time to send a request completely."""
+    """Time to send a request completely; then to wait for its turn, and to begin the last of its samples."""
     idle_seconds: Seconds = 60.0
     """How long a connection may stay silent."""
     drain_seconds: Seconds = 10.0
@@ -314,11 +319,15 @@ class CompilerSection(Section):
     """Edge TPU: other int8 .tflite files that share the chip with the model, most important first."""
 
 
+GOLDEN_VECTORS, GOLDEN_BYTES = 8, 16_777_216
+"""How many are recorded where no number is set, and how much at the most: they travel with every new release."""
+
+
 class Golden(Section):
     """Recorded inputs and outputs that a device must reproduce before it serves."""
 
-    vectors: Annotated[int, Field(ge=1, le=256)] = 8
-    """How many."""
+    vectors: Annotated[int, Field(ge=1, le=256)] | None = None
+    """How many. Nothing: 8; of a model whose tensors are large as many as fit 16 MiB, 3 at least."""
 
 
 class ProjectFile(Section):

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 
+import es_batch
 import es_infer
 from es_errors import EngineFailed, Refused
 from es_model import Model
@@ -53,18 +54,18 @@ class Answering(Model):
         """Whether the engine has not failed several times in a row."""
         return self.failures < FAILURES_UNTIL_UNREADY
 
-    def answer(self, request, expired):
-        """Return the Answer to one POST .../infer; `expired` says that it waited too long for its turn."""
+    def answer(self, request, deadline, quick=False):
+        """Return the Answer to one POST .../infer. `deadline` is the monotonic time until which it may wait for
+        its turn, and a request of several runs begin another. With `quick`, None for one of several runs.
+        """
         try:
-            if expired:
+            if time.monotonic() > deadline:
                 raise Refused(503, "the request waited too long in the queue", [("Retry-After", "1")])
             call = es_infer.decode(request, self)
-            tensors = self.encode(call.samples)
-            begun = time.perf_counter()
-            outputs = self.engine.run(tensors)
-            self._metrics.inference.observe(time.perf_counter() - begun)
-            self.failures = 0
-            headers, body = es_infer.encode(call, outputs, self)
+            if quick and call.runs > 1:
+                return None
+            request.body = b""  # Megabytes, for a large tensor; what is needed of it stands in the call.
+            headers, body = es_infer.encode(call, self._outputs(call, deadline), self)
             return Answer(200, headers, body)
         except Refused as error:
             return refusal(error)
@@ -75,6 +76,24 @@ class Answering(Model):
         except Exception as error:  # Whatever it is, the next request deserves an answer too.
             log("internal-error", kind=type(error).__name__, reason=str(error)[:300], line=_line(error))
             return json_answer(500, {"error": "internal error (%s)" % type(error).__name__})
+
+    def _outputs(self, call, deadline):
+        """Return the output tensors' bytes, those of several runs joined; raises Refused (413) where time ran
+        out between them.
+        """
+        found = []
+        for part in es_batch.parts(call.samples, call.runs):
+            if found and time.monotonic() > deadline:
+                text = "%d of %d samples were computed within %g s; send fewer at a time"
+                batch = call.samples[0][2][0] // call.runs
+                seconds = self.release.limits["request_seconds"]
+                raise Refused(413, text % (batch * len(found), batch * call.runs, seconds))
+            tensors = self.encode(part)
+            begun = time.perf_counter()
+            found.append(self.engine.run(tensors))
+            self._metrics.inference.observe(time.perf_counter() - begun)
+            self.failures = 0
+        return found[0] if len(found) == 1 else [b"".join(pieces) for pieces in zip(*found)]
 
 
 def _line(error):

@@ -35,14 +35,35 @@ class Client(object):
             raise CannotRun("bad-url", "%r; wanted http://host:port or unix:/path" % url)
 
     def ask(self, method, path, body=None, headers=None):
-        """Return (status, headers, body); raises CannotRun where nobody answers in time."""
+        """Return (status, headers, body); raises CannotRun where nobody answers in time.
+
+        A service that refuses answers before it has everything (413, 431, 503) and reads no more: what it said
+        is the answer, whatever became of the rest of the request.
+        """
         try:
-            self._connection.request(method, path, body=body, headers=headers or {})
-            answer = self._connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+            cut = self._send(method, path, body, headers or {})
+            try:
+                answer = self._connection.getresponse()
+                found = answer.status, answer.headers, answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise cut or error
+            if cut:
+                self._connection.close()  # Half a request is no beginning for the next one.
+            return found
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise CannotRun("service-unreachable", "%s: %s" % (self._url, error or type(error).__name__))
+            told = str(error) or type(error).__name__
+            raise CannotRun("service-unreachable", "%s: %s" % (self._url, told))
+
+    def _send(self, method, path, body, headers):
+        """Send a request; return the OSError that cut it short, None where all of it went out."""
+        if self._connection.sock is None:
+            self._connection.connect()
+        try:
+            self._connection.request(method, path, body=body, headers=headers)
+        except OSError as error:
+            return error
+        return None
 
     def close(self):
         """Close the connection."""

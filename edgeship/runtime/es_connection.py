@@ -56,7 +56,7 @@ class Connection(object):
     def send(self, data=b""):
         """Send what can be sent now and keep the rest in `out`; return False where the client is gone."""
         if self.out:
-            data = self.out + data if data else self.out
+            data = bytes(self.out) + data if data else self.out
         try:
             sent = self.sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -64,5 +64,6 @@ class Connection(object):
         except OSError:
             self.out = b""
             return False
-        self.out = b"" if sent == len(data) else data[sent:]
+        # A view: an answer of megabytes leaves in many pieces, and is not copied for each of them.
+        self.out = b"" if sent == len(data) else memoryview(data)[sent:]
         return True

@@ -144,7 +144,7 @@ class Tally(object):
         self.text = ""
 
     def add(self, verdicts):
-        """Count one vector; `verdicts` is [(output's name, Verdict)]."""
+        """Count one vector; `verdicts` is [(output's name, Verdict)], the name "" for what concerns all of them."""
         self.vectors += 1
         bad = False
         for name, verdict in verdicts:
@@ -154,7 +154,12 @@ class Tally(object):
             self.cosine = _most(self.cosine, verdict.cosine, min)
             if verdict.text:
                 bad = True
-                self.text = self.text or "vector %d, output %r: %s" % (self.vectors - 1, name, verdict.text)
+                where = (
+                    "vector %d, output %r" % (self.vectors - 1, name)
+                    if name
+                    else "vector %d" % (self.vectors - 1)
+                )
+                self.text = self.text or "%s: %s" % (where, verdict.text)
         self.failed += bad
 
     def worst(self):

@@ -8,6 +8,7 @@ requests are smuggled.
 
 import re
 
+from es_coding import coding_of
 from es_errors import Refused
 
 MAX_TARGET = 2048
@@ -29,6 +30,7 @@ REASONS = {
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",
+    415: "Unsupported Media Type",
     417: "Expectation Failed",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -50,6 +52,7 @@ class Request(object):
         "keep_alive",
         "length",
         "chunked",
+        "coding",
         "expects_continue",
         "body",
         "started",
@@ -135,6 +138,7 @@ def _framing(request, modern):
         if _DIGITS.match(length.encode("latin-1")) is None:
             raise _refuse(400, "Content-Length %r is not a number" % length[:40])
         request.length = int(length)
+    request.coding = coding_of(headers) if request.chunked or request.length else None
     expect = headers.get("expect")
     request.expects_continue = False
     if expect is not None and modern:

@@ -14,7 +14,8 @@ from es_listen import BACKLOG
 
 _IN, _OUT, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP | select.EPOLLERR
 _ACCEPTS_A_TURN = 16
-_LINGER_SECONDS, _LINGER_BYTES = 2.0, 1 << 20
+# A client that sends a large body reads the answer only after it; what it still sends is cheap to throw away.
+_LINGER_SECONDS, _LINGER_BYTES = 2.0, 1 << 26
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

@@ -7,8 +7,11 @@ the one input.
 
 import json
 import re
+import struct
 import sys
 
+import es_batch
+from es_coding import decompressed
 from es_decode import classify
 from es_errors import Refused
 from es_tensors import DATATYPES, RANGES, count, is_float, pack
@@ -18,11 +21,11 @@ _LONG_NUMBER = None if hasattr(sys, "get_int_max_str_digits") else re.compile(rb
 
 
 class Call(object):
-    """A decoded request: id, samples [(data, datatype, shape)] in the model's order, and the outputs
-    wanted.
+    """A decoded request: id, samples [(data, datatype, shape)] in the model's order, how many runs of the
+    model's batch they are, and the outputs wanted.
     """
 
-    __slots__ = ("id", "samples", "wanted")
+    __slots__ = ("id", "samples", "runs", "wanted")
 
 
 def _no_constant(name):
@@ -32,6 +35,8 @@ def _no_constant(name):
 # Made once: json.loads and json.dumps build a new one whenever an option is given.
 _JSON_IN = json.JSONDecoder(parse_constant=_no_constant)
 _JSON_OUT = json.JSONEncoder(allow_nan=False)
+# Numbers spelled at once.
+_BLOCK = 4096
 
 
 def parse_json(data):
@@ -49,10 +54,12 @@ def parse_json(data):
     return document
 
 
-def _split(request):
-    """Return (JSON bytes or None, the binary part)."""
+def _split(request, most):
+    """Return (JSON bytes or None, the binary part) of a body that holds `most` bytes once it is decompressed."""
     text = request.headers.get("inference-header-content-length")
     body = request.body
+    if request.coding:
+        body = decompressed(body, request.coding, most)
     if text is None:
         return body, b""
     if not (text.isdigit() and len(text) < 16) or int(text) > len(body):
@@ -66,8 +73,8 @@ def _split(request):
 
 
 def decode(request, model):
-    """Return the Call of an HTTP request; raises Refused (400) with the reason."""
-    head, binary = _split(request)
+    """Return the Call of an HTTP request; raises Refused (400, 413) with the reason."""
+    head, binary = _split(request, model.release.limits["body_bytes"])
     call = Call()
     if head is None:
         if len(model.encoders) != 1:
@@ -77,15 +84,21 @@ def decode(request, model):
         encoder = model.encoders[0]
         if -1 in encoder.shape:
             raise Refused(400, "a body of bare bytes cannot tell the shape; send a JSON header")
-        call.id, call.samples = None, [(binary, encoder.datatype, encoder.shape)]
+        call.runs = es_batch.runs_of_bytes(encoder, len(binary))
+        shape = es_batch.widened(encoder.shape, call.runs)
+        call.id, call.samples = None, [(binary, encoder.datatype, shape)]
         call.wanted = [(index, True, 0) for index in range(len(model.decoders))]
+        es_batch.check_answer(call, model)
         return call
     document = parse_json(head)
     call.id = document.get("id")
     if call.id is not None and not isinstance(call.id, str):
         raise Refused(400, "`id` must be a string")
-    call.samples = _samples(document.get("inputs"), binary, model)
+    found = _samples(document.get("inputs"), binary, model)
+    call.samples = [sample for sample, _ in found]
+    call.runs = es_batch.agreed(model.encoders, [runs for _, runs in found])
     call.wanted = _wanted(document, model)
+    es_batch.check_answer(call, model)
     return call
 
 
@@ -99,6 +112,7 @@ def _parameters(owner, where):
 
 
 def _samples(inputs, binary, model):
+    """Return [((data, datatype, shape), runs)], one an input."""
     if not isinstance(inputs, list):
         raise Refused(400, "`inputs` must be a list")
     by_name = {}
@@ -136,15 +150,19 @@ def _sample(encoder, item, data):
         raise Refused(400, "input %r: needs `datatype` and `shape`" % encoder.name)
     if not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
         raise Refused(400, "input %r: `shape` must be a list of whole numbers" % encoder.name)
-    encoder.check(datatype, shape)
+    runs = es_batch.runs_of(encoder, datatype, shape)
     if data is not None:
         if "data" in item:
             raise Refused(400, "input %r: has both `data` and binary_data_size" % encoder.name)
-        return data, datatype, shape
+        if len(data) != count(shape) * DATATYPES[datatype][2]:
+            text = "input %r: binary_data_size %d; shape %s of %s needs %d"
+            wanted = count(shape) * DATATYPES[datatype][2]
+            raise Refused(400, text % (encoder.name, len(data), shape, datatype, wanted))
+        return (data, datatype, shape), runs
     if not isinstance(item.get("data"), list):
         raise Refused(400, "input %r: `data` must be a list (or give binary_data_size)" % encoder.name)
     values = _flat(encoder.name, item["data"], shape)
-    return _packed(encoder.name, values, DATATYPES[datatype][0]), datatype, shape
+    return (_packed(encoder.name, values, DATATYPES[datatype][0]), datatype, shape), runs
 
 
 def _flat(name, data, shape):
@@ -199,9 +217,7 @@ def _wanted(document, model):
         classes = parameters.get("classification", 0)
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
             raise Refused(400, "%s: `classification` must be a whole number" % where)
-        if classes and _flag(parameters, "binary_data"):
-            raise Refused(400, "%s: `classification` is given as JSON only" % where)
-        wanted.append((names.index(item["name"]), binary and not classes, classes))
+        wanted.append((names.index(item["name"]), binary, classes))
     return wanted
 
 
@@ -212,40 +228,74 @@ def _flag(parameters, name, default=False):
     return value
 
 
+def _counted(strings):
+    """Return the binary form of BYTES: before each element its length, four bytes, little endian."""
+    encoded = [text.encode("utf-8") for text in strings]
+    return b"".join(struct.pack("<I", len(data)) + data for data in encoded)
+
+
 def encode(call, tensors, model):
     """Return (header lines, body) for the engine's output tensors; raises Refused (500) for what JSON cannot
     say.
     """
-    outputs, blobs = [], []
-    for index, binary, classes in call.wanted:
-        decoder = model.decoders[index]
-        data = decoder.decode(tensors[index])
-        entry = {"name": decoder.name, "datatype": decoder.datatype, "shape": decoder.shape}
-        if binary:
-            entry["parameters"] = {"binary_data_size": len(data)}
-            blobs.append(data)
-        elif classes:
-            numbers = decoder.numbers(data)
-            strings, shape = classify(numbers, decoder.shape, classes, model.release.labels)
-            entry.update(datatype="BYTES", shape=shape, data=strings)
-        else:
-            entry["data"] = decoder.numbers(data)
-        outputs.append(entry)
-    document = {
-        "model_name": model.release.app,
-        "model_version": model.release.version,
-        "parameters": {"variant": model.recipe},
-        "outputs": outputs,
-    }
-    if call.id is not None:
-        document["id"] = call.id
     try:
-        head = _JSON_OUT.encode(document).encode("utf-8")
+        pieces, blobs = _spelled(call, tensors, model)
     except ValueError:
         raise Refused(
             500, "an output holds a value that is not finite, which JSON cannot say; ask for binary output"
         )
     if not blobs:
-        return "Content-Type: application/json\r\n", head
-    lines = "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
-    return lines, b"".join([head] + blobs)
+        return "Content-Type: application/json\r\n", b"".join(pieces)
+    size = sum(map(len, pieces))
+    lines = "Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % size
+    return lines, b"".join(pieces + blobs)
+
+
+def _spelled(call, tensors, model):
+    """Return (pieces of the JSON part, binary parts); raises ValueError for what JSON cannot say."""
+    document = {
+        "model_name": model.release.app,
+        "model_version": model.release.version,
+        "parameters": {"variant": model.recipe},
+    }
+    if call.id is not None:
+        document["id"] = call.id
+    pieces, blobs = [_opened(document), b', "outputs": ['], []
+    for number, (index, binary, classes) in enumerate(call.wanted):
+        if number:
+            pieces.append(b", ")
+        decoder = model.decoders[index]
+        data = decoder.decode(tensors[index])
+        shape = decoder.shape
+        entry = {"name": decoder.name, "datatype": decoder.datatype}
+        if classes:
+            data, shape = classify(decoder.numbers(data), shape, classes, model.release.labels)
+            entry["datatype"] = "BYTES"
+            data = _counted(data) if binary else data
+        entry["shape"] = es_batch.widened(shape, call.runs)
+        if binary:
+            entry["parameters"] = {"binary_data_size": len(data)}
+            blobs.append(data)
+        elif classes:
+            entry["data"] = data
+        pieces.append(_opened(entry))
+        if not binary and not classes:
+            pieces.append(b', "data": [')
+            pieces += _numbers(decoder, data)
+            pieces.append(b"]")
+        pieces.append(b"}")
+    pieces.append(b"]}")
+    return pieces, blobs
+
+
+def _opened(document):
+    """Return the JSON of an object without its closing brace."""
+    return _JSON_OUT.encode(document)[:-1].encode("utf-8")
+
+
+def _numbers(decoder, data):
+    """Yield the JSON of an output's numbers in pieces: a list of all of them takes eighty bytes for each."""
+    step = _BLOCK * DATATYPES[decoder.datatype][2]
+    for start in range(0, len(data), step):
+        text = _JSON_OUT.encode(decoder.numbers(data[start : start + step]))[1:-1]
+        yield ((", " if start else "") + text).encode("ascii")

@@ -6,17 +6,20 @@ import os
 import resource
 import time
 
+from es_batch import JSON_NUMBER
 from es_client import Client
 from es_decode import OutputDecoder
 from es_encode import InputEncoder
 from es_errors import CannotRun, EngineFailed, Refused
 from es_golden import GOLDEN_SCHEMA, Tally, Verdict, compare, load_golden, same_triple, tolerance_of, vectors
 from es_model import Model, raw_shape
-from es_tensors import pack, unpack
+from es_tensors import DATATYPES, pack, unpack
 
 PROVE_SCHEMA = "edgeship.prove/1"
 # Enough repetitions for a 95th percentile, and a bound for models that need seconds.
 _TIMED_RUNS, _TIMED_SECONDS = 40, 2.0
+# As JSON a large tensor takes the service ten times its memory, and proves nothing that a small one does not.
+_JSON_BYTES = 8 << 20
 
 
 def percentile(sorted_values, fraction):
@@ -141,7 +144,7 @@ def _base64(data):
 
 def prove_live(release, recipe, url):
     """Return the edgeship.prove/1 document of golden vectors sent to the running service, in binary and once
-    as JSON.
+    as JSON, unless that would be large.
     """
     variant = release.variant(recipe)
     golden = load_golden(release, variant)
@@ -173,11 +176,25 @@ def prove_live(release, recipe, url):
         "failed": tally.failed,
         "worst": tally.worst(),
         "exact": tally.exact and not wrong,
+        "json_agrees": live.as_json,
         "engine": dict(info, delegated=delegated, detail=how),
         "latency_ms": _latency(times[0] if times else 0.0, times) if times else {"unavailable": "not asked"},
         "peak_rss_mb": {"unavailable": "the service is another process; see its /metrics"},
         "reason": reason,
     }
+
+
+def _said(body):
+    """Return the words of a refusal."""
+    try:
+        return str(json.loads(body.decode("utf-8"))["error"])[:300]
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode("utf-8", "replace")
+
+
+def _json_bytes(datatype, data):
+    """Return the most bytes that the numbers in `data` take as JSON."""
+    return len(data) // DATATYPES[datatype][2] * JSON_NUMBER
 
 
 class _Live(object):
@@ -188,6 +205,7 @@ class _Live(object):
         self.encoders = [InputEncoder(spec) for spec in variant["inputs"]]
         self.decoders = [OutputDecoder(spec) for spec in variant["outputs"]]
         self.path = "/v2/models/%s/versions/%s" % (release.app, release.version)
+        self.as_json = {"unavailable": "it was not asked"}
 
     def identity(self):
         """Return "" where the service is ready and is this release, or what is wrong."""
@@ -196,7 +214,7 @@ class _Live(object):
         if seen != self.release.id:
             return "the service runs release %s; expected %s" % (seen, self.release.id)
         if status != 200:
-            return "the service is not ready: %d %s" % (status, body[:200].decode("utf-8", "replace"))
+            return "the service is not ready: %d %s" % (status, _said(body))
         return ""
 
     def delegated(self):
@@ -238,7 +256,7 @@ class _Live(object):
 
     def _document(self, status, headers, body):
         if status != 200:
-            return None, "the service answered %d: %s" % (status, body[:200].decode("utf-8", "replace"))
+            return None, "the service answered %d: %s" % (status, _said(body))
         length = int(headers.get("Inference-Header-Content-Length", len(body)))
         document = json.loads(body[:length].decode("utf-8"))
         seen = document["parameters"]["variant"]
@@ -250,7 +268,13 @@ class _Live(object):
         return document, ""
 
     def json_agrees(self, raw, blobs):
-        """Return "" where the same sample as JSON gives the same numbers."""
+        """Return "" where the same sample as JSON gives the same numbers, or is not asked for; `as_json` tells."""
+        sides = (self.encoders, raw), (self.decoders, blobs)
+        largest = max(sum(_json_bytes(c.datatype, d) for c, d in zip(*side)) for side in sides)
+        if largest > _JSON_BYTES:
+            text = "as JSON one sample may take %d bytes; compared up to %d"
+            self.as_json = {"unavailable": text % (largest, _JSON_BYTES)}
+            return ""
         inputs = []
         for encoder, data in zip(self.encoders, raw):
             values = list(unpack(data, encoder.raw_dtype))
@@ -262,6 +286,10 @@ class _Live(object):
             }
             inputs.append(dict(entry, data=values))
         body = json.dumps({"inputs": inputs}).encode("utf-8")
+        if len(body) > self.release.limits["body_bytes"]:
+            text = "limits.body_bytes %d keeps this sample as JSON out, %d bytes"
+            self.as_json = {"unavailable": text % (self.release.limits["body_bytes"], len(body))}
+            return ""
         status, headers, body = self.client.ask("POST", self.path + "/infer", body)
         document, text = self._document(status, headers, body)
         if text:
@@ -269,6 +297,7 @@ class _Live(object):
         for decoder, output, blob in zip(self.decoders, document["outputs"], blobs):
             if output["data"] != decoder.numbers(blob):
                 return "output %r differs between JSON and binary" % decoder.name
+        self.as_json = True
         return ""
 
     def stored(self, blobs):

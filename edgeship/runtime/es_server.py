@@ -200,13 +200,13 @@ class Server(object):
             reason = "the queue is full (%d requests)" % self._limits["queue"]
         if reason is not None:
             raise Refused(503, reason, [("Retry-After", "1")])
+        deadline = connection.started + self._limits["request_seconds"]
         if not self._in_flight:
-            answer = self._worker.answer_here(request)
+            answer = self._worker.answer_here(request, deadline)
             if answer is not None:
                 self.metrics.latency.observe(time.monotonic() - connection.started)
                 return answer
         self._in_flight += 1
-        deadline = connection.started + self._limits["request_seconds"]
         self._worker.submit(Job(connection, request, connection.started, deadline))
         return None
 

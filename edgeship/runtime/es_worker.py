@@ -55,7 +55,7 @@ class Worker(object):
         """Hand over a job; it comes back in `finished`."""
         self._jobs.put(job)
 
-    def answer_here(self, request):
+    def answer_here(self, request, deadline):
         """Return the Answer computed in the caller's thread, or None where the worker should do it.
 
         To be called only while no job is with the worker: the engine belongs to one thread at a time.
@@ -64,13 +64,15 @@ class Worker(object):
             self._last_seconds is None
             or self._last_seconds > _HERE_SECONDS
             or len(request.body) > _HERE_BYTES
+            or request.coding
         ):
             return None
         if self.model.engine.info()["delegate"] not in _HERE_DELEGATES:
             return None
         begun = time.monotonic()
-        answer = self.model.answer(request, expired=False)
-        self._last_seconds = time.monotonic() - begun
+        answer = self.model.answer(request, deadline, quick=True)
+        if answer is not None:
+            self._last_seconds = time.monotonic() - begun
         return answer
 
     def stuck(self, now, patience):
@@ -99,7 +101,7 @@ class Worker(object):
         while self.ready:
             job = self._jobs.get()
             self.busy_since = now = time.monotonic()
-            job.answer = self.model.answer(job.request, expired=now > job.deadline)
+            job.answer = self.model.answer(job.request, job.deadline)
             self._last_seconds = time.monotonic() - now
             self.busy_since = None
             self.finished.append(job)

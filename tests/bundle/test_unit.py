@@ -47,6 +47,18 @@ def test_four_words_and_no_others_are_left_to_the_device(name: str) -> None:
     assert "\nWatchdogSec=30\n" in text and "\nTasksMax=64\n" in text and "\nCPUWeight=50\n" in text
 
 
+def test_large_requests_get_the_memory_that_they_take() -> None:
+    """33 MiB of JSON, one 640 x 640 x 3 tensor of floats, take a service 184 MB and more."""
+    zero, pi = PROFILES["raspberry-pi-zero-2w"], PROFILES["raspberry-pi-5"]
+    given = {"app": "kws", "listen": "127.0.0.1:8500", "drain_seconds": 10.0}
+    for profile in PROFILES.values():
+        assert unit_values(profile, **given)["memory_mb"] == profile.service.memory_max_mb
+    assert unit_values(zero, **given, body_bytes=20 << 20)["memory_mb"] == 64 + 6 * 20
+    assert unit_values(zero, **given, body_bytes=200 << 20)["memory_mb"] == zero.memory.ram_mb // 2
+    assert unit_values(pi, **given, body_bytes=33 << 20)["memory_mb"] == 262
+    assert unit_values(pi, **given, body_bytes=20 << 20)["memory_mb"] == pi.service.memory_max_mb
+
+
 def script_of(name: str) -> str:
     values = unit_values(PROFILES[name], app="kws", listen="127.0.0.1:8500", drain_seconds=10.0)
     return render("edgeship.initd.j2", values)

@@ -173,6 +173,15 @@ def typo_in_settings(tiny: Path, here: Path) -> Any:
     )
 
 
+def a_body_limit_that_holds_no_request(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("service: {limits: {body_bytes: 100}}\n")
+    return (
+        _build(tiny / "model.tflite"),
+        "body-limit",
+        ["service.limits.body_bytes: 100 is too small", "at least", "hint: remove body_bytes"],
+    )
+
+
 def settings_that_are_no_yaml(tiny: Path, here: Path) -> Any:
     (here / "edgeship.yaml").write_text("targets: [host\napp: x\n")
     return ["build", tiny / "model.tflite"], "project-syntax", ["edgeship.yaml", "line"]

@@ -79,6 +79,9 @@ IO: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     ),
     "int16": ([tensor("x", [1, 4], "int16", 1 / 1024, 0)], [tensor("y", [1, 4], "int16", 1 / 512, 0)]),
     "divide": ([tensor("x", [1, 4])], [tensor("y", [1, 4])]),
+    "pairs": ([tensor("x", [2, 3])], [tensor("y", [2, 3])]),
+    "whole": ([tensor("x", [1, 4])], [tensor("y", [4])]),
+    "wide": ([tensor("x", [1, 1_000_000])], [tensor("y", [1, 1_000_000])]),
     "slow": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
 }
 

@@ -131,6 +131,46 @@ def divide(folder):
     graph.save(folder / "divide.tflite", [x], [y])
 
 
+def pairs(folder):
+    """Batch 2: [2, 3] in; out is the two samples' sum, once for each of them."""
+    graph = Graph()
+    x, y = graph.tensor("x", [2, 3], F32), graph.tensor("y", [2, 3], F32)
+    axes = graph.tensor("axes", [1], I32, data=np.zeros(1, np.int32))
+    turned = graph.tensor("turned", [2, 3], F32)
+    graph.operator(
+        schema.BuiltinOperator.REVERSE_V2,
+        [x, axes],
+        [turned],
+        schema.BuiltinOptions.ReverseV2Options,
+        schema.ReverseV2OptionsT(),
+    )
+    graph.add(x, turned, y)
+    graph.save(folder / "pairs.tflite", [x], [y])
+
+
+def whole(folder):
+    """[1, 4] in, [4] out without a batch axis: y = x + x."""
+    graph = Graph()
+    x, y = graph.tensor("x", [1, 4], F32), graph.tensor("y", [4], F32)
+    shape = graph.tensor("shape", [1], I32, data=np.array([4], np.int32))
+    flat = graph.tensor("flat", [4], F32)
+    options = schema.ReshapeOptionsT()
+    options.newShape = [4]
+    graph.operator(
+        schema.BuiltinOperator.RESHAPE, [x, shape], [flat], schema.BuiltinOptions.ReshapeOptions, options
+    )
+    graph.add(flat, flat, y)
+    graph.save(folder / "whole.tflite", [x], [y])
+
+
+def wide(folder):
+    """Four megabytes in and out: y = x + x."""
+    graph = Graph()
+    x, y = graph.tensor("x", [1, 1_000_000], F32), graph.tensor("y", [1, 1_000_000], F32)
+    graph.add(x, x, y)
+    graph.save(folder / "wide.tflite", [x], [y])
+
+
 def slow(folder, size=640, products=32):
     """A chain of matrix products over a tiled input: tenths of a second from a file of a kilobyte."""
     graph = Graph()
@@ -162,6 +202,9 @@ def main(folder):
     image(folder)
     int16_add(folder)
     divide(folder)
+    pairs(folder)
+    whole(folder)
+    wide(folder)
     slow(folder)
 
 

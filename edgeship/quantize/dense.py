@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeship.quantize.versions import equivalent_release, per_channel_dense
 from edgeship.tflite.refit import packed, unpacked
+
+if TYPE_CHECKING:
+    from edgeship.profile import TargetProfile
 
 INT32 = np.iinfo(np.int32)
 
@@ -43,6 +47,14 @@ def with_one_scale(content: bytes) -> tuple[bytes, int]:
                 _bias(model, graph.tensors[op.inputs[2]], done[weights.buffer])
             changed += 1
     return (packed(model, schema, len(content)), changed) if changed else (content, 0)
+
+
+def as_runtime_reads(content: bytes, profile: TargetProfile) -> tuple[bytes, int]:
+    """Return a model that came quantized in the form that a target's runtime reads, and how many layers changed."""
+    runtime = profile.runtime
+    if per_channel_dense("static", equivalent_release(runtime.engine, runtime.version)):
+        return content, 0
+    return with_one_scale(content)
 
 
 def _one(quantization: Any, scale: float) -> None:

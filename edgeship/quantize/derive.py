@@ -180,7 +180,7 @@ def _as_given(
     progress: Progress | None,
 ) -> Artifact:
     """Return a model that came quantized as its own only artifact, in a form that the target's runtime reads."""
-    from edgeship.quantize.dense import with_one_scale
+    from edgeship.quantize.dense import as_runtime_reads
     from edgeship.tflite.precision import precision_of
     from edgeship.tflite.reader import read_tflite
 
@@ -194,16 +194,14 @@ def _as_given(
             hint="hand over the float model (.keras, .h5, SavedModel, float .tflite), or leave --recipe out",
         )
     path = out / f"{own.name}.tflite"
-    content = float_model.path.read_bytes()
-    if not per_channel_dense("static", equivalent_release(profile.runtime.engine, profile.runtime.version)):
-        content, changed = with_one_scale(content)
-        if changed and progress:
-            progress.note(
-                f"{profile.name}: {changed} dense layers came with a scale per channel, which "
-                f"{profile.runtime.engine} {profile.runtime.version} cannot read: they get one scale each, coarser for "
-                "small channels; converter._experimental_disable_per_channel_quantization_for_dense_layers = True, "
-                "or the float model, keeps more"
-            )
+    content, changed = as_runtime_reads(float_model.path.read_bytes(), profile)
+    if changed and progress:
+        layers = f"{changed} dense layers" if changed > 1 else "a dense layer"
+        progress.note(
+            f"{profile.name}: {layers} came with a scale per channel, which {profile.runtime.engine} "
+            f"{profile.runtime.version} cannot read: one scale for each, coarser for small channels; the float "
+            "model, or converter._experimental_disable_per_channel_quantization_for_dense_layers = True, keeps more"
+        )
     path.write_bytes(content)
     return _artifact(path, own.name, float_model, None, {})
 

@@ -182,7 +182,8 @@ def told(found: Sequence[Flaw]) -> str:
     """Return in words what flaws of one code are: how many channels of how many layers, and the first of them."""
     layers = list(dict.fromkeys(flaw.layer for flaw in found))
     what = WORDS[found[0].code][0]
-    many = f"{len(found)} channels in {len(layers)} layers have" if len(found) > 1 else "one channel has"
+    where = f"{len(layers)} layers" if len(layers) > 1 else "one layer"
+    many = f"{len(found)} channels in {where} have" if len(found) > 1 else "one channel has"
     return f"{many} {what}, the first '{layers[0]}' ({found[0].says})"
 
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgeship.cli import common
-
-if TYPE_CHECKING:
-    from edgeship.compile.report import CheckReport
-    from edgeship.profile import TargetProfile
-    from edgeship.progress import Progress
 
 
 @click.command()
@@ -32,32 +26,14 @@ def check(
     """
     from edgeship.compile.picture import picture
     from edgeship.compile.report import check_document
+    from edgeship.pipeline.checking import check_target
 
     project = common.project_from(config, {"targets": targets or None}, "targets")
     profiles = common.profiles_of(project)
     path = common.model_of(model, project)
     with common.progress(quiet=quiet) as progress:
-        reports = [_report(path, profile, progress) for profile in profiles]
+        work = common.cache_folder() / "models"
+        reports = [check_target(path, profile, work, progress) for profile in profiles]
     text = "\n\n".join(picture(report) for report in reports)
     common.show(text, lambda: check_document(reports), as_json=as_json)
     return max(report.exit_code for report in reports)
-
-
-def _report(path: Path, profile: TargetProfile, progress: Progress) -> CheckReport:
-    """Return one target's report; a model that is no .tflite is converted first."""
-    from edgeship.compile.check import check_model
-    from edgeship.model.source import open_model
-
-    source = open_model(path)
-    if source.kind == "tflite":
-        return check_model(path, profile)
-    from edgeship.model.convert import to_float_tflite
-
-    work = common.cache_folder() / "models"
-    converted = to_float_tflite(source, work, batch=profile.batch.fixed, progress=progress)
-    if profile.compiler.backend != "vela":
-        return check_model(converted.path, profile, shown_as=path)
-    from edgeship.pipeline.twin import int8_twin
-
-    with int8_twin(converted, profile, progress) as twin:
-        return check_model(twin, profile, shown_as=path)

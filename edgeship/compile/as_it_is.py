@@ -10,33 +10,11 @@ from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Placement, ordered
 from edgeship.profile import TargetProfile
 from edgeship.tflite.file import TfliteFile
-from edgeship.tflite.precision import precision_of
 from edgeship.values import Unavailable
 
-WRONG_THERE = frozenset({"bad-scale", "bias-overflow", "compiled-elsewhere", "precision-not-accepted"})
+WRONG_THERE = frozenset({"bad-scale", "bias-overflow", "compiled-elsewhere"})
 HARMLESS = frozenset({"not-quantized", "float-inside", "float-io", "dynamic-shape"})
 """Findings that are no defect where nothing is compiled: float tensors and open sizes."""
-INTEGER_RECIPES = {
-    "int8": frozenset({"int8", "static_wi8_ai8"}),
-    "uint8": frozenset({"int8", "static_wi8_ai8"}),
-    "int16": frozenset({"int16x8", "static_wi8_ai16"}),
-}
-"""What a quantized model's activations hold -> the names a profile may have for that."""
-
-
-def not_accepted(model: TfliteFile, profile: TargetProfile) -> Iterator[Finding]:
-    """Yield one finding where a model is quantized in a way that the target does not run."""
-    held = precision_of(model)
-    names = INTEGER_RECIPES.get(held.activations)
-    if names is not None and not names & set(profile.precision.accepts):
-        accepted = ", ".join(profile.precision.accepts)
-        yield Finding(
-            code="precision-not-accepted",
-            severity="error",
-            message=f"the model holds {held.activations} activations, and {profile.name} takes {accepted}: "
-            "edgeship build refuses it",
-            fix=f"edgeship build FLOAT_MODEL --target {profile.name} --recipe {profile.precision.wants[0]}",
-        )
 
 
 def check_as_it_is(model: TfliteFile, profile: TargetProfile) -> CheckReport:
@@ -46,7 +24,7 @@ def check_as_it_is(model: TfliteFile, profile: TargetProfile) -> CheckReport:
     confidence; the proof before a release serves fails where the GPU took no part.
     """
     found = [replace(f, severity="note") if f.code in HARMLESS else f for f in lint(model)]
-    found += [*not_accepted(model, profile), *_compiled(model)]
+    found += _compiled(model)
     failed = any(f.severity == "error" and f.code in WRONG_THERE for f in found)
     gpu = profile.runtime.delegate == "gpu"
     placement: Placement = "accelerator" if gpu and not failed else "cpu"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeship.compile import costs
-from edgeship.compile.as_it_is import check_as_it_is, not_accepted
+from edgeship.compile.as_it_is import check_as_it_is
 from edgeship.compile.assume import as_int8, is_float, stays_float
 from edgeship.compile.edgetpu import check as edgetpu
 from edgeship.compile.edgetpu.advice import FIX
@@ -139,7 +139,6 @@ def _edgetpu(
     room = profile.memory.accelerator_kb * 1024 if profile.memory.accelerator_kb else None
     found = ordered(
         (
-            *not_accepted(model, profile),
             *lint(model),
             *edgetpu.findings(model, prediction, room),
             *_after_int8(model, settings),

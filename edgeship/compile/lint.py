@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 
 from edgeship.compile.report import Finding
 from edgeship.tflite import soundness
-from edgeship.tflite.file import Subgraph, Tensor, TfliteFile
+from edgeship.tflite.file import Subgraph, TfliteFile
+from edgeship.tflite.flaws import CODES, flaws, name_of, told
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 INTEGERS = frozenset({"int8", "uint8", "int16"})
@@ -20,16 +20,10 @@ def lint(model: TfliteFile) -> tuple[Finding, ...]:
     return (
         *dynamic_shapes(model),
         *float_tensors(model.main),
-        *scales(model.main),
-        *biases(model),
+        *unsound(model),
         *joins(model.main),
         *batches(model.main),
     )
-
-
-def name_of(tensor: Tensor) -> str:
-    """Return a tensor's name as people know it: the first of several joined by ';'."""
-    return tensor.name.split(";")[0] or f"tensor {tensor.index}"
 
 
 SHAPED_BY = {"RESHAPE": 1, "RESIZE_BILINEAR": 1, "RESIZE_NEAREST_NEIGHBOR": 1, "PAD": 1, "PADV2": 1, "FILL": 0,
@@ -143,44 +137,36 @@ def _layer(graph: Subgraph, operator: int) -> str:
     return name_of(graph.tensors[outputs[0]]) if outputs and outputs[0] >= 0 else f"operation {operator}"
 
 
-def scales(graph: Subgraph) -> Iterator[Finding]:
-    """Yield the tensors in use whose scale is zero, infinite, not a number, negative or denormal."""
-    users: dict[int, int] = {
-        t: o.index for o in reversed(graph.operators) for t in (*o.inputs, *o.outputs) if t >= 0
-    }
-    for tensor, found in groupby(soundness.bad_scales(graph), key=lambda bad: bad.tensor):
-        bad = next(found)
-        if tensor.index in users:
-            where = f" (channel {bad.channel}, {bad.bad} of {bad.channels})" if bad.channels > 1 else ""
-            yield Finding(
-                code="bad-scale",
-                severity="error",
-                message=f"{name_of(tensor)} has the scale {bad.scale:g}{where}",
-                fix="a channel that is always zero, or calibration data with NaN or infinity, makes such scales: "
-                "prune the channel, or calibrate again with clean data",
-                operations=(users[tensor.index],),
-            )
+FIXES: dict[str, tuple[str, str]] = {
+    "scale": (
+        "bad-scale",
+        "calibrate again with clean data, and prune channels that are always zero",
+    ),
+    "zero-point": ("bad-zero-point", "convert the model again"),
+    "bias-overflow": (
+        "bias-overflow",
+        "give the float model, which edgeship quantizes without that, or remove the channel",
+    ),
+    "bias-scale": ("bias-scale", "convert the model again"),
+}
+"""Code of a flaw -> that of its finding, and the smallest change that helps."""
 
 
-def biases(model: TfliteFile) -> Iterator[Finding]:
-    """Yield the biases that do not fit 32 bits at the scale the kernels use."""
-    for operator, found in groupby(soundness.bad_biases(model, model.main), key=lambda bad: bad.operator):
-        bad = max(found, key=lambda one: abs(one.stored) >= soundness.INT32_MAX)
-        clipped = abs(bad.stored) >= soundness.INT32_MAX
-        how = (
-            f"its largest stored value is {abs(bad.stored):,}"
-            if clipped
-            else f"channel {bad.channel} would be {bad.needed:.3g}"
-        )
-        layer = _layer(model.main, operator.index)
-        yield Finding(
-            code="bias-overflow",
-            severity="error",
-            message=f"the bias of {operator.op} {layer} overflows 32 bits: {how}",
-            fix="weights of that layer are near zero while its bias is not: clip or retrain the layer, or remove "
-            "the channel",
-            operations=(operator.index,),
-        )
+def unsound(model: TfliteFile) -> Iterator[Finding]:
+    """Yield a finding a kind of flaw: an error where an output could differ for it, else a warning."""
+    found = flaws(model)
+    for code in CODES:
+        for effect in (True, False):
+            same = [flaw for flaw in found if flaw.code == code and flaw.effect == effect]
+            if same:
+                kind, fix = FIXES[code]
+                yield Finding(
+                    code=kind,
+                    severity="error" if effect else "warning",
+                    message=told(same) + ("" if effect else "; no output differs for it"),
+                    fix=fix if effect else "nothing to do",
+                    operations=tuple(sorted({f.operation for f in same if f.operation is not None})),
+                )
 
 
 def joins(graph: Subgraph) -> Iterator[Finding]:

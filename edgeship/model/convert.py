@@ -19,10 +19,11 @@ from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.refit import with_output_shapes
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
-FORMAT = 2
+FORMAT = 3
 """Part of the cache key: raise it when the worker's way of exporting changes."""
 
 
@@ -108,9 +109,34 @@ def to_float_tflite(
         content, tools = _convert(source, folder, progress, limits or WorkerLimits(), batch)
     content = normalised(content)
     path.write_bytes(content)
+    if unsaid_outputs(read_tflite(path)):
+        content = with_output_shapes(content, _shapes(path, progress))
+        path.write_bytes(content)
     _check_static(read_tflite(path), source, batch, progress)
     record.write_bytes(canonical_json({"sha256": sha256_bytes(content), "tools": tools}))
     return _finish(path, source, tools)
+
+
+def unsaid_outputs(file: TfliteFile) -> bool:
+    """Return whether an output's shape is left out of the file: custom operations such as detectors' last one say
+    theirs only to the runtime that prepares them."""
+    graph = file.main
+    made_by = {tensor: op for op in graph.operators for tensor in op.outputs}
+    return any(
+        not graph.tensors[i].shape and (op := made_by.get(i)) is not None and op.custom for i in graph.outputs
+    )
+
+
+def _shapes(path: Path, progress: Progress) -> list[list[int]]:
+    """Return the shapes of the outputs as the runtime prepares them; as the file says where it cannot."""
+    try:
+        value = run_worker(
+            "edgeship.model.shapes_worker:output_shapes", {"model": str(path.resolve())}, progress=progress
+        ).value
+    except EdgeshipError:  # what the runtime lacks is told where the target is known
+        file = read_tflite(path)
+        return [list(file.main.tensors[i].shape) for i in file.main.outputs]
+    return [list(shape) for shape in value["shapes"]]
 
 
 def _convert(

@@ -140,6 +140,11 @@ def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Tar
         profile=profile,
         progress=progress,
     )
+    if given and profile.compiler.backend != "none" and given.io in ("float32", "mixed"):
+        progress.note(
+            f"{profile.name}: the model came with float inputs or outputs: QUANTIZE and DEQUANTIZE at its edges stay "
+            "on the CPU"
+        )
     for name, reason in derived.failed:
         progress.note(f"{profile.name}: no {name}: {reason}")
     artifacts = describe(site, inputs, derived.artifacts)

@@ -20,11 +20,12 @@ def choose(
     """Return the recipes to derive for a target, best first.
 
     Without `asked`, what the profile wants in its own order; with it, what was asked in the order asked.
-    `given` is the precision of a model that came quantized: it is then the only variant there can be. Raises
-    InputError `unknown-recipe`, `recipe-not-accepted`, `model-already-quantized`.
+    `given` is the precision of a model that came quantized: it is then the only variant there can be, and its
+    operations decide whether a target runs it, not the name of its precision. Raises InputError
+    `unknown-recipe`, `recipe-not-accepted`, `model-already-quantized`.
     """
     if given is not None:
-        return (_as_given(profile, asked, recipe_of(given)),)
+        return (_as_given(asked, recipe_of(given)),)
     names = tuple(dict.fromkeys(RECIPES.resolve(name) for name in asked)) or wanted(profile)
     accepted = {RECIPES.resolve(name) for name in profile.precision.accepts}
     for name in names:
@@ -54,7 +55,7 @@ def explain(
     return tuple(lines)
 
 
-def _as_given(profile: TargetProfile, asked: tuple[str, ...], recipe: Recipe) -> Recipe:
+def _as_given(asked: tuple[str, ...], recipe: Recipe) -> Recipe:
     """Return the one recipe of a model that came quantized, or refuse what it cannot be."""
     others = [name for name in asked if name != recipe.alias and RECIPES.resolve(name) != recipe.name]
     if others:
@@ -65,10 +66,6 @@ def _as_given(profile: TargetProfile, asked: tuple[str, ...], recipe: Recipe) ->
             context={"asked": ", ".join(asked), "possible": recipe.name},
             hint="hand over the float model (.keras, .h5, SavedModel, float .tflite), or leave --recipe out",
         )
-    integer = recipe.precision.activations in ("int8", "uint8")
-    accepted = {RECIPES.resolve(name) for name in profile.precision.accepts}
-    if recipe.name not in accepted and not (integer and "static_wi8_ai8" in accepted):
-        raise _refused(profile, recipe)
     return recipe
 
 

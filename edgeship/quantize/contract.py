@@ -7,14 +7,14 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeship.quantize.recipes import RECIPES, io_type
 from edgeship.quantize.versions import equivalent_release, needed_version, per_channel_dense, supports
-from edgeship.tflite import soundness
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.flaws import flaws, in_words
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import GateResult, Recipe, Verdict
 
@@ -25,26 +25,29 @@ SHOWN = 5
 """Findings that a reason spells out; the rest are counted."""
 INTEGERS = ("int8", "uint8", "int16", "int32", "int64", "bool")
 BYTES = ("int8", "uint8")
+CUSTOM_BUILT_IN = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"})
+"""Custom operations that TensorFlow Lite's own resolver brings (tensorflow/lite/core/kernels/register.cc)."""
 PLAIN = ("int32", "int64", "bool")
 """What stands for itself at a boundary where it has no scale."""
 
 
 def check(
-    path: Path, recipe: Recipe, profile: TargetProfile, *, given: bool = False
+    path: Path, recipe: Recipe, profile: TargetProfile, *, given: bool = False, accepted: Sequence[str] = ()
 ) -> tuple[GateResult, ...]:
     """Return the verdicts on a file: precision, io-types, fully-integer, static-shapes, operators, quantization.
 
-    `given` says that the model came quantized: nothing of it was edgeship's choice. Raises InputError where the
+    `given` says that the model came quantized: nothing of it was edgeship's choice. `accepted` are codes of flaws
+    (`edgeship.tflite.flaws.CODES`) that the user ships all the same. Raises InputError where the
     file cannot be read at all.
     """
     held = read_tflite(path)
     checks: tuple[tuple[str, Callable[[], tuple[Verdict, list[str], str]]], ...] = (
         ("precision", lambda: _precision(held, recipe)),
         ("io-types", lambda: _io(held, recipe, profile, given)),
-        ("fully-integer", lambda: _integer(held, recipe, profile)),
+        ("fully-integer", lambda: _integer(held, recipe, profile, given)),
         ("static-shapes", lambda: _static(held)),
         ("operators", lambda: _operators(held, recipe, profile)),
-        ("quantization", lambda: _quantization(held)),
+        ("quantization", lambda: _quantization(held, accepted)),
     )
     return tuple(_result(name, *run()) for name, run in checks)
 
@@ -73,15 +76,12 @@ def _io(
 
     Plain integers (token ids, class indices: no scale) are what they are; so are plain bytes (a camera's pixels
     before a CAST) where no compiler has to take them. A model that came quantized may have either byte type
-    where an integer is wanted: the runtime feeds both, and most were exported with uint8. On a CPU that runs
-    float recipes as well it may have float32, TensorFlow Lite's own default.
+    where an integer is wanted, as most were exported with uint8, and float32, TensorFlow Lite's own default: the
+    conversions at its edges run on the CPU of every target.
     """
     wanted = io_type(recipe, profile.precision.io)
     on_cpu = profile.compiler.backend == "none"
-    fine = BYTES if given and wanted in BYTES else (wanted,)
-    runs_float = any(RECIPES[name].precision.io == "float32" for name in profile.precision.accepts)
-    if given and on_cpu and runs_float:
-        fine = (*fine, "float32")
+    fine = (*BYTES, wanted, recipe.precision.io, "float32") if given else (wanted,)
     plain = (*PLAIN, *BYTES) if on_cpu else PLAIN
     graph = held.main
     found = [
@@ -91,29 +91,27 @@ def _io(
         if tensor.dtype not in fine and not (tensor.dtype in plain and tensor.quantization is None)
     ]
     if found:
-        found[min(len(found), SHOWN) - 1] += _io_advice(graph, wanted, given)
+        found[min(len(found), SHOWN) - 1] += _io_advice(graph)
     kinds = sorted({graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)})
     return ("fail" if found else "pass"), found, f"inputs and outputs are {' and '.join(kinds)}"
 
 
-def _io_advice(graph: Subgraph, wanted: str, given: bool) -> str:
+def _io_advice(graph: Subgraph) -> str:
     """Return what to do about a boundary of another type, where that is in the user's hands."""
-    if given and wanted in BYTES:
-        return (
-            f"; convert it again with converter.inference_input_type = tf.{wanted} and "
-            f"converter.inference_output_type = tf.{wanted}, or hand over the float model"
-        )
     inputs = [graph.tensors[i] for i in graph.inputs]
     if any(tensor.dtype in BYTES and tensor.quantization is None for tensor in inputs):
         return "; give the .keras or .h5 file, whose input edgeship makes float32, or export it with such an input"
     return ""
 
 
-def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:
+def _integer(
+    held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool
+) -> tuple[Verdict, list[str], str]:
     """Return whether everything that is computed is an integer, where the recipe promises it.
 
-    A target that accepts integer recipes only cannot run the rest; elsewhere float parts are slower, not
-    wrong.
+    A target that accepts integer recipes only was to get such a model, so float parts are a fault of the recipe;
+    elsewhere they are slower, not wrong. A model that came quantized is what it is: its float parts run on the CPU,
+    and the compiler says what it maps.
     """
     if recipe.precision.activations not in ("int8", "uint8", "int16"):
         return "pass", [], f"{recipe.name} computes in float by design"
@@ -134,7 +132,8 @@ def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[
     only_integers = all(
         RECIPES[name].precision.activations.startswith("int") for name in profile.precision.accepts
     )
-    verdict: Verdict = "pass" if not found else "fail" if only_integers else "inconclusive"
+    stops = only_integers and not given
+    verdict: Verdict = "pass" if not found else "fail" if stops else "inconclusive"
     return verdict, found, "every computed tensor is an integer"
 
 
@@ -179,7 +178,9 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tupl
             needed = max(op.version, _needed(graph, op))
             support = supports(available, op.op, needed)
             if op.custom:
-                if not (op.op == "edgetpu-custom-op" and runtime.delegate == "edgetpu"):
+                if op.op not in CUSTOM_BUILT_IN and not (
+                    op.op == "edgetpu-custom-op" and runtime.delegate == "edgetpu"
+                ):
                     kind = "a TensorFlow (Flex)" if op.op.startswith("Flex") else "a custom"
                     text = f"{op.op} is {kind} operation, which {runtime.engine} lacks"
                     missing.setdefault(text, []).append(str(op.index))
@@ -227,30 +228,19 @@ def _is_wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: st
     return per_channel and not per_channel_dense("static", available)
 
 
-def _quantization(held: TfliteFile) -> tuple[Verdict, list[str], str]:
-    """Return whether a runtime or a compiler would choke on a scale, zero point or bias, or compute nonsense."""
-    found = [text for graph in held.subgraphs for text in _unsound(held, graph)]
-    return ("fail" if found else "pass"), found, "scales, zero points and biases are sound"
+def _quantization(held: TfliteFile, accepted: Sequence[str]) -> tuple[Verdict, list[str], str]:
+    """Return whether a runtime or a compiler would choke on a scale, zero point or bias, or compute nonsense.
 
-
-SCALE_WORDS = {
-    "not finite": "is {scale}: look for NaN or infinity in weights or samples",
-    "zero or negative": "is {scale:g}, not above 0: look for a channel of zeros",
-    "denormal": "is {scale:g}, denormal: its channel holds almost nothing",
-}
-
-
-def _unsound(held: TfliteFile, graph: Subgraph) -> Iterator[str]:
-    """Yield one line per unsound scale, zero point or bias of a graph, naming tensor, channel and value."""
-    for bad in soundness.bad_scales(graph):
-        where = f"'{bad.tensor.name}'" + (f" channel {bad.channel}" if bad.channels > 1 else "")
-        yield f"the scale of {where} " + SCALE_WORDS[bad.kind].format(scale=bad.scale)
-    for point in soundness.bad_zero_points(graph):
-        where = f"'{point.tensor.name}' is outside {point.tensor.dtype}, channel {point.channel}"
-        yield f"zero point {point.zero_point} of {where}"
-    for clipped in soundness.bad_biases(held, graph):
-        where = f"op {clipped.operator.index} {clipped.operator.op} bias '{clipped.bias.name}'"
-        yield f"{where} channel {clipped.channel} overflows int32: its weights are far smaller than its bias"
-    for odd in soundness.odd_bias_scales(graph):
-        where = f"op {odd.operator.index} {odd.operator.op} bias '{odd.bias.name}' channel {odd.channel}"
-        yield f"{where} has scale {odd.scale:g}, input times weight is {odd.product:g}"
+    What has no effect on any output, and what the user accepts by its code, is told and stops nothing.
+    """
+    found = flaws(held)
+    real = [flaw for flaw in found if flaw.effect and flaw.code not in accepted]
+    if real:
+        codes = " ".join(f"--accept {code}" for code in dict.fromkeys(flaw.code for flaw in real))
+        return "fail", [*in_words(real)[:-1], f"{in_words(real)[-1]}; {codes} ships it all the same"], ""
+    taken = [flaw for flaw in found if flaw.effect]
+    if taken:
+        return "pass", [], "accepted: " + "; ".join(in_words(taken))
+    if found:
+        return "pass", [], "without effect on any output: " + "; ".join(in_words(found))
+    return "pass", [], "scales, zero points and biases are sound"

@@ -4,7 +4,6 @@ start.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def derive_all(
     """
     out.mkdir(parents=True, exist_ok=True)
     if not float_model.is_float:
-        return Derivation(artifacts=(_as_given(float_model, recipes, out),), failed=())
+        return Derivation(artifacts=(_as_given(float_model, recipes, out, profile, progress),), failed=())
     needing = [recipe for recipe in recipes if recipe.needs_calibration]
     if needing:
         _check_calibration(float_model, needing[0], calibration)
@@ -173,8 +172,15 @@ def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: Pre
         )
 
 
-def _as_given(float_model: FloatModel, recipes: Sequence[Recipe], out: Path) -> Artifact:
-    """Return a model that came quantized as its own only artifact."""
+def _as_given(
+    float_model: FloatModel,
+    recipes: Sequence[Recipe],
+    out: Path,
+    profile: TargetProfile,
+    progress: Progress | None,
+) -> Artifact:
+    """Return a model that came quantized as its own only artifact, in a form that the target's runtime reads."""
+    from edgeship.quantize.dense import as_runtime_reads
     from edgeship.tflite.precision import precision_of
     from edgeship.tflite.reader import read_tflite
 
@@ -188,7 +194,15 @@ def _as_given(float_model: FloatModel, recipes: Sequence[Recipe], out: Path) -> 
             hint="hand over the float model (.keras, .h5, SavedModel, float .tflite), or leave --recipe out",
         )
     path = out / f"{own.name}.tflite"
-    shutil.copyfile(float_model.path, path)
+    content, changed = as_runtime_reads(float_model.path.read_bytes(), profile)
+    if changed and progress:
+        layers = f"{changed} dense layers" if changed > 1 else "a dense layer"
+        progress.note(
+            f"{profile.name}: {layers} came with a scale per channel, which {profile.runtime.engine} "
+            f"{profile.runtime.version} cannot read: one scale for each, coarser for small channels; the float "
+            "model, or converter._experimental_disable_per_channel_quantization_for_dense_layers = True, keeps more"
+        )
+    path.write_bytes(content)
     return _artifact(path, own.name, float_model, None, {})
 
 

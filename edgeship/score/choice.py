@@ -88,7 +88,8 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
             reason = next(g.reason for g in earlier[0].gates if g.stops)
             return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
         return f"{text}: {place}; {gates}"
-    return f"{text}: smallest drop of the recipes made; {gates}"
+    made = "the only variant there is" if len(variants) == 1 else "smallest drop of the recipes made"
+    return f"{text}: {made}; {gates}"
 
 
 def _quickest(admitted: Sequence[Variant]) -> list[Variant]:

@@ -26,6 +26,8 @@ from edgeship.data.preprocess import apply, resize
 from edgeship.errors import ToolError
 from edgeship.progress import Progress, Silent
 from edgeship.score.compare import cosines, has_classes, max_abs
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import Dataset, GoldenTolerance, Preprocess, Resize
 
@@ -117,28 +119,66 @@ def record(
             f"{recipe} answers NaN or infinity to inputs within its range",
             hint="edgeship inspect MODEL; try another recipe with --recipe",
         )
-    second_opinion(model, entry, selection, real, recipe)
+    allowed = tolerances_of(read_tflite(model), tolerance)
+    loose = [not one for one in allowed] if isinstance(allowed, list) else []
+    delegate = document["recorded_with"]["delegate"]
+    second_opinion(model, entry, selection, real, recipe, xnnpack=delegate == "xnnpack", loose=loose)
     kept = range(len(real)) if exact or not tolerance.argmax else _decided(real, entry, tolerance, keep)
     return {
         "schema": SCHEMA,
         "recipe": recipe,
         "recorded_with": document["recorded_with"],
-        "tolerance": asdict(tolerance),
+        "tolerance": allowed,
         "vectors": [document["vectors"][i] for i in sorted(kept)[:keep]],
     }
 
 
+DETECTOR = "TFLite_Detection_PostProcess"
+SCORES = 2
+"""Which of a detector's four outputs holds the scores (boxes, classes, scores, count)."""
+
+
+def tolerances_of(model: TfliteFile, tolerance: GoldenTolerance) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return what a golden document allows: one tolerance for all outputs, or one each.
+
+    A detector's last operation sorts what it found by score: a step's difference before it makes two finds change
+    places, and with them whole boxes and classes. Its scores, sorted, move by as little as what is before it; so
+    they are compared, and boxes and classes are held to be finite only.
+    """
+    graph = model.main
+    made_by = {index: op for op in graph.operators for index in op.outputs}
+    detectors = [made_by.get(index) for index in graph.outputs]
+    if not any(op is not None and op.op == DETECTOR for op in detectors):
+        return asdict(tolerance)
+    scores = {"max_abs": max(0.1, tolerance.max_abs), "min_cosine": 0.9}
+    return [
+        asdict(tolerance)
+        if op is None or op.op != DETECTOR
+        else scores
+        if op.outputs.index(index) == SCORES
+        else {}
+        for index, op in zip(graph.outputs, detectors, strict=True)
+    ]
+
+
 def second_opinion(
-    model: Path, entry: Mapping[str, Any], selection: Selection, real: Sequence[Sequence[Array]], recipe: str
+    model: Path,
+    entry: Mapping[str, Any],
+    selection: Selection,
+    real: Sequence[Sequence[Array]],
+    recipe: str,
+    *,
+    xnnpack: bool,
+    loose: Sequence[bool] = (),
 ) -> None:
     """Raise ToolError `golden-disagree` unless LiteRT's interpreter, fed by the host, gives the same
-    answers."""
+    answers. `xnnpack`: which kernels the device's runtime used; `loose` outputs are not compared."""
     with tempfile.TemporaryDirectory(prefix="edgeship-golden-") as folder:
         inputs = {f"{v}.{i}": a for v, arrays in enumerate(selection.vectors) for i, a in enumerate(arrays)}
         np.savez(Path(folder) / "inputs.npz", **inputs)
         run_worker(
             "edgeship.score.golden:interpret",
-            {"model": str(model), "folder": folder, "vectors": len(selection.vectors),
+            {"model": str(model), "folder": folder, "xnnpack": xnnpack, "vectors": len(selection.vectors),
              "preprocess": [i["preprocess"] for i in entry["inputs"]],
              "stored": [bool(i.get("stored")) for i in entry["inputs"]]},
             limits=WorkerLimits(seconds=RECORD_SECONDS),
@@ -146,7 +186,9 @@ def second_opinion(
         with np.load(Path(folder) / "outputs.npz") as held:
             other = [[held[f"{v}.{o}"] for o in range(len(one))] for v, one in enumerate(real)]
     for number, (one, two) in enumerate(zip(real, other, strict=True)):
-        for spec, a, b in zip(entry["outputs"], one, two, strict=True):
+        for k, (spec, a, b) in enumerate(zip(entry["outputs"], one, two, strict=True)):
+            if k < len(loose) and loose[k]:
+                continue
             cosine = float(cosines(a.reshape(1, -1), b.reshape(1, -1))[0])
             step = spec["tensor"]["scale"] or 0.0
             if cosine < SECOND_OPINION_COSINE and max_abs(a, b) > 2 * step:
@@ -167,7 +209,7 @@ def interpret(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     numbers)."""
     from edgeship.score.worker import Model, stored
 
-    model = Model(payload["model"])
+    model = Model(payload["model"], xnnpack=payload["xnnpack"])
     rules = [preprocess_of(p) for p in payload["preprocess"]]
     answers: dict[str, Array] = {}
     with np.load(Path(payload["folder"]) / "inputs.npz") as held:

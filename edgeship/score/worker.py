@@ -26,14 +26,15 @@ SHORTEST_SECONDS = 0.3
 
 
 class Model:
-    """One `.tflite` in LiteRT's interpreter with XNNPACK on one thread, fed in model units, answering in real
-    units.
+    """One `.tflite` in LiteRT's interpreter on one thread, with XNNPACK unless told otherwise, fed in model units,
+    answering in real units.
     """
 
-    def __init__(self, path: str) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+    def __init__(self, path: str, *, xnnpack: bool = True) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        self._interpreter = Interpreter(model_path=path, num_threads=1)
+        kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self._interpreter = Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=kernels)
         self._interpreter.allocate_tensors()
         self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
         self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 from edgeship.tflite.file import Subgraph, TfliteFile
+from edgeship.tflite.flaws import CODES, WORDS, flaws, told
 from edgeship.tflite.precision import activation_tensors, boundary, precision_of
-from edgeship.tflite.soundness import bad_biases, bad_scales, producer_of, unlike_joins
+from edgeship.tflite.soundness import producer_of, unlike_joins
 
 BOUNDED = {"LOGISTIC", "SOFTMAX"}
 """Operations whose outputs lie in 0..1 by definition."""
@@ -30,8 +30,7 @@ def find_problems(file: TfliteFile) -> tuple[Finding, ...]:
     graph = file.main
     return (
         *_dynamic(graph),
-        *_scales(graph),
-        *_biases(file, graph),
+        *_unsound(file),
         *_concatenations(graph),
         *_float_edges(file),
         *_operations(file),
@@ -60,30 +59,18 @@ def _dynamic(graph: Subgraph) -> Iterator[Finding]:
     )
 
 
-def _scales(graph: Subgraph) -> Iterator[Finding]:
-    producers = producer_of(graph)
-    for tensor, found in groupby(bad_scales(graph), key=lambda bad: bad.tensor):
-        bad = next(found)
-        where = f" (channel {bad.channel}; {bad.bad} of {bad.channels})" if bad.channels > 1 else ""
-        maker = producers.get(tensor.index)
-        yield Finding(
-            code="bad-scale",
-            message=f"the scale of '{tensor.name}'{where} is {bad.kind}: {bad.scale:g}; calibrate with samples that "
-            "make this tensor vary, or remove its dead channels",
-            operations=(maker.index,) if maker else (),
-        )
-
-
-def _biases(file: TfliteFile, graph: Subgraph) -> Iterator[Finding]:
-    for operator, found in groupby(bad_biases(file, graph), key=lambda bad: bad.operator):
-        bad = next(found)
-        yield Finding(
-            code="bias-overflow",
-            message=f"bias '{bad.bias.name}' channel {bad.channel} of operation {operator.index} ({operator.op}) does "
-            "not fit into int32 at its input's and weight's scales: its weights are far smaller than its "
-            "bias; drop the channel or train with weight decay",
-            operations=(operator.index,),
-        )
+def _unsound(file: TfliteFile) -> Iterator[Finding]:
+    found = flaws(file)
+    kinds = {"scale": "bad-scale", "zero-point": "bad-zero-point"}
+    for effect in (True, False):
+        for code in CODES:
+            same = [flaw for flaw in found if flaw.code == code and flaw.effect == effect]
+            if same:
+                yield Finding(
+                    code=kinds.get(code, code),
+                    message=told(same) + (f": {WORDS[code][1]}" if effect else "; no output differs for it"),
+                    operations=tuple(sorted({f.operation for f in same if f.operation is not None})),
+                )
 
 
 def _concatenations(graph: Subgraph) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ keeps its bytes.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,27 @@ def refitted(content: bytes) -> bytes:
         _part_outputs(model, schema, set(shared))
     if folded:
         _prune(model)
-    return _packed(model, schema, len(content)) if biases or shared or folded else content
+    return packed(model, schema, len(content)) if biases or shared or folded else content
+
+
+def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:
+    """Return the file with the shape of each output of its main graph written down; the same bytes where they are."""
+    schema = tflite_schema()
+    view = schema.Model.GetRootAs(content, 0)
+    file = parse(Path("model.tflite"), content, "")
+    graph = file.main
+    told = {
+        index: list(shape)
+        for index, shape in zip(graph.outputs, shapes, strict=True)
+        if graph.tensors[index].shape != tuple(shape)
+    }
+    if not told or _cannot_be_moved(view, file):
+        return content
+    model = schema.ModelT.InitFromObj(view)
+    for index, shape in told.items():
+        model.subgraphs[0].tensors[index].shape = shape
+        model.subgraphs[0].tensors[index].shapeSignature = None
+    return packed(model, schema, len(content))
 
 
 def _cannot_be_moved(view: Any, file: TfliteFile) -> bool:
@@ -167,7 +188,13 @@ def _integers(owner: Any, field: str) -> list[int]:
     return [] if values is None else [int(value) for value in values]
 
 
-def _packed(model: Any, schema: Any, size: int) -> bytes:
+def unpacked(content: bytes) -> tuple[Any, Any]:
+    """Return (the object form of a file, the schema's classes), for changes that move things."""
+    schema = tflite_schema()
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
+
+
+def packed(model: Any, schema: Any, size: int) -> bytes:
     """Return the object form as a file, constants aligned as TensorFlow Lite's own writer does."""
     import flatbuffers
 

@@ -114,7 +114,7 @@ def bad_zero_points(graph: Subgraph) -> Iterator[BadZeroPoint]:
 def bad_biases(file: TfliteFile, graph: Subgraph) -> Iterator[BadBias]:
     """Yield every int32 bias value that was clipped, or is beyond 32 bits at the scale the kernels use."""
     for operator, data, weights, bias in _biased(graph):
-        stored = _stored(file, graph, bias)
+        stored = stored_bias(file, graph, bias)
         product = _products(data, weights)
         own = bias.quantization.scales if bias.quantization else ()
         for channel, value in enumerate(stored):
@@ -179,6 +179,6 @@ def _products(data: Tensor, weights: Tensor) -> Callable[[int], float]:
     return lambda channel: entry * (scales[channel] if channel < len(scales) else scales[0])
 
 
-def _stored(file: TfliteFile, graph: Subgraph, bias: Tensor) -> tuple[int, ...]:
+def stored_bias(file: TfliteFile, graph: Subgraph, bias: Tensor) -> tuple[int, ...]:
     raw = file.tensor_bytes(bias.index, graph.index)
     return struct.unpack(f"<{len(raw) // 4}i", raw[: len(raw) // 4 * 4])

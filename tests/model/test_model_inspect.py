@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeship.model.inspect import inspect_model
@@ -119,7 +120,7 @@ def test_bad_scales(builder: Any, tmp_path: Path, scale: float, says: str) -> No
     _dense(builder, x, w, y)
     (finding,) = find_problems(_file(tmp_path / "m.tflite", builder.build([x], [y])))
     assert finding.code == "bad-scale"
-    assert f"the scale of 'w' (channel 1; 1 of 2) is {says}" in finding.message
+    assert f"the first 'w' (channel 1: the scale is {np.float32(scale):g}, {says})" in finding.message
 
 
 def test_bias_overflow(builder: Any, tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_bias_overflow(builder: Any, tmp_path: Path) -> None:
     _dense(builder, x, w, y, b)
     (finding,) = find_problems(_file(tmp_path / "m.tflite", builder.build([x], [y])))
     assert (finding.code, finding.operations) == ("bias-overflow", (0,))
-    assert "bias 'b' channel 1 of operation 0 (FULLY_CONNECTED) does not fit into int32" in finding.message
+    assert "the first 'b' (channel 1: 2.147e+09 steps)" in finding.message
 
 
 def test_concatenation_of_boxes_and_scores(builder: Any, tmp_path: Path) -> None:

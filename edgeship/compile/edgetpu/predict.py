@@ -2,7 +2,8 @@
 
 A prediction, never more: the compiler is not public. Each operation is first judged alone (rank, data type, the
 operation table, versions, constants, limitations), then the graph is partitioned as TFLite's delegates are, and the
-first partition of the Edge TPU is kept. What the rules cannot settle carries a low confidence.
+first partition of the Edge TPU is kept. What the rules cannot settle, and where documents and evidence disagree,
+carries a low confidence; what no public pair or log has shown, at most a medium one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from edgeship.compile.edgetpu import status
 from edgeship.compile.edgetpu.partition import Partition, ancestors_of, partition
 from edgeship.compile.edgetpu.rules import RULES, Judgement
-from edgeship.compile.edgetpu.table import limit, rows
+from edgeship.compile.edgetpu.table import evidence, limit, rows
 from edgeship.compile.edgetpu.view import DATA, Settings, View
 from edgeship.compile.report import ORDER, Placed, weakest
 from edgeship.tflite.file import Operator, Tensor, TfliteFile
@@ -109,7 +110,8 @@ def judge(model: TfliteFile, operator: Operator, settings: Settings) -> Judgemen
         if found is not None and found.status != status.MAPPED:
             return found
         doubt = doubt or found
-    return doubt or Judgement(status=status.MAPPED, reason="", confidence="high")
+    known = operator.op in evidence("mapped")
+    return doubt or Judgement(status=status.MAPPED, reason="", confidence="high" if known else "medium")
 
 
 def _formed(view: View) -> Judgement | None:
@@ -172,7 +174,7 @@ def _known(view: View) -> Judgement | None:
     return Judgement(
         status=status.NOT_SUPPORTED,
         reason="it is not in the Edge TPU's table of operations",
-        confidence="high",
+        confidence="high" if view.operator.custom or view.operator.op in evidence("refused") else "medium",
         code="custom-operation" if view.operator.custom else "not-supported",
     )
 

@@ -210,7 +210,10 @@ def softmax_size(view: View) -> Judgement | None:
     shape = view.outputs[0].shape
     most = limit("softmax_elements")
     if shape and shape[-1] > most:
-        return _no(f"{shape[-1]:,} elements; at most {most:,} are supported", "softmax-size")
+        reason = (
+            f"{shape[-1]:,} elements; {most:,} are documented, {limit('softmax_seen'):,} were seen mapped"
+        )
+        return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="softmax-size")
     if sum(size > 1 for size in shape) > 1:
         if old := _as_the_table_says(view):
             return old
@@ -226,7 +229,18 @@ def split_not_batch(view: View) -> Judgement | None:
     if axis is None or tensor is None:
         return None
     at = axis[0] + len(tensor.shape) if axis[0] < 0 else axis[0]
-    return _no("it splits the batch dimension", "batch-axis") if at == 0 and len(tensor.shape) > 1 else None
+    if at != 0 or len(tensor.shape) < 2:
+        return None
+    if tensor.shape[0] == 1:  # the table rules out the batch; a public pair has it mapped, cutting nothing
+        reason = "it splits a batch of one: against the table, and seen mapped"
+        return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="batch-axis")
+    return _no("it splits the batch dimension", "batch-axis")
+
+
+def seen_beyond_the_table(view: View) -> Judgement | None:
+    """The table lacks it, and a published model has it on the Edge TPU."""
+    reason = "not in the documented table; seen mapped in a published model"
+    return Judgement(status=status.MAPPED, reason=reason, confidence="low", code="not-supported")
 
 
 def unit_strides(view: View) -> Judgement | None:
@@ -266,6 +280,7 @@ RULES: dict[str, Rule] = {
         no_fused_activation, concat_constant, equal_dilation, dilated_depthwise, default_weights_format, one_row,
         logistic_size,
         not_over_batch, mean_depth, mean_size, axis_not_batch, batch_not_padded, alpha_one_dimension, reshape_size,
-        leading_ones, resize_version, resize_size, softmax_size, split_not_batch, unit_strides, transpose_size,
+        leading_ones, resize_version, resize_size, softmax_size, split_not_batch, seen_beyond_the_table,
+        unit_strides, transpose_size,
     )
 }  # fmt: skip

@@ -56,6 +56,12 @@ def seen(name: str) -> tuple[float, float]:
 
 
 @functools.cache
+def evidence(what: str) -> frozenset[str]:
+    """Return the operations seen `mapped` by compiler 16.0, or `refused` for what they are."""
+    return frozenset(_content()["evidence"][what])
+
+
+@functools.cache
 def newest_versions() -> dict[str, int]:
     """Return the newest version of each operation that compiler 16.0 can read."""
     newest: dict[str, int] = json.loads((HERE / "known_versions.json").read_text())["newest"]

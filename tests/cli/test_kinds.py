@@ -1,0 +1,203 @@
+"""What people bring, small: every kind builds where it fits, serves, and answers as the original."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+DATATYPES = {"float32": "FP32", "int32": "INT32", "uint8": "UINT8", "int8": "INT8"}
+CPU = ("host", "raspberry-pi-5")
+INTEGERS = ("coral", "ethos-u55-128")
+NOT_INTEGER = {"dynamic_range", "state", "lstm", "gru", "fused_lstm"}
+"""Kinds that no integer-only target takes; each says why."""
+WITHIN = {"detector": 0.02, "embedding": 0.06}
+"""Share of the answers' range by which they may differ from the original's; 0.1 elsewhere."""
+
+KINDS = (
+    "plain", "dead_channels", "uint8_boundary", "int8_boundary", "float_boundary", "dynamic_range", "mixed", "detector",
+    "lstm", "gru", "fused_lstm", "state", "two_inputs", "ids_and_mask", "four_outputs", "large_output", "conv1d",
+    "conv3d", "attention", "embedding", "half_precision", "nested", "shared_layers", "norm_after_dense", "sub_pixel",
+    "upsampling", "separable", "saved_model",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with a folder for every kind, made once by one process."""
+    folder = tmp_path_factory.mktemp("kinds")
+    command = [sys.executable, str(HERE / "make_kinds.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served_at(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a context manager: a bundle's own runtime, serving on a free port of this machine."""
+
+    @contextmanager
+    def serve(bundle: Path) -> Iterator[str]:
+        release = tmp_path_factory.mktemp("release")
+        with tarfile.open(bundle) as archive:
+            archive.extractall(release, filter="data")
+        announce = release / "announce.json"
+        command = [
+            sys.executable,
+            "-I",
+            "-B",
+            str(release / "runtime" / "main.py"),
+            "serve",
+            "--release",
+            str(release),
+        ]
+        command += ["--listen", "127.0.0.1:0", "--announce", str(announce)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                for _ in range(400):
+                    if announce.exists() and announce.read_text():
+                        break
+                    assert process.poll() is None, process.communicate()[1][-2000:]
+                    time.sleep(0.05)
+                yield address_of(json.loads(announce.read_text()))
+            finally:
+                process.terminate()
+                process.wait(20)
+
+    return serve
+
+
+def address_of(announced: dict[str, Any]) -> str:
+    text = str(announced.get("url") or announced.get("listen"))
+    return text if text.startswith("http") else f"http://{text}"
+
+
+def model_of(folder: Path) -> Path:
+    return next(p for p in sorted(folder.iterdir()) if p.name.startswith("model"))
+
+
+def ask(base: str, app: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    with urllib.request.urlopen(f"{base}/v2/models/{app}") as answer:
+        told = json.loads(answer.read())
+    inputs = [
+        {
+            "name": spec["name"],
+            "datatype": DATATYPES[str(a.dtype)],
+            "shape": list(a.shape),
+            "data": a.ravel().tolist(),
+        }
+        for spec, a in zip(in_order(told["inputs"], arrays), arrays, strict=True)
+    ]
+    request = urllib.request.Request(
+        f"{base}/v2/models/{app}/infer", data=json.dumps({"inputs": inputs}).encode()
+    )
+    with urllib.request.urlopen(request) as answer:
+        found = json.loads(answer.read())["outputs"]
+    return [np.array(o["data"], np.float32).reshape(o["shape"]) for o in found]
+
+
+def in_order(specs: list[dict[str, Any]], arrays: list[np.ndarray]) -> list[dict[str, Any]]:
+    """Return the service's inputs in the order of the original's, told apart by their shapes where names changed."""
+    left = list(specs)
+    found = []
+    for array in arrays:
+        fits = next(s for s in left if s["shape"][1:] == list(array.shape[1:]))
+        left.remove(fits)
+        found.append(fits)
+    return found
+
+
+def build(edgeship: Any, folder: Path, target: str) -> Any:
+    data = [] if folder.name == "state" else ["--calibration", folder / "calib.npz"]
+    model = model_of(folder)
+    return edgeship(
+        "build", model, "-t", target, *data, "--app", "m", "--allow-uncompiled", "-o", "out", "--json"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_builds_serves_and_agrees(edgeship: Any, kinds: Path, served_at: Any, kind: str) -> None:
+    folder = kinds / kind
+    for target in CPU:
+        checked = edgeship("check", model_of(folder), "-t", target, "--json")
+        said = build(edgeship, folder, target)
+        assert said.status == checked.status == 0, (target, checked.out, said.err)
+        if target == "host":
+            bundle = Path(said.document()["targets"][0]["bundle"])
+    with np.load(folder / "ask.npz") as held:
+        asked = [held[f"a{i}"] for i in range(len([k for k in held if k.startswith("a")]))]
+        wanted = [held[f"y{i}"] for i in range(len([k for k in held if k.startswith("y")]))]
+    with served_at(bundle) as base:
+        for row in range(2):
+            got = ask(base, "m", [a[row : row + 1] for a in asked])
+            for mine, theirs in zip(matched(got, wanted), wanted, strict=True):
+                one = theirs[row].astype("float32").ravel()
+                span = float(np.ptp(theirs)) or 1.0
+                assert np.abs(mine.ravel() - one).max() <= WITHIN.get(kind, 0.1) * span, (
+                    mine.ravel()[:8],
+                    one[:8],
+                )
+
+
+def matched(got: list[np.ndarray], wanted: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the outputs in the original's order, by their sizes."""
+    return [next(g for g in got if g[0].size == w[0].size) for w in wanted]
+
+
+@pytest.mark.parametrize("target", INTEGERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_check_and_build_agree_on_integer_targets(edgeship: Any, kinds: Path, kind: str, target: str) -> None:
+    folder = kinds / kind
+    checked = edgeship("check", model_of(folder), "-t", target, "--json")
+    said = build(edgeship, folder, target)
+    assert (checked.status == 0) == (said.status == 0), (checked.out[-3000:], said.err)
+    if kind in NOT_INTEGER:
+        assert said.status in (2, 3) and "Traceback" not in said.err
+    if kind in ("plain", "dead_channels", "uint8_boundary", "int8_boundary", "float_boundary", "detector", "two_inputs",
+                "four_outputs", "nested", "separable", "saved_model"):  # fmt: skip
+        assert said.status == 0, said.err
+
+
+@pytest.mark.parametrize("kind", ["plain", "dynamic_range"])
+def test_deploy_says_what_build_says(edgeship: Any, kinds: Path, tmp_path: Path, kind: str) -> None:
+    """A deployment builds by the same steps: it refuses what they refuse, and changes nothing on the device."""
+    folder = kinds / kind
+    for target in ("host", "coral"):
+        built = build(edgeship, folder, target)
+        host = f"local:{tmp_path / target}"
+        said = edgeship(
+            "deploy", model_of(folder), "-t", target, "--host", host, "--calibration", folder / "calib.npz",
+            "--allow-uncompiled", "--goal", "stage", "--app", "m",
+        )  # fmt: skip
+        assert (built.status == 0) == (said.status == 0) or target == "coral", said.err
+        if built.status != 0:
+            assert said.status == built.status and not (tmp_path / target / "apps").exists()
+
+
+def test_a_lambda_is_refused_and_told(edgeship: Any, tmp_path: Path) -> None:
+    code = (
+        "import keras; L = keras.layers\n"
+        "keras.Sequential([keras.Input((4,)), L.Lambda(lambda x: x * 2), L.Dense(2)]).save('m.keras')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True,
+                   env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})  # fmt: skip
+    said = edgeship("build", tmp_path / "m.keras", "-t", "host")
+    assert said.status == 2 and "error: model-lambda" in said.err and "hint:" in said.err
+
+
+def test_every_kind_that_is_made_is_tried(kinds: Path) -> None:
+    assert set(KINDS) == {p.name for p in kinds.iterdir() if p.is_dir()}
+    assert len(KINDS) >= 24

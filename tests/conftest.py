@@ -132,6 +132,13 @@ def openrc_image(lab: Any) -> Any:
     return module
 
 
+@pytest.fixture(scope="session")
+def stop_services() -> Callable[[Path], None]:
+    """What ends the services and dead-men below a device's root, by their ids."""
+    found: Callable[[Path], None] = load(ROOT / "tests" / "deploy" / "stopping.py", "stopping").stop_services
+    return found
+
+
 @pytest.fixture
 def build_server(tmp_path: Path) -> Iterator[Any]:
     """The OpenSSH server of the tests of connections, as a build host."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgeship.progress import Silent
+from edgeship.toolchain.metadata_writer import SUPPORT, metadata_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -162,6 +163,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs root")
     if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
         pytest.skip("needs the shared model and data folder beside the checkout")
+    if item.get_closest_marker("support") and metadata_writer()[0] != SUPPORT:
+        pytest.skip("needs tflite-support: CPython 3.11 on x86-64")
     if item.get_closest_marker("devlab"):
         if not (SHARED / "devlab" / "lab.py").is_file():
             pytest.skip("needs the lab of simulated devices beside the checkout")

@@ -37,9 +37,6 @@ from edgeship.toolchain.doctor import examine
 from edgeship.toolchain.metadata_writer import metadata_writer
 from edgeship.values import ModelMetadata, Preprocess, Resize
 
-WITH_SUPPORT = pytest.mark.skipif(
-    metadata_writer()[0] != "tflite-support", reason="tflite-support is for CPython 3.11 on x86-64"
-)
 IMAGE = Preprocess(resize=Resize(height=8, width=8), scale=1 / 255)
 THREE = Preprocess(scale=1 / 127.5, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
 SAID = {
@@ -77,7 +74,7 @@ def models(dense_float: Path, dense_int8: Path, tflite_files: Any, tmp_path: Pat
     return found
 
 
-@WITH_SUPPORT
+@pytest.mark.support
 def test_both_write_the_same_tables_and_bytes(models: dict[str, Path]) -> None:
     """Every metadata in every model that has a place for its labels."""
     cases = []
@@ -100,7 +97,7 @@ def test_both_write_the_same_tables_and_bytes(models: dict[str, Path]) -> None:
             assert content == to_bytes(tables), (path.name, said)
 
 
-@WITH_SUPPORT
+@pytest.mark.support
 def test_tflite_supports_displayer_reads_edgeships_own(
     dense_int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgeship.progress import Silent
+from edgeship.toolchain.metadata_writer import SUPPORT, metadata_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -132,6 +133,13 @@ def openrc_image(lab: Any) -> Any:
     return module
 
 
+@pytest.fixture(scope="session")
+def stop_services() -> Callable[[Path], None]:
+    """What ends the services and dead-men below a device's root, by their ids."""
+    found: Callable[[Path], None] = load(ROOT / "tests" / "deploy" / "stopping.py", "stopping").stop_services
+    return found
+
+
 @pytest.fixture
 def build_server(tmp_path: Path) -> Iterator[Any]:
     """The OpenSSH server of the tests of connections, as a build host."""
@@ -155,6 +163,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs root")
     if item.get_closest_marker("shared") and not (SHARED / "data").is_dir():
         pytest.skip("needs the shared model and data folder beside the checkout")
+    if item.get_closest_marker("support") and metadata_writer()[0] != SUPPORT:
+        pytest.skip("needs tflite-support: CPython 3.11 on x86-64")
     if item.get_closest_marker("devlab"):
         if not (SHARED / "devlab" / "lab.py").is_file():
             pytest.skip("needs the lab of simulated devices beside the checkout")

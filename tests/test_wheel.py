@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,9 @@ def test_it_carries_what_the_checkout_has(wheel: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_it_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+def test_it_works_in_an_empty_environment(
+    wheel: Path, tmp_path: Path, stop_services: Callable[[Path], None]
+) -> None:
     home = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
     python = home / "bin" / "python"
@@ -87,9 +90,4 @@ def test_it_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
         assert json.loads(said)["state"] == "committed"
     finally:
         for folder in (tmp_path / "second", tmp_path / "demo" / "device"):
-            _stop(folder)
-
-
-def _stop(device: Path) -> None:
-    """End every process that serves from a local device."""
-    subprocess.run(["pkill", "-f", str(device)], check=False)
+            stop_services(folder)

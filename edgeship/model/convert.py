@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
+from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.normalise import in_order, normalised
@@ -181,6 +182,8 @@ def _all_failed(source: ModelSource, failures: list[tuple[Route, EdgeshipError]]
     """Return one error that shows why each route failed; the user's own mistakes keep their reference and
     hint."""
     context: dict[str, object] = {"model": source.path}
+    if versions := newer_keras(source.path):
+        context["saved by"] = f"Keras {versions[0]}; here is {versions[1]}, which may not know all of it"
     for route, error in failures:
         context[route.name] = f"{error.reference}: {_first_line(error)}"
     own = next((error for _, error in failures if isinstance(error, InputError)), None)

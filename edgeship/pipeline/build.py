@@ -285,8 +285,8 @@ def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> 
     )
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [(a.path, folder / a.path.name) for a in artifacts]
-    write_all_metadata(pairs, metadata, progress=site.progress)
+    tools = write_all_metadata(pairs, metadata, progress=site.progress)
     return tuple(
-        replace(a, path=new, bytes=new.stat().st_size, sha256=sha256_file(new))
+        replace(a, path=new, bytes=new.stat().st_size, sha256=sha256_file(new), tools={**a.tools, **tools})
         for a, (_, new) in zip(artifacts, pairs, strict=True)
     )

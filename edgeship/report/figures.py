@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from edgeship.values import Figure, Unavailable
@@ -34,6 +34,6 @@ def duration(seconds: float) -> str:
 def moment(seconds: Any, form: str = "%Y-%m-%d %H:%M") -> str:
     """Return a moment given in seconds since 1970, UTC; what was given where it is none, or beyond the calendar."""
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime(form)
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime(form)
     except (TypeError, ValueError, OverflowError, OSError):
         return str(seconds)

@@ -1,12 +1,13 @@
 """TFLite metadata: names, labels, normalisation and licence inside the file, for people and for TFLite's own
 tools.
 
-Written with tflite-support (the one file that touches it is `metadata_worker`, in a process of its own: it
-cannot share one with TensorFlow), read in pure Python.
+Written with tflite-support where that can be had (`metadata_worker`, in a process of its own: it cannot share one
+with TensorFlow), else the same bytes with `metadata_bytes`; read in pure Python.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import struct
@@ -15,12 +16,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeship.errors import ToolError
 from edgeship.progress import Progress
-from edgeship.tflite.attach import NAME
+from edgeship.tflite.attach import NAME, with_metadata
 from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.metadata_bytes import from_bytes, to_bytes
+from edgeship.tflite.metadata_tables import (
+    MetadataTables,
+    TensorTable,
+    packed_files,
+    tables_for,
+)
 from edgeship.tflite.reader import read_tflite
-from edgeship.tflite.schema import enum_names, load_alone
 from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.toolchain.metadata_writer import SUPPORT, metadata_writer, own_writer
 from edgeship.values import ModelMetadata
 
 LABEL_TYPES = ("TENSOR_AXIS_LABELS", "TENSOR_VALUE_LABELS")
@@ -28,33 +37,63 @@ LABEL_TYPES = ("TENSOR_AXIS_LABELS", "TENSOR_VALUE_LABELS")
 
 def write_metadata(
     artifact_path: Path, out_path: Path, metadata: ModelMetadata, *, progress: Progress
-) -> None:
+) -> dict[str, str]:
     """Write `artifact_path` with `metadata` to `out_path`; the model in it computes the same to the bit.
 
     Older metadata is no longer reachable and older packed files are cut off; the old entry's bytes stay in
     the file unused (some hundred), because nothing of the model is moved. The same arguments give the same
-    bytes on any day. Raises ToolError `metadata-tool-missing` where tflite-support cannot be used, InputError
+    bytes on any day and with either writer. Returns the package that wrote it and its version. Raises InputError
     `labels-count` where no output has as many values as there are labels.
     """
-    write_all_metadata([(artifact_path, out_path)], metadata, progress=progress)
+    return write_all_metadata([(artifact_path, out_path)], metadata, progress=progress)
 
 
 def write_all_metadata(
     pairs: Sequence[tuple[Path, Path]], metadata: ModelMetadata, *, progress: Progress
-) -> None:
-    """Do `write_metadata` for each (artifact, out) in one worker process. Raises what it raises."""
+) -> dict[str, str]:
+    """Do `write_metadata` for each (artifact, out), all in one worker process where one is needed. Returns and raises
+    what it does; nothing is written where one of them has no place for the labels."""
     if not pairs:
-        return
+        return {}
     progress.step(f"writing metadata into {len(pairs)} model file{'s' if len(pairs) > 1 else ''}")
-    run_worker(
-        "edgeship.tflite.metadata_worker:write",
-        {
-            "pairs": [[str(given.resolve()), str(out.resolve())] for given, out in pairs],
-            "metadata": dataclasses.asdict(metadata),
-        },
-        limits=WorkerLimits(seconds=300),
-        progress=progress,
-    )
+    given = [path for path, _ in pairs]
+    tables = [tables_for(read_tflite(path), metadata) for path in given]
+    files = packed_files(metadata)
+    package, version = metadata_writer()
+    packed = None
+    if package == SUPPORT:
+        packed = _written_by_support(given, tables, files, progress)
+    if packed is None:
+        package, version = own_writer()
+        packed = [to_bytes(said) for said in tables]
+    for (path, out), content in zip(pairs, packed, strict=True):
+        part = out.with_name(out.name + ".part")
+        part.write_bytes(with_metadata(path.read_bytes(), content, files))
+        part.replace(out)
+    return {package: version}
+
+
+def _written_by_support(
+    models: Sequence[Path], tables: Sequence[MetadataTables], files: dict[str, bytes], progress: Progress
+) -> list[bytes] | None:
+    """Return the metadata flatbuffers that tflite-support makes and checks against each model; None, and a note,
+    where it does not load."""
+    payload = {
+        "models": [
+            {"path": str(path.resolve()), "tables": dataclasses.asdict(said)}
+            for path, said in zip(models, tables, strict=True)
+        ],
+        "files": {name: content.decode() for name, content in files.items()},
+    }
+    limits = WorkerLimits(seconds=300)
+    try:
+        done = run_worker("edgeship.tflite.metadata_worker:pack", payload, limits=limits, progress=progress)
+    except ToolError as error:
+        if error.reference != "metadata-tool-missing":
+            raise
+        progress.note(f"{error.message}; edgeship writes the same metadata itself")
+        return None
+    return [base64.b64decode(content) for content in done.value["metadata"]]
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
@@ -73,12 +112,9 @@ def metadata_of(file: TfliteFile) -> dict[str, Any] | None:
     content = file.metadata_bytes(NAME.decode())
     if content is None:
         return None
-    schema = load_alone("tensorflow_lite_support.metadata", "metadata_schema_py_generated.py")
     try:
-        document = _document(
-            schema, schema.ModelMetadataT.InitFromObj(schema.ModelMetadata.GetRootAs(content, 0))
-        )
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        document = _document(from_bytes(content))
+    except (struct.error, ValueError) as error:
         return {"unreadable": f"the TFLITE_METADATA entry is damaged ({type(error).__name__})"}
     packed = _packed_files(file.content)
     document["files"] = sorted(packed)
@@ -95,35 +131,28 @@ def metadata_of(file: TfliteFile) -> dict[str, Any] | None:
     return document
 
 
-def _document(schema: Any, model: Any) -> dict[str, Any]:
-    graph = model.subgraphMetadata[0] if model.subgraphMetadata else None
+def _document(tables: MetadataTables) -> dict[str, Any]:
     return {
-        "name": _text(model.name),
-        "description": _text(model.description),
-        "version": _text(model.version),
-        "author": _text(model.author),
-        "licence": _text(model.license),
-        "min_parser_version": _text(model.minParserVersion),
-        "inputs": [_tensor(schema, t) for t in (graph.inputTensorMetadata if graph else None) or ()],
-        "outputs": [_tensor(schema, t) for t in (graph.outputTensorMetadata if graph else None) or ()],
+        "name": tables.name,
+        "description": tables.description,
+        "version": tables.version,
+        "author": tables.author,
+        "licence": tables.licence,
+        "min_parser_version": tables.parser_version,
+        "inputs": [_tensor(tensor) for tensor in tables.inputs],
+        "outputs": [_tensor(tensor) for tensor in tables.outputs],
     }
 
 
-def _tensor(schema: Any, tensor: Any) -> dict[str, Any]:
-    types = enum_names(schema.AssociatedFileType)
-    units = [unit.options for unit in tensor.processUnits or () if unit.options is not None]
-    scaled = next((unit for unit in units if type(unit).__name__ == "NormalizationOptionsT"), None)
-    stats = tensor.stats
+def _tensor(tensor: TensorTable) -> dict[str, Any]:
+    scaled = tensor.normalisation
     return {
-        "name": _text(tensor.name),
-        "description": _text(tensor.description),
-        "normalisation": {"mean": _floats(scaled.mean), "std": _floats(scaled.std)} if scaled else None,
-        "minimum": _floats(stats.min) if stats else [],
-        "maximum": _floats(stats.max) if stats else [],
-        "files": [
-            {"name": _text(entry.name), "type": types.get(entry.type, "UNKNOWN")}
-            for entry in tensor.associatedFiles or ()
-        ],
+        "name": tensor.name,
+        "description": tensor.description,
+        "normalisation": {"mean": [*scaled.mean], "std": [*scaled.std]} if scaled else None,
+        "minimum": [*(tensor.minimum or ())],
+        "maximum": [*(tensor.maximum or ())],
+        "files": [{"name": entry.name, "type": entry.type} for entry in tensor.files],
     }
 
 
@@ -134,11 +163,3 @@ def _packed_files(content: bytes) -> dict[str, bytes]:
             return {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, RuntimeError):
         return {}
-
-
-def _text(value: bytes | str | None) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else (value or "")
-
-
-def _floats(values: Any) -> list[float]:
-    return [float(value) for value in values] if values is not None else []

@@ -7,6 +7,7 @@ lack; `libusb-package` brings one.
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import sys
 import tempfile
@@ -14,30 +15,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeship.errors import InputError, ToolError
-from edgeship.tflite.attach import NAME, with_metadata, without_files
-from edgeship.tflite.file import TfliteFile
+from edgeship.errors import ToolError
+from edgeship.tflite.attach import NAME, without_files
+from edgeship.tflite.metadata_tables import CONTENTS, IMAGE
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import TensorSpec
-
-LABELS = "labels.txt"
 
 
-def write(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, Any]:
-    """Write each pair (artifact, out) of `payload["pairs"]` with `payload["metadata"]`."""
+def pack(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, Any]:
+    """Return the metadata flatbuffer, in base64, of each of `payload["models"]`: {path, tables} with tables
+    those of `MetadataTables`; `payload["files"]` are the contents of the packed files they name."""
     support = _tflite_support()
-    for done, (given, out) in enumerate(payload["pairs"], 1):
-        path, target = Path(given), Path(out)
-        content = path.read_bytes()
-        files = _files(payload["metadata"])
-        packed = _validated(
-            support, without_files(content), _build(support, read_tflite(path), payload["metadata"]), files
-        )
-        part = target.with_name(target.name + ".part")
-        part.write_bytes(with_metadata(content, packed, files))
-        part.replace(target)
-        report("models", done, len(payload["pairs"]))
-    return {}
+    files = {name: text.encode() for name, text in payload["files"].items()}
+    packed = []
+    for done, model in enumerate(payload["models"], 1):
+        bare = without_files(Path(model["path"]).read_bytes())
+        content = _validated(support, bare, _build(support, model["tables"]), files)
+        packed.append(base64.b64encode(content).decode())
+        report("models", done, len(payload["models"]))
+    return {"metadata": packed}
 
 
 def display(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, Any]:
@@ -67,14 +62,9 @@ def _tflite_support() -> Any:
         raise ToolError(
             "metadata-tool-missing",
             f"tflite-support, which writes the metadata, cannot be loaded: {error}",
-            hint="pip install tflite-support==0.4.4 libusb-package   (CPython 3.11 on Linux x86-64)",
+            hint="pip install tflite-support==0.4.4 libusb-package",
         ) from None
     return tflite_support
-
-
-def _files(metadata: dict[str, Any]) -> dict[str, bytes]:
-    labels = metadata["labels"]
-    return {LABELS: ("\n".join(labels) + "\n").encode()} if labels else {}
 
 
 def _validated(support: Any, model: bytes, metadata: bytes, files: dict[str, bytes]) -> bytes:
@@ -92,99 +82,50 @@ def _validated(support: Any, model: bytes, metadata: bytes, files: dict[str, byt
     return content
 
 
-def _build(support: Any, file: TfliteFile, metadata: dict[str, Any]) -> bytes:
-    """Return the metadata flatbuffer for one model file."""
+def _build(support: Any, tables: dict[str, Any]) -> bytes:
+    """Return the metadata flatbuffer of the tables of one model file, by the schema's own classes."""
     import flatbuffers
 
     fb = support.metadata_schema_py_generated
     model = fb.ModelMetadataT()
-    model.name, model.description = metadata["name"], metadata["description"]
-    model.version, model.author, model.license = metadata["version"], metadata["author"], metadata["licence"]
+    model.name, model.description = tables["name"] or None, tables["description"] or None
+    model.version, model.author = tables["version"] or None, tables["author"] or None
+    model.license = tables["licence"] or None
     graph = fb.SubGraphMetadataT()
-    signature = file.signature
-    graph.inputTensorMetadata = [
-        _input(fb, spec, metadata if position == 0 else None)
-        for position, spec in enumerate(signature.inputs)
-    ]
-    labelled = _labelled_output(signature.outputs, metadata["labels"], file)
-    graph.outputTensorMetadata = [
-        _output(fb, spec, labelled=position == labelled) for position, spec in enumerate(signature.outputs)
-    ]
+    graph.inputTensorMetadata = [_tensor(fb, tensor) for tensor in tables["inputs"]] or None
+    graph.outputTensorMetadata = [_tensor(fb, tensor) for tensor in tables["outputs"]] or None
     model.subgraphMetadata = [graph]
     builder = flatbuffers.Builder(0)
     builder.Finish(model.Pack(builder), support.metadata.MetadataPopulator.METADATA_FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _input(fb: Any, spec: TensorSpec, metadata: dict[str, Any] | None) -> Any:
-    """Return the metadata of an input; `metadata` (preprocessing and range) belongs to the first one.
-
-    TFLite's convention is (x - mean) / std on raw values; ours is (x * scale - mean) / std. They are equal
-    with TFLite's mean = mean / scale and std = std / scale.
-    """
-    tensor = _tensor(fb, spec, "FeatureProperties")
-    if metadata is None:
-        return tensor
-    preprocess = metadata["preprocess"]
-    if preprocess["resize"] is not None and len(spec.shape) == 4 and spec.shape[3] in (1, 3):
-        tensor.content = _content(fb, "ImageProperties")
-        grey = spec.shape[3] == 1
-        tensor.content.contentProperties.colorSpace = (
-            fb.ColorSpaceType.GRAYSCALE if grey else fb.ColorSpaceType.RGB
-        )
-    scale, mean, std = preprocess["scale"], preprocess["mean"], preprocess["std"]
-    if scale and (scale != 1.0 or any(mean) or set(std) != {1.0}):
-        unit = fb.ProcessUnitT()
-        unit.optionsType = fb.ProcessUnitOptions.NormalizationOptions
-        unit.options = fb.NormalizationOptionsT()
-        width = max(len(mean), len(std))
-        unit.options.mean = [value / scale for value in (mean if len(mean) == width else list(mean) * width)]
-        unit.options.std = [value / scale for value in (std if len(std) == width else list(std) * width)]
-        tensor.processUnits = [unit]
-    if metadata["input_minimum"] is not None or metadata["input_maximum"] is not None:
-        tensor.stats = fb.StatsT()
-        low, high = metadata["input_minimum"], metadata["input_maximum"]
-        tensor.stats.min = [low] if low is not None else []
-        tensor.stats.max = [high] if high is not None else []
-    return tensor
-
-
-def _output(fb: Any, spec: TensorSpec, *, labelled: bool) -> Any:
-    tensor = _tensor(fb, spec, "FeatureProperties")
-    if labelled:
-        entry = fb.AssociatedFileT()
-        entry.name = LABELS
-        entry.description = "One label a line, in the order of the output's last axis."
-        entry.type = fb.AssociatedFileType.TENSOR_AXIS_LABELS
-        tensor.associatedFiles = [entry]
-    return tensor
-
-
-def _tensor(fb: Any, spec: TensorSpec, kind: str) -> Any:
+def _tensor(fb: Any, said: dict[str, Any]) -> Any:
     tensor = fb.TensorMetadataT()
-    tensor.name = spec.name
-    tensor.content = _content(fb, kind)
+    tensor.name, tensor.description = said["name"] or None, said["description"] or None
+    tensor.content = fb.ContentT()
+    tensor.content.contentPropertiesType = getattr(fb.ContentProperties, said["content"])
+    if said["content"] != CONTENTS[0]:
+        tensor.content.contentProperties = getattr(fb, f"{said['content']}T")()
+    if said["content"] == IMAGE:
+        tensor.content.contentProperties.colorSpace = getattr(fb.ColorSpaceType, said["color"])
+    if said["normalisation"] is not None:
+        unit = fb.ProcessUnitT()
+        unit.optionsType, unit.options = (
+            fb.ProcessUnitOptions.NormalizationOptions,
+            fb.NormalizationOptionsT(),
+        )
+        unit.options.mean, unit.options.std = said["normalisation"]["mean"], said["normalisation"]["std"]
+        tensor.processUnits = [unit]
+    if said["minimum"] is not None or said["maximum"] is not None:
+        tensor.stats = fb.StatsT()
+        tensor.stats.min, tensor.stats.max = said["minimum"], said["maximum"]
+    tensor.associatedFiles = [_file(fb, entry) for entry in said["files"]] or None
     return tensor
 
 
-def _content(fb: Any, kind: str) -> Any:
-    content = fb.ContentT()
-    content.contentPropertiesType = getattr(fb.ContentProperties, kind)
-    content.contentProperties = getattr(fb, f"{kind}T")()
-    return content
-
-
-def _labelled_output(outputs: tuple[TensorSpec, ...], labels: list[str], file: TfliteFile) -> int | None:
-    """Return which output the labels belong to: the first whose last axis is as long. Raises
-    `labels-count`."""
-    if not labels:
-        return None
-    for position, spec in enumerate(outputs):
-        if spec.shape and spec.shape[-1] == len(labels):
-            return position
-    raise InputError(
-        "labels-count",
-        f"there are {len(labels)} labels, and no output of the model has as many values",
-        context={"model": file.path.name, "outputs": ", ".join(f"{o.name} {list(o.shape)}" for o in outputs)},
-        hint="give one label for each value of the output's last axis",
-    )
+def _file(fb: Any, said: dict[str, Any]) -> Any:
+    entry = fb.AssociatedFileT()
+    entry.name, entry.description = said["name"] or None, said["description"] or None
+    entry.type = getattr(fb.AssociatedFileType, said["type"])
+    return entry

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeship.toolchain.environments import cache_folder, find
+from edgeship.toolchain.metadata_writer import OWN, metadata_writer
 from edgeship.toolchain.tools import TOOLS
 
 State = Literal["ok", "missing", "problem"]
-PYTHON = (3, 11)
+PYTHONS = ((3, 10), (3, 13))
+"""The oldest and the newest CPython that edgeship is tested with."""
 ROOM_MB = 4000
 """MiB that converting and installing tools may take in the cache."""
 
@@ -40,13 +42,14 @@ def examine(environment: Mapping[str, str] = os.environ) -> tuple[Health, ...]:
     return (
         _python(),
         *(_package(p, what) for p, what in PACKAGES.items()),
+        _metadata(),
         _edgetpu_compiler(environment),
         *(_tool(name, environment) for name in TOOLS),
         _program(
             "ssh", ["-V"], "devices and build hosts over SSH", "install the OpenSSH client", environment
         ),
         _containers(environment),
-        _libusb(),
+        *(() if metadata_writer()[0] == OWN else (_libusb(),)),
         _room(environment),
     )
 
@@ -55,18 +58,18 @@ PACKAGES = {
     "tensorflow": "converting .keras, .h5 and SavedModels",
     "ai-edge-quantizer": "quantizing",
     "ai-edge-litert": "running models on this machine",
-    "tflite-support": "writing metadata into models",
 }
 
 
 def _python() -> Health:
-    good = sys.version_info[:2] == PYTHON
+    oldest, newest = PYTHONS
+    good = oldest <= sys.version_info[:2] <= newest
     return Health(
         name="python",
         state="ok" if good else "problem",
         found=f"{platform.python_version()} on {platform.machine()}",
         needed_for="edgeship itself",
-        fix="" if good else "python3.11 -m venv, and install edgeship there",
+        fix="" if good else f"python3.{newest[1]} -m venv, and install edgeship there",
     )
 
 
@@ -78,6 +81,12 @@ def _package(package: str, what: str) -> Health:
             name=package, state="missing", found="", needed_for=what, fix="pip install --upgrade edgeship"
         )
     return Health(name=package, state="ok", found=version, needed_for=what, fix="")
+
+
+def _metadata() -> Health:
+    package, version = metadata_writer()
+    found = f"{package} {version}" + (", with edgeship's own writer" if package == OWN else "")
+    return Health(name="metadata", state="ok", found=found, needed_for="writing metadata into models", fix="")
 
 
 def _edgetpu_compiler(environment: Mapping[str, str]) -> Health:

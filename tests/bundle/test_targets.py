@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import subprocess
@@ -19,6 +20,17 @@ from edgeship.progress import Silent
 from edgeship.values import Bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
+
+
+def interpreter(version: str) -> str:
+    """Return a CPython of that version that runs: this one, the PATH's or pyenv's. Skips where there is none."""
+    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    for python in (sys.executable, f"python{version}", *map(str, kept)):
+        with contextlib.suppress(OSError):
+            told = subprocess.run([python, "-I", "-V"], capture_output=True, text=True, check=False)
+            if told.stdout.startswith(f"Python {version}."):
+                return python
+    pytest.skip(f"needs CPython {version}, which the wheels are for")
 
 
 @pytest.fixture
@@ -138,7 +150,7 @@ def test_tflite_runtime_with_numpy_runs_from_the_release_alone(
     assert any(n.startswith("licences/numpy-1.26.4/") for n in names(bundle, "licences"))
     release = tmp_path / "release"
     extract(bundle, release)
-    command = [sys.executable, "-I", "-B", str(release / "runtime" / "main.py"), "prove", "--release"]
+    command = [interpreter("3.11"), "-I", "-B", str(release / "runtime" / "main.py"), "prove", "--release"]
     done = subprocess.run([*command, str(release)], capture_output=True, text=True)
     report = json.loads(done.stdout)
     assert done.returncode == 0, report

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,11 +27,11 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Iterator[Path]:
+def device(tmp_path: Path, stop_services: Callable[[Path], None]) -> Iterator[Path]:
     """A folder that behaves as a device; whatever serves from it is ended."""
     folder = tmp_path / "device"
     yield folder
-    subprocess.run(["pkill", f"-{signal.SIGKILL.value}", "-f", str(folder)], check=False)
+    stop_services(folder)
 
 
 def data(tiny: Path) -> list[object]:

@@ -26,6 +26,7 @@ HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:  # the tests' own words, imported by a plain name
     sys.path.append(HERE)
 
+from stopping import stop_services  # noqa: E402
 from tiny_release import free_port, make_bundle  # noqa: E402
 
 
@@ -83,7 +84,7 @@ class Bench:
 
     def stop_services(self) -> None:
         """End what runs below the device's root."""
-        stop_supervisors(self.root)
+        stop_services(self.root)
 
     def serving_release(self) -> str | None:
         """Return the release that answers on the port, asked over HTTP."""
@@ -95,19 +96,6 @@ class Bench:
                 return str(answer.headers["Edgeship-Release"])
         except OSError:
             return None
-
-
-def stop_supervisors(root: Path) -> None:
-    """End the services and dead-men below a device root that belong to this test."""
-    for name in ("supervisor.json", "deadman.json"):
-        for path in root.glob(f"apps/*/run/{name}"):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                told = json.loads(path.read_text())
-                parts = [told.get("supervisor"), told.get("child"), told.get("process")]
-                for pid in [part["pid"] for part in parts if part]:
-                    command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                    if str(root).encode() in command:
-                        os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -123,7 +111,7 @@ def local_device(folder: Path) -> Iterator[Bench]:
             folder=folder,
             port=free_port(),
         )
-        stop_supervisors(root)
+        stop_services(root)
 
 
 @pytest.fixture
@@ -288,7 +276,7 @@ def remote(sshd: Sshd, tmp_path: Path) -> Iterator[Bench]:
         folder=tmp_path,
         port=free_port(),
     )
-    stop_supervisors(root)
+    stop_services(root)
 
 
 # --- controllers of their own, to be killed or interrupted --------------------------------------------------

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
+import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +157,28 @@ def test_a_crash_and_a_failure_fall_back_to_what_works(
     again = to_float_tflite(routes("dies"), tmp_path / "work", progress=notes)
     assert notes.steps == ["using the float model converted before"]
     assert again.sha256 == model.sha256
+
+
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [("99.1.0", True), ("3.0.0", False), ("of my own", False), (None, False)],
+)
+def test_a_file_of_a_newer_keras_says_so(
+    routes: Callable[..., ModelSource], tmp_path: Path, saved: str | None, told: bool
+) -> None:
+    """The newest Keras of an older Python is not the newest."""
+    source = routes("fails")
+    with zipfile.ZipFile(source.path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": saved} if saved else {}))
+    with pytest.raises(ToolError) as caught:
+        to_float_tflite(source, tmp_path / "work", progress=Silent())
+    if told:
+        here = importlib.metadata.version("keras")
+        assert (
+            caught.value.context["saved by"] == f"Keras 99.1.0; here is {here}, which may not know all of it"
+        )
+    else:
+        assert "saved by" not in caught.value.context
 
 
 def test_when_all_fail_every_reason_is_shown(routes: Callable[..., ModelSource], tmp_path: Path) -> None:

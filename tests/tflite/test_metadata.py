@@ -1,4 +1,4 @@
-"""Metadata: written with tflite-support, read without it, and the model behind it untouched."""
+"""Metadata: written, read in pure Python, and the model behind it untouched."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def test_what_was_written_is_read_back(dense_int8: Path, tmp_path: Path) -> None
     assert np.array_equal(_outputs(dense_int8), _outputs(out))
 
 
+@pytest.mark.support
 def test_tflite_supports_own_displayer_reads_it(dense_float: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tflite"
     write_metadata(dense_float, out, METADATA, progress=Silent())

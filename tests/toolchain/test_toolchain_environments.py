@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import click.testing
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from edgeship.cli.toolchain import toolchain
 from edgeship.errors import InputError, ToolError
@@ -152,6 +154,23 @@ def test_the_verb(tmp_path: Path) -> None:
         "vela",
         "ssh",
         "containers",
-        "libusb",
+        "metadata",
         "cache",
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [((3, 9), "problem"), ((3, 10), "ok"), ((3, 13), "ok"), ((3, 14), "problem")]
+)
+def test_the_doctor_knows_the_pythons_that_are_tested(
+    version: tuple[int, int], state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it says is what the package asks for."""
+    monkeypatch.setattr("edgeship.toolchain.doctor.sys.version_info", (*version, 1, "final", 0))
+    (health,) = (entry for entry in examine({"PATH": ""}) if entry.name == "python")
+    assert health.state == state
+    assert health.fix == ("" if state == "ok" else "python3.13 -m venv, and install edgeship there")
+    project = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
+    wanted = re.search(r'^requires-python = "(.*)"$', project, re.MULTILINE)
+    assert wanted is not None
+    assert SpecifierSet(wanted[1]).contains(f"{version[0]}.{version[1]}.1") == (state == "ok")

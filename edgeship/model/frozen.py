@@ -168,7 +168,7 @@ def _values_in_place(definition: Any, graph: Any, source: str) -> None:
             "saved-model-incomplete",
             f"{len(missing)} variables of the SavedModel have no value in its checkpoint: it was saved before they "
             "were initialised, or files of it are missing",
-            context={"model": source, "variables": ", ".join(missing[:6])},
+            context={"model": source, "variables": ", ".join(sorted(missing)[:6])},
             hint="run the initialiser or restore the weights before saving; or copy the whole folder again (cp -r)",
         )
     for name, value in values.items():

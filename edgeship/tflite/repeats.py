@@ -60,8 +60,11 @@ def resize_repeats(model: Any, schema: Any) -> int:
     }
     replaced = 0
     for chain in list(_chains(graph, named)):
-        for part in _parts(chain, named):
-            found = _enlargement(model, graph, part, named, schema)
+        parts = list(_parts(chain, named))
+        # First what needs no RESHAPE around it: a picture that becomes a picture.
+        tries = [(part, plain) for plain in (True, False) for part in parts]
+        for part, plain in tries:
+            found = _enlargement(model, graph, part, named, schema, plain=plain)
             if found is not None:
                 _replace(model, schema, part, found)
                 replaced += 1
@@ -106,9 +109,12 @@ def _parts(chain: list[Any], named: dict[int, str]) -> Iterator[list[Any]]:
 
 
 def _enlargement(
-    model: Any, graph: Any, part: list[Any], named: dict[int, str], schema: Any
+    model: Any, graph: Any, part: list[Any], named: dict[int, str], schema: Any, *, plain: bool
 ) -> Enlargement | None:
-    """Return what a chain does where that is the repetition of pixels, found by running it on indices."""
+    """Return what a chain does where that is the repetition of pixels, found by running it on indices.
+
+    `plain`: of a picture that stays one, in both directions; else of rows of any array.
+    """
     source, target = graph.tensors[part[0].inputs[0]], graph.tensors[part[-1].outputs[0]]
     tensors = [graph.tensors[op.outputs[0]] for op in part]
     floats = (schema.TensorType.FLOAT32,)
@@ -117,7 +123,7 @@ def _enlargement(
     old, new = _shape(source), _shape(target)
     if not 0 < max(math.prod(_shape(t)) for t in (source, *tensors)) <= LARGEST:
         return None
-    wanted = [e for e in _candidates(old, new) if _kernel_repeats(e)]
+    wanted = [e for e in (_picture if plain else _rows)(old, new) if _kernel_repeats(e)]
     if not wanted:
         return None
     moved: Indices = np.arange(math.prod(old), dtype=np.int64).reshape(old)
@@ -134,15 +140,18 @@ def _enlargement(
     return None
 
 
-def _candidates(old: list[int], new: list[int]) -> Iterator[Enlargement]:
-    """Yield what might enlarge `old` to `new`: a picture in both directions, or rows of any array in one."""
-    if len(old) == len(new) == 4 and old[0] == new[0] == 1 and old[3] == new[3]:
-        (height, width), (tall, wide) = old[1:3], new[1:3]
-        if tall % height == 0 and wide % width == 0 and (height, width) != (1, 1):
-            yield Enlargement(
-                height=height, width=width, depth=old[3], tall=tall // height, wide=wide // width
-            )
+def _picture(old: list[int], new: list[int]) -> Iterator[Enlargement]:
+    """Yield what enlarges a picture of shape `old` to one of shape `new`."""
+    if not (len(old) == len(new) == 4 and old[0] == new[0] == 1 and old[3] == new[3]):
         return
+    (height, width), (tall, wide) = old[1:3], new[1:3]
+    # One pixel spread over many is no picture, and accelerators do not take it.
+    if old != new and tall % height == 0 and wide % width == 0 and (height, width) != (1, 1):
+        yield Enlargement(height=height, width=width, depth=old[3], tall=tall // height, wide=wide // width)
+
+
+def _rows(old: list[int], new: list[int]) -> Iterator[Enlargement]:
+    """Yield what may repeat rows of an array of shape `old` so that it has as many values as `new`."""
     times, rest = divmod(math.prod(new), math.prod(old))
     for axis in range(len(old) - 1):
         height, depth = math.prod(old[: axis + 1]), math.prod(old[axis + 1 :])

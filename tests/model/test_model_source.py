@@ -114,7 +114,7 @@ def test_layouts_of_other_tools(tmp_path: Path) -> None:
 
 def test_two_models_in_one_archive(tmp_path: Path) -> None:
     path = _zip(tmp_path / "two.keras", "a/config.json", "a/model.weights.h5", "b/config.json")
-    with pytest.raises(InputError, match="holds no config.json at its top level, nor in one folder"):
+    with pytest.raises(InputError, match=r"holds no config\.json at its top level, nor in one folder"):
         open_model(path)
 
 

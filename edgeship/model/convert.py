@@ -21,6 +21,7 @@ from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.refit import with_output_shapes
+from edgeship.tflite.sizes import closed
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
@@ -112,7 +113,7 @@ def to_float_tflite(
         read_tflite(source.path)
     else:
         content, tools = _convert(source, folder, progress, limits or WorkerLimits(), (batch, signature))
-    content = normalised(content)
+    content = closed(normalised(content), folder, limits or WorkerLimits())
     path.write_bytes(content)
     if unsaid_outputs(read_tflite(path)):
         content = with_output_shapes(content, _shapes(path, progress))

@@ -65,7 +65,7 @@ def refitted(content: bytes) -> bytes:
         _prune(model)
     if not (biases or shared or folded or resized or old):
         return content
-    return with_files(packed(model, schema, len(content)), files_of(content))
+    return packed(model, schema, content)
 
 
 def _has_old_codes(view: Any) -> bool:
@@ -95,7 +95,7 @@ def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes
     for index, shape in told.items():
         model.subgraphs[0].tensors[index].shape = shape
         model.subgraphs[0].tensors[index].shapeSignature = None
-    return packed(model, schema, len(content))
+    return packed(model, schema, content)
 
 
 def _cannot_be_moved(view: Any, file: TfliteFile) -> bool:
@@ -217,8 +217,9 @@ def unpacked(content: bytes) -> tuple[Any, Any]:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
 
 
-def packed(model: Any, schema: Any, size: int) -> bytes:
-    """Return the object form as a file, constants aligned as TensorFlow Lite's own writer does."""
+def packed(model: Any, schema: Any, content: bytes) -> bytes:
+    """Return the changed object form of the file `content` as a file: constants aligned as TensorFlow Lite's own
+    writer does, and behind it the files that were packed behind it before."""
     import flatbuffers
 
     class Aligned(schema.BufferT):  # type: ignore[misc]
@@ -238,6 +239,6 @@ def packed(model: Any, schema: Any, size: int) -> bytes:
 
     for buffer in model.buffers:
         buffer.__class__ = Aligned
-    builder = flatbuffers.Builder(size + 4096)
+    builder = flatbuffers.Builder(len(content) + 4096)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return with_files(bytes(builder.Output()), files_of(content))

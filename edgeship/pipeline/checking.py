@@ -44,14 +44,11 @@ def check_target(
     held = precision_of(read_tflite(path)) if source.kind == "tflite" else None
     if held is not None and not is_float(held):
         return _as_given(path, profile, accepted)
-    if source.kind == "tflite":
-        report = check_model(path, profile)
     converted = to_float_tflite(
         source, work, batch=profile.batch.fixed, progress=progress, signature=signature
     )
     if profile.compiler.backend == "none":
-        if source.kind != "tflite":
-            report = check_model(converted.path, profile, shown_as=path)
+        report = check_model(converted.path, profile, shown_as=path)
         return _judged(report, contract.check(converted.path, RECIPES["fp32"], profile))
     return _of_integers(converted, path, profile, progress)
 

@@ -43,9 +43,9 @@ def read_tflite(path: Path, *, unknown: bool = False) -> TfliteFile:
     except Inconsistent as reason:
         raise InputError(
             "model-inconsistent",
-            f"the .tflite file is whole and contradicts itself, so that no runtime takes it: {reason}",
+            f"the .tflite file contradicts itself, so that no runtime takes it: {reason}",
             context={"file": path, "bytes": len(content)},
-            hint="convert it again with a newer converter; what wrote this file is at fault",
+            hint="convert it again with a newer converter, or fetch it again where others have it whole",
         ) from None
     except Corrupt as reason:
         raise InputError(

@@ -319,7 +319,7 @@ def test_operations_that_move_values_do_so_in_int8(
     samples = tmp_path / "x.npy"
     np.save(samples, np.random.default_rng(0).normal(size=(48, *entry.shape[1:])).astype(np.float32))
     profile = make_profile(precision={"io": "int8"})
-    made = derive_all(model, (RECIPES["int8"],), samples, "c" * 64, tmp_path / "out", profile=profile)
+    made = derive_all(model, (RECIPES["int8"],), fed(samples), tmp_path / "out", profile=profile)
     assert made.failed == ()
     (artifact,) = made.artifacts
     graph = read_tflite(artifact.path).subgraphs[0]
@@ -341,7 +341,7 @@ def test_an_old_files_operations_are_read_as_what_they_are(
     for word, change in (("new", bytes), ("old", tiny.before_tensorflow_2_4)):
         path = tmp_path / f"{word}.tflite"
         path.write_bytes(normalised(change(float_model.path.read_bytes())))
-        made = derive_all(model_of(path), asked, samples, None, tmp_path / word, profile=base_profile)
+        made = derive_all(model_of(path), asked, fed(samples), tmp_path / word, profile=base_profile)
         assert made.failed == ()
         found[word] = [(a.recipe, a.sha256) for a in made.artifacts]
     assert found["old"] == found["new"]

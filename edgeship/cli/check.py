@@ -12,10 +12,16 @@ from edgeship.cli import common
 @click.command()
 @click.argument("model", type=common.PATH, required=False)
 @click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable.")
+@common.signature_option
 @common.config_option
 @common.output_options
 def check(
-    model: Path | None, targets: tuple[str, ...], config: Path | None, as_json: bool, quiet: bool
+    model: Path | None,
+    targets: tuple[str, ...],
+    signature: str | None,
+    config: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Say which operations of MODEL run where on a target, why, and the smallest change that helps.
 
@@ -28,12 +34,16 @@ def check(
     from edgeship.compile.report import check_document
     from edgeship.pipeline.checking import check_target
 
-    project = common.project_from(config, {"targets": targets or None}, "targets")
+    project = common.project_from(
+        config, {"targets": targets or None, "signature": signature}, "targets", "signature"
+    )
     profiles = common.profiles_of(project)
     path = common.model_of(model, project)
     with common.progress(quiet=quiet) as progress:
         work = common.cache_folder() / "models"
-        reports = [check_target(path, profile, work, progress) for profile in profiles]
+        reports = [
+            check_target(path, profile, work, progress, signature=project.signature) for profile in profiles
+        ]
     text = "\n\n".join(picture(report) for report in reports)
     common.show(text, lambda: check_document(reports), as_json=as_json)
     return max(report.exit_code for report in reports)

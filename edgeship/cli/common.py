@@ -43,10 +43,20 @@ def dry_run_option(command: F) -> F:
     return click.option("--dry-run", is_flag=True, help="Print what would be done; do nothing.")(command)
 
 
+def signature_option(command: F) -> F:
+    """Add `--signature`."""
+    return click.option(
+        "--signature",
+        metavar="NAME",
+        help="Signature of a SavedModel to convert.  [default: serving_default, or what fits]",
+    )(command)
+
+
 def build_options(command: F) -> F:
     """Add everything that says how a model is built."""
     options = [
         click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable."),
+        signature_option,
         click.option("--calibration", metavar="D", help="Representative dataset for quantization."),
         click.option("--eval", "evaluation", metavar="D", help="Labelled dataset for scores."),
         click.option("--recipe", "recipes", multiple=True, metavar="R", help="Recipe, not the target's; repeatable."),
@@ -73,7 +83,7 @@ def build_options(command: F) -> F:
 
 BUILD_NAMES = (
     "targets", "calibration", "evaluation", "recipes", "metric", "max_drop", "max_kb", "max_ms", "app",
-    "labels", "listen", "compiler", "allow_uncompiled",
+    "labels", "listen", "compiler", "allow_uncompiled", "signature",
 )  # fmt: skip
 
 

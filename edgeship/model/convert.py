@@ -21,6 +21,7 @@ from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.refit import with_output_shapes
+from edgeship.tflite.sizes import closed
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
@@ -64,7 +65,8 @@ ROUTES: dict[ModelKind, tuple[Route, ...]] = {
 }
 DECISIVE = {
     "model-dynamic-shape", "unsupported-operation", "saved-model-signatures", "model-weights-only",
-    "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision",
+    "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision", "saved-model-incomplete",
+    "saved-model-state", "saved-model-unfed",
 }  # fmt: skip
 """Errors that no other route can change: shown at once instead of after two more conversions."""
 
@@ -76,6 +78,7 @@ def to_float_tflite(
     progress: Progress,
     limits: WorkerLimits | None = None,
     batch: int = 1,
+    signature: str | None = None,
 ) -> FloatModel:
     """Return the float model of `source`, with every shape fixed and the first axis of its inputs set to
     `batch`.
@@ -84,8 +87,9 @@ def to_float_tflite(
     once under `work` is used again. A `.tflite` is taken as it is but for what `normalised` does, `is_float`
     False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
     `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
-    `model-no-input-shape`, `model-weights-only`, `model-corrupt`; ToolError `conversion-failed` with each
-    route's error.
+    `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
+    `saved-model-unfed`; ToolError `conversion-failed` with each route's error. `signature` names the entry point of a
+    SavedModel; nothing else has a choice.
     """
     key = sha256_json(
         {
@@ -94,6 +98,7 @@ def to_float_tflite(
             "kind": source.kind,
             "batch": batch,
             "tools": _installed(),
+            **({} if signature is None else {"signature": signature}),
         }
     )
     folder = work / f"float-{key[:16]}"
@@ -107,8 +112,8 @@ def to_float_tflite(
         content, tools = source.path.read_bytes(), dict[str, str]()
         read_tflite(source.path)
     else:
-        content, tools = _convert(source, folder, progress, limits or WorkerLimits(), batch)
-    content = normalised(content)
+        content, tools = _convert(source, folder, progress, limits or WorkerLimits(), (batch, signature))
+    content = closed(normalised(content), folder, limits or WorkerLimits())
     path.write_bytes(content)
     if unsaid_outputs(read_tflite(path)):
         content = with_output_shapes(content, _shapes(path, progress))
@@ -141,9 +146,15 @@ def _shapes(path: Path, progress: Progress) -> list[list[int]]:
 
 
 def _convert(
-    source: ModelSource, folder: Path, progress: Progress, limits: WorkerLimits, batch: int
+    source: ModelSource,
+    folder: Path,
+    progress: Progress,
+    limits: WorkerLimits,
+    wanted: tuple[int, str | None],
 ) -> tuple[bytes, dict[str, str]]:
-    """Return the bytes of the first route that works and the versions of its tools."""
+    """Return the bytes of the first route that works and the versions of its tools; `wanted` are batch and
+    signature."""
+    batch, signature = wanted
     failures: list[tuple[Route, EdgeshipError]] = []
     for route in ROUTES[source.kind]:
         if any(f.packages == route.packages and e.reference == "model-not-loadable" for f, e in failures):
@@ -153,7 +164,12 @@ def _convert(
         try:
             result = run_worker(
                 route.function,
-                {"source": str(source.path.resolve()), "out": str(raw.resolve()), "batch": batch},
+                {
+                    "source": str(source.path.resolve()),
+                    "out": str(raw.resolve()),
+                    "batch": batch,
+                    "signature": signature,
+                },
                 limits=limits,
                 progress=progress,
                 environment={

@@ -1,6 +1,6 @@
 """Worker side of the conversion: with the `keras_` files beside it all of this room that imports TensorFlow.
 
-Each function is one route: `(payload {source, out, batch}, report) -> {}`; it writes a float `.tflite` to
+Each function is one route: `(payload {source, out, batch, signature}, report) -> {}`; it writes a float `.tflite` to
 `out`.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeship.errors import InputError, ToolError
+from edgeship.model.frozen import NotPlain, entries_of, frozen_signature, graph_of
 from edgeship.model.keras_load import load_keras3, load_tf_keras, short
+from edgeship.model.signatures import Entry, pick_signature
 
 Report = Callable[..., None]
 
@@ -46,11 +48,17 @@ def from_tf_keras(payload: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def from_signature(payload: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Load a SavedModel, wrap its signature in a function of fixed shapes, convert."""
+    """Load a SavedModel, wrap its signature in a function of fixed shapes, convert. One of TensorFlow 1 is frozen."""
     import tensorflow as tf
 
+    graph = graph_of(payload["source"])
+    if graph is not None:
+        try:
+            return _from_frozen(graph, payload, report)
+        except NotPlain as reason:
+            report(f"TensorFlow's own loader takes over: {reason}")
     loaded = _load_saved_model(tf, payload["source"])
-    key = _pick_signature(list(loaded.signatures), payload["source"], report)
+    key = _pick(loaded, payload, report)
     signature = loaded.signatures[key]
     wanted = signature.structured_input_signature[1]
     specs = {
@@ -62,12 +70,32 @@ def from_signature(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"inputs": list(wanted), "outputs": list(signature.structured_outputs)}
 
 
+def _from_frozen(graph: Any, payload: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Freeze a signature of TensorFlow 1, convert it. Raises NotPlain where it cannot be frozen by itself."""
+    import tensorflow as tf
+
+    key = pick_signature(entries_of(graph), payload.get("signature"), payload["source"], report)
+    inputs = graph.signature_def[key].inputs
+    shapes = {
+        name: _fixed(tf.TensorShape(inputs[name].tensor_shape), name, payload) for name in sorted(inputs)
+    }
+    report("freezing a SavedModel of TensorFlow 1")
+    frozen = frozen_signature(graph, key, payload["source"], shapes)
+    specs = {
+        name: tf.TensorSpec(shape, inputs[name].dtype, name=re.sub(r"\W", "_", name))
+        for name, shape in shapes.items()
+    }
+    function = tf.function(lambda **given: frozen(**given)).get_concrete_function(**specs)
+    _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module()), payload, report)
+    return {"inputs": list(shapes), "outputs": sorted(graph.signature_def[key].outputs)}
+
+
 def from_saved_model(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     """Hand a SavedModel to the converter as it is; an open batch stays open and is closed afterwards."""
     import tensorflow as tf
 
     loaded = _load_saved_model(tf, payload["source"])
-    key = _pick_signature(list(loaded.signatures), payload["source"], report)
+    key = _pick(loaded, payload, report)
     converter = tf.lite.TFLiteConverter.from_saved_model(payload["source"], signature_keys=[key])
     _convert(converter, payload, report)
     signature = loaded.signatures[key]
@@ -75,6 +103,23 @@ def from_saved_model(payload: dict[str, Any], report: Report) -> dict[str, Any]:
         "inputs": list(signature.structured_input_signature[1]),
         "outputs": list(signature.structured_outputs),
     }
+
+
+def _pick(loaded: Any, payload: dict[str, Any], report: Report) -> str:
+    """Return the signature of a loaded SavedModel to convert."""
+
+    def part(tensors: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        return tuple((name, tensor.dtype.name) for name, tensor in tensors.items())
+
+    entries = [
+        Entry(
+            key=key,
+            inputs=part(signature.structured_input_signature[1]),
+            outputs=part(signature.structured_outputs),
+        )
+        for key, signature in loaded.signatures.items()
+    ]
+    return pick_signature(entries, payload.get("signature"), payload["source"], report)
 
 
 def _load_saved_model(tf: Any, source: str) -> Any:
@@ -85,29 +130,6 @@ def _load_saved_model(tf: Any, source: str) -> Any:
         if "tags" not in str(error):
             raise
         return tf.saved_model.load(source, tags=["serve"])
-
-
-def _pick_signature(keys: Sequence[str], source: str, report: Report) -> str:
-    """Return the signature to convert: serving_default, or the only one."""
-    if "serving_default" in keys:
-        others = sorted(set(keys) - {"serving_default"})
-        if others:
-            report(f"converting the signature serving_default; left out: {', '.join(others)}", note=True)
-        return "serving_default"
-    if len(keys) == 1:
-        return str(keys[0])
-    raise InputError(
-        "saved-model-signatures",
-        "the SavedModel has several signatures and none is named serving_default"
-        if keys
-        else "the SavedModel has no signature: nothing says what its inputs and outputs are",
-        context={
-            "model": source,
-            "signatures": ", ".join(sorted(keys)) or "none",
-            "wanted": "serving_default",
-        },
-        hint="tf.saved_model.save(model, FOLDER, signatures={'serving_default': function})",
-    )
 
 
 def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[str, Any]:

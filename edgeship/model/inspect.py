@@ -63,9 +63,11 @@ class Inspection:
     """Whether what is told is of the float `.tflite` the model converts to (all kinds but tflite)."""
 
 
-def inspect_model(path: Path, *, progress: Progress | None = None) -> Inspection:
+def inspect_model(
+    path: Path, *, progress: Progress | None = None, signature: str | None = None
+) -> Inspection:
     """Return what the model at `path` holds. Other kinds than `.tflite` are converted to float first (some
-    seconds).
+    seconds), a SavedModel by its `signature`.
 
     Raises what `open_model`, `to_float_tflite` and `read_tflite` raise.
     """
@@ -77,9 +79,9 @@ def inspect_model(path: Path, *, progress: Progress | None = None) -> Inspection
         else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     )
     if source.kind == "tflite":
-        return _inspection(read_tflite(path), path, source.kind, source.sha256, size)
+        return _inspection(read_tflite(path, unknown=True), path, source.kind, source.sha256, size)
     with tempfile.TemporaryDirectory(prefix="edgeship-inspect-") as folder:
-        model = to_float_tflite(source, Path(folder), progress=show)
+        model = to_float_tflite(source, Path(folder), progress=show, signature=signature)
         return _inspection(read_tflite(model.path), path, source.kind, source.sha256, size)
 
 

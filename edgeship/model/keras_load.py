@@ -11,6 +11,7 @@ from typing import Any
 from edgeship.errors import InputError, ToolError
 from edgeship.model.keras_dtypes import in_float32
 from edgeship.model.keras_guard import no_code_of_the_file
+from edgeship.model.zipped import with_model_at_top
 
 
 def load_keras3(source: str, report: Callable[..., None]) -> Any:
@@ -44,7 +45,7 @@ def _noted(source: str, folder: str, report: Callable[..., None]) -> str:
     """Return where the model stands in float32, and tell what was changed for that."""
     if Path(source).is_dir():
         return source
-    path, notes = in_float32(Path(source), Path(folder))
+    path, notes = in_float32(with_model_at_top(Path(source), Path(folder) / "top"), Path(folder))
     for note in notes:
         report(note, note=True)
     return str(path)

@@ -15,6 +15,7 @@ from edgeship.digest import sha256_tree
 from edgeship.errors import InputError
 from edgeship.model.foreign import name_foreign
 from edgeship.model.wire import fields_fit
+from edgeship.model.zipped import config_folder
 from edgeship.values import ModelKind, ModelSource
 
 KIND_OF_SUFFIX: dict[str, ModelKind] = {
@@ -102,30 +103,44 @@ def _sniff(path: Path, head: bytes, size: int) -> ModelKind | None:
         if size < 32:
             raise _truncated(path, size, "a TFLite model", "more")
         return "tflite"
-    if head.startswith(HDF5_MAGIC):
-        _check_hdf5(path, head, size)
+    if (start := _hdf5_start(path, size)) is not None:
+        _check_hdf5(path, start, size)
         return "h5"
     if head.startswith(b"PK"):
         return _kind_of_zip(path, size)
     return None
 
 
-def _check_hdf5(path: Path, head: bytes, size: int) -> None:
+def _hdf5_start(path: Path, size: int) -> int | None:
+    """Return where an HDF5 file's superblock stands: at 0, or behind a user block of 512, 1024, 2048, ... bytes."""
+    start = 0
+    with path.open("rb") as stream:
+        while start < size:
+            stream.seek(start)
+            if stream.read(len(HDF5_MAGIC)) == HDF5_MAGIC:
+                return start
+            start = max(512, 2 * start)
+    return None
+
+
+def _check_hdf5(path: Path, place: int, size: int) -> None:
     """Raise `model-truncated` where the superblock's end-of-file address lies behind the file's end.
 
     Addresses as in the HDF5 file format specification, section II.A: version 0 and 1 keep base, free-space
     and end-of-file addresses from byte 24 (28 in version 1), version 2 and 3 base, extension and end-of-file
-    from byte 12.
+    from byte 12. The library counts the end from the file's beginning, a user block included.
     """
-    padded = head.ljust(64, b"\0")
+    with path.open("rb") as stream:
+        stream.seek(place)
+        padded = stream.read(64).ljust(64, b"\0")
     version = padded[8]
     offset_size = padded[13] if version < 2 else padded[9]
     if version > 3 or offset_size != 8:
         return  # a layout this check does not know: the converter will tell
     start = {0: 24, 1: 28}.get(version, 12)
-    base, _, end = struct.unpack_from("<3Q", padded, start)
-    if base + end > size:
-        raise _truncated(path, size, "an HDF5 file", base + end)
+    _, _, end = struct.unpack_from("<3Q", padded, start)
+    if end > size:
+        raise _truncated(path, size, "an HDF5 file", end)
 
 
 def _kind_of_zip(path: Path, size: int) -> ModelKind:
@@ -134,8 +149,8 @@ def _kind_of_zip(path: Path, size: int) -> ModelKind:
             names = set(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         raise _truncated(path, size, "a zip archive (as .keras files are)", "its index at the end") from None
-    if "config.json" in names:
-        if not names & {"model.weights.h5", "model.weights.json"}:
+    if (inside := config_folder(names)) is not None:
+        if not names & {f"{inside}model.weights.h5", f"{inside}model.weights.json"}:
             raise InputError(
                 "model-not-keras",
                 "the archive has a Keras configuration and no weights (model.weights.h5)",
@@ -147,7 +162,7 @@ def _kind_of_zip(path: Path, size: int) -> ModelKind:
         raise _foreign(path, *foreign)
     raise InputError(
         "model-not-keras",
-        "this zip archive is no .keras model: it holds no config.json at its top level",
+        "this zip archive is no .keras model: it holds no config.json at its top level, nor in one folder",
         context={"file": path, "holds": ", ".join(sorted(names)[:6]) or "nothing"},
         hint=f"unzip it and give what is inside, if that is a model ({ACCEPTED})",
     )
@@ -157,8 +172,8 @@ def _kind_of_folder(path: Path) -> ModelKind:
     """Return "saved_model" for a complete SavedModel folder, or raise what is missing."""
     names = {p.name for p in path.iterdir()}
     graph = path / "saved_model.pb"
-    if "saved_model.pb" not in names and "saved_model.pbtxt" in names:
-        return "saved_model"
+    if "saved_model.pb" not in names and names & {"saved_model.pbtxt", "saved_model.cpb"}:
+        return "saved_model"  # as text, or in chunks, as TensorFlow writes graphs beyond 2 GB
     if "saved_model.pb" not in names:
         inside = sorted(p.parent for p in path.glob("*/saved_model.pb"))
         if foreign := name_foreign(path, b"", names):

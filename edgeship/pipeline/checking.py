@@ -26,24 +26,29 @@ from edgeship.values import FloatModel, GateResult
 
 
 def check_target(
-    path: Path, profile: TargetProfile, work: Path, progress: Progress, *, accepted: Sequence[str] = ()
+    path: Path,
+    profile: TargetProfile,
+    work: Path,
+    progress: Progress,
+    *,
+    accepted: Sequence[str] = (),
+    signature: str | None = None,
 ) -> CheckReport:
     """Return the report of the model at `path` on a target; what a build would refuse fails here, too.
 
     A quantized `.tflite` is judged as it is; any other model is converted to a float one first, kept under `work`, and
-    judged by the form that the target takes. `accepted` are the flaws that the user ships all the same. Raises what
-    `open_model`, `to_float_tflite` and `check_model` raise.
+    judged by the form that the target takes. `accepted` are the flaws that the user ships all the same, `signature`
+    the entry point of a SavedModel. Raises what `open_model`, `to_float_tflite` and `check_model` raise.
     """
     source = open_model(path)
     held = precision_of(read_tflite(path)) if source.kind == "tflite" else None
     if held is not None and not is_float(held):
         return _as_given(path, profile, accepted)
-    if source.kind == "tflite":
-        report = check_model(path, profile)
-    converted = to_float_tflite(source, work, batch=profile.batch.fixed, progress=progress)
+    converted = to_float_tflite(
+        source, work, batch=profile.batch.fixed, progress=progress, signature=signature
+    )
     if profile.compiler.backend == "none":
-        if source.kind != "tflite":
-            report = check_model(converted.path, profile, shown_as=path)
+        report = check_model(converted.path, profile, shown_as=path)
         return _judged(report, contract.check(converted.path, RECIPES["fp32"], profile))
     return _of_integers(converted, path, profile, progress)
 

@@ -93,7 +93,7 @@ def open_inputs(
     }
     calibration, evaluation = data.get("calibration"), data.get("evaluation")
     check_gate_data(project.goals, project.datasets.evaluation, evaluation)
-    float_model = to_float_tflite(source, work / "models", progress=progress)
+    float_model = to_float_tflite(source, work / "models", progress=progress, signature=project.signature)
     check_several_inputs(project, float_model, profiles)
     first = float_model.signature.inputs[0]
     check_labels(labels, float_model, evaluation)

@@ -33,6 +33,7 @@ OPTIONS: dict[str, KeyPath] = {
     "app": ("app",),
     "version": ("version",),
     "model": ("model",),
+    "signature": ("signature",),
     "targets": ("targets",),
     "recipes": ("recipes",),
     "hosts": ("hosts",),
@@ -158,6 +159,11 @@ class Project:
     def golden(self) -> Golden:
         """How many golden vectors to record."""
         return self.file.golden
+
+    @property
+    def signature(self) -> str | None:
+        """The signature of a SavedModel to convert, where one is named."""
+        return self.file.signature
 
     @property
     def model(self) -> Path | None:

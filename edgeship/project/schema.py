@@ -339,6 +339,9 @@ class ProjectFile(Section):
     """Your own number for this release, in quotes."""
     model: str | None = None
     """What you trained: .keras, .h5, a SavedModel folder, or .tflite."""
+    signature: str | None = None
+    """Of a SavedModel with several signatures, the one to convert; nothing: serving_default, or the only one that takes
+    numbers and answers with numbers."""
     targets: Texts = ()
     """Kinds of device to build for; `edgeship target list` shows them."""
     datasets: Datasets = Datasets()

@@ -46,7 +46,7 @@ def with_one_scale(content: bytes) -> tuple[bytes, int]:
             if len(op.inputs) > 2 and op.inputs[2] >= 0:
                 _bias(model, graph.tensors[op.inputs[2]], done[weights.buffer])
             changed += 1
-    return (packed(model, schema, len(content)), changed) if changed else (content, 0)
+    return (packed(model, schema, content), changed) if changed else (content, 0)
 
 
 def as_runtime_reads(content: bytes, profile: TargetProfile) -> tuple[bytes, int]:

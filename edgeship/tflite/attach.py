@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from typing import Any
 
 from edgeship.errors import ToolError
@@ -35,11 +36,14 @@ def with_metadata(content: bytes, metadata: bytes, files: dict[str, bytes]) -> b
     The bytes depend on the arguments alone: times in the zip tail are fixed. Raises ToolError
     `metadata-too-new` for a file whose root table has fields this code does not know.
     """
-    body = without_files(content)
-    packed = _with_new_root(body, metadata)
+    return with_files(_with_new_root(without_files(content), metadata), files)
+
+
+def with_files(body: bytes, files: dict[str, bytes]) -> bytes:
+    """Return a model that has no files packed behind it with `files` there, uncompressed, times fixed."""
     if not files:
-        return packed
-    stream = io.BytesIO(packed)
+        return body
+    stream = io.BytesIO(body)
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -57,6 +61,15 @@ def without_files(content: bytes) -> bytes:
             return content[: min((entry.header_offset for entry in entries), default=len(content))]
     except (zipfile.BadZipFile, ValueError):
         return content
+
+
+def files_of(content: bytes) -> dict[str, bytes]:
+    """Return the files packed behind a model, by name; none where there are none or they cannot be read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return {}
 
 
 def _with_new_root(body: bytes, metadata: bytes) -> bytes:

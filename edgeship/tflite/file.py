@@ -126,6 +126,9 @@ class TfliteFile:
     signature_defs: tuple[SignatureDef, ...]
     content: bytes = field(repr=False, compare=False)
     """All bytes of the file."""
+    unknown: tuple[str, ...] = ()
+    """What the file holds that the schema read with does not know, in words: it was made by something newer (or older).
+    Such operations are called OPERATION_<number>, such types type_<number>."""
 
     @property
     def main(self) -> Subgraph:
@@ -147,7 +150,7 @@ class TfliteFile:
 
     def buffer_bytes(self, index: int) -> bytes:
         """Return the data of buffer `index`, empty where it holds none."""
-        offset, size = self.buffers[index]
+        offset, size = self.buffers[index] if index < len(self.buffers) else (0, 0)
         return self.content[offset : offset + size]
 
     def tensor_bytes(self, index: int, subgraph: int = 0) -> bytes:

@@ -29,6 +29,7 @@ def find_problems(file: TfliteFile) -> tuple[Finding, ...]:
     """Return everything found, in a fixed order; an empty tuple for a file without doubts."""
     graph = file.main
     return (
+        *_unknown(file),
         *_dynamic(graph),
         *_unsound(file),
         *_concatenations(graph),
@@ -36,6 +37,15 @@ def find_problems(file: TfliteFile) -> tuple[Finding, ...]:
         *_operations(file),
         *_name(file),
     )
+
+
+def _unknown(file: TfliteFile) -> Iterator[Finding]:
+    if file.unknown:
+        yield Finding(
+            code="unknown-parts",
+            message=f"TFLite as it is installed here does not know {', '.join(file.unknown[:4])}, and cannot run it: "
+            "something newer made the file, or something very old",
+        )
 
 
 def _dynamic(graph: Subgraph) -> Iterator[Finding]:

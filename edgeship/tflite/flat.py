@@ -21,6 +21,14 @@ class Corrupt(Exception):
     """Why a file cannot be a whole .tflite."""
 
 
+class Inconsistent(Corrupt):
+    """What a whole file says of itself that cannot all be true; no runtime takes it."""
+
+
+VERSION = 3
+"""The one version of the file format that runtimes take."""
+
+
 def parse(path: Path, content: bytes, sha256: str) -> TfliteFile:
     """Return the file's content as values. Raises Corrupt, and nothing else, where it does not hold
     together."""
@@ -52,6 +60,7 @@ class _Reader:
         self.types = {value: name.lower() for value, name in enum_names(self.schema.TensorType).items()}
         self.ops = enum_names(self.schema.BuiltinOperator)
         self.options_seen: dict[tuple[str, int], dict[str, Any]] = {}
+        self.unknown: dict[str, None] = {}
 
     def spend(self, count: int, what: str) -> int:
         """Return `count`, or raise Corrupt where the file cannot hold that many elements."""
@@ -78,8 +87,10 @@ class _Reader:
         metadata = []
         for i in range(self.spend(model.MetadataLength(), "metadata entries")):
             entry = model.Metadata(i)
-            _check(entry.Buffer(), len(buffers), f"metadata entry {i}", "buffer")
-            metadata.append((_text(entry.Name()), entry.Buffer()))
+            if entry.Buffer() < len(buffers):  # an entry that leads nowhere troubles no runtime
+                metadata.append((_text(entry.Name()), entry.Buffer()))
+        if model.Version() != VERSION:
+            self.unknown[f"version {model.Version()} of the format (runtimes take {VERSION})"] = None
         return TfliteFile(
             path=path,
             size=len(self.content),
@@ -94,6 +105,7 @@ class _Reader:
                 for i in range(self.spend(model.SignatureDefsLength(), "signatures"))
             ),
             content=self.content,
+            unknown=tuple(self.unknown),
         )
 
     def buffer(self, buffer: Any, index: int) -> tuple[int, int]:
@@ -111,7 +123,8 @@ class _Reader:
         """Return (name, is custom, version). Old files keep the code in a byte, new ones in a wider field."""
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         if number not in self.ops:
-            raise Corrupt(f"it uses operation number {number}, which no TFLite has")
+            self.unknown[f"operation number {number}"] = None
+            return f"OPERATION_{number}", False, code.Version()
         custom = self.ops[number] == "CUSTOM"
         return (_text(code.CustomCode()) or "CUSTOM") if custom else self.ops[number], custom, code.Version()
 
@@ -147,15 +160,17 @@ class _Reader:
     def tensor(self, tensor: Any, index: int, buffers: tuple[tuple[int, int], ...]) -> Tensor:
         name = _text(tensor.Name())
         where = f"tensor {index} ({name})"
-        _check(tensor.Buffer(), len(buffers), where, "buffer")
+        if tensor.Buffer() or buffers:
+            _check(tensor.Buffer(), len(buffers), where, "buffer")
         if tensor.Type() not in self.types:
-            raise Corrupt(f"{where} has type number {tensor.Type()}, which no TFLite has")
-        dtype, shape = self.types[tensor.Type()], self.integers(tensor, "Shape")
+            self.unknown[f"tensor type number {tensor.Type()}"] = None
+        dtype = self.types.get(tensor.Type(), f"type_{tensor.Type()}")
+        shape = self.integers(tensor, "Shape")
         signature = self.integers(tensor, "ShapeSignature")
         if any(size < 0 for size in shape) or any(size < -1 for size in signature):
-            raise Corrupt(f"{where} has the shape {list(shape)}")
+            raise Inconsistent(f"{where} has the shape {list(shape)}")
         quantization, minimum, maximum, blockwise = self.quantization(tensor.Quantization(), shape, where)
-        size = buffers[tensor.Buffer()][1]
+        size = buffers[tensor.Buffer()][1] if buffers else 0
         sparse = tensor.Sparsity() is not None
         wanted = 1
         for length in shape:
@@ -200,9 +215,9 @@ class _Reader:
             return None, minimum, maximum, blockwise
         axis = parameters.QuantizedDimension() if len(scales) > 1 else None
         if len(zeros) not in (0, 1, len(scales)):
-            raise Corrupt(f"{where} has {len(scales)} scales and {len(zeros)} zero points")
+            raise Inconsistent(f"{where} has {len(scales)} scales and {len(zeros)} zero points")
         if axis is not None and (not 0 <= axis < len(shape) or shape[axis] != len(scales)):
-            raise Corrupt(f"{where} of shape {list(shape)} has {len(scales)} scales along axis {axis}")
+            raise Inconsistent(f"{where} of shape {list(shape)} has {len(scales)} scales along axis {axis}")
         padded = zeros if len(zeros) == len(scales) else (zeros or (0,)) * len(scales)
         return Quantization(scales=scales, zero_points=padded, axis=axis), minimum, maximum, blockwise
 
@@ -242,8 +257,8 @@ class _Reader:
             if not number or table is None:
                 continue
             name = enum_names(getattr(self.schema, union)).get(number)
-            if name is None:
-                raise Corrupt(f"an operation has options of kind {number}, which no TFLite has")
+            if name is None:  # runtimes ask the operation what its options are, not this number
+                continue
             key = (name, table.Pos)
             if key not in self.options_seen:
                 self.spend(1, "options")

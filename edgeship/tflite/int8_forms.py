@@ -7,7 +7,10 @@ from __future__ import annotations
 
 FREE = frozenset({"LEAKY_RELU", "PRELU", "ELU", "RELU6"})
 """The kernel rescales: input and output have scales of their own."""
-SAME = frozenset({"REDUCE_MAX", "SQUEEZE", "EXPAND_DIMS"})
+SAME = frozenset({
+    "REDUCE_MAX", "SQUEEZE", "EXPAND_DIMS", "TILE", "DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND",
+    "REVERSE_V2",
+})  # fmt: skip
 """Values pass through: the output has the input's scale, and a QUANTIZE behind it changes that."""
 FIXED = {"L2_NORMALIZATION": (1 / 128, 0)}
 """The kernel answers with this scale and zero point, whatever comes in."""

@@ -11,15 +11,16 @@ from pathlib import Path
 from edgeship.digest import sha256_bytes
 from edgeship.errors import InputError
 from edgeship.tflite.file import TfliteFile
-from edgeship.tflite.flat import Corrupt, parse
+from edgeship.tflite.flat import Corrupt, Inconsistent, parse
 from edgeship.tflite.schema import FILE_IDENTIFIER
 
 
-def read_tflite(path: Path) -> TfliteFile:
+def read_tflite(path: Path, *, unknown: bool = False) -> TfliteFile:
     """Return what a `.tflite` file holds.
 
-    Raises InputError `model-not-found`, `model-not-tflite`, or `model-corrupt` where an offset, length or
-    index in it points outside; damage inside the weights themselves cannot be told.
+    Raises InputError `model-not-found`, `model-not-tflite`, `model-corrupt` where an offset, length or index in it
+    points outside (damage inside the weights themselves cannot be told), `model-inconsistent` where a whole file
+    contradicts itself, and unless `unknown` parts are welcome `model-unknown-parts`: nothing here runs them.
     """
     try:
         content = path.read_bytes()
@@ -38,7 +39,14 @@ def read_tflite(path: Path) -> TfliteFile:
             hint=f"edgeship inspect {path}",
         )
     try:
-        return parse(path, content, sha256_bytes(content))
+        file = parse(path, content, sha256_bytes(content))
+    except Inconsistent as reason:
+        raise InputError(
+            "model-inconsistent",
+            f"the .tflite file contradicts itself, so that no runtime takes it: {reason}",
+            context={"file": path, "bytes": len(content)},
+            hint="convert it again with a newer converter, or fetch it again where others have it whole",
+        ) from None
     except Corrupt as reason:
         raise InputError(
             "model-corrupt",
@@ -46,3 +54,11 @@ def read_tflite(path: Path) -> TfliteFile:
             context={"file": path, "bytes": len(content)},
             hint="fetch or convert it again and compare its SHA-256 with the original's",
         ) from None
+    if file.unknown and not unknown:
+        raise InputError(
+            "model-unknown-parts",
+            f"the .tflite file holds what TFLite as it is installed here does not know: {', '.join(file.unknown[:4])}",
+            context={"file": path, "version": file.version},
+            hint="pip install --upgrade edgeship, where something newer made the file; edgeship inspect shows the rest",
+        )
+    return file

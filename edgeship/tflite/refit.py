@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from edgeship.tflite.attach import files_of, with_files
 from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flat import parse
 from edgeship.tflite.folding import fold_shapes
+from edgeship.tflite.precision import is_float, precision_of
+from edgeship.tflite.repeats import REPEATS, resize_repeats
 from edgeship.tflite.schema import FILE_IDENTIFIER, tflite_schema
 
 ALIGNMENT = 16
@@ -30,29 +33,49 @@ ORDERED = "model_control_dependencies"
 
 
 def refitted(content: bytes) -> bytes:
-    """Return the file with shape arithmetic folded, biases as vectors, and a tensor of its own for every
-    output; the same bytes where nothing of that is to be done.
+    """Return the file with shape arithmetic folded, pixels repeated by one resize, biases as vectors, a tensor
+    of its own for every output, and operator codes where today's tools read them; the same bytes where nothing
+    of that is to be done.
+
+    Files packed behind the model stay.
     """
     file = parse(Path("model.tflite"), content, "")
     graph = file.main
     biases, shared = _long_biases(graph), _shared_outputs(graph)
     shapes = any(op.op == "SHAPE" and not graph.tensors[op.inputs[0]].is_dynamic for op in graph.operators)
+    repeats = any(op.op in REPEATS for op in graph.operators)
     schema = tflite_schema()
     view = schema.Model.GetRootAs(content, 0)
-    if not (biases or shared or shapes) or _cannot_be_moved(view, file):
+    old = _has_old_codes(view) and is_float(precision_of(file))
+    if not (biases or shared or shapes or repeats or old) or _cannot_be_moved(view, file):
         return content
     model = schema.ModelT.InitFromObj(view)
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     for index in biases:
         tensor = model.subgraphs[0].tensors[index]
         tensor.shape, tensor.shapeSignature = [int(tensor.shape[-1])], None
         if tensor.quantization is not None:
             tensor.quantization.quantizedDimension = 0
     folded = fold_shapes(model, schema)
+    resized = resize_repeats(model, schema)
     if shared:
         _part_outputs(model, schema, set(shared))
-    if folded:
+    if folded or resized:
         _prune(model)
-    return packed(model, schema, len(content)) if biases or shared or folded else content
+    if not (biases or shared or folded or resized or old):
+        return content
+    return packed(model, schema, content)
+
+
+def _has_old_codes(view: Any) -> bool:
+    """Return whether an operation's code stands only in the byte that it had before TensorFlow 2.4.
+
+    The quantizer reads the wider field alone and takes such an operation for the first there is, ADD. Runtimes and
+    compilers read both, so a file that came quantized, which the quantizer never sees, keeps its bytes.
+    """
+    codes = [view.OperatorCodes(i) for i in range(view.OperatorCodesLength())]
+    return any(code.BuiltinCode() < code.DeprecatedBuiltinCode() for code in codes)
 
 
 def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:
@@ -72,7 +95,7 @@ def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes
     for index, shape in told.items():
         model.subgraphs[0].tensors[index].shape = shape
         model.subgraphs[0].tensors[index].shapeSignature = None
-    return packed(model, schema, len(content))
+    return packed(model, schema, content)
 
 
 def _cannot_be_moved(view: Any, file: TfliteFile) -> bool:
@@ -194,8 +217,9 @@ def unpacked(content: bytes) -> tuple[Any, Any]:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
 
 
-def packed(model: Any, schema: Any, size: int) -> bytes:
-    """Return the object form as a file, constants aligned as TensorFlow Lite's own writer does."""
+def packed(model: Any, schema: Any, content: bytes) -> bytes:
+    """Return the changed object form of the file `content` as a file: constants aligned as TensorFlow Lite's own
+    writer does, and behind it the files that were packed behind it before."""
     import flatbuffers
 
     class Aligned(schema.BufferT):  # type: ignore[misc]
@@ -215,6 +239,6 @@ def packed(model: Any, schema: Any, size: int) -> bytes:
 
     for buffer in model.buffers:
         buffer.__class__ = Aligned
-    builder = flatbuffers.Builder(size + 4096)
+    builder = flatbuffers.Builder(len(content) + 4096)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return with_files(bytes(builder.Output()), files_of(content))

@@ -28,6 +28,9 @@ OPTIONS = {
     "FULLY_CONNECTED": "FullyConnectedOptions", "CONCATENATION": "ConcatenationOptions", "MEAN": "ReducerOptions",
     "SPLIT": "SplitOptions", "STRIDED_SLICE": "StridedSliceOptions",
 }  # fmt: skip
+REFUSALS = (
+    "model-corrupt", "model-inconsistent", "model-unknown-parts", "model-not-tflite", "model-empty-graph",
+)  # fmt: skip
 PROFILES = [
     load_profile(name, folders=target_folders(environment={})) for name in ("coral", "host", "gpu-aarch64")
 ]
@@ -94,5 +97,5 @@ def test_a_check_of_a_damaged_file(coral: Path, tmp_path: Path) -> None:
                 picture(check_model(path, profile))
         except EdgeshipError as error:
             refused += 1
-            assert error.reference in ("model-corrupt", "model-not-tflite", "model-empty-graph"), error
+            assert error.reference in REFUSALS, error
     assert refused >= 30, "the cut ones at least"

@@ -230,6 +230,15 @@ tf.saved_model.save(module, folder / "two_signatures", signatures={
     "up": module.f.get_concrete_function(), "down": module.f.get_concrete_function()})
 import numpy as np
 digits = keras.saving.load_model(folder / "digits.keras")
+up = keras.Sequential([keras.Input((6, 5, 2)), L.Conv2D(4, 3, padding="same"), L.UpSampling2D((3, 2)), L.Conv2D(2, 1)])
+up.save(folder / "up_flat.keras")
+import zipfile
+with zipfile.ZipFile(folder / "up_flat.keras") as flat, zipfile.ZipFile(folder / "up.keras", "w") as nested:
+    nested.mkdir("up")
+    for name in flat.namelist():
+        nested.writestr("up/" + name, flat.read(name))
+seen = np.random.default_rng(0).normal(size=(4, 6, 5, 2)).astype(np.float32)
+np.savez(folder / "up.npz", x=seen, y=up.predict(seen, verbose=0))
 x = np.random.default_rng(0).uniform(0, 16, (20, 8, 8, 1)).astype(np.float32)
 np.savez(folder / "digits.npz", x=x, y=digits.predict(x, verbose=0))
 """
@@ -276,6 +285,16 @@ def test_a_keras_3_model(made: Path, tmp_path: Path) -> None:
     moved.write_bytes(source.path.read_bytes())
     again = to_float_tflite(open_model(moved), tmp_path / "b", progress=Silent())
     assert again.path.read_bytes() == model.path.read_bytes()
+
+
+@pytest.mark.slow
+def test_up_sampling_of_keras_3_is_a_resize(made: Path, tmp_path: Path) -> None:
+    """As Keras 2 wrote it and accelerators map it; the file is one that another tool packed with its folder."""
+    model = to_float_tflite(open_model(made / "up.keras"), tmp_path, progress=Silent())
+    operations = [o.op for o in read_tflite(model.path).main.operators]
+    assert operations == ["CONV_2D", "RESIZE_NEAREST_NEIGHBOR", "CONV_2D"]
+    with np.load(made / "up.npz") as truth:
+        assert np.abs(_run(model.path, truth["x"]) - truth["y"]).max() < 1e-5
 
 
 @pytest.mark.slow

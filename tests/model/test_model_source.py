@@ -93,6 +93,31 @@ def test_kinds_by_content(tmp_path: Path, dense_float: Path) -> None:
     assert open_model(whole).kind == "h5"
 
 
+def test_layouts_of_other_tools(tmp_path: Path) -> None:
+    """A model's folder packed whole, folders as entries, an HDF5 user block, a graph in chunks."""
+    packed = _zip(tmp_path / "m.keras", "m/", "m/config.json", "m/model.weights.h5", "__MACOSX/m/config.json")
+    assert open_model(packed).kind == "keras"
+    assert (
+        open_model(_zip(tmp_path / "f.keras", "assets/", "config.json", "model.weights.h5")).kind == "keras"
+    )
+    block = tmp_path / "block.h5"
+    shifted = HDF5[:24] + (512).to_bytes(8, "little") + HDF5[32:]  # the end, 4096, counts the user block
+    block.write_bytes(bytes(512) + shifted + bytes(4096 - 512 - len(HDF5)))
+    assert open_model(block).kind == "h5"
+    block.write_bytes(block.read_bytes()[:-1])
+    with pytest.raises(InputError, match="begins like an HDF5 file and ends too early"):
+        open_model(block)
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big" / "saved_model.cpb").write_bytes(b"chunks")
+    assert open_model(tmp_path / "big").kind == "saved_model"
+
+
+def test_two_models_in_one_archive(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "two.keras", "a/config.json", "a/model.weights.h5", "b/config.json")
+    with pytest.raises(InputError, match=r"holds no config\.json at its top level, nor in one folder"):
+        open_model(path)
+
+
 def test_a_name_that_contradicts_the_content(tmp_path: Path, dense_float: Path) -> None:
     path = dense_float.rename(tmp_path / "model.h5")
     with pytest.raises(InputError) as caught:

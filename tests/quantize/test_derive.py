@@ -298,6 +298,55 @@ def test_operations_that_the_quantizer_leaves_in_float_get_their_integer_form(
     assert np.abs(found - exact).max() < 0.06 * np.ptp(exact)
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("TILE", "middle"),
+        ("TILE", "first"),
+        ("TILE", "last"),
+        ("DEPTH_TO_SPACE", "middle"),
+        ("SPACE_TO_BATCH_ND", "middle"),
+        ("BATCH_TO_SPACE_ND", "middle"),
+        ("REVERSE_V2", "middle"),
+    ],
+)
+def test_operations_that_move_values_do_so_in_int8(
+    name: str, place: str, tiny: ModuleType, model_of: Any, make_profile: Any, tmp_path: Path
+) -> None:
+    """Repeated channels, sub-pixel layers and the dilated convolutions of old converters; also at either end."""
+    model = model_of(tiny.moved(tmp_path / "model.tflite", name, place=place))
+    (entry,) = model.signature.inputs
+    samples = tmp_path / "x.npy"
+    np.save(samples, np.random.default_rng(0).normal(size=(48, *entry.shape[1:])).astype(np.float32))
+    profile = make_profile(precision={"io": "int8"})
+    made = derive_all(model, (RECIPES["int8"],), fed(samples), tmp_path / "out", profile=profile)
+    assert made.failed == ()
+    (artifact,) = made.artifacts
+    graph = read_tflite(artifact.path).subgraphs[0]
+    assert name in [op.op for op in graph.operators]
+    assert {graph.tensors[i].dtype for op in graph.operators for i in op.outputs} == {"int8"}
+    assert {t.dtype for t in (*artifact.signature.inputs, *artifact.signature.outputs)} == {"int8"}
+    assert not [g for g in check(artifact.path, RECIPES["int8"], profile) if g.stops]
+    x = np.load(samples)
+    exact, found = run(model.path, x), run(artifact.path, x)
+    assert np.abs(found - exact).max() < 0.06 * np.ptp(exact)
+
+
+def test_an_old_files_operations_are_read_as_what_they_are(
+    float_model: FloatModel, tiny: ModuleType, model_of: Any, samples: Path, base_profile: Any, tmp_path: Path
+) -> None:
+    """Every recipe gives the same bytes as for the same model written today."""
+    asked = tuple(recipe for recipe in ALL if recipe.name != "float_fp32")
+    found = {}
+    for word, change in (("new", bytes), ("old", tiny.before_tensorflow_2_4)):
+        path = tmp_path / f"{word}.tflite"
+        path.write_bytes(normalised(change(float_model.path.read_bytes())))
+        made = derive_all(model_of(path), asked, fed(samples), tmp_path / word, profile=base_profile)
+        assert made.failed == ()
+        found[word] = [(a.recipe, a.sha256) for a in made.artifacts]
+    assert found["old"] == found["new"]
+
+
 def test_samples_that_cannot_be_run_cost_the_recipes_that_need_ranges_only(
     float_model: FloatModel, base_profile: Any, tmp_path: Path
 ) -> None:

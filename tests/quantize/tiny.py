@@ -250,6 +250,70 @@ def activated(path: Path, name: str) -> Path:
     return build.write(path, [x], [y])
 
 
+def moved(path: Path, name: str, *, place: str = "middle") -> Path:
+    """Write two convolutions with the named operation, which moves values about, between, before or behind them."""
+    random = np.random.default_rng(7)
+    build = Builder()
+
+    def conv(source: int, before: list[int], depth: int, word: str, kind: int) -> tuple[int, list[int]]:
+        options = schema.Conv2DOptionsT()
+        options.padding, options.strideW, options.strideH = schema.Padding.SAME, 1, 1
+        options.dilationWFactor = options.dilationHFactor = 1
+        options.fusedActivationFunction = kind
+        w = random.normal(size=(depth, 3, 3, before[3])).astype(np.float32)
+        after = [*before[:3], depth]
+        weights = build.tensor(f"{word}_w", list(w.shape), w)
+        bias = build.tensor(f"{word}_b", [depth], random.normal(size=depth).astype(np.float32))
+        made = build.tensor(word, after)
+        build.operation("CONV_2D", [source, weights, bias], [made], options)
+        return made, after
+
+    def ints(word: str, *values: Any) -> int:
+        held = np.array(values, np.int32)
+        return build.tensor(word, list(held.shape), held, kind="INT32")
+
+    def move(source: int, before: list[int]) -> tuple[int, list[int]]:
+        n, h, w, c = before
+        after, constants, options = {
+            "TILE": ([n, 2 * h, w, 3 * c], [("times", (1, 2, 1, 3))], None),
+            "DEPTH_TO_SPACE": ([n, 2 * h, 2 * w, c // 4], [], schema.DepthToSpaceOptionsT()),
+            "SPACE_TO_BATCH_ND": (
+                [4 * n, h // 2, w // 2, c],
+                [("block", (2, 2)), ("pads", ((0, 0), (0, 0)))],
+                None,
+            ),
+            "BATCH_TO_SPACE_ND": (
+                [n // 4, 2 * h, 2 * w, c],
+                [("block", (2, 2)), ("crops", ((0, 0), (0, 0)))],
+                None,
+            ),
+            "REVERSE_V2": (before, [("axis", (1,))], None),
+        }[name]
+        if name == "DEPTH_TO_SPACE":
+            options.blockSize = 2
+        made = build.tensor("moved", after)
+        build.operation(name, [source, *(ints(word, *values) for word, values in constants)], [made], options)
+        return made, after
+
+    shape = [4 if name == "BATCH_TO_SPACE_ND" else 1, 8, 8, 4]
+    x = current = build.tensor("x", shape)
+    for step in {"middle": "cmc", "first": "mc", "last": "cm"}[place]:
+        if step == "m":
+            current, shape = move(current, shape)
+        else:
+            word = f"conv{len(build.graph.operators)}"
+            current, shape = conv(current, shape, 8, word, schema.ActivationFunctionType.RELU)
+    return build.write(path, [x], [current])
+
+
+def before_tensorflow_2_4(content: bytes) -> bytes:
+    """Return a model as converters before TensorFlow 2.4 wrote it: operator codes in the byte of those days only."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for code in model.operatorCodes:
+        code.deprecatedBuiltinCode, code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode), 0
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
 def gated(path: Path) -> Path:
     """Write gates as an unrolled recurrent layer has them: a product split in four, of which one part is read by
     nobody.

@@ -8,7 +8,7 @@ from edgeship.values import Agreement, Artifact, Figure, GateResult, Goals, Scor
 def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateResult, ...]:
     """Return one result per goal that is set: accuracy, size, latency, memory, in this order.
 
-    Before them `agreement`, whatever is asked for, where the variant was compared with the float model: one that
+    After them `agreement`, whatever is asked for, where the variant was compared with the float model: one that
     gives nothing in a part of its outputs must not run.
     """
     metric = scorecard.metric
@@ -20,14 +20,10 @@ def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateR
         ("latency", goals.max_ms, scorecard.latency_ms.p50, "p50 latency on this machine", " ms"),
         ("memory", goals.max_rss_mb, scorecard.peak_rss_mb, "peak memory of one process", " MiB"),
     )
-    return (
-        *alive(scorecard.agreement),
-        *(
-            gate(name, limit, value, what, unit)
-            for name, limit, value, what, unit in asked
-            if limit is not None
-        ),
+    goals_set = (
+        gate(name, limit, value, what, unit) for name, limit, value, what, unit in asked if limit is not None
     )
+    return (*goals_set, *alive(scorecard.agreement))
 
 
 def alive(agreement: Agreement) -> tuple[GateResult, ...]:

@@ -52,6 +52,7 @@ def target_text(built: TargetBuild) -> str:
         )
     else:
         lines.append(f"no bundle: {built.reason}")
+    lines += [f"note: {words}" for words in (built.chosen.artifact.notes if built.chosen else ())]
     lines += [f"warning: {words}" for words in warnings(built.chosen, built.variants)]
     return "\n".join(lines)
 

@@ -29,6 +29,8 @@ CARRIES = frozenset(
 )
 PROBABILITIES = frozenset({"LOGISTIC", "SOFTMAX"})
 
+INTEGERS = ("int8", "uint8", "int16")
+
 Ranges = Mapping[int, tuple[float, float]]
 """Tensor -> lowest and highest value that samples showed."""
 
@@ -120,6 +122,46 @@ def is_ranked(graph: Subgraph, output: int) -> bool:
         if operator.op in MOVES | JOINS | SCALES | SHIFTS | CARRIES:
             waiting += [i for i in operator.inputs if i >= 0]
     return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatTail:
+    """The end of an output that is joined in float behind integers, each with a scale of its own."""
+
+    operators: frozenset[int]
+    step: float
+    """How far one step of the coarsest part moves the output."""
+
+
+def float_tail(file: TfliteFile, output: int) -> FloatTail | None:
+    """Return how an output of a quantized model is joined in float, or None where it is not.
+
+    Only moves, joins, and scaling by constants, of nothing but what DEQUANTIZE makes of integers.
+    """
+    graph, makers = file.main, producer_of(file.main)
+    if graph.tensors[output].dtype != "float32":
+        return None
+    steps, waiting, inside = [0.0], [(output, 1.0)], set()
+    while waiting:
+        tensor, gain = waiting.pop()
+        operator = makers.get(tensor)
+        if operator is None:
+            return None
+        inside.add(operator.index)
+        if operator.op == "DEQUANTIZE" and graph.tensors[operator.inputs[0]].dtype in INTEGERS:
+            held = graph.tensors[operator.inputs[0]].quantization
+            steps.append(gain * held.scales[0] if held else 0.0)
+            continue
+        if not _is_of_a_tail(graph, operator):
+            return None
+        constants = [i for i in operator.inputs if i >= 0 and graph.tensors[i].has_data]
+        values = [abs(v) for i in constants for v in _floats(file, i) if v and math.isfinite(v)]
+        if operator.op in SCALES and values:
+            gain *= max(values) if operator.op == "MUL" else 1.0 / min(values)
+        waiting += [(i, gain) for i in operator.inputs if i >= 0 and i not in constants]
+    if not any(graph.operators[i].op in JOINS | SCALES for i in inside):
+        return None
+    return FloatTail(operators=frozenset(inside), step=max(steps))
 
 
 def _region(graph: Subgraph, output: int) -> list[Operator]:

@@ -46,6 +46,10 @@ class Artifact:
     calibration_sha256: str | None
     tools: dict[str, str] = field(default_factory=dict)
     """Version of each tool that had a hand in it."""
+    notes: tuple[str, ...] = ()
+    """What is not as one would expect of the recipe, a line each."""
+    joined: Path | None = None
+    """Where outputs of the float model are several outputs here: the same model with these joined, for comparing."""
 
 
 DropUnit = Literal["points", "%"]

@@ -185,3 +185,35 @@ def _code_of(model: Any, code: Any) -> int:
             return place
     model.operatorCodes.append(copy.copy(code))
     return len(model.operatorCodes) - 1
+
+
+def look(payload: dict[str, Any], report: Any) -> dict[str, Any]:
+    """Worker: return `{"found": [{"operations", "float", "outputs"}]}` for outputs that join unlike ranges.
+
+    `payload`: `model` (path of the float `.tflite`), `samples` (of its input). The lines say what a build makes of it,
+    where the end may be in float and where it may not.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    from edgeship.quantize.finish import constants_of
+    from edgeship.quantize.observe import observe
+
+    path = Path(payload["model"])
+    content = path.read_bytes()
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    report("running the calibration samples through the float model")
+    seen = observe(
+        content,
+        Path(payload["samples"]),
+        constants_of(model),
+        lambda done, total: report("samples", done, total),
+    )
+    return {
+        "found": [
+            {
+                "operations": [join.operator for join in tail.joins],
+                **{form: words_of(path, (tail,), form)[0] for form in ("float", "outputs")},
+            }
+            for tail in unlike_tails(path, seen)
+        ]
+    }

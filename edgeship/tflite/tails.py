@@ -91,6 +91,13 @@ def tails_of(file: TfliteFile, ranges: Ranges) -> tuple[Tail, ...]:
     return tuple(found)
 
 
+def moved_from(makers: Mapping[int, Operator], tensor: int) -> Operator | None:
+    """Return the operation that computed a tensor's values, seen through those that only move them; None: an input."""
+    while (maker := makers.get(tensor)) is not None and maker.op in MOVES:
+        tensor = maker.inputs[0]
+    return maker
+
+
 def gives_probabilities(graph: Subgraph, output: int) -> bool:
     """Return whether an output holds, among others, shares of one: what a sigmoid or a softmax made."""
     makers, waiting, seen = producer_of(graph), [output], set()
@@ -212,9 +219,7 @@ def _if_unlike(operator: Operator, finest: int, ratio: float) -> Join | None:
 
 def _span(graph: Subgraph, tensor: int, ranges: Ranges) -> float:
     """Return how wide a tensor's 8-bit range is (it always holds 0); 0 where that is not known, or it holds nothing."""
-    makers, source = producer_of(graph), tensor
-    while (maker := makers.get(source)) is not None and maker.op in MOVES:
-        source = maker.inputs[0]
+    maker = moved_from(producer_of(graph), tensor)
     if maker is not None and maker.op in FIXED_SPANS:
         return FIXED_SPANS[maker.op]
     low, high = ranges.get(tensor, (0.0, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,3 +66,53 @@ def test_a_detector_is_built_with_scores_and_says_how(edgeship: Any, detector: A
     valid("manifest", manifest)
     held = edgeship("inspect", target["bundle"], "--json")
     assert held.status == 0
+
+
+@pytest.mark.slow
+def test_detectors_are_scored_by_their_boxes(
+    edgeship: Any, detectors: ModuleType, tiny_models: ModuleType, tmp_path: Path, valid: Any
+) -> None:
+    """True boxes are what the float model finds: it scores 100, an honest int8 nearly so."""
+    from PIL import Image
+
+    from edgeship.score.detections import forms_of
+    from edgeship.score.worker import Model
+
+    model = detectors.detector(tiny_models, tmp_path / "m.tflite", "joined", pictures=True)
+    pictures = (255 * tiny_models.pictures(24)).astype(np.uint8)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    images, annotations = [], []
+    runs = Model(str(model))
+    for k, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{k:02}.png")
+        images.append({"id": k, "file_name": f"{k:02}.png", "width": 8, "height": 8})
+        runs.feed(picture[None].astype(np.float32))
+        runs.invoke()
+        held = [np.array(a) for a in runs.read()]
+        (form, *_) = forms_of(held, 3, (8, 8))
+        boxes = form.read(held, 0)
+        for corners, number, score in zip(8 * boxes.corners, boxes.classes, boxes.scores, strict=True):
+            if score > 0.5:
+                box = [float(corners[0]), float(corners[1]), *(corners[2:] - corners[:2]).tolist()]
+                annotations.append({"image_id": k, "category_id": int(number) + 1, "bbox": box})
+    assert annotations
+    categories = [{"id": n + 1, "name": f"c{n}"} for n in range(3)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    for metric in ((), ("--metric", "map50")):
+        said = edgeship(
+            "build", "m.tflite", "-t", "host", "--calibration", "set", "--eval", "set", "--json", *metric
+        )
+        assert said.status == 0, said.err
+        valid("build", said.document())
+        (target,) = said.document()["targets"]
+        scored = {v["recipe"]: v["metric"] for v in target["variants"]}
+        assert {m["name"] for m in scored.values()} == {metric[1] if metric else "map"}
+        assert all(m["float"] > 95 and m["drop_unit"] == "points" for m in scored.values())
+        assert scored["static_wi8_ai8"]["drop"] < 25
+        assert "outputs read as box and classes" in scored["static_wi8_ai8"]["about"]
+    said = edgeship(
+        "build", "m.tflite", "-t", "host", "--calibration", "set", "--eval", "x.npz", "--metric", "map"
+    )
+    assert said.status == 2 and "dataset-not-found" in said.err

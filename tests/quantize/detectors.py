@@ -39,7 +39,7 @@ def detector(
 
     if pictures:
         flat_x, x = shape("flat_x", entry, [1, 192]), int(build.tensor("four", [1, 4]))
-        mixed = constant("four_w", random.normal(size=(4, 192)) / 40)
+        mixed = constant("four_w", random.normal(size=(4, 192)) / 1800)
         build.operation("FULLY_CONNECTED", [flat_x, mixed, -1], [x], schema.FullyConnectedOptionsT())
 
     def shares(name: str, columns: int, places: int = PLACES) -> int:

@@ -25,7 +25,7 @@ def with_ranges(
     work: Path,
     progress: Progress,
 ) -> list[CheckReport]:
-    """Return the reports, one a profile, with what the project's calibration samples show. Raises as `unlike_ranges`."""
+    """Return the reports, one a profile, with what the project's samples show. Raises as `unlike_ranges`."""
     shown = unlike_ranges(project, model, profiles, work, progress)
     return [
         replace(report, findings=ordered((*report.findings, *shown.get(profile.name, ()))))

@@ -37,6 +37,12 @@ def tiny_models() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def detectors() -> ModuleType:
+    """The module that makes small detectors, whose outputs join boxes and scores."""
+    return load(ROOT / "tests" / "quantize" / "detectors.py", "detectors")
+
+
+@pytest.fixture(scope="session")
 def tflite_files() -> ModuleType:
     """The module that builds small `.tflite` files from the schema."""
     return load(ROOT / "tests" / "tflite" / "files.py", "tflite_files")

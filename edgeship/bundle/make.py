@@ -109,7 +109,7 @@ def _readme(
             "edgeship": edgeship.__version__,
             "model": parts.source.path.name,
             "model_bytes": chosen.artifact.bytes,
-            "note": values["variants"][0]["note"],
+            "notes": [note for note in (values["variants"][0]["note"], *chosen.artifact.notes) if note],
             "chosen": chosen.artifact.recipe,
             "engine": values["engine"],
             "listen": values["listen"],

@@ -13,12 +13,16 @@ from edgeship.cli import common
 @click.argument("model", type=common.PATH, required=False)
 @click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable.")
 @common.signature_option
+@click.option(
+    "--calibration", metavar="D", help="Samples, to warn of outputs that join values of unlike range."
+)
 @common.config_option
 @common.output_options
 def check(
     model: Path | None,
     targets: tuple[str, ...],
     signature: str | None,
+    calibration: str | None,
     config: Path | None,
     as_json: bool,
     quiet: bool,
@@ -27,15 +31,21 @@ def check(
 
     A quantized .tflite is looked at as it is, in under a second and without TensorFlow. Any other model is converted
     to a float .tflite first, and judged as if it were quantized to int8. For an Edge TPU the answer is a prediction:
-    only edgetpu_compiler knows for certain; for an Ethos-U Vela itself answers. Exit status: 0, or 3 where a target
+    only edgetpu_compiler knows for certain; for an Ethos-U Vela itself answers. With --calibration the samples are run,
+    and outputs whose parts cannot share an 8-bit scale are told. Exit status: 0, or 3 where a target
     cannot use the model as it is.
     """
     from edgeship.compile.picture import picture
     from edgeship.compile.report import check_document
     from edgeship.pipeline.checking import check_target
+    from edgeship.pipeline.unlike_ranges import with_ranges
 
     project = common.project_from(
-        config, {"targets": targets or None, "signature": signature}, "targets", "signature"
+        config,
+        {"targets": targets or None, "calibration": calibration, "signature": signature},
+        "targets",
+        "calibration",
+        "signature",
     )
     profiles = common.profiles_of(project)
     path = common.model_of(model, project)
@@ -44,6 +54,9 @@ def check(
         reports = [
             check_target(path, profile, work, progress, signature=project.signature) for profile in profiles
         ]
+        if calibration:
+            cache = common.cache_folder()
+            reports = with_ranges(reports, project, path, profiles, cache, progress)
     text = "\n\n".join(picture(report) for report in reports)
     common.show(text, lambda: check_document(reports), as_json=as_json)
     return max(report.exit_code for report in reports)

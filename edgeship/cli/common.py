@@ -60,10 +60,13 @@ def build_options(command: F) -> F:
         click.option("--calibration", metavar="D", help="Representative dataset for quantization."),
         click.option("--eval", "evaluation", metavar="D", help="Labelled dataset for scores."),
         click.option("--recipe", "recipes", multiple=True, metavar="R", help="Recipe, not the target's; repeatable."),
-        click.option("--metric", help="top1, top5, mse, mae, auc or module:callable.  [default: what fits the labels]"),
+        click.option(
+            "--metric",
+            help="top1, top5, mse, mae, auc, map, map50 or module:callable.  [default: what fits the labels]",
+        ),
         click.option(
             "--max-drop", type=float, metavar="POINTS",
-            help="Gate: points that top1, top5 or auc may lose; of any other metric, percent of the float model's.",
+            help="Gate: points that top1, top5, auc, map may lose; of any other metric, percent of the float model's.",
         ),
         click.option("--max-kb", type=float, metavar="K", help="Gate: size of the model file, kB."),
         click.option("--max-ms", type=float, metavar="T", help="Gate: p50 latency on this machine, ms."),

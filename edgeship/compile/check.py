@@ -18,6 +18,7 @@ from edgeship.errors import InputError
 from edgeship.profile import TargetProfile
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.tails import float_tail
 from edgeship.values import Unavailable
 
 
@@ -98,10 +99,14 @@ def _assumed(message: str, shown_as: Path, profile: TargetProfile, wrong: bool) 
 def _left_in_float(model: TfliteFile) -> tuple[Finding, ...]:
     """Say what quantizing left in float: `edgeship build` refuses that for a target that takes integers only."""
     tensors = model.main.tensors
+    tails = [tail for output in model.main.outputs if (tail := float_tail(model, output))]
+    joining = {i for tail in tails for i in tail.operators}
     left = [
         o
         for o in model.main.operators
-        if o.op != "DEQUANTIZE" and any(tensors[i].dtype == "float32" for i in o.outputs if i >= 0)
+        if o.op != "DEQUANTIZE"
+        and o.index not in joining
+        and any(tensors[i].dtype == "float32" for i in o.outputs if i >= 0)
     ]
     if not left:
         return ()

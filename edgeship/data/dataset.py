@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.data.arrays import open_npy, open_npz
+from edgeship.data.coco import annotations_in, open_coco
 from edgeship.data.images import open_images
 from edgeship.data.samples import Reading, Samples
 from edgeship.data.sink import Sink
@@ -26,7 +27,8 @@ from edgeship.values import Dataset, DatasetInfo
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 COLLECT = "edgeship.data.callables:collect"
 FORMS = (
-    ".npz with x and optional y, .npy, a folder of images (a sub-folder a class), or package.module:callable"
+    ".npz with x and optional y, .npy, a folder of images (a sub-folder a class, or a COCO annotations file), or "
+    "package.module:callable"
 )
 
 
@@ -44,7 +46,7 @@ def load_dataset(
 
     Raises InputError: `dataset-not-found`, `dataset-unknown-form`, `dataset-empty`, `dataset-not-finite`,
     `dataset-not-numbers`, `dataset-keys`, `dataset-labels`, `dataset-shapes-differ`, `dataset-corrupt`,
-    `dataset-pickled`, `dataset-image-broken`, `dataset-folder`, `dataset-classes`, `dataset-callable`,
+    `dataset-pickled`, `dataset-image-broken`, `dataset-folder`, `dataset-classes`, `dataset-coco`, `dataset-callable`,
     `dataset-callable-failed`.
     """
     show = progress or Silent()
@@ -64,7 +66,10 @@ def load_dataset(
             context={"dataset": reference, "looked for": path, "a dataset is": FORMS},
             hint=f"ls {shlex.quote(str(path.parent))}",
         )
-    if path.is_dir():
+    annotations = path if path.suffix.lower() == ".json" else annotations_in(path) if path.is_dir() else None
+    if annotations is not None:
+        samples = open_coco(annotations, reference, reading, progress=show)
+    elif path.is_dir():
         samples = open_images(path, reference, reading, progress=show)
     elif path.suffix.lower() == ".npz":
         samples = open_npz(path, reference, limit=limit)

@@ -36,12 +36,26 @@ def open_images(
     is not applied, as TensorFlow's own loaders do. Sizes must agree, or `reading.resize` says which to bring them
     to. Raises InputError `dataset-folder`, `dataset-classes`, `dataset-image-broken`, `dataset-shapes-differ`.
     """
-    resize, classes = reading.resize, reading.classes
+    classes = reading.classes
     files, folders = _list(folder, reference, reading.limit)
     if folders and classes:
         numbers = _numbers(folders, classes, folder, reference)
         files, folders = [(path, numbers[index]) for path, index in files], classes
-    sizes, mode = _survey(files, reference)
+    y = iter([np.asarray([label for _, label in files], dtype=np.int64)]) if folders else None
+    return read_files([path for path, _ in files], y, folders, reference, reading, progress)
+
+
+def read_files(
+    paths: list[Path],
+    y: Iterator[NDArray[Any]] | None,
+    classes: tuple[str, ...],
+    reference: str,
+    reading: Reading,
+    progress: Progress,
+) -> Samples:
+    """Return the images in `paths`, in this order, with their labels; see `open_images` for how they are read."""
+    resize = reading.resize
+    sizes, mode = _survey([(path, 0) for path in paths], reference)
     if len(sizes) > 1 and resize is None:
         (first, a), (second, b) = list(sizes.items())[:2]
         raise InputError(
@@ -61,10 +75,7 @@ def open_images(
             "clients of the service will have to send that size, too"
         )
     to = resize if len(sizes) > 1 else None
-    y = iter([np.asarray([label for _, label in files], dtype=np.int64)]) if folders else None
-    return Samples(
-        x=_pixels([path for path, _ in files], mode, to, reference, progress), y=y, classes=folders
-    )
+    return Samples(x=_pixels(paths, mode, to, reference, progress), y=y, classes=classes)
 
 
 def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:

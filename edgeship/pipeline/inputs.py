@@ -27,7 +27,7 @@ from edgeship.registry import did_you_mean
 from edgeship.score.labels import beyond
 from edgeship.score.own import check_own
 from edgeship.score.runs import CAME_QUANTIZED
-from edgeship.score.task import pick_output
+from edgeship.score.task import is_detection, pick_output
 from edgeship.tflite.findings import first_rescaling
 from edgeship.tflite.metadata import metadata_of
 from edgeship.tflite.reader import read_tflite
@@ -96,10 +96,12 @@ def open_inputs(
     float_model = to_float_tflite(source, work / "models", progress=progress, signature=project.signature)
     check_several_inputs(project, float_model, profiles)
     first = float_model.signature.inputs[0]
-    check_labels(labels, float_model, evaluation)
+    boxes = has_boxes(project.goals, evaluation)
     check_float(float_model, project.goals)
-    check_output(float_model, evaluation, project.goals)
-    if evaluation and evaluation.info.classes and not labels:
+    if not boxes:
+        check_labels(labels, float_model, evaluation)
+        check_output(float_model, evaluation, project.goals)
+    if evaluation and evaluation.info.classes and not labels and not boxes:
         check_folders(float_model, evaluation, project.goals)
         order = ", ".join(f"{name} {number}" for number, name in enumerate(evaluation.info.classes))
         progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
@@ -147,6 +149,15 @@ def open_inputs(
         evaluation_prepared=prepared.get("evaluation"),
         rule=rule,
     )
+
+
+def has_boxes(goals: Goals, evaluation: Dataset | None) -> bool:
+    """Return whether the evaluation's labels are boxes: of all outputs together, and no classes of one."""
+    if evaluation is None or evaluation.y_path is None:
+        return False
+    import numpy as np
+
+    return is_detection(goals.metric, np.load(evaluation.y_path, mmap_mode="r"))
 
 
 def labels_of(project: Project, inputs: Inputs) -> tuple[str, ...]:

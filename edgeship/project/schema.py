@@ -172,13 +172,14 @@ class Accuracy(Section):
     """How much accuracy compression may cost."""
 
     metric: Annotated[str, AfterValidator(_metric)] = "auto"
-    """top1, top5 and auc (percent), mse, mae, a module:callable of your own, or auto: top1 for class labels (indices or
+    """top1, top5, auc, map and map50 (percent), mse, mae, a module:callable of your own, or auto: map for boxes (images
+    with a COCO annotations file), top1 for class labels (indices or
     one-hot), auc for labels of two classes beside a single output, mse otherwise. Your own is called as
     callable(outputs, labels) with NumPy arrays, returns one number, and says which way is better:
     callable.higher_is_better = True or False. Its module is looked for in this file's folder."""
     max_drop: Limit | None = None
-    """What the metric may lose against the float model: points of top1, top5 and auc; percent of the float model's
-    value of every other metric."""
+    """What the metric may lose against the float model: points of top1, top5, auc, map and map50; percent of
+    the float model's value of every other metric."""
     output: str | None = None
     """Of a model with several outputs, the name of the one that the labels are for; nothing: the only one that fits
     them."""

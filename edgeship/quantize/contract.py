@@ -16,6 +16,7 @@ from edgeship.quantize.versions import equivalent_release, needed_version, per_c
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
 from edgeship.tflite.flaws import flaws, in_words
 from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.tails import float_tail
 from edgeship.values import GateResult, Recipe, Verdict
 
 if TYPE_CHECKING:
@@ -77,23 +78,30 @@ def _io(
     Plain integers (token ids, class indices: no scale) are what they are; so are plain bytes (a camera's pixels
     before a CAST) where no compiler has to take them. A model that came quantized may have either byte type
     where an integer is wanted, as most were exported with uint8, and float32, TensorFlow Lite's own default: the
-    conversions at its edges run on the CPU of every target.
+    conversions at its edges run on the CPU of every target. An output whose parts keep scales of their own is joined
+    in float at the end, wherever the runtime of a device can.
     """
     wanted = io_type(recipe, profile.precision.io)
     on_cpu = profile.compiler.backend == "none"
     fine = (*BYTES, wanted, recipe.precision.io, "float32") if given else (wanted,)
     plain = (*PLAIN, *BYTES) if on_cpu else PLAIN
     graph = held.main
+    joined = {i for i in graph.outputs if profile.deployable and float_tail(held, i)}
     found = [
         f"{side} '{tensor.name}' is {tensor.dtype}, {profile.name} wants {wanted}"
         for side, indices in (("input", graph.inputs), ("output", graph.outputs))
         for tensor in (graph.tensors[i] for i in indices)
-        if tensor.dtype not in fine and not (tensor.dtype in plain and tensor.quantization is None)
+        if tensor.dtype not in fine
+        and not (tensor.dtype in plain and tensor.quantization is None)
+        and not (side == "output" and tensor.index in joined)
     ]
     if found:
         found[min(len(found), SHOWN) - 1] += _io_advice(graph)
     kinds = sorted({graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)})
-    return ("fail" if found else "pass"), found, f"inputs and outputs are {' and '.join(kinds)}"
+    good = f"inputs and outputs are {' and '.join(kinds)}"
+    if joined and wanted != "float32":
+        good += "; what is float32 joins parts with scales of their own"
+    return ("fail" if found else "pass"), found, good
 
 
 def _io_advice(graph: Subgraph) -> str:
@@ -117,9 +125,13 @@ def _integer(
         return "pass", [], f"{recipe.name} computes in float by design"
     found: list[str] = []
     conversions: list[str] = []
+    tails = [tail for i in held.main.outputs if profile.deployable and (tail := float_tail(held, i))]
+    ends = frozenset(o for tail in tails for o in tail.operators)
     for graph in held.subgraphs:
         float_boundary = {i for i in (*graph.inputs, *graph.outputs) if graph.tensors[i].dtype == "float32"}
         for op in graph.operators:
+            if graph is held.main and op.index in ends:
+                continue
             for index in op.outputs:
                 tensor = graph.tensors[index]
                 if tensor.dtype in INTEGERS or (index in float_boundary and op.op == "DEQUANTIZE"):
@@ -134,7 +146,8 @@ def _integer(
     )
     stops = only_integers and not given
     verdict: Verdict = "pass" if not found else "fail" if stops else "inconclusive"
-    return verdict, found, "every computed tensor is an integer"
+    good = "every computed tensor is an integer"
+    return verdict, found, f"{good}, up to where parts of the outputs are joined" if ends else good
 
 
 def _float_tensor(op: Operator, tensor: Tensor, recipe: Recipe) -> str:

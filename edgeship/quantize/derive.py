@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edgeship.profile import TargetProfile
 
 WORKER = "edgeship.quantize.worker:derive"
+JOINED = ".joined.tflite"
+"""Ends the name of a file that answers as the float model does, beside the one whose outputs are parts of those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def derive_all(
         "calibration": str(used.paths[0]) if used else None,
         "jobs": jobs,
     }
-    failed, tools, seen = _run(payload, limits or WorkerLimits(), progress)
+    failed, tools, seen, apart = _run(payload, limits or WorkerLimits(), progress)
     artifacts = tuple(
         _artifact(
             out / f"{recipe.name}.tflite",
@@ -96,6 +98,7 @@ def derive_all(
             float_model,
             used.sha256 if used and seen and row_of(recipe.name).corrects_biases else None,
             tools,
+            notes=tuple(apart.get(recipe.name, ())),
         )
         for recipe in recipes
         if recipe.name not in failed
@@ -106,9 +109,9 @@ def derive_all(
 
 def _run(
     payload: dict[str, Any], limits: WorkerLimits, progress: Progress | None
-) -> tuple[dict[str, str], dict[str, str], bool]:
-    """Return (recipe -> reason for failure, versions of tools, whether the calibration samples were run); jobs
-    are run one by one where all at once crashes.
+) -> tuple[dict[str, str], dict[str, str], bool, dict[str, list[str]]]:
+    """Return (recipe -> reason for failure, versions of tools, whether the calibration samples were run, recipe ->
+    what was kept apart in it); jobs are run one by one where all at once crashes.
     """
     try:
         value = run_worker(WORKER, payload, limits=limits, progress=progress).value
@@ -116,20 +119,23 @@ def _run(
         raise
     except EdgeshipError as error:
         if len(payload["jobs"]) == 1:
-            return {payload["jobs"][0]["recipe"]: error.message}, {}, False
+            return {payload["jobs"][0]["recipe"]: error.message}, {}, False, {}
         failed: dict[str, str] = {}
         tools: dict[str, str] = {}
         seen = False
+        apart: dict[str, list[str]] = {}
         for job in payload["jobs"]:
-            why, versions, ran = _run({**payload, "jobs": [job]}, limits, progress)
+            why, versions, ran, kept = _run({**payload, "jobs": [job]}, limits, progress)
+            apart |= kept
             failed |= why
             tools |= versions
             seen |= ran
-        return failed, tools, seen
+        return failed, tools, seen, apart
     return (
         dict(value["failed"]),
         dict(value["tools"]),
         payload["calibration"] is not None and not value["unseen"],
+        dict(value["apart"]),
     )
 
 
@@ -143,7 +149,9 @@ def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
         "recipe": recipe.name,
         "ranges": row.ranges,
         "correct_biases": row.corrects_biases,
+        "apart": "no" if row.activation_bits != 8 else "float" if profile.deployable else "outputs",
         "out": str(out / f"{recipe.name}.tflite"),
+        "joined": str(out / f"{recipe.name}{JOINED}"),
         "settings": settings(
             row,
             per_channel=profile.precision.granularity == "per_channel",
@@ -207,12 +215,18 @@ def _as_given(
 
 
 def _artifact(
-    path: Path, recipe: str, float_model: FloatModel, calibration: str | None, tools: dict[str, str]
+    path: Path,
+    recipe: str,
+    float_model: FloatModel,
+    calibration: str | None,
+    tools: dict[str, str],
+    notes: tuple[str, ...] = (),
 ) -> Artifact:
     from edgeship.tflite.precision import precision_of
     from edgeship.tflite.reader import read_tflite
 
     held = read_tflite(path)
+    joined = path.with_name(recipe + JOINED)
     return Artifact(
         path=path,
         recipe=recipe,
@@ -223,4 +237,6 @@ def _artifact(
         model_sha256=float_model.source.sha256,
         calibration_sha256=calibration,
         tools={**float_model.tools, **tools},
+        notes=notes,
+        joined=joined if notes and joined.exists() else None,
     )

@@ -4,6 +4,7 @@ here.
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import sys
 from pathlib import Path
@@ -14,17 +15,20 @@ import numpy as np
 from edgeship.quantize.finish import constants_of, correct_biases, set_versions, type_unread_outputs
 from edgeship.quantize.integer_forms import use_integer_forms
 from edgeship.quantize.observe import Observation, observe
+from edgeship.quantize.unlike_parts import cut, join, unlike_tails, words_of
 
 TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 
 
 def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "tensorflow",
-    "unseen": null, or why the samples could not be run}`.
+    "unseen": null, or why the samples could not be run, "apart": {recipe: lines on outputs kept apart}}`.
 
     `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings, ranges,
-    correct_biases, out}]`. The calibration samples are run through the float model once for all jobs; where that
-    fails, the jobs that need ranges fail. A job that fails is recorded and the others go on.
+    correct_biases, apart, out, joined}]`. `apart` says what becomes of outputs that join values of unlike range:
+    "float", "outputs" (then `joined` is written too, the same model with these outputs joined) or "no". The
+    calibration samples are run through the float model once for all jobs; where that fails, the jobs that need ranges
+    fail. A job that fails is recorded and the others go on.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -44,19 +48,24 @@ def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
         except Exception as error:  # an interpreter raises anything; recipes without ranges can still be made
             unseen = f"the calibration samples could not be run: {_words(error)}"
     failed = {}
+    apart: dict[str, list[str]] = {}
     for job in payload["jobs"]:
         if unseen and job["ranges"] != "none":
             failed[job["recipe"]] = unseen
             continue
         report(f"deriving {job['recipe']}")
         try:
-            made = _quantized(content, job, original, seen)
+            apart[job["recipe"]] = _quantize(payload, job, original, seen)
         except Exception as error:  # the quantizer raises anything; one recipe's failure is not the others'
             failed[job["recipe"]] = _in_a_loop(original, job) or _words(error)
-            continue
-        Path(job["out"]).write_bytes(made)
     tools = {name: importlib.metadata.version(name) for name in TOOLS}
-    return {"failed": failed, "tools": tools, "tensorflow": "tensorflow" in sys.modules, "unseen": unseen}
+    return {
+        "failed": failed,
+        "tools": tools,
+        "tensorflow": "tensorflow" in sys.modules,
+        "unseen": unseen,
+        "apart": apart,
+    }
 
 
 def _in_a_loop(model: Any, job: dict[str, Any]) -> str | None:
@@ -79,10 +88,42 @@ def _words(error: BaseException) -> str:
     return f"{text} (because of {type(cause).__name__}: {str(cause).strip()[:500] or '(no message)'})"
 
 
-def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observation | None) -> bytes:
-    """Return the quantized file of one job."""
+def _quantize(
+    payload: dict[str, Any], job: dict[str, Any], original: Any, seen: Observation | None
+) -> list[str]:
+    """Write the quantized file of one job; return what was kept apart in it."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    path, out = Path(payload["model"]), Path(job["out"])
+    content = path.read_bytes()
     if not job["settings"]:
-        return content
+        out.write_bytes(content)
+        return []
+    tails = unlike_tails(path, seen) if seen is not None and job.get("apart", "no") != "no" else ()
+    if tails:
+        whole = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        cut(whole, path, tails)
+        content = bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
+    model = _quantized(content, job, seen, {i for tail in tails for i in tail.sources})
+    type_unread_outputs(model)
+    use_integer_forms(model)
+    if seen is not None and job["correct_biases"]:
+        correct_biases(model, original, seen)
+    joined = copy.deepcopy(model) if tails else model
+    if tails:
+        join(joined, original, tails)
+    for held in (joined, model) if tails else (model,):
+        set_versions(held)
+    if tails and job["apart"] == "outputs":
+        Path(job["joined"]).write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(joined)))
+    else:
+        model = joined
+    out.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    return words_of(path, tails, job["apart"]) if tails else []
+
+
+def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, outputs: set[int]) -> Any:
+    """Return the object form of a float model as ai-edge-quantizer makes it; `outputs` keep their full ranges."""
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import quantizer
 
@@ -90,18 +131,14 @@ def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observa
     tool.load_quantization_recipe(job["settings"])
     statistics = None
     if job["ranges"] != "none" and seen is not None:
+        ranges = seen.ranges(job["ranges"])
+        ranges |= {t.name: (t.low, t.high) for i, t in seen.tensors.items() if i in outputs}
         statistics = {
             name: {
                 "min": np.array([[low]], dtype=np.float32),
                 "max": np.array([[high]], dtype=np.float32),
             }
-            for name, (low, high) in seen.ranges(job["ranges"]).items()
+            for name, (low, high) in ranges.items()
         }
     result = tool.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
-    type_unread_outputs(model)
-    use_integer_forms(model)
-    if seen is not None and job["correct_biases"]:
-        correct_biases(model, original, seen)
-    set_versions(model)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))

@@ -65,6 +65,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "bytes": artifact.bytes,
         "sha256": artifact.sha256,
         "precision": as_json(artifact.precision),
+        "notes": list(artifact.notes),
         "metric": {
             "name": card.metric.name,
             "value": as_json(card.metric.value),

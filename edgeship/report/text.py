@@ -9,6 +9,7 @@ from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.report.documents import worst_golden
 from edgeship.report.figures import duration, figure, size
 from edgeship.report.table import table
+from edgeship.score.parts import worst_of
 from edgeship.score.warn import warnings
 from edgeship.values import DeployReport, Figure, Metric, Unavailable, Variant
 
@@ -24,6 +25,7 @@ def target_text(built: TargetBuild) -> str:
     if built.variants:
         lines.append(variants_table(built.variants, built.chosen))
         lines += metric_lines(built.variants)
+        lines += part_lines(built.chosen)
     lines += _gaps(built.variants)
     lines += [f"{recipe} could not be made: {reason}" for recipe, reason in built.failed]
     if built.chosen and built.bundle:
@@ -50,6 +52,7 @@ def target_text(built: TargetBuild) -> str:
         )
     else:
         lines.append(f"no bundle: {built.reason}")
+    lines += [f"note: {words}" for words in (built.chosen.artifact.notes if built.chosen else ())]
     lines += [f"warning: {words}" for words in warnings(built.chosen, built.variants)]
     return "\n".join(lines)
 
@@ -153,6 +156,16 @@ def metric_lines(variants: Sequence[Variant]) -> list[str]:
     drop = "points" if metric.drop_unit == "points" else f"percent of the float model's {metric.name}"
     about = f"; {metric.about}" if metric.about else ""
     return [f"metric: {metric.name} ({better[metric.higher_is_better]}), drop in {drop}{about}"]
+
+
+def part_lines(chosen: Variant | None) -> list[str]:
+    """Return in which part of its outputs the chosen variant follows the float model worst, where there are several."""
+    parts = chosen.scorecard.agreement.parts if chosen else ()
+    worst = worst_of(parts)
+    if chosen is None or worst is None or len(parts) < 2:
+        return []
+    said = f"{chosen.artifact.recipe} follows the float model worst in {worst.words}"
+    return [f"agreement: {said}: correlation {figure(worst.correlation, 4)}"]
 
 
 def _gaps(variants: Sequence[Variant]) -> list[str]:

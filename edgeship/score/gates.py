@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from edgeship.values import Artifact, Figure, GateResult, Goals, Scorecard, Unavailable, Verdict
+from edgeship.values import Agreement, Artifact, Figure, GateResult, Goals, Scorecard, Unavailable, Verdict
 
 
 def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateResult, ...]:
-    """Return one result per goal that is set: accuracy, size, latency, memory, in this order."""
+    """Return one result per goal that is set: accuracy, size, latency, memory, in this order.
+
+    After them `agreement`, whatever is asked for, where the variant was compared with the float model: one that
+    gives nothing in a part of its outputs must not run.
+    """
     metric = scorecard.metric
     points = metric.drop_unit == "points"
     what = f"{metric.name} drop" + ("" if points else f" in percent of the float model's {metric.name},")
@@ -16,9 +20,25 @@ def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateR
         ("latency", goals.max_ms, scorecard.latency_ms.p50, "p50 latency on this machine", " ms"),
         ("memory", goals.max_rss_mb, scorecard.peak_rss_mb, "peak memory of one process", " MiB"),
     )
-    return tuple(
+    goals_set = (
         gate(name, limit, value, what, unit) for name, limit, value, what, unit in asked if limit is not None
     )
+    return (*goals_set, *alive(scorecard.agreement))
+
+
+def alive(agreement: Agreement) -> tuple[GateResult, ...]:
+    """Return the gate on the parts of all outputs: its value is how many died. None where nothing was compared."""
+    parts = agreement.parts
+    if not parts:
+        return ()
+    dead = [part for part in parts if part.dead]
+    if not dead:
+        reason = "no part of the outputs stands still where the float model's moves"
+        return (GateResult(name="agreement", verdict="pass", limit=0.0, value=0.0, reason=reason),)
+    first = dead[0]
+    more = f" (and {len(dead) - 1} more parts)" if len(dead) > 1 else ""
+    reason = f"{first.words} died: {first.dead}{more}"
+    return (GateResult(name="agreement", verdict="fail", limit=0.0, value=float(len(dead)), reason=reason),)
 
 
 def gate(name: str, limit: float, value: Figure, what: str, unit: str) -> GateResult:

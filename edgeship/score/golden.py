@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from edgeship.progress import Progress, Silent
 from edgeship.score.compare import cosines, has_classes, max_abs
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.tails import FloatTail, float_tail
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import Dataset, GoldenTolerance, Preprocess, Resize
 
@@ -119,7 +120,7 @@ def record(
             f"{recipe} answers NaN or infinity to inputs within its range",
             hint="edgeship inspect MODEL; try another recipe with --recipe",
         )
-    allowed = tolerances_of(read_tflite(model), tolerance)
+    allowed = tolerances_of(read_tflite(model), tolerance, exact=exact)
     loose = [not one for one in allowed] if isinstance(allowed, list) else []
     delegate = document["recorded_with"]["delegate"]
     second_opinion(model, entry, selection, real, recipe, xnnpack=delegate == "xnnpack", loose=loose)
@@ -138,27 +139,39 @@ SCORES = 2
 """Which of a detector's four outputs holds the scores (boxes, classes, scores, count)."""
 
 
-def tolerances_of(model: TfliteFile, tolerance: GoldenTolerance) -> dict[str, Any] | list[dict[str, Any]]:
+def tolerances_of(
+    model: TfliteFile, tolerance: GoldenTolerance, *, exact: bool
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Return what a golden document allows: one tolerance for all outputs, or one each.
 
     A detector's last operation sorts what it found by score: a step's difference before it makes two finds change
     places, and with them whole boxes and classes. Its scores, sorted, move by as little as what is before it; so
     they are compared, and boxes and classes are held to be finite only.
+
+    An output joined in float behind integers has no steps of its own to count: where devices need not agree to the
+    bit (`exact`), it may be as many of its integers' steps off, and which entry is the highest says nothing.
     """
     graph = model.main
+    tails = {} if exact else {i: tail for i in graph.outputs if (tail := float_tail(model, i)) is not None}
     made_by = {index: op for op in graph.operators for index in op.outputs}
     detectors = [made_by.get(index) for index in graph.outputs]
-    if not any(op is not None and op.op == DETECTOR for op in detectors):
+    if not tails and not any(op is not None and op.op == DETECTOR for op in detectors):
         return asdict(tolerance)
     scores = {"max_abs": max(0.1, tolerance.max_abs), "min_cosine": 0.9}
     return [
-        asdict(tolerance)
+        asdict(_in_steps(tolerance, tails.get(index)))
         if op is None or op.op != DETECTOR
         else scores
         if op.outputs.index(index) == SCORES
         else {}
         for index, op in zip(graph.outputs, detectors, strict=True)
     ]
+
+
+def _in_steps(tolerance: GoldenTolerance, tail: FloatTail | None) -> GoldenTolerance:
+    if tail is None:
+        return tolerance
+    return replace(tolerance, max_abs=max(tolerance.max_abs, tolerance.max_lsb * tail.step), argmax=False)
 
 
 def second_opinion(

@@ -27,6 +27,7 @@ from edgeship.values import (
     FloatModel,
     Goals,
     Latency,
+    OutputPart,
     PreparedSamples,
     Scorecard,
     Unavailable,
@@ -58,7 +59,7 @@ def score(
     with tempfile.TemporaryDirectory(prefix="edgeship-score-") as folder:
         ran = run_all(artifacts, float_model, prepared, Path(folder), show, bounds)
         task = task_of(goals, artifacts, float_model, ran, evaluation, show, bounds)
-        agreements = [_agreement(artifact, ran, task) for artifact in artifacts]
+        agreements = [_agreement(artifact, float_model, ran, task) for artifact in artifacts]
     cards = []
     for artifact, metric, agreement in zip(artifacts, task.metrics, agreements, strict=True):
         latency, memory = _latency(artifact, prepared, show, bounds)
@@ -75,7 +76,7 @@ def score(
     return tuple(cards)
 
 
-def _agreement(artifact: Artifact, ran: Ran, task: Task) -> Agreement:
+def _agreement(artifact: Artifact, float_model: FloatModel, ran: Ran, task: Task) -> Agreement:
     """Return how near an artifact's outputs are to the float model's; argmax from the output that labels are for,
     the others from all.
     """
@@ -105,7 +106,24 @@ def _agreement(artifact: Artifact, ran: Ran, task: Task) -> Agreement:
         argmax=_argmax(pairs, task),
         cosine=cosine,
         max_abs=max(compare.max_abs(one, other) for one, other in pairs),
+        parts=_parts(pairs, float_model),
     )
+
+
+def _parts(pairs: Sequence[tuple[Any, Any]], float_model: FloatModel) -> tuple[OutputPart, ...]:
+    """Return the parts of all outputs whose places can be compared one by one."""
+    from edgeship.score.parts import parts_of
+    from edgeship.score.task import named_outputs
+    from edgeship.tflite.reader import read_tflite
+    from edgeship.tflite.tails import gives_probabilities, is_ranked
+
+    graph = read_tflite(float_model.path).main
+    names = named_outputs(float_model, len(pairs))
+    told = []
+    for name, index, (one, other) in zip(names, graph.outputs, pairs, strict=False):
+        if graph.tensors[index].dtype.startswith("float") and not is_ranked(graph, index):
+            told.append((name, one, other, gives_probabilities(graph, index)))
+    return parts_of(told)
 
 
 def _argmax(pairs: Sequence[tuple[Any, Any]], task: Task) -> Figure:

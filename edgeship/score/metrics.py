@@ -95,6 +95,12 @@ def _auc_of_one(outputs: Array, labels: Array) -> float:
     )
 
 
+def _of_one_output(outputs: Array, labels: Array) -> float:
+    raise Unfit(
+        "mean average precision is of all outputs together, beside boxes: see edgeship.score.detection"
+    )
+
+
 METRICS: Registry[MetricRule] = Registry(
     "metric",
     {
@@ -105,9 +111,11 @@ METRICS: Registry[MetricRule] = Registry(
             MetricRule(name="mse", compute=_mse, higher_is_better=False, drop_unit="%"),
             MetricRule(name="mae", compute=_mae, higher_is_better=False, drop_unit="%"),
             MetricRule(name="auc", compute=_auc, higher_is_better=True, drop_unit="points"),
+            MetricRule(name="map", compute=_of_one_output, higher_is_better=True, drop_unit="points"),
+            MetricRule(name="map50", compute=_of_one_output, higher_is_better=True, drop_unit="points"),
         )
     },
-    aliases={"accuracy": "top1"},
+    aliases={"accuracy": "top1", "map50-95": "map"},
 )
 
 

@@ -44,7 +44,7 @@ def run_all(
     limits: WorkerLimits,
 ) -> Ran:
     """Return the outputs of the float model (where there is one) and of every artifact."""
-    models = [(FLOAT, float_model.path), *((a.sha256, a.path) for a in artifacts)]
+    models = [(FLOAT, float_model.path), *((a.sha256, a.joined or a.path) for a in artifacts)]
     if samples is None:
         return Ran(folder, {}, dict.fromkeys((name for name, _ in models), "no samples were given"))
     said = {FLOAT: "the float model", **{a.sha256: a.recipe for a in artifacts}}

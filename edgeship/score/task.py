@@ -59,6 +59,8 @@ def task_of(
     import numpy as np
 
     labels = np.load(evaluation.y_path)
+    if is_detection(name, labels):
+        return _detected("map" if name == "auto" else name, artifacts, float_model, ran, evaluation, labels)
     picked = _output(name, goals, float_model, ran, labels)
     if isinstance(picked, Unavailable):
         return _without(name, artifacts, picked.reason)
@@ -69,6 +71,43 @@ def task_of(
         way = _Way(name=name, higher=said["higher_is_better"], unit="%", about=about)
         return _measured(name, artifacts, ran, dict(said["values"]), way, output)
     return _built_in(name, artifacts, ran, labels, output, about)
+
+
+def is_detection(name: str, labels: Any) -> bool:
+    """Return whether a metric is of boxes: asked for by name, or because the labels are boxes."""
+    from edgeship.score.detection import DETECTION, are_boxes
+
+    return name in DETECTION or (name == "auto" and are_boxes(labels))
+
+
+def _detected(
+    name: str,
+    artifacts: Sequence[Artifact],
+    float_model: FloatModel,
+    ran: Ran,
+    evaluation: Dataset,
+    labels: Any,
+) -> Task:
+    """Return the mean average precision of every model, from all of its outputs."""
+    import numpy as np
+
+    from edgeship.score.detection import detect
+
+    assert ran.reference is not None
+    models = {
+        model: [np.load(ran.path(model, k), mmap_mode="r") for k in range(count)]
+        for model, count in ran.counts.items()
+    }
+    shape = float_model.signature.inputs[0].shape
+    size = (shape[1], shape[2]) if len(shape) == 4 else (1, 1)
+    classes = (
+        len(evaluation.info.classes) or int(labels[..., 0].max(initial=0)) + 1 if labels.ndim == 3 else 0
+    )
+    try:
+        found = detect(name, models, ran.reference, labels, classes=classes, size=size)
+    except Unfit as why:
+        return _without(name, artifacts, str(why))
+    return _measured(name, artifacts, ran, found.values, _way(name, found.about))
 
 
 def named_outputs(float_model: FloatModel, count: int) -> tuple[str, ...]:

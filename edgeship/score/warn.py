@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeship.values import Figure, Unavailable, Variant
+from edgeship.score.parts import worst_of
+from edgeship.values import Figure, OutputPart, Unavailable, Variant
 
 LARGE_DROP = 2.0
 """Points, or percent of what the float model has: more is said aloud. Honest int8 loses well under one."""
@@ -12,6 +13,8 @@ LARGE_RISE = 10.0
 """Percent that an error may grow by without a word: rounding to 8 bits adds some to any error that is small."""
 LEAST_ARGMAX = 0.95
 LEAST_COSINE = 0.95
+LEAST_CORRELATION = 0.9
+"""Of the worst part of an output: below, its small values have fewer than about three bits left."""
 TELLS = "labelled data with --eval would tell"
 
 
@@ -25,6 +28,11 @@ def warnings(chosen: Variant | None, variants: Sequence[Variant]) -> tuple[str, 
         return ()
     loss = loss_of(chosen)
     limited = any(gate.name == "accuracy" for gate in chosen.gates)
+    if loss is None and (part := _strays_in_part(chosen)) is not None:
+        recipe = chosen.artifact.recipe
+        return (
+            f"{recipe} follows the float model worst in {part.words}: correlation {part.correlation:.2f}",
+        )
     if loss is None:
         unknown = not limited and _unknown(chosen)
         return (f"how accurate {chosen.artifact.recipe} is was not measured: {TELLS}",) if unknown else ()
@@ -99,6 +107,17 @@ def _decides_otherwise(variant: Variant) -> bool:
 def _strays(variant: Variant) -> bool:
     """Return whether one of several outputs is unlike the float model's; labels are for one of them alone."""
     return len(variant.artifact.signature.outputs) > 1 and _cosine(variant) < LEAST_COSINE
+
+
+def _strays_in_part(variant: Variant) -> OutputPart | None:
+    """Return the worst of several parts where it is far worse than the best of them; no part died here."""
+    parts = variant.scorecard.agreement.parts
+    known = [p for p in parts if not isinstance(p.correlation, Unavailable)]
+    worst = worst_of(parts)
+    if worst is None or len(known) < 2 or isinstance(worst.correlation, Unavailable):
+        return None
+    best = max(p.correlation for p in known if not isinstance(p.correlation, Unavailable))
+    return worst if worst.correlation < LEAST_CORRELATION <= best else None
 
 
 def _cosine(variant: Variant) -> float:

@@ -57,12 +57,15 @@ class Tensor:
         return -1 in self.shape_signature
 
     def spec(self, name: str | None = None) -> TensorSpec:
-        """Return the tensor as the pipeline's value, under `name` where one is given."""
+        """Return the tensor as the pipeline's value, under `name` where one is given.
+
+        Floats are what they are, whatever scale a file gives them for clients that scale without asking.
+        """
         return TensorSpec(
             name=name or self.name,
             shape=self.shape_signature,
             dtype=self.dtype,
-            quantization=self.quantization,
+            quantization=None if self.dtype.startswith("float") else self.quantization,
         )
 
 

@@ -10,9 +10,7 @@ from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flaws import CODES, WORDS, flaws, told
 from edgeship.tflite.precision import activation_tensors, boundary, precision_of
 from edgeship.tflite.soundness import producer_of, unlike_joins
-
-BOUNDED = {"LOGISTIC", "SOFTMAX"}
-"""Operations whose outputs lie in 0..1 by definition."""
+from edgeship.tflite.tails import PROBABILITIES, moved_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +88,22 @@ def _concatenations(graph: Subgraph) -> Iterator[Finding]:
     for operator in graph.operators:
         if operator.op != "CONCATENATION":
             continue
-        bounded = [(m := producers.get(i)) is not None and m.op in BOUNDED for i in operator.inputs]
+        makers = [moved_from(producers, i) for i in operator.inputs]
+        bounded = [maker is not None and maker.op in PROBABILITIES for maker in makers]
         quantized = any(
             graph.tensors[i].quantization for i in (*operator.inputs, *operator.outputs) if i >= 0
         )
         if join := joins.get(operator.index):
             text = f"joins inputs whose scales differ {join.ratio:.0f}-fold and gives them one"
         elif not quantized and any(bounded) and not all(bounded):
-            text = "joins scores of 0..1 with other values, which will share one scale once quantized"
+            text = "joins scores of 0..1 with values that may be larger, and one 8-bit scale for all"
         else:
             continue
+        what = "make them separate outputs" if join else "edgeship check --calibration D tells from samples"
         yield Finding(
             code="concat-unlike-ranges",
             message=f"operation {operator.index} (CONCATENATION) {text}: small values are rounded away (detectors then "
-            "find nothing); make them separate outputs",
+            f"find nothing); {what}",
             operations=(operator.index,),
         )
 

@@ -175,15 +175,15 @@ class Goals:
     """What the user wants to hold; each one that is set is a gate. None: not asked for."""
 
     metric: str = "auto"
-    """top1, top5, auc, mse, mae, `package.module:callable`, or auto: top1 for class labels, auc for labels of two
-    classes beside one output, mse otherwise."""
+    """top1, top5, auc, map, map50, mse, mae, `package.module:callable`, or auto: map for boxes, top1 for class labels,
+    auc for labels of two classes beside one output, mse otherwise."""
     metric_folder: Path | None = field(default=None, compare=False)
     """Where a module with a metric of the user's own is looked for first; None: the working directory alone."""
     output: str | None = None
     """Name of the output that the labels are for; None: the only one that fits them."""
     max_drop: float | None = None
-    """What the metric may lose against the float model: points of top1, top5 and auc, percent of the float model's
-    value of any other."""
+    """What the metric may lose against the float model: points of top1, top5, auc, map and map50, percent of the
+    float model's value of any other."""
     max_kb: float | None = None
     """Size of the model file, in units of 1,000 bytes."""
     max_ms: float | None = None

@@ -46,6 +46,10 @@ class Artifact:
     calibration_sha256: str | None
     tools: dict[str, str] = field(default_factory=dict)
     """Version of each tool that had a hand in it."""
+    notes: tuple[str, ...] = ()
+    """What is not as one would expect of the recipe, a line each."""
+    joined: Path | None = None
+    """Where outputs of the float model are several outputs here: the same model with these joined, for comparing."""
 
 
 DropUnit = Literal["points", "%"]
@@ -73,6 +77,30 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPart:
+    """Columns of one output whose values are of one size in the float model, and how near a variant's are to them."""
+
+    output: str
+    axis: int
+    """Of the output, its batch axis counted."""
+    columns: str
+    """`0-3`, `4, 6-8` or `all`, along `axis`."""
+    low: float
+    high: float
+    """Least and largest value of the float model."""
+    correlation: Figure
+    """Pearson's, each column around its own mean, over all samples and places."""
+    dead: str = ""
+    """Why the variant gives nothing there; empty: it does."""
+
+    @property
+    def words(self) -> str:
+        """What and where it is, for people."""
+        where = "" if self.columns == "all" else f"columns {self.columns} of "
+        return f"{where}output '{self.output}' (float {self.low:.4g} to {self.high:.4g})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """How near an artifact's outputs are to the float model's on the same samples."""
 
@@ -82,6 +110,8 @@ class Agreement:
     """Smallest cosine similarity over samples, of outputs that are more than one number."""
     max_abs: Figure
     """Largest absolute difference of a dequantized output."""
+    parts: tuple[OutputPart, ...] = ()
+    """The parts of all outputs; none where nothing could be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

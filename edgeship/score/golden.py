@@ -26,9 +26,9 @@ from edgeship.data.preprocess import apply, resize
 from edgeship.errors import ToolError
 from edgeship.progress import Progress, Silent
 from edgeship.score.compare import cosines, has_classes, max_abs
+from edgeship.score.selection import Selection, with_sequence
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
-from edgeship.score.selection import Selection, with_sequence
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import Dataset, GoldenTolerance, Preprocess, Resize
 

@@ -108,6 +108,22 @@ def test_as_many_sessions_as_the_limit_allows(keeping: Service) -> None:
     assert ask(keeping, "accumulate", 1.0, sequence_id=0) == (200, 2.0), "0 is Triton's word for no sequence"
 
 
+def test_samples_of_one_request_are_the_steps_of_its_session(keeping: Service) -> None:
+    entry = {"name": "x", "datatype": "FP32", "shape": [3, 2], "data": [1.0, 1.0, 2.0, 2.0, 4.0, 4.0]}
+    inside = {"sequence_id": 8, "sequence_start": True}
+    reply = keeping.infer({"parameters": inside, "inputs": [entry]})
+    assert reply.json["outputs"][0]["data"] == [2.0, 2.0, 4.0, 4.0, 8.0, 8.0]
+    assert ask(keeping, "accumulate", 1.0, sequence_id=8, sequence_end=True) == (200, 9.0)
+    reply = keeping.infer({"inputs": [entry]})
+    assert reply.json["outputs"][0]["data"] == [2.0, 2.0, 3.0, 3.0, 5.0, 5.0], "without one each begins fresh"
+
+
+def test_a_request_that_is_refused_leaves_a_session_as_it_is(keeping: Service) -> None:
+    assert ask(keeping, "accumulate", 1.0, sequence_id=9, sequence_start=True) == (200, 2.0)
+    assert ask(keeping, "accumulate", 1e39, sequence_id=9)[0] == 400
+    assert ask(keeping, "accumulate", 1.0, sequence_id=9, sequence_end=True) == (200, 3.0)
+
+
 def test_the_service_says_that_it_keeps_state(keeping: Service, dense_service: Service) -> None:
     assert "sequence" in keeping.ask("GET", "/v2").json["extensions"]
     told = keeping.ask("GET", "/v2/models/app").json["parameters"]

@@ -71,7 +71,7 @@ MANIFEST = Record(
         "version": VERSION,
         "target": A_NAME,
         "requires": REQUIRES,
-        "engine": Record(maybe={"name": WORD, "version": WORD, "delegate": WORD}),
+        "engine": Record(maybe={"name": WORD, "version": WORD, "delegate": WORD, "reason": WORD}),
         "chosen": WORD,
         "variants": Many(of=VARIANT),
         "provenance": Record(

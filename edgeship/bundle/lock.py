@@ -33,7 +33,7 @@ def make_rows(profiles: Iterable[TargetProfile]) -> list[LockRow]:
     rows: list[LockRow] = []
     asked: set[WheelRequest] = set()
     for profile in profiles:
-        for request in wanted_by(profile):
+        for request in (r for engine in profile.engines() for r in wanted_by(engine)):
             if request in asked or any(row.serves(request) for row in rows):
                 continue
             asked.add(request)

@@ -40,6 +40,7 @@ def make_manifest(
             "name": profile.runtime.engine,
             "version": profile.runtime.version,
             "delegate": profile.runtime.delegate,
+            **({"reason": parts.engine_reason} if parts.engine_reason else {}),
         },
         "chosen": parts.chosen.artifact.recipe,
         "variants": [variant_entry(v) | compile_entry(v, parts.chosen, parts.shipped) for v in variants],

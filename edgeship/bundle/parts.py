@@ -32,6 +32,9 @@ class BundleParts:
     shipped: Shipped | None = None
     """How `chosen` was compiled; golden vectors are then recorded from its uncompiled twin."""
 
+    engine_reason: str | None = None
+    """Why the profile's engine is not the one that the target prefers; None: it is."""
+
     @property
     def samples(self) -> Dataset | None:
         """The data that says what clients send."""

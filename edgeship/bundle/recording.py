@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.render import render
 from edgeship.bundle.service import golden_name, model_name, tensor_entry
 from edgeship.digest import canonical_json
+from edgeship.errors import ToolError
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.score.golden import record, select_inputs
+from edgeship.tflite.engine import refusal
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Artifact, Variant
 
 HOST_DELEGATES = frozenset({"xnnpack", "none"})
@@ -42,33 +45,60 @@ def record_golden(
     A compiled variant runs on its accelerator only: its twin, what it was compiled from, answers for it here, and the
     device is compared by tolerance.
     """
-    profile, samples, variants = parts.profile, parts.samples, parts.carried
     shipped = parts.shipped
     twins = {shipped.variant.artifact.recipe: shipped.twin} if shipped else {}
-    same_triple = profile.runtime.engine == "litert" and profile.runtime.delegate in HOST_DELEGATES
-    engine = host_engine(profile)
     stand_ins = [_stand_in(v, twins.get(v.artifact.recipe, v), e) for v, e in
-                 zip(variants, values["variants"], strict=True)]  # fmt: skip
+                 zip(parts.carried, values["variants"], strict=True)]  # fmt: skip
+    library = {name: files[name] for name in files if name.startswith("runtime/")}
+    failed: ToolError | None = None
+    for engine in host_engines(parts.profile, [runs for runs, _ in stand_ins]):
+        release = {**values, "engine": engine, "variants": [entry for _, entry in stand_ins]}
+        lent = dict(library)
+        if engine["library"]:
+            lent[engine["library"]] = engines.host_litert(engine["version"], cache=cache, progress=progress)
+        try:
+            golden, where = _recorded(parts, release, lent, [runs for runs, _ in stand_ins], progress)
+        except ToolError as error:
+            if error.reference != "golden-cannot-record":
+                raise
+            failed = failed or error
+            continue
+        if parts.samples is None:
+            progress.note(
+                "no data was given: golden vectors are seeded noise; real samples prove more (--eval D)"
+            )
+        return golden, where
+    assert failed is not None
+    raise failed
+
+
+def _recorded(
+    parts: BundleParts,
+    release: dict[str, Any],
+    lent: Mapping[str, Path | bytes],
+    files: Sequence[Artifact],
+    progress: Progress,
+) -> tuple[dict[str, bytes], str]:
+    """Return the golden files and where their inputs come from, as one engine of this machine answers.
+
+    `release` is what service.json says of it, `lent` its runtime and library, `files` what runs for each variant.
+    """
+    profile, variants, count = parts.profile, parts.carried, parts.project.golden.vectors
+    pinned = (profile.runtime.engine, profile.runtime.version)
+    here = (release["engine"]["name"], release["engine"]["version"])
+    same_triple = here == pinned and profile.runtime.delegate in HOST_DELEGATES
     golden: dict[str, bytes] = {}
     where = ""
     with tempfile.TemporaryDirectory(prefix="edgeship-twin-") as folder:
         twin = Path(folder)
-        text = render("service.json.j2", {**values, "engine": engine, "variants": [e for _, e in stand_ins]})
-        lay_out(twin, {name: files[name] for name in files if name.startswith("runtime/")})
-        lay_out(
-            twin,
-            {
-                model_name(v.artifact.recipe): runs.path
-                for v, (runs, _) in zip(variants, stand_ins, strict=True)
-            },
-        )
+        text = render("service.json.j2", release)
+        lay_out(twin, lent)
+        lay_out(twin, {model_name(v.artifact.recipe): f.path for v, f in zip(variants, files, strict=True)})
         lay_out(twin, {"service.json": text.encode()})
-        library = engines.host_litert(engine["version"], cache=cache, progress=progress)
-        lay_out(twin, {engine["library"]: library})
-        for variant, (runs, _), entry in zip(variants, stand_ins, json.loads(text)["variants"], strict=True):
+        for variant, runs, entry in zip(variants, files, json.loads(text)["variants"], strict=True):
             same = same_triple and runs.sha256 == variant.artifact.sha256
             count = golden_count(parts.project.golden.vectors, entry)
-            selection = select_inputs(entry, samples, count if same else count + SPARE)
+            selection = select_inputs(entry, parts.samples, count if same else count + SPARE)
             where = selection.source
             document = record(
                 twin,
@@ -82,10 +112,6 @@ def record_golden(
             )
             document["recorded_with"]["model_sha256"] = runs.sha256
             golden[golden_name(variant.artifact.recipe)] = canonical_json(document)
-    if samples is None:
-        progress.note(
-            "no data was given: golden vectors are seeded noise; real samples prove more (--eval D)"
-        )
     return golden, where
 
 
@@ -103,9 +129,33 @@ def _stand_in(variant: Variant, twin: Variant, entry: dict[str, Any]) -> tuple[A
     return twin.artifact, {**entry, **sides, "sha256": twin.artifact.sha256}
 
 
-def host_engine(profile: TargetProfile) -> dict[str, Any]:
-    """Return the `engine` with which this machine records what a device of the target must answer."""
+def host_engines(profile: TargetProfile, files: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """Return the engines with which this machine can record for a target, the one to try first in front.
+
+    LiteRT's C API comes first; for a device that has an interpreter, LiteRT's own records what that refuses.
+    """
+    litert, interpreter = host_engine(profile), host_engine(profile, interpreter=True)
+    if any(refusal(read_tflite(one.path), "litert") for one in files):
+        return [interpreter]
+    return [litert, interpreter] if profile.runtime.engine == "tflite_runtime" else [litert]
+
+
+def host_engine(profile: TargetProfile, *, interpreter: bool = False) -> dict[str, Any]:
+    """Return the `engine` with which this machine records what a device of the target must answer.
+
+    LiteRT's C API, or LiteRT's `interpreter` (engine tflite_runtime, from this environment) for what that refuses.
+    """
     runtime = profile.runtime
+    if interpreter:
+        return {
+            "name": "tflite_runtime",
+            "version": engines.installed_version(),
+            "delegate": runtime.delegate if runtime.delegate in HOST_DELEGATES else "xnnpack",
+            "delegate_library": None,
+            "threads": 1,
+            "library": None,
+            "site": None,
+        }
     return {
         "name": "litert",
         "version": runtime.version if runtime.engine == "litert" else engines.installed_version(),

@@ -10,6 +10,8 @@ from edgeship.bundle.limits import service_limits
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import UNCOMPILED
 from edgeship.errors import InputError
+from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.state import states_of
 from edgeship.values import Artifact, DatasetInfo, InputRule, Preprocess, Signature, TensorSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -47,7 +49,7 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
         "engine": dict(engine),
         "chosen": parts.chosen.artifact.recipe,
         "variants": [
-            entry | {"note": note if v is parts.chosen else None}
+            entry | {"note": note if v is parts.chosen else None, "state": state_entry(v.artifact)}
             for v, entry in zip(parts.carried, variants, strict=True)
         ],
         "labels": list(parts.labels),
@@ -78,6 +80,14 @@ def sides_entry(
         ],
         "outputs": [output_entry(spec) for spec in signature.outputs],
     }
+
+
+def state_entry(artifact: Artifact) -> list[dict[str, Any]]:
+    """Return what the model keeps between runs; nothing for a model without state."""
+    return [
+        {"name": s.name, "kind": s.kind, "dtype": s.dtype, "shape": list(s.shape)}
+        for s in states_of(read_tflite(artifact.path))
+    ]
 
 
 def input_entry(spec: TensorSpec, samples: DatasetInfo | None, rule: InputRule) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from edgeship.compile import costs
 from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Placement, ordered
 from edgeship.profile import TargetProfile
+from edgeship.tflite.engine import EngineChoice, engine_for, refusal
 from edgeship.tflite.file import TfliteFile
 from edgeship.values import Unavailable
 
-WRONG_THERE = frozenset({"bad-scale", "bias-overflow", "compiled-elsewhere"})
+WRONG_THERE = frozenset({"bad-scale", "bias-overflow", "compiled-elsewhere", "engine-refuses"})
 HARMLESS = frozenset({"not-quantized", "float-inside", "float-io", "dynamic-shape"})
 """Findings that are no defect where nothing is compiled: float tensors and open sizes."""
 
@@ -23,8 +24,10 @@ def check_as_it_is(model: TfliteFile, profile: TargetProfile) -> CheckReport:
     On a GPU what is taken is decided by LiteRT when it loads the model, so a placement there is a guess of low
     confidence; the proof before a release serves fails where the GPU took no part.
     """
+    choice = engine_for(model, profile)
+    profile = choice.profile
     found = [replace(f, severity="note") if f.code in HARMLESS else f for f in lint(model)]
-    found += _compiled(model)
+    found += [*_compiled(model), *_engine(model, choice)]
     failed = any(f.severity == "error" and f.code in WRONG_THERE for f in found)
     gpu = profile.runtime.delegate == "gpu"
     placement: Placement = "accelerator" if gpu and not failed else "cpu"
@@ -66,6 +69,25 @@ def _placed(model: TfliteFile, profile: TargetProfile, placement: Placement) -> 
         )
         for o in model.main.operators
     )
+
+
+def _engine(model: TfliteFile, choice: EngineChoice) -> Iterator[Finding]:
+    """Yield one finding where the engine that the target prefers does not run the model."""
+    runtime = choice.profile.runtime
+    if choice.reason:
+        yield Finding(
+            code="another-engine",
+            severity="note",
+            message=f"runs with {runtime.engine} {runtime.version}: {choice.reason}",
+            fix="nothing to do: the bundle carries that engine",
+        )
+    elif refused := refusal(model, runtime.engine):
+        yield Finding(
+            code="engine-refuses",
+            severity="error",
+            message=f"{runtime.engine} {runtime.version} refuses {refused}, and the target has no other engine",
+            fix="build for a CPU target of the same machine, or save the model with keras (Keras 3), which makes loops",
+        )
 
 
 def _compiled(model: TfliteFile) -> Iterator[Finding]:

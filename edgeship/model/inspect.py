@@ -17,6 +17,7 @@ from edgeship.tflite.findings import Finding, find_problems
 from edgeship.tflite.metadata import metadata_of
 from edgeship.tflite.precision import NUMERIC, precision_of
 from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.state import State, states_of
 from edgeship.values import ModelKind, Precision, Signature
 
 
@@ -47,6 +48,8 @@ class Inspection:
     bytes: int
     """Of the file or folder the user gave."""
     signature: Signature
+    state: tuple[State, ...]
+    """What the model keeps from one run to the next."""
     operations: dict[str, int]
     """How often each operation occurs, most frequent first, then by name."""
     operation_list: tuple[OperationRow, ...]
@@ -93,6 +96,7 @@ def _inspection(file: TfliteFile, path: Path, kind: ModelKind, sha256: str, size
         sha256=sha256,
         bytes=size,
         signature=file.signature,
+        state=states_of(file),
         operations=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         operation_list=tuple(_rows(file)),
         macs=macs(file),

@@ -29,6 +29,7 @@ from edgeship.quantize.derive import derive_all
 from edgeship.score.choice import choose_best
 from edgeship.score.gates import judge
 from edgeship.score.measure import score
+from edgeship.tflite.engine import EngineChoice, engine_for
 from edgeship.tflite.metadata import write_all_metadata
 from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
@@ -124,6 +125,38 @@ def check_one_request(project: Project, inputs: Inputs) -> None:
 
 
 def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:
+    """Build for one target with the first of its engines that runs the model.
+
+    An engine that is known to refuse the model is passed over; one that turns out to refuse every variant, too.
+    """
+    first = engine_for(read_tflite(inputs.float_model.path), profile)
+    engines = profile.engines()
+    left = [
+        first,
+        *(EngineChoice(profile=p, reason=None) for p in engines[engines.index(first.profile) + 1 :]),
+    ]
+    refused: ToolError | None = None
+    for number, choice in enumerate(left):
+        reason = (
+            f"{left[0].profile.runtime.engine} cannot run it: {refused.message}" if refused else choice.reason
+        )
+        if reason:
+            runtime = choice.profile.runtime
+            site.progress.note(f"{profile.name}: runs with {runtime.engine} {runtime.version}: {reason}")
+        here = replace(
+            site, engine_reason=reason, scratch=site.scratch / str(number) if number else site.scratch
+        )
+        try:
+            return build_with(here, choice.profile, inputs)
+        except ToolError as error:
+            if error.reference != "golden-cannot-record":
+                raise
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:
     """Derive, describe, check and score every recipe for one target; compile and bundle the best admitted one."""
     project, progress = site.project, site.progress
     given = None if inputs.float_model.is_float else precision_of(read_tflite(inputs.float_model.path))
@@ -261,6 +294,7 @@ def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped
         rule=inputs.rule,
         labels=tuple(labels_of(project, inputs)),
         shipped=shipped,
+        engine_reason=site.engine_reason,
     )
     return make_bundle(parts, out=site.out, cache=site.work, progress=site.progress)
 

@@ -23,3 +23,5 @@ class BuildSite:
     """What this build alone needs; gone afterwards."""
     progress: Progress
     compiling: CompileOptions
+    engine_reason: str | None = None
+    """Why the target's preferred engine is not taken for the model; None: it is."""

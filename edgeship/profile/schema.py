@@ -88,6 +88,48 @@ class Python(Strict):
     """Versions of Python a device of this target may have."""
 
 
+class Tolerances(Strict):
+    """How far the device may be from the expected outputs, outside the recorded runtime and delegate."""
+
+    max_lsb: Annotated[int, Field(ge=0)]
+    """Quantized outputs: steps."""
+    max_abs: Annotated[float, Field(ge=0)]
+    """Float outputs: absolute difference."""
+    min_cosine: Annotated[float, Field(ge=-1, le=1)]
+    """Cosine similarity of one output with the expected one."""
+    argmax: bool
+    """Whether the largest output must be the same one."""
+
+    def as_value(self) -> GoldenTolerance:
+        """Return the same limits as the value that travels into golden files."""
+        return GoldenTolerance(**self.model_dump())
+
+
+class Alternative(Strict):
+    """An engine for models that the preferred one refuses; the delegate and the threads stay those of `runtime`."""
+
+    engine: EngineName
+    """litert or tflite_runtime, as in `runtime`."""
+    version: Version
+    """Version of the engine."""
+    python: Annotated[tuple[PythonVersion, ...], Field(min_length=1)]
+    """Versions of the device's Python that it can serve, the one that bundles are made for first."""
+    accepts: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Every recipe alias that runs on it."""
+    files: tuple[str, ...] = ()
+    """As in `runtime`."""
+    packages: tuple[PipRequirement, ...] = ()
+    """As in `runtime`."""
+    distribution_packages: tuple[str, ...] = ()
+    """As in `runtime`."""
+    libraries: tuple[str, ...] = ()
+    """As in `runtime`."""
+    libc: Libc | None = None
+    """The C library that it needs, where the target's is not enough."""
+    tolerances: Tolerances
+    """How far it may be from answers that another engine recorded."""
+
+
 class Runtime(Strict):
     """What executes the model on the device."""
 
@@ -114,6 +156,8 @@ class Runtime(Strict):
     """Packages expected from the device's own distribution (apt names)."""
     libraries: tuple[str, ...] = ()
     """Shared libraries that must be found on the device, by soname."""
+    alternatives: tuple[Alternative, ...] = ()
+    """Engines for models that this one refuses, in order of preference."""
 
 
 class Precision(Strict):
@@ -228,23 +272,6 @@ class Accelerator(Strict):
     """Whether a device without it is refused."""
 
 
-class Tolerances(Strict):
-    """How far the device may be from the expected outputs, outside the recorded runtime and delegate."""
-
-    max_lsb: Annotated[int, Field(ge=0)]
-    """Quantized outputs: steps."""
-    max_abs: Annotated[float, Field(ge=0)]
-    """Float outputs: absolute difference."""
-    min_cosine: Annotated[float, Field(ge=-1, le=1)]
-    """Cosine similarity of one output with the expected one."""
-    argmax: bool
-    """Whether the largest output must be the same one."""
-
-    def as_value(self) -> GoldenTolerance:
-        """Return the same limits as the value that travels into golden files."""
-        return GoldenTolerance(**self.model_dump())
-
-
 class Source(Strict):
     """Where a figure of this profile comes from."""
 
@@ -326,6 +353,32 @@ class TargetProfile(Strict):
             "compiler": self.compiler.model_copy(update={"backend": "none", "options": ()}),
             "service": self.service.model_copy(update={"groups": ()}),
             "devices": (),
+        }
+        return self.model_copy(update=parts)
+
+    def engines(self) -> tuple[TargetProfile, ...]:
+        """Return the target once with each of its engines, the preferred one first.
+
+        An accelerator's delegate speaks to one engine only, so a target with one has no other.
+        """
+        others = self.runtime.alternatives if self.runtime.delegate in ("xnnpack", "none") else ()
+        return (self, *(self._with_engine(one) for one in others))
+
+    def _with_engine(self, other: Alternative) -> TargetProfile:
+        runtime = {
+            "preinstalled": False,
+            "alternatives": (),
+            **{key: getattr(other, key) for key in ("engine", "version", "files", "packages",
+                                                    "distribution_packages", "libraries")},
+        }  # fmt: skip
+        wants = tuple(name for name in self.precision.wants if name in other.accepts)
+        precision = {"accepts": other.accepts, "wants": wants or other.accepts[:1]}
+        parts = {
+            "runtime": self.runtime.model_copy(update=runtime),
+            "python": self.python.model_copy(update={"versions": other.python}),
+            "precision": self.precision.model_copy(update=precision),
+            "tolerances": other.tolerances,
+            "libc": other.libc or self.libc,
         }
         return self.model_copy(update=parts)
 

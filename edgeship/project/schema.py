@@ -250,6 +250,10 @@ class Limits(Section):
     """How long a connection may stay silent."""
     drain_seconds: Seconds = 10.0
     """Time for requests under way when the service is told to stop."""
+    sessions: Positive = 16
+    """Sessions of a model with state that may be open at a time; one more is answered 503."""
+    session_seconds: Seconds = 60.0
+    """How long a session may stay silent before its state is dropped."""
 
 
 class ServiceSection(Section):

@@ -13,6 +13,7 @@ from edgeship.digest import sha256_file
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.progress import Progress
 from edgeship.quantize.recipes import io_type, recipe_of, row_of
+from edgeship.quantize.recurrent import IntegerForm, derive_fused, needs_tensorflow
 from edgeship.quantize.settings import settings
 from edgeship.quantize.versions import equivalent_release, per_channel_dense
 from edgeship.toolchain import WorkerLimits, run_worker
@@ -90,7 +91,14 @@ def derive_all(
         "calibration": str(used.paths[0]) if used else None,
         "jobs": jobs,
     }
-    failed, tools, seen, apart = _run(payload, limits or WorkerLimits(), progress)
+    fused = _fused(float_model, recipes, used, out, profile=profile, limits=limits, progress=progress)
+    payload["jobs"] = [job for job in jobs if job["recipe"] not in fused]
+    failed, tools, seen, apart = (
+        _run(payload, limits or WorkerLimits(), progress) if payload["jobs"] else ({}, {}, True, {})
+    )
+    for name, (why, versions) in fused.items():
+        failed |= {name: why} if why else {}
+        tools |= versions
     artifacts = tuple(
         _artifact(
             out / f"{recipe.name}.tflite",
@@ -105,6 +113,38 @@ def derive_all(
     )
     reasons = tuple((recipe.name, failed[recipe.name]) for recipe in recipes if recipe.name in failed)
     return Derivation(artifacts=artifacts, failed=reasons)
+
+
+def _fused(
+    float_model: FloatModel,
+    recipes: Sequence[Recipe],
+    samples: PreparedSamples | None,
+    out: Path,
+    *,
+    profile: TargetProfile,
+    limits: WorkerLimits | None,
+    progress: Progress | None,
+) -> dict[str, tuple[str | None, dict[str, str]]]:
+    """Make the int8 recipes of a model that only TensorFlow's quantizer has an int8 form of; return recipe -> (why it
+    failed, or None; versions of tools)."""
+    mine = [recipe for recipe in recipes if row_of(recipe.name).is_int8]
+    if samples is None or not mine or not needs_tensorflow(float_model.path):
+        return {}
+    return {
+        recipe.name: derive_fused(
+            float_model.path,
+            samples,
+            out / f"{recipe.name}.tflite",
+            form=IntegerForm(
+                io=io_type(recipe, profile.precision.io),
+                per_channel=profile.precision.granularity == "per_channel",
+                per_channel_dense=_dense(recipe, profile),
+            ),
+            limits=limits or WorkerLimits(),
+            progress=progress,
+        )
+        for recipe in mine
+    }
 
 
 def _run(
@@ -142,9 +182,6 @@ def _run(
 def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
     """Return what the worker needs to know of one recipe for one target."""
     row = row_of(recipe.name)
-    available = equivalent_release(profile.runtime.engine, profile.runtime.version)
-    # edgetpu_compiler's last release is of 2021, when no converter made per-channel FULLY_CONNECTED.
-    dense = profile.compiler.backend == "none" and per_channel_dense(row.kind, available)
     return {
         "recipe": recipe.name,
         "ranges": row.ranges,
@@ -155,10 +192,17 @@ def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
         "settings": settings(
             row,
             per_channel=profile.precision.granularity == "per_channel",
-            per_channel_dense=dense,
+            per_channel_dense=_dense(recipe, profile),
             io=io_type(recipe, profile.precision.io),
         ),
     }
+
+
+def _dense(recipe: Recipe, profile: TargetProfile) -> bool:
+    """Return whether FULLY_CONNECTED may have a scale per channel on a target."""
+    available = equivalent_release(profile.runtime.engine, profile.runtime.version)
+    # edgetpu_compiler's last release is of 2021, when no converter made per-channel FULLY_CONNECTED.
+    return profile.compiler.backend == "none" and per_channel_dense(row_of(recipe.name).kind, available)
 
 
 def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: PreparedSamples | None) -> None:

@@ -123,12 +123,17 @@ def _is_held(interpreter: Any, index: int) -> bool:
 
 
 def _run(interpreter: Any, entry: dict[str, Any], samples: NDArray[Any], batch: int) -> Iterator[None]:
+    """Run block after block. A fused layer over whole sequences begins each with a fresh state, as it is served; a
+    model that is fed frame by frame keeps its state, for its range shows only over many frames."""
+    fresh = any("SEQUENCE" in str(op.get("op_name")) for op in interpreter._get_ops_details())
     for start in range(0, len(samples), batch):
         block = np.asarray(samples[start : start + batch], dtype=entry["dtype"])
         if len(block) < batch:
             block = np.concatenate(
                 [block, *(samples[i % len(samples)][None] for i in range(batch - len(block)))]
             )
+        if fresh:
+            interpreter.reset_all_variables()
         interpreter.set_tensor(entry["index"], block.reshape(entry["shape"]))
         interpreter.invoke()
         yield

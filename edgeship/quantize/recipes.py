@@ -42,6 +42,11 @@ class Row:
         return self.algorithm is not None and self.weight_bits < 16
 
     @property
+    def is_int8(self) -> bool:
+        """Whether everything is computed in 8-bit integers."""
+        return (self.weight_bits, self.activation_bits) == (8, 8)
+
+    @property
     def kind(self) -> Literal["float", "weights", "dynamic", "static"]:
         """What is computed in integers: nothing, nothing (only stored small), products, or everything."""
         if self.activation_bits is not None:

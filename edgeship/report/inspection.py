@@ -8,6 +8,7 @@ from edgeship.data.rules import rule_of, words
 from edgeship.model.inspect import Inspection
 from edgeship.report.figures import size
 from edgeship.report.table import table
+from edgeship.tflite.state import State
 from edgeship.values import Bundle, Preprocess, TensorSpec, as_json
 
 
@@ -34,6 +35,11 @@ def model_text(found: Inspection, *, operations: bool) -> str:
     lines += [f"  input   {_tensor(spec)}" for spec in found.signature.inputs]
     lines += [f"          {text}" for text in _fed(found)]
     lines += [f"  output  {_tensor(spec)}" for spec in found.signature.outputs]
+    lines += [f"  state   {_state(state)}" for state in found.state]
+    if found.state:
+        lines.append(
+            "          (kept between runs: a service begins each request anew, or keeps it in a session)"
+        )
     if found.min_runtime_version:
         lines.append(f"  needs TensorFlow Lite {found.min_runtime_version} or later")
     lines += _metadata(found.metadata)
@@ -42,6 +48,10 @@ def model_text(found: Inspection, *, operations: bool) -> str:
         where = f" (operations {', '.join(map(str, finding.operations))})" if finding.operations else ""
         lines += ["", f"warning: {finding.message}{where} [{finding.code}]"]
     return "\n".join(lines)
+
+
+def _state(state: State) -> str:
+    return f"{state.name}: {state.dtype} [{' x '.join(map(str, state.shape)) or 'scalar'}]"
 
 
 def _tensor(spec: TensorSpec) -> str:
@@ -120,7 +130,8 @@ def bundle_text(bundle: Bundle) -> str:
         f"{bundle.path}: {size(bundle.bytes)}, every digest holds",
         f"  release {bundle.release}",
         f"  {bundle.app} version {manifest['version']} for {bundle.target}",
-        f"  runs on {ran[0]} {ran[1]}, delegate {ran[2]}",
+        f"  runs on {ran[0]} {ran[1]}, delegate {ran[2]}"
+        + (f": {engine['reason']}" if "reason" in engine else ""),
         f"  a device must have: {needs.get('machine') or 'any processor'}, {_libc(needs)}, "
         f"Python {' or '.join(needs.get('python', ())) or 'of any version'}"
         + "".join(

@@ -6,8 +6,10 @@ import time
 
 import es_batch
 import es_infer
+from es_engine import load_engine
 from es_errors import EngineFailed, Refused
 from es_model import Model
+from es_sessions import Sessions
 
 # After so many engine failures in a row the service says that it is not ready (an accelerator may be gone).
 FAILURES_UNTIL_UNREADY = 3
@@ -47,6 +49,9 @@ class Answering(Model):
     def __init__(self, release, metrics):
         Model.__init__(self, release)
         self._metrics = metrics
+        self.sessions = None
+        if self.states:
+            self.sessions = Sessions(lambda: load_engine(release, self.spec), release.limits)
         self.failures = 0
 
     @property
@@ -80,19 +85,30 @@ class Answering(Model):
     def _outputs(self, call, deadline):
         """Return the output tensors' bytes, those of several runs joined; raises Refused (413) where time ran
         out between them.
+
+        In a session the runs are its next steps, in order. One that failed on the way is gone: nobody can tell
+        how far its state was changed.
         """
-        found = []
-        for part in es_batch.parts(call.samples, call.runs):
-            if found and time.monotonic() > deadline:
-                text = "%d of %d samples were computed within %g s; send fewer at a time"
-                batch = call.samples[0][2][0] // call.runs
-                seconds = self.release.limits["request_seconds"]
-                raise Refused(413, text % (batch * len(found), batch * call.runs, seconds))
-            tensors = self.encode(part)
-            begun = time.perf_counter()
-            found.append(self.engine.run(tensors))
-            self._metrics.inference.observe(time.perf_counter() - begun)
-            self.failures = 0
+        found, run = [], None
+        try:
+            for part in es_batch.parts(call.samples, call.runs):
+                if found and time.monotonic() > deadline:
+                    text = "%d of %d samples were computed within %g s; send fewer at a time"
+                    batch = call.samples[0][2][0] // call.runs
+                    seconds = self.release.limits["request_seconds"]
+                    raise Refused(413, text % (batch * len(found), batch * call.runs, seconds))
+                tensors = self.encode(part)
+                run = run or (self.sessions.engine(call.sequence).run if call.sequence else self.run)
+                begun = time.perf_counter()
+                found.append(run(tensors))
+                self._metrics.inference.observe(time.perf_counter() - begun)
+                self.failures = 0
+        except Exception:
+            if call.sequence and run:
+                self.sessions.drop(call.sequence)
+            raise
+        if call.sequence:
+            self.sessions.done(call.sequence)
         return found[0] if len(found) == 1 else [b"".join(pieces) for pieces in zip(*found)]
 
 

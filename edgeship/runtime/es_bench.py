@@ -28,11 +28,14 @@ def bench(release, recipe, seconds, runs):
         times = []
         begun = time.perf_counter()
         now = begun
+        resets = []
         while len(times) < runs or now - begun < seconds:
+            model.fresh()
+            started = time.perf_counter()
+            resets.append((started - now) * 1e3)
             model.engine.run(inputs)
-            after = time.perf_counter()
-            times.append((after - now) * 1e3)
-            now = after
+            now = time.perf_counter()
+            times.append((now - started) * 1e3)
         peak = peak_rss_mb()
         info = model.engine.info()
         delegated, how = model.engine.delegated()
@@ -41,21 +44,32 @@ def bench(release, recipe, seconds, runs):
     finally:
         model.close()
     times.sort()
-    return {
-        "schema": BENCH_SCHEMA,
-        "release": release.id,
-        "variant": model.recipe,
-        "engine": dict(info, delegated=delegated, detail=how),
-        "threads": release.engine["threads"],
-        "governor": governor(),
-        "runs": len(times),
-        "seconds": round(now - begun, 3),
-        "load_ms": round(model.load_ms, 3),
-        "latency_ms": {
+    state = {"state": state_entry(model, resets)} if model.states else {}
+    return dict(
+        state,
+        schema=BENCH_SCHEMA,
+        release=release.id,
+        variant=model.recipe,
+        engine=dict(info, delegated=delegated, detail=how),
+        threads=release.engine["threads"],
+        governor=governor(),
+        runs=len(times),
+        seconds=round(now - begun, 3),
+        load_ms=round(model.load_ms, 3),
+        latency_ms={
             "cold": round(warm[0], 4),
             "p50": round(percentile(times, 0.5), 4),
             "p95": round(percentile(times, 0.95), 4),
             "mean": round(sum(times) / len(times), 4),
         },
-        "peak_rss_mb": peak,
+        peak_rss_mb=peak,
+    )
+
+
+def state_entry(model, resets):
+    """Return what the model keeps between runs, how it is set back, and the median milliseconds that takes."""
+    return {
+        "kept": [state["name"] for state in model.states],
+        "reset": model.engine.resets_by,
+        "reset_ms": round(percentile(sorted(resets), 0.5), 4),
     }

@@ -2,9 +2,11 @@
 
 An engine offers: `inputs` and `outputs` (lists of TensorSpec, in the order of the model file), `run(list of
 bytes) -> list of bytes`, `info()` -> {"name", "version", "delegate"}, `delegated()` -> (answer, text),
-`delegated_here()` and `close()`. `delegated` answers True (the delegate took part), False (asked for, and it
-did not), "inapplicable" (it works here, but has no kernel for any operation of this model) or "unknown".
-`delegated_here` answers the same for a service: within this process, in milliseconds, without a profiler.
+`delegated_here()`, `reset()` and `close()`. `reset` brings what the model keeps between runs back to its
+beginning; `resets_by` says how: "variables" (at once) or "reload" (the model is loaded anew). `delegated`
+answers True (the delegate took part), False (asked for, and it did not), "inapplicable" (it works here, but
+has no kernel for any operation of this model) or "unknown". `delegated_here` answers the same for a service:
+within this process, in milliseconds, without a profiler.
 """
 
 from collections import namedtuple

@@ -35,6 +35,11 @@ def load_golden(release, variant):
     return document
 
 
+def continues(document):
+    """Return for each vector whether it goes on with the state that the one before it left; else it begins fresh."""
+    return [isinstance(vector, dict) and vector.get("continues") is True for vector in document["vectors"]]
+
+
 def vectors(document, variant, outputs=True):
     """Yield (inputs' bytes, outputs' bytes) of each vector, checked against the variant's specs."""
     for number, vector in enumerate(document["vectors"]):

@@ -14,6 +14,7 @@ import es_batch
 from es_coding import decompressed
 from es_decode import classify
 from es_errors import Refused
+from es_sessions import sequence_of
 from es_tensors import DATATYPES, RANGES, count, is_float, pack
 
 # Before 3.11 (and security releases of older ones) Python takes quadratic time for a very long integer.
@@ -25,7 +26,7 @@ class Call(object):
     model's batch they are, and the outputs wanted.
     """
 
-    __slots__ = ("id", "samples", "runs", "wanted")
+    __slots__ = ("id", "samples", "runs", "wanted", "sequence")
 
 
 def _no_constant(name):
@@ -76,6 +77,7 @@ def decode(request, model):
     """Return the Call of an HTTP request; raises Refused (400, 413) with the reason."""
     head, binary = _split(request, model.release.limits["body_bytes"])
     call = Call()
+    call.sequence = None
     if head is None:
         if len(model.encoders) != 1:
             raise Refused(
@@ -94,6 +96,7 @@ def decode(request, model):
     call.id = document.get("id")
     if call.id is not None and not isinstance(call.id, str):
         raise Refused(400, "`id` must be a string")
+    call.sequence = sequence_of(_parameters(document, "the request"), bool(model.states))
     found = _samples(document.get("inputs"), binary, model)
     call.samples = [sample for sample, _ in found]
     call.runs = es_batch.agreed(model.encoders, [runs for _, runs in found])

@@ -20,9 +20,22 @@ class Model(object):
         self.recipe = self.spec["recipe"]
         self.encoders = [InputEncoder(spec) for spec in self.spec["inputs"]]
         self.decoders = [OutputDecoder(spec) for spec in self.spec["outputs"]]
+        self.states = self.spec.get("state") or []
+        self._used = False
         begun = time.perf_counter()
         self.engine = load_engine(release, self.spec)
         self.load_ms = (time.perf_counter() - begun) * 1e3
+
+    def fresh(self):
+        """Bring what the model keeps between runs back to its beginning; free for a model that keeps nothing."""
+        if self.states and self._used:
+            self.engine.reset()
+        self._used = True
+
+    def run(self, tensors):
+        """Return the engine's outputs from a fresh state."""
+        self.fresh()
+        return self.engine.run(tensors)
 
     def zeros(self):
         """Return the input tensors' bytes of an all-zero sample."""
@@ -35,6 +48,7 @@ class Model(object):
         inputs = self.zeros()
         times = []
         for _ in range(runs):
+            self.fresh()
             begun = time.perf_counter()
             self.engine.run(inputs)
             times.append((time.perf_counter() - begun) * 1e3)

@@ -11,7 +11,17 @@ from es_client import Client
 from es_decode import OutputDecoder
 from es_encode import InputEncoder
 from es_errors import CannotRun, EngineFailed, Refused
-from es_golden import GOLDEN_SCHEMA, Tally, Verdict, compare, load_golden, same_triple, tolerance_of, vectors
+from es_golden import (
+    GOLDEN_SCHEMA,
+    Tally,
+    Verdict,
+    compare,
+    continues,
+    load_golden,
+    same_triple,
+    tolerance_of,
+    vectors,
+)
 from es_model import Model, raw_shape
 from es_tensors import DATATYPES, pack, unpack
 
@@ -51,14 +61,17 @@ def prove(release, recipe):
         exact = same_triple(golden, info)
         cold = model.warm_up(1)[0]
         tally, times, tensors = Tally(), [], None
-        for raw, expected in vectors(golden, variant):
+        for (raw, expected), goes_on in zip(vectors(golden, variant), continues(golden)):
             tensors = _encoded(model, raw, tally.vectors)
+            if not goes_on:
+                model.fresh()
             begun = time.perf_counter()
             got = model.engine.run(tensors)
             times.append((time.perf_counter() - begun) * 1e3)
             tally.add(_verdicts(variant, golden, expected, got, exact))
         until = time.perf_counter() + _TIMED_SECONDS
         while len(times) < _TIMED_RUNS and time.perf_counter() < until:
+            model.fresh()
             begun = time.perf_counter()
             model.engine.run(tensors)
             times.append((time.perf_counter() - begun) * 1e3)
@@ -124,9 +137,12 @@ def record(release, recipe, inputs_path):
     try:
         info = model.engine.info()
         recorded = []
-        for raw, _ in vectors(document, variant, outputs=False):
+        for (raw, _), goes_on in zip(vectors(document, variant, outputs=False), continues(document)):
+            if not goes_on:
+                model.fresh()
             outputs = model.engine.run(_encoded(model, raw, len(recorded)))
-            recorded.append({"inputs": [_base64(d) for d in raw], "outputs": [_base64(d) for d in outputs]})
+            vector = {"inputs": [_base64(d) for d in raw], "outputs": [_base64(d) for d in outputs]}
+            recorded.append(dict(vector, continues=True) if goes_on else vector)
         delegated, _ = model.engine.delegated()
     except EngineFailed as error:
         raise CannotRun("engine-failed", str(error))
@@ -153,9 +169,10 @@ def prove_live(release, recipe, url):
     tally, times = Tally(), []
     if not wrong:
         exact = same_triple(golden, release.engine_triple())
-        for raw, expected in vectors(golden, variant):
+        sequences = sequences_of(continues(golden), release.id)
+        for (raw, expected), sequence in zip(vectors(golden, variant), sequences):
             begun = time.perf_counter()
-            got, text = live.infer(raw)
+            got, text = live.infer(raw, sequence)
             times.append((time.perf_counter() - begun) * 1e3)
             if not text and tally.vectors == 0:
                 text = live.json_agrees(raw, got)
@@ -197,6 +214,19 @@ def _json_bytes(datatype, data):
     return len(data) // DATATYPES[datatype][2] * JSON_NUMBER
 
 
+def sequences_of(goes_on, release_id):
+    """Return the request parameters of each vector: those that go on from the one before share a session with it."""
+    found = []
+    for index, inside in enumerate(goes_on):
+        more = goes_on[index + 1 : index + 2] == [True]
+        if not inside and not more:
+            found.append({})
+            continue
+        name = "edgeship-prove-%s-%d" % ((release_id or "")[:12], os.getpid())
+        found.append({"sequence_id": name, "sequence_start": not inside, "sequence_end": not more})
+    return found
+
+
 class _Live(object):
     """The running service as the golden vectors see it."""
 
@@ -227,8 +257,11 @@ class _Live(object):
         told = json.loads(body.decode("utf-8"))["parameters"]
         return told.get("delegated", "unknown"), "in the service: %s" % told.get("detail", "it does not tell")
 
-    def infer(self, raw):
-        """Return ([decoded output bytes], "") or (None, what went wrong), asked in binary."""
+    def infer(self, raw, sequence):
+        """Return ([decoded output bytes], "") or (None, what went wrong), asked in binary.
+
+        `sequence`: the request's parameters that name a session; empty for none.
+        """
         inputs = []
         for encoder, data in zip(self.encoders, raw):
             entry = {
@@ -237,7 +270,8 @@ class _Live(object):
                 "shape": raw_shape(encoder, len(data)),
             }
             inputs.append(dict(entry, parameters={"binary_data_size": len(data)}))
-        head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode("utf-8")
+        parameters = dict(sequence, binary_data_output=True)
+        head = json.dumps({"inputs": inputs, "parameters": parameters}).encode("utf-8")
         headers = {
             "Inference-Header-Content-Length": str(len(head)),
             "Content-Type": "application/octet-stream",

@@ -110,6 +110,12 @@ def _check_tensor(where, tensor):
             raise CannotRun("bad-service-file", "service.json: %s: a shape is a list of integers" % where)
 
 
+def _check_state(where, states):
+    good = isinstance(states, list) and all(isinstance(state, dict) for state in states)
+    if not good or not all(isinstance(s.get("name"), str) and isinstance(s.get("kind"), str) for s in states):
+        raise CannotRun("bad-service-file", "service.json: %s.state is a list of names and kinds" % where)
+
+
 def check_service(service):
     """Raise CannotRun unless `service` is an edgeship.service/1 document."""
     if not isinstance(service, dict) or service.get("schema") != SERVICE_SCHEMA:
@@ -132,6 +138,7 @@ def check_service(service):
         for key in ("recipe", "file"):
             if not isinstance(variant, dict) or not isinstance(variant.get(key), str):
                 raise CannotRun("bad-service-file", "service.json: %s.%s is missing" % (where, key))
+        _check_state(where, variant.get("state") or [])
         for side in ("inputs", "outputs"):
             if not isinstance(variant.get(side), list) or not variant[side]:
                 raise CannotRun("bad-service-file", "service.json: %s.%s is missing" % (where, side))

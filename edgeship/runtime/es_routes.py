@@ -54,6 +54,8 @@ class Routes(object):
 
     def _server(self):
         extensions = ["binary_tensor_data", "classification"]
+        if self._release.variant().get("state"):
+            extensions.append("sequence")
         return json_answer(200, {"name": "edgeship", "version": "1", "extensions": extensions})
 
     def _live(self):
@@ -81,6 +83,10 @@ class Routes(object):
         def public(specs):
             return [{key: spec[key] for key in ("name", "datatype", "shape")} for spec in specs]
 
+        if variant.get("state"):
+            limits = self._release.limits
+            told["state"] = [state["name"] for state in variant["state"]]
+            told.update(sessions=limits["sessions"], session_seconds=limits["session_seconds"])
         return json_answer(
             200,
             {

@@ -75,8 +75,22 @@ class Server(object):
             ("edgeship_queue_limit", "Inference requests that may wait.", self._limits["queue"]),
             ("edgeship_in_flight", "Inference requests waiting or running.", self._in_flight),
             ("edgeship_connections", "Open connections.", len(self._hub.connections)),
+            *self._session_gauges(),
             ("edgeship_ready", "1 while inference is served.", 0 if self.unready_reason() else 1),
         ]
+
+    def _session_gauges(self):
+        sessions = self.sessions()
+        if sessions is None:
+            return []
+        return [
+            ("edgeship_sessions", "Sessions whose state is kept.", len(sessions)),
+            ("edgeship_sessions_limit", "Sessions that may be open at a time.", sessions.most),
+        ]
+
+    def sessions(self):
+        """Return the Sessions of a model with state once it is loaded, else None."""
+        return self._worker.model.sessions if self._worker.model else None
 
     # --- the loop -------------------------------------------------------------------------------------------
 

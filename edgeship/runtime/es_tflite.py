@@ -72,13 +72,11 @@ class TfliteEngine(object):
             raise CannotRun("model-load", "%s is missing" % path)
         module, self.version = _interpreter_module()
         self._module = module
-        arguments = {"model_path": path, "num_threads": engine["threads"]}
-        arguments.update(self._delegate_arguments(module, engine))
-        try:
-            self._interpreter = module.Interpreter(**arguments)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise CannotRun("model-load", "%s: %s" % (path, error))
+        # The interpreter's own reset knows the variable tensors of fused layers, not the variables of a model.
+        resources = any(state["kind"] == "resource" for state in variant.get("state") or ())
+        self.resets_by = "reload" if resources else "variables"
+        self._engine, self._path = engine, path
+        self._interpreter = self._opened()
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
         self.inputs = [self._spec(detail) for detail in self._inputs]
@@ -86,6 +84,28 @@ class TfliteEngine(object):
         import numpy
 
         self._numpy = numpy
+
+    def _opened(self):
+        """Return an interpreter with its tensors allocated."""
+        arguments = {"model_path": self._path, "num_threads": self._engine["threads"]}
+        arguments.update(self._delegate_arguments(self._module, self._engine))
+        try:
+            interpreter = self._module.Interpreter(**arguments)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise CannotRun("model-load", "%s: %s" % (self._path, error))
+        return interpreter
+
+    def reset(self):
+        """Bring what the model keeps between runs back to its beginning."""
+        if self.resets_by == "reload":
+            self._interpreter = None
+            try:
+                self._interpreter = self._opened()
+            except CannotRun as error:
+                raise EngineFailed(error.reason)
+        else:
+            self._interpreter.reset_all_variables()
 
     def _delegate_arguments(self, module, engine):
         """Return the interpreter's keyword arguments for the delegate asked for; refuse a missing library by
@@ -115,6 +135,8 @@ class TfliteEngine(object):
 
     def run(self, inputs):
         """Return the output tensors' bytes for the input tensors' bytes, both in the file's order."""
+        if self._interpreter is None:
+            raise EngineFailed("the model could not be loaded anew")
         try:
             for detail, data in zip(self._inputs, inputs):
                 array = self._numpy.frombuffer(data, dtype=detail["dtype"]).reshape(detail["shape"])

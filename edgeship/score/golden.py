@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from edgeship.data.preprocess import apply, resize
 from edgeship.errors import ToolError
 from edgeship.progress import Progress, Silent
 from edgeship.score.compare import cosines, has_classes, max_abs
+from edgeship.score.selection import Selection, with_sequence
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.tails import FloatTail, float_tail
@@ -43,15 +44,6 @@ NUMPY_OF: Mapping[str, str] = {
     "UINT32": "uint32", "INT32": "int32", "UINT64": "uint64", "INT64": "int64",
     "FP16": "float16", "FP32": "float32", "FP64": "float64",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Inputs to record: one tuple of arrays (an array per model input, batch axis included) a vector."""
-
-    vectors: tuple[tuple[Array, ...], ...]
-    source: str
-    """Where they come from, for people."""
 
 
 def select_inputs(entry: Mapping[str, Any], dataset: Dataset | None, count: int) -> Selection:
@@ -111,6 +103,9 @@ def record(
     show.step(f"recording golden vectors of {recipe}")
     service = json.loads((release / "service.json").read_text())
     entry = next(v for v in service["variants"] if v["recipe"] == recipe)
+    singles = len(selection.vectors)
+    if entry.get("state"):
+        selection = with_sequence(selection)
     document = _run_island(release, recipe, selection)
     outputs = [_answers(vector, entry) for vector in document["vectors"]]
     real = [[_real(a, spec) for a, spec in zip(one, entry["outputs"], strict=True)] for one in outputs]
@@ -124,13 +119,17 @@ def record(
     loose = [not one for one in allowed] if isinstance(allowed, list) else []
     delegate = document["recorded_with"]["delegate"]
     second_opinion(model, entry, selection, real, recipe, xnnpack=delegate == "xnnpack", loose=loose)
-    kept = range(len(real)) if exact or not tolerance.argmax else _decided(real, entry, tolerance, keep)
+    everything = exact or not tolerance.argmax
+    kept = range(singles) if everything else _decided(real[:singles], entry, tolerance, keep)
+    together = range(singles, len(real))
+    if not everything and len(_decided(real[singles:], entry, tolerance, 0)) < len(together):
+        together = range(0)  # no device could promise the order in each of its vectors
     return {
         "schema": SCHEMA,
         "recipe": recipe,
         "recorded_with": document["recorded_with"],
         "tolerance": allowed,
-        "vectors": [document["vectors"][i] for i in sorted(kept)[:keep]],
+        "vectors": [document["vectors"][i] for i in (*sorted(kept)[:keep], *together)],
     }
 
 
@@ -193,7 +192,8 @@ def second_opinion(
             "edgeship.score.golden:interpret",
             {"model": str(model), "folder": folder, "xnnpack": xnnpack, "vectors": len(selection.vectors),
              "preprocess": [i["preprocess"] for i in entry["inputs"]],
-             "stored": [bool(i.get("stored")) for i in entry["inputs"]]},
+             "stored": [bool(i.get("stored")) for i in entry["inputs"]],
+             "continues": sorted(selection.continues)},
             limits=WorkerLimits(seconds=RECORD_SECONDS),
         )  # fmt: skip
         with np.load(Path(folder) / "outputs.npz") as held:
@@ -227,6 +227,8 @@ def interpret(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     answers: dict[str, Array] = {}
     with np.load(Path(payload["folder"]) / "inputs.npz") as held:
         for vector in range(payload["vectors"]):
+            if vector not in payload["continues"]:
+                model.reset()
             for i, tensor in enumerate(model.inputs):
                 raw = held[f"{vector}.{i}"]
                 if payload["stored"][i] and raw.dtype == tensor["dtype"]:
@@ -264,7 +266,10 @@ def preprocess_of(document: Mapping[str, Any] | None) -> Preprocess:
 def _run_island(release: Path, recipe: str, selection: Selection) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edgeship-golden-") as folder:
         asked = Path(folder) / "inputs.json"
-        vectors = [{"inputs": [_text(a) for a in arrays]} for arrays in selection.vectors]
+        vectors = [
+            {"inputs": [_text(a) for a in arrays], "continues": number in selection.continues}
+            for number, arrays in enumerate(selection.vectors)
+        ]
         asked.write_text(json.dumps({"vectors": vectors}))
         command = [sys.executable, "-I", "-B", str(release / "runtime" / "main.py"), "record"]
         command += ["--release", str(release), "--inputs", str(asked), "--variant", recipe]

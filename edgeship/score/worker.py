@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.errors import InputError
+from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.state import states_of
 
 Array = NDArray[Any]
 WARM_UP = 3
@@ -34,10 +37,22 @@ class Model:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        self._interpreter = Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=kernels)
+        self._load: Callable[[], Any] = lambda: Interpreter(
+            model_path=path, num_threads=1, experimental_op_resolver_type=kernels
+        )
+        self._interpreter = self._load()
         self._interpreter.allocate_tensors()
+        self._states = {state.kind for state in states_of(read_tflite(Path(path)))}
         self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
         self.outputs: list[dict[str, Any]] = self._interpreter.get_output_details()
+
+    def reset(self) -> None:
+        """Bring what the model keeps between runs back to its beginning; nothing for a model that keeps nothing."""
+        if "resource" in self._states:  # the interpreter resets variable tensors only
+            self._interpreter = self._load()
+            self._interpreter.allocate_tensors()
+        elif self._states:
+            self._interpreter.reset_all_variables()
 
     def feed(self, block: Array) -> None:
         """Set the first input from values in model units: clamp(round_half_even(value / scale) +
@@ -112,6 +127,7 @@ def _outputs(job: dict[str, Any], samples: Array, report: Any) -> int:
         count = len(block)
         if count < batch:
             block = np.concatenate([block, np.repeat(block[-1:], batch - count, axis=0)])
+        model.reset()
         model.feed(block)
         model.invoke()
         for k, values in enumerate(model.read()):

@@ -28,6 +28,8 @@ LIMITS = {
     "request_seconds": 10.0,
     "idle_seconds": 60.0,
     "drain_seconds": 10.0,
+    "sessions": 3,
+    "session_seconds": 30.0,
 }
 
 
@@ -82,7 +84,15 @@ IO: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "pairs": ([tensor("x", [2, 3])], [tensor("y", [2, 3])]),
     "whole": ([tensor("x", [1, 4])], [tensor("y", [4])]),
     "wide": ([tensor("x", [1, 1_000_000])], [tensor("y", [1, 1_000_000])]),
+    "accumulate": ([tensor("x", [1, 2])], [tensor("after", [1, 2])]),
+    "svdf": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
     "slow": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
+}
+
+
+STATE = {
+    "accumulate": [{"name": "total", "kind": "resource", "dtype": "float32", "shape": [1, 2]}],
+    "svdf": [{"name": "SVDF:0:0", "kind": "tensor", "dtype": "float32", "shape": [1, 3]}],
 }
 
 
@@ -136,6 +146,7 @@ def make_release(
     limits: dict[str, Any] | None = None,
     labels: list[str] | None = None,
     engine: dict[str, Any] | None = None,
+    state: list[dict[str, Any]] | None = None,
 ) -> ReleaseDir:
     """Write a release around a model, as the bundle builder would."""
     for name in ("models", "lib", "runtime"):
@@ -161,7 +172,9 @@ def make_release(
         "limits": {**LIMITS, **(limits or {})},
         "engine": {**chosen, **(engine or {})},
         "chosen": "r",
-        "variants": [{**variant, "inputs": inputs, "outputs": outputs}],
+        "variants": [
+            {**variant, "inputs": inputs, "outputs": outputs, **({"state": state} if state else {})}
+        ],
         "labels": labels or [],
     }
     (folder / "service.json").write_text(json.dumps(service))

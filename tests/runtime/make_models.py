@@ -61,7 +61,11 @@ class Graph:
     def save(self, path, inputs, outputs):
         """Write the model file."""
         self.graph.inputs, self.graph.outputs = inputs, outputs
-        self.model.subgraphs = [self.graph]
+        self.write(path, [self.graph])
+
+    def write(self, path, subgraphs):
+        """Write the model file of these subgraphs, the main one first."""
+        self.model.subgraphs = subgraphs
         builder = flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         path.write_bytes(bytes(builder.Output()))
@@ -106,6 +110,60 @@ def image(folder):
     y = graph.tensor("y", [1, 4, 4, 3], I8, 1.0, 0)
     graph.add(x, zero, y)
     graph.save(folder / "image.tflite", [x], [y])
+
+
+def accumulate(folder):
+    """A model with a variable (a resource): total = total + x, answered, begun at 1 by CALL_ONCE."""
+    graph = Graph()
+    handle, x = graph.tensor("handle", [1], schema.TensorType.RESOURCE), graph.tensor("x", [1, 2], F32)
+    before, after = graph.tensor("before", [1, 2], F32), graph.tensor("after", [1, 2], F32)
+    code, kinds = schema.BuiltinOperator, schema.BuiltinOptions
+
+    def named(into, output):
+        options = schema.VarHandleOptionsT()
+        options.container, options.sharedName = "", "total"
+        into.operator(code.VAR_HANDLE, [], [output], kinds.VarHandleOptions, options)
+
+    once = schema.CallOnceOptionsT()
+    once.initSubgraphIndex = 1
+    graph.operator(code.CALL_ONCE, [], [], kinds.CallOnceOptions, once)
+    named(graph, handle)
+    graph.operator(
+        code.READ_VARIABLE, [handle], [before], kinds.ReadVariableOptions, schema.ReadVariableOptionsT()
+    )
+    graph.add(before, x, after)
+    assign = (kinds.AssignVariableOptions, schema.AssignVariableOptionsT())
+    graph.operator(code.ASSIGN_VARIABLE, [handle, after], [], *assign)
+    main = graph.graph
+    main.inputs, main.outputs = [x], [after]
+    graph.graph = schema.SubGraphT()
+    graph.graph.tensors, graph.graph.operators = [], []
+    handle = graph.tensor("handle1", [1], schema.TensorType.RESOURCE)
+    one = graph.tensor("one", [1, 2], F32, data=np.ones((1, 2), np.float32))
+    named(graph, handle)
+    graph.operator(code.ASSIGN_VARIABLE, [handle, one], [], *assign)
+    graph.graph.inputs, graph.graph.outputs = [], []
+    graph.write(folder / "accumulate.tflite", [main, graph.graph])
+
+
+def svdf(folder):
+    """A model with a variable tensor: y is the sum of the newest three inputs (SVDF with a memory of three)."""
+    graph = Graph()
+    x, y = graph.tensor("x", [1, 1], F32), graph.tensor("y", [1, 1], F32)
+    feature = graph.tensor("feature", [1, 1], F32, data=np.ones((1, 1), np.float32))
+    times = graph.tensor("times", [1, 3], F32, data=np.ones((1, 3), np.float32))
+    state = graph.tensor("state", [1, 3], F32)
+    graph.graph.tensors[state].isVariable = True
+    options = schema.SVDFOptionsT()
+    options.rank = 1
+    graph.operator(
+        schema.BuiltinOperator.SVDF,
+        [x, feature, times, -1, state],
+        [y],
+        schema.BuiltinOptions.SVDFOptions,
+        options,
+    )
+    graph.save(folder / "svdf.tflite", [x], [y])
 
 
 def int16_add(folder):
@@ -206,6 +264,8 @@ def main(folder):
     whole(folder)
     wide(folder)
     slow(folder)
+    accumulate(folder)
+    svdf(folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,49 @@
+"""Which of a target's engines runs a file: `engine_for(file, profile)`.
+
+A profile names its engine and, in order of preference, others for models that this one refuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.state import states_of
+
+if TYPE_CHECKING:
+    from edgeship.profile import TargetProfile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """The engine that a target takes for a model."""
+
+    profile: TargetProfile
+    """The target with that engine in its first place."""
+    reason: str | None
+    """Why it is not the engine that the target prefers; None: it is."""
+
+
+def engine_for(file: TfliteFile, profile: TargetProfile) -> EngineChoice:
+    """Return the first of a target's engines that does not refuse the file; the preferred one where all do."""
+    refused: list[str] = []
+    for one in profile.engines():
+        why = refusal(file, one.runtime.engine)
+        if why is None:
+            return EngineChoice(profile=one, reason="; ".join(refused) or None)
+        refused.append(f"{one.runtime.engine} {one.runtime.version} refuses {why}")
+    return EngineChoice(profile=profile, reason=None)
+
+
+def refusal(file: TfliteFile, engine: str) -> str | None:
+    """Return what in a file an engine is known to refuse, whatever its operations are, or None.
+
+    LiteRT's C API loads no model with variable tensors ("Variable tensors not yet supported", measured with 2.3);
+    variables of the model itself (VAR_HANDLE) it runs.
+    """
+    held = [s.name for s in states_of(file) if s.kind == "tensor"]
+    if engine != "litert" or not held:
+        return None
+    operations = ", ".join(dict.fromkeys(name.partition(":")[0] for name in held))
+    return f"the state that {operations} keeps between runs (variable tensors)"

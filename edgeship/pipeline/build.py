@@ -147,6 +147,9 @@ def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Tar
         )
     for name, reason in derived.failed:
         progress.note(f"{profile.name}: no {name}: {reason}")
+    for artifact in derived.artifacts:
+        for words in artifact.notes:
+            progress.note(f"{profile.name}: {artifact.recipe}: {words}")
     artifacts = describe(site, inputs, derived.artifacts)
     variants = scored(site, profile, inputs, artifacts, recipes)
     built = TargetBuild(

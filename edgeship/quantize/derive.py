@@ -88,7 +88,7 @@ def derive_all(
         "calibration": str(used.paths[0]) if used else None,
         "jobs": jobs,
     }
-    failed, tools, seen = _run(payload, limits or WorkerLimits(), progress)
+    failed, told, tools, seen = _run(payload, limits or WorkerLimits(), progress)
     artifacts = tuple(
         _artifact(
             out / f"{recipe.name}.tflite",
@@ -96,6 +96,7 @@ def derive_all(
             float_model,
             used.sha256 if used and seen and row_of(recipe.name).corrects_biases else None,
             tools,
+            told.get(recipe.name),
         )
         for recipe in recipes
         if recipe.name not in failed
@@ -106,9 +107,9 @@ def derive_all(
 
 def _run(
     payload: dict[str, Any], limits: WorkerLimits, progress: Progress | None
-) -> tuple[dict[str, str], dict[str, str], bool]:
-    """Return (recipe -> reason for failure, versions of tools, whether the calibration samples were run); jobs
-    are run one by one where all at once crashes.
+) -> tuple[dict[str, str], dict[str, Any], dict[str, str], bool]:
+    """Return (recipe -> reason for failure, recipe -> notes and warnings, versions of tools, whether the calibration
+    samples were run); jobs are run one by one where all at once crashes.
     """
     try:
         value = run_worker(WORKER, payload, limits=limits, progress=progress).value
@@ -116,18 +117,21 @@ def _run(
         raise
     except EdgeshipError as error:
         if len(payload["jobs"]) == 1:
-            return {payload["jobs"][0]["recipe"]: error.message}, {}, False
+            return {payload["jobs"][0]["recipe"]: error.message}, {}, {}, False
         failed: dict[str, str] = {}
+        told: dict[str, Any] = {}
         tools: dict[str, str] = {}
         seen = False
         for job in payload["jobs"]:
-            why, versions, ran = _run({**payload, "jobs": [job]}, limits, progress)
+            why, words, versions, ran = _run({**payload, "jobs": [job]}, limits, progress)
             failed |= why
+            told |= words
             tools |= versions
             seen |= ran
-        return failed, tools, seen
+        return failed, told, tools, seen
     return (
         dict(value["failed"]),
+        dict(value["told"]),
         dict(value["tools"]),
         payload["calibration"] is not None and not value["unseen"],
     )
@@ -207,7 +211,12 @@ def _as_given(
 
 
 def _artifact(
-    path: Path, recipe: str, float_model: FloatModel, calibration: str | None, tools: dict[str, str]
+    path: Path,
+    recipe: str,
+    float_model: FloatModel,
+    calibration: str | None,
+    tools: dict[str, str],
+    told: dict[str, list[str]] | None = None,
 ) -> Artifact:
     from edgeship.tflite.precision import precision_of
     from edgeship.tflite.reader import read_tflite
@@ -223,4 +232,6 @@ def _artifact(
         model_sha256=float_model.source.sha256,
         calibration_sha256=calibration,
         tools={**float_model.tools, **tools},
+        notes=tuple(told["notes"]) if told else (),
+        warnings=tuple(told["warnings"]) if told else (),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeship.quantize import bias_edit
 from edgeship.quantize.finish import constants_of, correct_biases, set_versions, type_unread_outputs
 from edgeship.quantize.integer_forms import use_integer_forms
 from edgeship.quantize.observe import Observation, observe
@@ -19,8 +20,8 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 
 
 def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "tensorflow",
-    "unseen": null, or why the samples could not be run}`.
+    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "told": {recipe: {"notes",
+    "warnings"}}, "tools", "tensorflow", "unseen": null, or why the samples could not be run}`.
 
     `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings, ranges,
     correct_biases, out}]`. The calibration samples are run through the float model once for all jobs; where that
@@ -43,20 +44,21 @@ def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
             )
         except Exception as error:  # an interpreter raises anything; recipes without ranges can still be made
             unseen = f"the calibration samples could not be run: {_words(error)}"
-    failed = {}
+    failed, told = {}, {}
     for job in payload["jobs"]:
         if unseen and job["ranges"] != "none":
             failed[job["recipe"]] = unseen
             continue
         report(f"deriving {job['recipe']}")
         try:
-            made = _quantized(content, job, original, seen)
+            made, told[job["recipe"]] = _quantized(content, job, original, seen)
         except Exception as error:  # the quantizer raises anything; one recipe's failure is not the others'
             failed[job["recipe"]] = _in_a_loop(original, job) or _words(error)
             continue
         Path(job["out"]).write_bytes(made)
     tools = {name: importlib.metadata.version(name) for name in TOOLS}
-    return {"failed": failed, "tools": tools, "tensorflow": "tensorflow" in sys.modules, "unseen": unseen}
+    loaded = "tensorflow" in sys.modules
+    return {"failed": failed, "told": told, "tools": tools, "tensorflow": loaded, "unseen": unseen}
 
 
 def _in_a_loop(model: Any, job: dict[str, Any]) -> str | None:
@@ -79,10 +81,12 @@ def _words(error: BaseException) -> str:
     return f"{text} (because of {type(cause).__name__}: {str(cause).strip()[:500] or '(no message)'})"
 
 
-def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observation | None) -> bytes:
-    """Return the quantized file of one job."""
+def _quantized(
+    content: bytes, job: dict[str, Any], original: Any, seen: Observation | None
+) -> tuple[bytes, dict[str, list[str]]]:
+    """Return the quantized file of one job, and what people should know of it: {"notes", "warnings"}."""
     if not job["settings"]:
-        return content
+        return content, {"notes": [], "warnings": []}
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import quantizer
 
@@ -101,7 +105,9 @@ def _quantized(content: bytes, job: dict[str, Any], original: Any, seen: Observa
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
     type_unread_outputs(model)
     use_integer_forms(model)
+    fitted = bias_edit.fit_biases(model, original)
     if seen is not None and job["correct_biases"]:
         correct_biases(model, original, seen)
     set_versions(model)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    told = {"notes": bias_edit.notes(fitted), "warnings": bias_edit.warnings(fitted)}
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), told

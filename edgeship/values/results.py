@@ -46,6 +46,10 @@ class Artifact:
     calibration_sha256: str | None
     tools: dict[str, str] = field(default_factory=dict)
     """Version of each tool that had a hand in it."""
+    notes: tuple[str, ...] = ()
+    """What was done to the model for it to fit, a sentence each."""
+    warnings: tuple[str, ...] = ()
+    """What that may have cost, a sentence each."""
 
 
 DropUnit = Literal["points", "%"]

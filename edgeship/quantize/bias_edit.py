@@ -83,11 +83,14 @@ def notes(fitted: Fitted) -> list[str]:
     """Return what people should know of it: one sentence, or none."""
     if not fitted.channels:
         return []
-    return [
-        f"the bias of {_count(fitted.channels, 'channel')} in {_count(fitted.layers, 'layer')}, first in "
-        f"layer '{fitted.first}', did not fit beside weights that are near 0 (dead channels): their weight scales were raised"
-        + ("" if fitted.lost else "; what that rounds away is below a step of the output")
-    ]
+    where = f"of layer '{fitted.first}'"
+    if fitted.layers > 1:
+        where = f"in {fitted.layers:,} layers, the first of them '{fitted.first}',"
+    words = (
+        f"the bias of {_count(fitted.channels, 'channel')} {where} did not fit beside weights that are near 0 (dead "
+        "channels): their weight scales were raised"
+    )
+    return [words + ("" if fitted.lost else "; what that rounds away is below a step of the output")]
 
 
 def warnings(fitted: Fitted) -> list[str]:
@@ -95,10 +98,11 @@ def warnings(fitted: Fitted) -> list[str]:
     if not fitted.lost:
         return []
     count = _count(fitted.lost, "channel")
-    return [
+    words = (
         f"making biases fit may round away up to {fitted.worst:.3g} steps of the output of {count}, first in layer "
         f"'{fitted.where}': compare the scores, or train that layer with weight decay"
-    ]
+    )
+    return [words]
 
 
 def _count(number: int, word: str) -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from edgeship.tflite.file import Operator, Subgraph
+
 PRODUCTS = (
     "convolution", "conv2d", "depthwise", "separable_conv2d", "conv2d_transpose", "conv_transpose", "matmul", "einsum",
     "tensordot",
@@ -13,6 +15,14 @@ PRODUCTS = (
 """Last part of a path that stands for a layer with weights (lower case, without numbers)."""
 MADE_UP = ("arith.constant", "tfl.pseudo", "statefulpartitionedcall", "serving_default")
 """What the converter calls tensors that it knows no layer for."""
+PARTS = ("ReadVariableOp", "resource", "BiasAdd")
+"""Ends of a path below the layer's own folder that are no operation of it."""
+
+
+def layer_of(graph: Subgraph, operator: Operator) -> str:
+    """Return what people call the layer behind an operation; `operation 3` where no name tells."""
+    tensors = [graph.tensors[i].name for i in (*operator.outputs, *operator.inputs[1:]) if i >= 0]
+    return layer_name(tensors, (t.name for t in graph.tensors)) or f"operation {operator.index}"
 
 
 def layer_name(names: Iterable[str], graph: Iterable[str] = ()) -> str:
@@ -28,6 +38,8 @@ def layer_name(names: Iterable[str], graph: Iterable[str] = ()) -> str:
         return ""
     best = next((path for path in paths if _is_product(path)), paths[0])
     parts = best.split("/")
+    while len(parts) > 2 and (parts[-1] in PARTS and parts[-2] in PARTS):
+        parts = parts[:-1]
     if len(parts) < 2:
         return best.removesuffix(":0")
     if _numbered_again(graph):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeship.tflite import soundness
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.layer_names import layer_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Flaw:
 
     code: Code
     layer: str
-    """First of the names that the converter joined for the tensor."""
+    """What people call it: the layer's own name where the converter's names tell, else the first of those it joined."""
     operation: int | None
     """Of the main graph; None where no operation reads the tensor."""
     channel: int
@@ -83,13 +84,12 @@ def _of_biases(file: TfliteFile, graph: Subgraph) -> Iterator[Flaw]:
         if index not in reach:
             reach[index] = _reach(file, graph, bad.operator)
         found = reach[index]
-        clipped = abs(bad.stored) >= soundness.INT32_MAX
         yield Flaw(
             code="bias-overflow",
-            layer=name_of(bad.bias),
+            layer=layer_of(graph, bad.operator),
             operation=index,
             channel=bad.channel,
-            effect=found is None or not clipped or not found.saturates(bad.channel, bad.stored),
+            effect=found is None or not bad.clipped or not found.saturates(bad.channel, bad.stored),
             says=f"channel {bad.channel}: {bad.needed:.4g} steps",
         )
     for odd in soundness.odd_bias_scales(graph):
@@ -99,7 +99,7 @@ def _of_biases(file: TfliteFile, graph: Subgraph) -> Iterator[Flaw]:
         step = output.scales[0] if output else 0.0
         yield Flaw(
             code="bias-scale",
-            layer=name_of(odd.bias),
+            layer=layer_of(graph, odd.operator),
             operation=odd.operator.index,
             channel=odd.channel,
             effect=abs(value * (odd.scale - odd.product)) > step / 2,

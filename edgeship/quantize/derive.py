@@ -93,8 +93,8 @@ def derive_all(
     }
     fused = _fused(float_model, recipes, used, out, profile=profile, limits=limits, progress=progress)
     payload["jobs"] = [job for job in jobs if job["recipe"] not in fused]
-    failed, tools, seen, apart = (
-        _run(payload, limits or WorkerLimits(), progress) if payload["jobs"] else ({}, {}, True, {})
+    failed, told, tools, seen = (
+        _run(payload, limits or WorkerLimits(), progress) if payload["jobs"] else ({}, {}, {}, True)
     )
     for name, (why, versions) in fused.items():
         failed |= {name: why} if why else {}
@@ -106,7 +106,7 @@ def derive_all(
             float_model,
             used.sha256 if used and seen and row_of(recipe.name).corrects_biases else None,
             tools,
-            notes=tuple(apart.get(recipe.name, ())),
+            told.get(recipe.name),
         )
         for recipe in recipes
         if recipe.name not in failed
@@ -149,9 +149,9 @@ def _fused(
 
 def _run(
     payload: dict[str, Any], limits: WorkerLimits, progress: Progress | None
-) -> tuple[dict[str, str], dict[str, str], bool, dict[str, list[str]]]:
-    """Return (recipe -> reason for failure, versions of tools, whether the calibration samples were run, recipe ->
-    what was kept apart in it); jobs are run one by one where all at once crashes.
+) -> tuple[dict[str, str], dict[str, Any], dict[str, str], bool]:
+    """Return (recipe -> reason for failure, recipe -> notes and warnings, versions of tools, whether the calibration
+    samples were run); jobs are run one by one where all at once crashes.
     """
     try:
         value = run_worker(WORKER, payload, limits=limits, progress=progress).value
@@ -159,23 +159,23 @@ def _run(
         raise
     except EdgeshipError as error:
         if len(payload["jobs"]) == 1:
-            return {payload["jobs"][0]["recipe"]: error.message}, {}, False, {}
+            return {payload["jobs"][0]["recipe"]: error.message}, {}, {}, False
         failed: dict[str, str] = {}
+        told: dict[str, Any] = {}
         tools: dict[str, str] = {}
         seen = False
-        apart: dict[str, list[str]] = {}
         for job in payload["jobs"]:
-            why, versions, ran, kept = _run({**payload, "jobs": [job]}, limits, progress)
-            apart |= kept
+            why, words, versions, ran = _run({**payload, "jobs": [job]}, limits, progress)
             failed |= why
+            told |= words
             tools |= versions
             seen |= ran
-        return failed, tools, seen, apart
+        return failed, told, tools, seen
     return (
         dict(value["failed"]),
+        dict(value["told"]),
         dict(value["tools"]),
         payload["calibration"] is not None and not value["unseen"],
-        dict(value["apart"]),
     )
 
 
@@ -264,7 +264,7 @@ def _artifact(
     float_model: FloatModel,
     calibration: str | None,
     tools: dict[str, str],
-    notes: tuple[str, ...] = (),
+    told: dict[str, list[str]] | None = None,
 ) -> Artifact:
     from edgeship.tflite.precision import precision_of
     from edgeship.tflite.reader import read_tflite
@@ -281,6 +281,7 @@ def _artifact(
         model_sha256=float_model.source.sha256,
         calibration_sha256=calibration,
         tools={**float_model.tools, **tools},
-        notes=notes,
-        joined=joined if notes and joined.exists() else None,
+        notes=tuple(told["notes"]) if told else (),
+        warnings=tuple(told["warnings"]) if told else (),
+        joined=joined if joined.exists() else None,
     )

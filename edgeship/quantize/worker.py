@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeship.quantize import bias_edit
 from edgeship.quantize.finish import constants_of, correct_biases, set_versions, type_unread_outputs
 from edgeship.quantize.integer_forms import use_integer_forms
 from edgeship.quantize.observe import Observation, observe
@@ -21,8 +22,8 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 
 
 def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "tools", "tensorflow",
-    "unseen": null, or why the samples could not be run, "apart": {recipe: lines on outputs kept apart}}`.
+    """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "told": {recipe: {"notes",
+    "warnings"}}, "tools", "tensorflow", "unseen": null, or why the samples could not be run}`.
 
     `payload`: `model` (path), `calibration` (path of a float32 .npy, or null), `jobs`: `[{recipe, settings, ranges,
     correct_biases, apart, out, joined}]`. `apart` says what becomes of outputs that join values of unlike range:
@@ -47,25 +48,19 @@ def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
             )
         except Exception as error:  # an interpreter raises anything; recipes without ranges can still be made
             unseen = f"the calibration samples could not be run: {_words(error)}"
-    failed = {}
-    apart: dict[str, list[str]] = {}
+    failed, told = {}, {}
     for job in payload["jobs"]:
         if unseen and job["ranges"] != "none":
             failed[job["recipe"]] = unseen
             continue
         report(f"deriving {job['recipe']}")
         try:
-            apart[job["recipe"]] = _quantize(payload, job, original, seen)
+            told[job["recipe"]] = _quantize(payload, job, original, seen)
         except Exception as error:  # the quantizer raises anything; one recipe's failure is not the others'
             failed[job["recipe"]] = _in_a_loop(original, job) or _words(error)
     tools = {name: importlib.metadata.version(name) for name in TOOLS}
-    return {
-        "failed": failed,
-        "tools": tools,
-        "tensorflow": "tensorflow" in sys.modules,
-        "unseen": unseen,
-        "apart": apart,
-    }
+    loaded = "tensorflow" in sys.modules
+    return {"failed": failed, "told": told, "tools": tools, "tensorflow": loaded, "unseen": unseen}
 
 
 def _in_a_loop(model: Any, job: dict[str, Any]) -> str | None:
@@ -90,15 +85,15 @@ def _words(error: BaseException) -> str:
 
 def _quantize(
     payload: dict[str, Any], job: dict[str, Any], original: Any, seen: Observation | None
-) -> list[str]:
-    """Write the quantized file of one job; return what was kept apart in it."""
+) -> dict[str, list[str]]:
+    """Write the quantized file of one job; return what people should know of it: {"notes", "warnings"}."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     path, out = Path(payload["model"]), Path(job["out"])
     content = path.read_bytes()
     if not job["settings"]:
         out.write_bytes(content)
-        return []
+        return {"notes": [], "warnings": []}
     tails = unlike_tails(path, seen) if seen is not None and job.get("apart", "no") != "no" else ()
     if tails:
         whole = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
@@ -107,6 +102,7 @@ def _quantize(
     model = _quantized(content, job, seen, {i for tail in tails for i in tail.sources})
     type_unread_outputs(model)
     use_integer_forms(model)
+    fitted = bias_edit.fit_biases(model, original)
     if seen is not None and job["correct_biases"]:
         correct_biases(model, original, seen)
     joined = copy.deepcopy(model) if tails else model
@@ -119,7 +115,8 @@ def _quantize(
     else:
         model = joined
     out.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
-    return words_of(path, tails, job["apart"]) if tails else []
+    kept = words_of(path, tails, job["apart"]) if tails else []
+    return {"notes": [*bias_edit.notes(fitted), *kept], "warnings": bias_edit.warnings(fitted)}
 
 
 def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, outputs: set[int]) -> Any:

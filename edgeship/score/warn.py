@@ -24,8 +24,11 @@ def warnings(chosen: Variant | None, variants: Sequence[Variant]) -> tuple[str, 
     What such a limit cannot see is told nevertheless: auc stays where it was when all outputs move to one side of the
     threshold, and of several outputs one has labels.
     """
-    if chosen is None:
-        return ()
+    return () if chosen is None else (*chosen.artifact.warnings, *_losses(chosen, variants))
+
+
+def _losses(chosen: Variant, variants: Sequence[Variant]) -> tuple[str, ...]:
+    """Return what the chosen variant lost, in a line or none."""
     loss = loss_of(chosen)
     limited = any(gate.name == "accuracy" for gate in chosen.gates)
     if loss is None and (part := _strays_in_part(chosen)) is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeship.tflite import soundness
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
+from edgeship.tflite.layer_names import layer_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 Code = Literal["scale", "zero-point", "bias-overflow", "bias-scale"]
 CODES: tuple[Code, ...] = ("scale", "zero-point", "bias-overflow", "bias-scale")
 """Names of flaws that `--accept` takes."""
+WRAPPED = -(2**31)
+"""What ai-edge-quantizer makes of a bias that it clips, of either sign and with 64 bits too: it clips to 2^31 - 1 in
+float32, which is 2^31, and stores that as an int32."""
+AEQ_LEAST_SCALE = 1e-9 / 127
+"""The least scale that ai-edge-quantizer gives weights, and nobody else."""
 CEILING = {"RELU6": 6.0, "RELU_N1_TO_1": 1.0, "RELU_0_TO_1": 1.0}
 FLOOR = {"RELU": 0.0, "RELU6": 0.0, "RELU_N1_TO_1": -1.0, "RELU_0_TO_1": 0.0}
 
@@ -30,7 +36,7 @@ class Flaw:
 
     code: Code
     layer: str
-    """First of the names that the converter joined for the tensor."""
+    """What people call it: the layer's own name where the converter's names tell, else the first of those it joined."""
     operation: int | None
     """Of the main graph; None where no operation reads the tensor."""
     channel: int
@@ -83,13 +89,15 @@ def _of_biases(file: TfliteFile, graph: Subgraph) -> Iterator[Flaw]:
         if index not in reach:
             reach[index] = _reach(file, graph, bad.operator)
         found = reach[index]
-        clipped = abs(bad.stored) >= soundness.INT32_MAX
         yield Flaw(
             code="bias-overflow",
-            layer=name_of(bad.bias),
+            layer=layer_of(graph, bad.operator),
             operation=index,
             channel=bad.channel,
-            effect=found is None or not clipped or not found.saturates(bad.channel, bad.stored),
+            effect=found is None
+            or not bad.clipped
+            or _sign_is_lost(graph, bad)
+            or not found.saturates(bad.channel, bad.stored),
             says=f"channel {bad.channel}: {bad.needed:.4g} steps",
         )
     for odd in soundness.odd_bias_scales(graph):
@@ -99,12 +107,21 @@ def _of_biases(file: TfliteFile, graph: Subgraph) -> Iterator[Flaw]:
         step = output.scales[0] if output else 0.0
         yield Flaw(
             code="bias-scale",
-            layer=name_of(odd.bias),
+            layer=layer_of(graph, odd.operator),
             operation=odd.operator.index,
             channel=odd.channel,
             effect=abs(value * (odd.scale - odd.product)) > step / 2,
             says=f"channel {odd.channel}: its scale is {odd.scale:g}, input times weight is {odd.product:g}",
         )
+
+
+def _sign_is_lost(graph: Subgraph, bad: soundness.BadBias) -> bool:
+    """Return whether a clipped bias may have had either sign, so that no RELU hides it for sure."""
+    weights = graph.tensors[bad.operator.inputs[soundness.BIASED[bad.operator.op][1]]].quantization
+    scales = weights.scales if weights else ()
+    scale = scales[bad.channel] if bad.channel < len(scales) else 0.0
+    least = abs(scale - AEQ_LEAST_SCALE) < 1e-3 * AEQ_LEAST_SCALE
+    return bad.stored == WRAPPED and (bad.bias.dtype == "int64" or least)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ SMALLEST_NORMAL = 2.0**-126
 """Smallest normal float32: kernels and accelerators may flush a smaller scale to zero."""
 RANGES = {"int4": (-8, 7), "int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 INT32_MAX = 2**31 - 1
-"""The largest int32; a bias stored as it (or its negative) was clipped there."""
+"""The largest int32; a bias stored as it (or its negative) was clipped there, by some tools with 64 bits as well."""
+KERNEL_BITS = {"int32": 32, "int64": 48}
+"""Type of a bias -> bits that kernels take of it (TensorFlow Lite's MultiplyByQuantizedMultiplier of an int64)."""
 BIAS_TOLERANCE = 1e-3
 """Share by which a bias's scale may differ from input scale times weight scale (kernels allow 2 % at most)."""
 UNLIKE = 8.0
@@ -57,7 +59,9 @@ class BadZeroPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadBias:
-    """A bias value that int32 does not hold: |bias / (input scale * weight scale)| reaches 2^31 (edgetpu#453)."""
+    """A bias value that kernels do not hold: |bias / (input scale * weight scale)| reaches 2^31 (edgetpu#453),
+    with int16 activations 2^47.
+    """
 
     operator: Operator
     bias: Tensor
@@ -65,6 +69,13 @@ class BadBias:
     stored: int
     needed: float
     """What would have to be stored at the scale the kernels use; `stored` itself where that was clipped."""
+    bits: int
+    """What it was clipped to, or what there is."""
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the value was clipped where it is stored, so that nobody knows what it was."""
+        return self.bits == 32 and abs(self.stored) >= INT32_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +123,22 @@ def bad_zero_points(graph: Subgraph) -> Iterator[BadZeroPoint]:
 
 
 def bad_biases(file: TfliteFile, graph: Subgraph) -> Iterator[BadBias]:
-    """Yield every int32 bias value that was clipped, or is beyond 32 bits at the scale the kernels use."""
+    """Yield every bias value that was clipped at 32 bits, or is beyond what the kernels take at the scale they use."""
     for operator, data, weights, bias in _biased(graph):
         stored = stored_bias(file, graph, bias)
         product = _products(data, weights)
         own = bias.quantization.scales if bias.quantization else ()
         for channel, value in enumerate(stored):
             needed = float(value)
-            if own and (step := product(channel)) > 0 and abs(value) < INT32_MAX:
+            if own and (step := product(channel)) > 0 and abs(value) != INT32_MAX:
                 needed = value * (own[channel] if len(own) > channel else own[0]) / step
-            if abs(needed) >= INT32_MAX:
-                yield BadBias(operator=operator, bias=bias, channel=channel, stored=value, needed=needed)
+            # some tools keep the lowest int32 out, others do not; 64 bits hold others beyond these two honestly
+            clipped = abs(value) in (INT32_MAX, INT32_MAX + 1)
+            bits = 32 if clipped else KERNEL_BITS[bias.dtype]
+            if clipped or abs(needed) >= 2.0 ** (bits - 1) - 1:
+                yield BadBias(
+                    operator=operator, bias=bias, channel=channel, stored=value, needed=needed, bits=bits
+                )
 
 
 def odd_bias_scales(graph: Subgraph) -> Iterator[OddBiasScale]:
@@ -161,13 +177,13 @@ def unlike_joins(graph: Subgraph) -> Iterator[UnlikeJoin]:
 
 
 def _biased(graph: Subgraph) -> Iterator[tuple[Operator, Tensor, Tensor, Tensor]]:
-    """Yield (operation, data, weights, bias) wherever a bias is stored as int32."""
+    """Yield (operation, data, weights, bias) wherever a bias is stored as int32 or int64."""
     for operator in graph.operators:
         positions = BIASED.get(operator.op)
         if positions is None or len(operator.inputs) <= positions[2] or operator.inputs[positions[2]] < 0:
             continue
         data, weights, bias = (graph.tensors[operator.inputs[p]] for p in positions)
-        if bias.dtype == "int32" and bias.has_data:
+        if bias.dtype in KERNEL_BITS and bias.has_data:
             yield operator, data, weights, bias
 
 
@@ -181,4 +197,5 @@ def _products(data: Tensor, weights: Tensor) -> Callable[[int], float]:
 
 def stored_bias(file: TfliteFile, graph: Subgraph, bias: Tensor) -> tuple[int, ...]:
     raw = file.tensor_bytes(bias.index, graph.index)
-    return struct.unpack(f"<{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+    size, code = (8, "q") if bias.dtype == "int64" else (4, "i")
+    return struct.unpack(f"<{len(raw) // size}{code}", raw[: len(raw) // size * size])

@@ -47,7 +47,9 @@ class Artifact:
     tools: dict[str, str] = field(default_factory=dict)
     """Version of each tool that had a hand in it."""
     notes: tuple[str, ...] = ()
-    """What is not as one would expect of the recipe, a line each."""
+    """What was done to the model for it to fit, and what is not as one would expect of the recipe; a sentence each."""
+    warnings: tuple[str, ...] = ()
+    """What that may have cost, a sentence each."""
     joined: Path | None = None
     """Where outputs of the float model are several outputs here: the same model with these joined, for comparing."""
 

@@ -131,7 +131,7 @@ def test_bias_overflow(builder: Any, tmp_path: Path) -> None:
     _dense(builder, x, w, y, b)
     (finding,) = find_problems(_file(tmp_path / "m.tflite", builder.build([x], [y])))
     assert (finding.code, finding.operations) == ("bias-overflow", (0,))
-    assert "the first 'b' (channel 1: 2.147e+09 steps)" in finding.message
+    assert "the first 'y' (channel 1: 2.147e+09 steps)" in finding.message
 
 
 def test_concatenation_of_boxes_and_scores(builder: Any, tmp_path: Path) -> None:

@@ -100,6 +100,6 @@ def test_words_count_and_say_what_to_do_once(builder: Any, tmp_path: Path) -> No
     )
     (line,) = in_words(found(tmp_path, made))
     assert line == (
-        "3 channels in one layer have a bias of another scale than kernels take, the first 'layer/b' (channel 0: its "
+        "3 channels in one layer have a bias of another scale than kernels take, the first 'y' (channel 0: its "
         "scale is 1, input times weight is 0.001): convert it again [bias-scale]"
     )

@@ -81,7 +81,6 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "latency_ms": as_json(card.latency_ms),
         "peak_rss_mb": as_json(card.peak_rss_mb),
         "gates": [_gate(gate) for gate in variant.gates],
-        "notes": list(artifact.notes),
     }
 
 

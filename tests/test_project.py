@@ -298,7 +298,7 @@ def test_option_over_a_broken_part_of_the_file_still_reports_the_file(write: Wri
         ("labels: [a, 5]\n", "labels[1]: expected text, found the number 5; put it in quotes (line 1)"),
         (
             "goals: {accuracy: {metric: topp1}}\n",
-            "expected auto, top1, top5, mse, mae, auc or package.module:callable",
+            "expected auto, top1, top5, mse, mae, auc, map, map50 or package.module:callable",
         ),
         ("goals: {size: {max_kb: lots}}\n", "goals.size.max_kb: expected a number, found 'lots'"),
         ("service: {listen: '8500'}\n", "service.listen: expected ADDRESS:PORT or unix:PATH, found '8500'"),

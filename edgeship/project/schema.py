@@ -80,7 +80,7 @@ def _finite(value: float) -> float:
 
 
 def _metric(value: str) -> str:
-    known = ("auto", "top1", "top5", "mse", "mae", "auc")
+    known = ("auto", "top1", "top5", "mse", "mae", "auc", "map", "map50")
     if value not in known and not re.fullmatch(r"[\w.]+:[\w.]+", value):
         raise ValueError(f"expected {', '.join(known)} or package.module:callable, found '{value}'")
     return value

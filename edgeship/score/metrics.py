@@ -115,7 +115,7 @@ METRICS: Registry[MetricRule] = Registry(
             MetricRule(name="map50", compute=_of_one_output, higher_is_better=True, drop_unit="points"),
         )
     },
-    aliases={"accuracy": "top1", "map50-95": "map"},
+    aliases={"accuracy": "top1"},
 )
 
 

@@ -103,7 +103,7 @@ def _build(support: Any, file: TfliteFile, metadata: dict[str, Any]) -> bytes:
     graph = fb.SubGraphMetadataT()
     signature = file.signature
     graph.inputTensorMetadata = [
-        _input(fb, spec, metadata if position == 0 else None)
+        _input(fb, spec, metadata["inputs"][position] if position < len(metadata["inputs"]) else None)
         for position, spec in enumerate(signature.inputs)
     ]
     labelled = _labelled_output(signature.outputs, metadata["labels"], file)
@@ -117,7 +117,7 @@ def _build(support: Any, file: TfliteFile, metadata: dict[str, Any]) -> bytes:
 
 
 def _input(fb: Any, spec: TensorSpec, metadata: dict[str, Any] | None) -> Any:
-    """Return the metadata of an input; `metadata` (preprocessing and range) belongs to the first one.
+    """Return the metadata of an input; `metadata` is its preprocessing and range, where they are known.
 
     TFLite's convention is (x - mean) / std on raw values; ours is (x * scale - mean) / std. They are equal
     with TFLite's mean = mean / scale and std = std / scale.
@@ -141,9 +141,9 @@ def _input(fb: Any, spec: TensorSpec, metadata: dict[str, Any] | None) -> Any:
         unit.options.mean = [value / scale for value in (mean if len(mean) == width else list(mean) * width)]
         unit.options.std = [value / scale for value in (std if len(std) == width else list(std) * width)]
         tensor.processUnits = [unit]
-    if metadata["input_minimum"] is not None or metadata["input_maximum"] is not None:
+    if metadata["minimum"] is not None or metadata["maximum"] is not None:
         tensor.stats = fb.StatsT()
-        low, high = metadata["input_minimum"], metadata["input_maximum"]
+        low, high = metadata["minimum"], metadata["maximum"]
         tensor.stats.min = [low] if low is not None else []
         tensor.stats.max = [high] if high is not None else []
     return tensor

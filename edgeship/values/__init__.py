@@ -24,10 +24,12 @@ from edgeship.values.figures import (
     as_json,
 )
 from edgeship.values.inputs import (
+    ArrayInfo,
     Dataset,
     DatasetInfo,
     FloatModel,
     Goals,
+    InputMetadata,
     InputRule,
     ModelKind,
     ModelMetadata,
@@ -59,6 +61,7 @@ from edgeship.values.results import (
 __all__ = [
     "EXIT_CODE_OF_STATE",
     "Agreement",
+    "ArrayInfo",
     "Artifact",
     "Bundle",
     "Dataset",
@@ -76,6 +79,7 @@ __all__ = [
     "GoldenTolerance",
     "Host",
     "HostFacts",
+    "InputMetadata",
     "InputRule",
     "Latency",
     "Metric",

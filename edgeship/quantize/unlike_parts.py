@@ -204,7 +204,7 @@ def look(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     report("running the calibration samples through the float model")
     seen = observe(
         content,
-        Path(payload["samples"]),
+        [Path(path) for path in payload["samples"]],
         constants_of(model),
         lambda done, total: report("samples", done, total),
     )

@@ -22,7 +22,7 @@ from edgeship.quantize.derive import derive
 from edgeship.quantize.recipes import RECIPES
 from edgeship.score.worker import Model
 from edgeship.tflite.metadata import write_metadata
-from edgeship.values import ModelMetadata, PreparedSamples, Preprocess
+from edgeship.values import InputMetadata, ModelMetadata, PreparedSamples, Preprocess
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,12 @@ def made(tiny: Path, tiny_models: Any, tmp_path_factory: pytest.TempPathFactory)
             return plain
         normal = Preprocess(mean=(127.5,), std=(127.5,))
         described = folder / f"{io}-described.tflite"
-        write_metadata(plain, described, ModelMetadata(name="m", preprocess=normal), progress=Silent())
+        write_metadata(
+            plain,
+            described,
+            ModelMetadata(name="m", inputs=(InputMetadata(preprocess=normal),)),
+            progress=Silent(),
+        )
         return described
 
     return make

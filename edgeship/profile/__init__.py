@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from edgeship.profile.loader import (
         LoadedProfile,
         check_profile,
-        find_profile,
         list_profiles,
         load_profile,
         load_with_origins,
     )
+    from edgeship.profile.names import find_profile
     from edgeship.profile.schema import TargetProfile
     from edgeship.profile.text import as_text
 
@@ -34,12 +34,12 @@ __getattr__ = lazy.names(
     {
         "TargetProfile": "edgeship.profile.schema",
         "as_text": "edgeship.profile.text",
+        "find_profile": "edgeship.profile.names",
         "from_facts": "edgeship.profile.facts",
         **dict.fromkeys(
             (
                 "LoadedProfile",
                 "check_profile",
-                "find_profile",
                 "list_profiles",
                 "load_profile",
                 "load_with_origins",

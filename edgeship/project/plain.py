@@ -18,7 +18,7 @@ from typing import Any
 from edgeship.project import checks
 
 FILE = Path(__file__).with_name("plain.json")
-KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
 class Unsure(Exception):
@@ -50,7 +50,7 @@ def is_read(path: tuple[str | int, ...]) -> bool:
 
 
 def _section(value: Any, part: Mapping[str, Any]) -> SimpleNamespace:
-    """Return a section with its defaults; one that the schema checks as a whole is left to it where it says anything."""
+    """Return a section with its defaults; one that the schema checks as a whole is left to it."""
     given = {} if value is None else value  # a section with all settings commented out has its defaults
     keys: Mapping[str, Any] = part["keys"]
     if not isinstance(given, Mapping) or any(key not in keys for key in given) or (given and part["unsure"]):
@@ -77,7 +77,11 @@ def _leaf(value: Any, rule: Mapping[str, Any]) -> Any:
             raise Unsure
         return tuple(_leaf(item, rule["items"]) for item in value)
     kind = rule.get("kind")
-    if kind not in KINDS or not isinstance(value, KINDS[kind]) or (kind != "bool" and isinstance(value, bool)):
+    if (
+        kind not in KINDS
+        or not isinstance(value, KINDS[kind])
+        or (kind != "bool" and isinstance(value, bool))
+    ):
         raise Unsure
     if kind == "float":
         value = float(value)

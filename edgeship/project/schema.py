@@ -24,7 +24,6 @@ from edgeship import values
 from edgeship.project import checks
 from edgeship.strictyaml import Strict
 
-
 RATIO = r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)"
 
 

@@ -71,7 +71,9 @@ def _rule(annotation: Any, metadata: Iterable[Any]) -> dict[str, Any]:
             if getattr(checks, name, None) is not entry.func:
                 return {}
             said = {"check": name}
-        elif not said and getattr(entry, "allow_inf_nan", None) is not False:  # `plain` wants finite numbers anyway
+        elif (
+            not said and getattr(entry, "allow_inf_nan", None) is not False
+        ):  # `plain` wants finite numbers anyway
             return {}
         rule |= said
     return rule
@@ -79,4 +81,6 @@ def _rule(annotation: Any, metadata: Iterable[Any]) -> dict[str, Any]:
 
 def _flat(metadata: Iterable[Any]) -> list[Any]:
     """Return the single statements of a field's metadata."""
-    return [one for entry in metadata for one in (entry.metadata if isinstance(entry, FieldInfo) else [entry])]
+    return [
+        one for entry in metadata for one in (entry.metadata if isinstance(entry, FieldInfo) else [entry])
+    ]

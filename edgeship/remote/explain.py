@@ -1,4 +1,4 @@
-"""From what fabric and paramiko raise to errors that name the cause and what to type."""
+"""From what paramiko raises to errors that name the cause and what to type."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import paramiko
-
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.remote.command import NotReached
+from edgeship.remote.sshlib import paramiko
 from edgeship.values import Host
 
 PORT_HINT = "ssh {target} true"

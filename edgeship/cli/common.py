@@ -131,6 +131,8 @@ def target_names(settings: DeviceSettings) -> set[str]:
 
     Raises InputError `unknown-target`.
     """
+    if not settings.targets:
+        return set()
     from edgeship.profile.names import find_profile
 
     folders = profile_folders(settings)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+from edgeship.errors import InputError
 from edgeship.remote.sshlib import paramiko
 
 DEFAULT_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
@@ -17,13 +19,23 @@ HOP = re.compile(
 
 
 def read_ssh_config(path: Path | None) -> Any:
-    """Return the ssh_config in `path`, or in the user's and the system's files. Raises FileNotFoundError for `path`."""
+    """Return the ssh_config in `path`, or in the user's and the system's files. Raises InputError `bad-ssh-config`."""
     config = paramiko.SSHConfig()
     files = [path.expanduser()] if path else [Path(name).expanduser() for name in DEFAULT_FILES]
     for file in files:
-        if path or file.is_file():
+        if not path and not file.is_file():
+            continue
+        try:
             with file.open(encoding="utf-8", errors="replace") as stream:
                 config.parse(stream)
+        except (OSError, ValueError, IndexError, paramiko.ssh_exception.ConfigParseError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise InputError(
+                "bad-ssh-config",
+                f"cannot read the SSH settings in {file}: {reason}",
+                context={"file": file},
+                hint=f"ssh -G -F {shlex.quote(str(file))} HOST shows what OpenSSH makes of it",
+            ) from None
     return config
 
 

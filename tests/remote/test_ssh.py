@@ -8,6 +8,7 @@ import hmac
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from edgeship.errors import DeviceError
+from edgeship.errors import DeviceError, InputError
 from edgeship.remote import Command, CommandTimeout, LinkLost, connect, parse_host
 from edgeship.values import Host
 
@@ -254,3 +255,50 @@ def test_a_jump_host_is_checked_as_strictly(server: Any) -> None:
         assert link.run(Command(argv=("echo", "through"))).stdout == b"through\n"
     server.trust(f"[localhost]:{server.port} {server.public()}")
     assert refusal(parse_host("inner"), server.options).reference == "unknown-host-key"
+
+
+def test_a_proxy_command_is_gone_through(server: Any) -> None:
+    relay = server.folder / "relay.py"
+    relay.write_text(
+        "import os, socket, sys, threading\n"
+        "link = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "def up():\n"
+        "    while data := os.read(0, 65536):\n"
+        "        link.sendall(data)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while data := link.recv(65536):\n"
+        "    os.write(1, data)\n"
+    )
+    config = server.folder / "ssh_config"
+    config.write_text(
+        f"Host behind\n  HostName 127.0.0.1\n  Port {server.port}\n  User {server.user}\n"
+        f"  ProxyCommand {sys.executable} {relay} %h %p\n{config.read_text()}"
+    )
+    server.trust()
+    with closing(connect(parse_host("behind"), server.options)) as link:
+        assert link.run(Command(argv=("echo", "behind"))).stdout == b"behind\n"
+
+
+def test_match_exec_of_ssh_config_asks_the_command(server: Any) -> None:
+    config = server.folder / "ssh_config"
+    wanted, other = (
+        f'Match originalhost {name} exec "test -d {folder}"\n  HostName 127.0.0.1\n  Port {server.port}\n'
+        f"  User {server.user}\n"
+        for name, folder in (("here", server.folder), ("gone", "/nowhere"))
+    )
+    config.write_text(wanted + other + config.read_text())
+    server.trust()
+    with closing(connect(parse_host("here"), server.options)) as link:
+        assert link.run(Command(argv=("echo", "matched"))).stdout == b"matched\n"
+    assert refusal(parse_host("gone"), server.options).reference == "unknown-host"
+
+
+@pytest.mark.parametrize("text", [None, "Match exec\n", "nonsense\n"], ids=["missing", "match", "words"])
+def test_an_ssh_config_that_cannot_be_read_is_named(text: str | None, server: Any) -> None:
+    config = server.folder / "own_config"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(InputError) as caught:
+        connect(server.host, replace(server.options, ssh_config=config))
+    error = caught.value
+    assert error.reference == "bad-ssh-config" and str(config) in error.render() and error.hint

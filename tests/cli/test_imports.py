@@ -149,7 +149,7 @@ def test_asking_a_device_imports_neither_schema_nor_build(verb: str, tmp_path: P
     _, modules, said = imported(ASKED[verb](f"local:{tmp_path}/device"), tmp_path)
     assert "internal-error" not in said and "bad-usage" not in said, said
     held(modules, BUNDLED if verb == "trust" else ASKING, set())
-    assert "edgeship.deploy.verbs" in modules
+    assert "edgeship.deploy.session" in modules and "edgeship.deploy.deployment" not in modules
 
 
 def test_asking_with_a_settings_file_takes_yaml_more(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def commands(bundle: Path | None) -> Iterator[Mapping[str, Measured]]:
             Measured((*deploy,), empty).run(keep=False)
             yield {
                 "python -c pass": Measured((sys.executable, "-c", "pass"), empty),
-                "python -c 'import yaml, paramiko'": Measured((sys.executable, "-c", "import yaml, paramiko"), empty),
+                "python -c 'import fabric'": Measured((sys.executable, "-c", "import fabric"), empty),
                 "edgeship --version": Measured((*EDGESHIP, "--version"), empty),
                 "edgeship --help": Measured((*EDGESHIP, "--help"), empty),
                 "edgeship build --help": Measured((*EDGESHIP, "build", "--help"), empty),

@@ -1,4 +1,4 @@
-"""From what paramiko raises to errors that name the cause and what to type."""
+"""From what fabric and paramiko raise to errors that name the cause and what to type."""
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""Where one SSH connection goes, as ssh_config has it: host, port, user, keys, and what it goes through."""
+"""Where one SSH connection goes and what it goes through, as ssh_config has it: fabric's connections, not yet open."""
 
 from __future__ import annotations
 
-import getpass
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from edgeship.errors import InputError
-from edgeship.remote.sshlib import paramiko
+from edgeship.remote.sshlib import fabric, paramiko
 
 DEFAULT_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
 HOP = re.compile(
@@ -18,75 +17,85 @@ HOP = re.compile(
 """A hop of ProxyJump: [user@]host[:port], an IPv6 address with a port in brackets."""
 
 
-def read_ssh_config(path: Path | None) -> Any:
-    """Return the ssh_config in `path`, or in the user's and the system's files. Raises InputError `bad-ssh-config`."""
-    config = paramiko.SSHConfig()
-    files = [path.expanduser()] if path else [Path(name).expanduser() for name in DEFAULT_FILES]
-    for file in files:
-        if not path and not file.is_file():
+def read_settings(path: Path | None) -> Any:
+    """Return fabric's Config with the ssh_config in `path`, or in the user's and the system's files. Raises
+    InputError `bad-ssh-config`."""
+    try:
+        config = fabric.Config(ssh_config=paramiko.SSHConfig())  # read below, so that an error names its file
+    except Exception as error:
+        raise _bad(
+            f"cannot read fabric's own settings: {error}", None, "ls /etc/fabric.* ~/.fabric.*"
+        ) from error
+    own = path or (Path(config.ssh_config_path) if config.ssh_config_path else None)
+    for file in [own.expanduser()] if own else [Path(name).expanduser() for name in DEFAULT_FILES]:
+        if not own and not file.is_file():
             continue
         try:
             with file.open(encoding="utf-8", errors="replace") as stream:
-                config.parse(stream)
+                config.base_ssh_config.parse(stream)
         except (OSError, ValueError, IndexError, paramiko.ssh_exception.ConfigParseError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise InputError(
-                "bad-ssh-config",
-                f"cannot read the SSH settings in {file}: {reason}",
-                context={"file": file},
-                hint=f"ssh -G -F {shlex.quote(str(file))} HOST shows what OpenSSH makes of it",
-            ) from None
+            hint = f"ssh -G -F {shlex.quote(str(file))} HOST shows what OpenSSH makes of it"
+            raise _bad(f"cannot read the SSH settings in {file}: {reason}", file, hint) from None
     return config
 
 
-class Link:
-    """One connection, not yet open, and those it jumps through."""
+def _bad(said: str, file: Path | None, hint: str) -> InputError:
+    return InputError("bad-ssh-config", said, context={"file": file} if file else {}, hint=hint)
 
-    def __init__(
-        self, name: str, config: Any, *, user: str | None = None, port: int | None = None, seconds: float
-    ) -> None:
-        said: dict[str, Any] = config.lookup(name)
-        self.ssh_config = said
-        self.host: str = said.get("hostname", name)
-        self.user: str = user or said.get("user") or getpass.getuser()
-        self.port: int = port or int(said.get("port", 22))
-        self.connect_kwargs: dict[str, Any] = {}
-        if keys := said.get("identityfile"):
-            self.connect_kwargs["key_filename"] = list(keys)
-        self.client = paramiko.SSHClient()
-        self.transport: Any = None
-        self._seconds = seconds
-        self.gateway = self._through(config)
 
-    def _through(self, config: Any) -> Link | str | None:
-        """Return the last hop of ProxyJump with those before it as its own gateways, a ProxyCommand, or None."""
-        jump = self.ssh_config.get("proxyjump")
-        if not jump or jump.lower() == "none":
-            command = self.ssh_config.get("proxycommand")
-            return None if not command or command.lower() == "none" else str(command)
-        before: Link | None = None
-        for hop in jump.split(","):
-            parts = HOP.fullmatch(hop.strip().removeprefix("ssh://"))
-            name = (parts["v6"] or parts["host"]) if parts else hop.strip()
-            if name == self.host:  # a wildcard of ssh_config covers the jump host itself
-                return None
-            user, port = (parts["user"], parts["port"]) if parts else (None, None)
-            link = Link(name, config, user=user, port=int(port) if port else None, seconds=self._seconds)
-            if before is not None:
-                link.gateway = before
-            before = link
-        return before
+def link(
+    name: str,
+    config: Any,
+    *,
+    user: str | None = None,
+    port: int | None = None,
+    seconds: float,
+    behind: tuple[str, ...] = (),
+) -> Any:
+    """Return the fabric.Connection to `name`; its `gateway` is the one it jumps through, or a ProxyCommand.
 
-    def open(self) -> None:
-        """Connect, through a gateway that is open already. Raises what paramiko and sockets raise."""
-        options = dict(self.connect_kwargs)
-        if isinstance(self.gateway, Link):
-            options["sock"] = self.gateway.transport.open_channel(
-                "direct-tcpip", (self.host, self.port), ("", 0), timeout=self._seconds
-            )
-        elif self.gateway:
-            options["sock"] = paramiko.ProxyCommand(self.gateway)
-        self.client.connect(
-            self.host, port=self.port, username=self.user, timeout=max(1, round(self._seconds)), **options
+    `behind`: the names that are reached through it. Raises InputError `bad-ssh-config` for settings without sense.
+    """
+    try:
+        made = fabric.Connection(
+            name,
+            user=user,
+            port=port,
+            config=config,
+            gateway=False,  # None would have fabric look for one, and it takes `ProxyJump none` for a host
+            forward_agent=False,
+            connect_timeout=max(1, round(seconds)),
         )
-        self.transport = self.client.get_transport()
+    except Exception as error:
+        raise _bad(
+            f"cannot use the SSH settings for {name}: {error}", None, f"ssh -G {shlex.quote(name)}"
+        ) from error
+    made.gateway = _through(made, config, seconds, (*behind, name))
+    return made
+
+
+def _through(made: Any, config: Any, seconds: float, behind: tuple[str, ...]) -> Any:
+    """Return the last hop of ProxyJump with those before it as its own gateways, a ProxyCommand, or None."""
+    jump = made.ssh_config.get("proxyjump")
+    if not jump or jump.lower() == "none":
+        return made.ssh_config.get("proxycommand") or (None if jump else config.gateway)
+    before = None
+    for hop in jump.split(","):
+        parts = HOP.fullmatch(hop.strip().removeprefix("ssh://"))
+        name = (parts["v6"] or parts["host"]) if parts else hop.strip()
+        if name in behind:  # a wildcard of ssh_config covers the jump host itself
+            return None
+        user, port = (parts["user"], parts["port"]) if parts else (None, None)
+        via = link(
+            name,
+            config.clone(),  # fabric writes into the settings it was given
+            user=user,
+            port=int(port) if port else None,
+            seconds=seconds,
+            behind=behind,
+        )
+        if before is not None:
+            via.gateway = before
+        before = via
+    return before

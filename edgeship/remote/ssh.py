@@ -1,4 +1,4 @@
-"""SSH through paramiko: strict host keys, the user's ssh_config, and links that end in seconds when they are
+"""SSH through fabric: strict host keys, the user's ssh_config, and links that end in seconds when they are
 cut."""
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from edgeship.remote import hostkeys
 from edgeship.remote.command import Command, Completed, keep_end, link_lost, timed_out, too_long
 from edgeship.remote.explain import explain
 from edgeship.remote.hosts import explicit_port
-from edgeship.remote.link import Link, read_ssh_config
-from edgeship.remote.sshlib import paramiko
+from edgeship.remote.link import link, read_settings
+from edgeship.remote.sshlib import fabric, paramiko
 from edgeship.values import Host
 
 KEEPALIVE_SECONDS = 3
@@ -78,9 +78,9 @@ class SshTransport:
             not quiet.handlers
         ):  # its tracebacks would reach the user's terminal by way of logging's last resort
             quiet.addHandler(logging.NullHandler())
-        self._connection = Link(
+        self._connection = link(
             host.hostname or "",
-            read_ssh_config(ssh_config),
+            read_settings(ssh_config),
             user=host.user,
             port=explicit_port(host),
             seconds=connect_seconds,
@@ -94,9 +94,8 @@ class SshTransport:
 
     def _open(self, identity: Path | None) -> None:
         """Connect, jump hosts included; every failure becomes an error a person can act on."""
-        connection: Link | str | None = self._connection
-        chain: list[Link] = []
-        while isinstance(connection, Link):
+        connection, chain = self._connection, []
+        while isinstance(connection, fabric.Connection):
             chain.append(connection)
             connection = connection.gateway
         try:
@@ -112,7 +111,7 @@ class SshTransport:
         for each in chain:
             each.transport.set_keepalive(KEEPALIVE_SECONDS)
 
-    def _prepare(self, connection: Link, identity: Path | None) -> None:
+    def _prepare(self, connection: Any, identity: Path | None) -> None:
         """Set host keys, ciphers, time limits and keys of one connection before it opens."""
         config = dict(connection.ssh_config)
         alias = config.get("hostkeyalias")  # stands in known_hosts as it is, whatever the port
@@ -131,7 +130,7 @@ class SshTransport:
             compress=False,
         )
         if identity is not None and connection is self._connection:
-            options["key_filename"] = [str(identity)]  # and none of ssh_config's
+            options["key_filename"] = [str(identity)]  # and none of ssh_config's, which fabric adds
         only = identity is not None or str(config.get("identitiesonly", "no")).lower() == "yes"
         if only and options.get("key_filename"):
             options.update(allow_agent=False, look_for_keys=False)
@@ -225,8 +224,8 @@ class SshTransport:
     def close(self) -> None:
         """Close the connection and those it jumped through."""
         self._closed.set()
-        connection: Link | str | None = self._connection
-        while isinstance(connection, Link):
+        connection = self._connection
+        while isinstance(connection, fabric.Connection):
             with contextlib.suppress(Exception):
                 connection.client.close()
             connection = connection.gateway

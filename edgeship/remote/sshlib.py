@@ -1,39 +1,36 @@
-"""paramiko, without all that it imports for one line of ssh_config.
+"""fabric and the paramiko below it, without what they import for tests of other programs.
 
-paramiko imports invoke, and with it a second YAML, asyncio and unittest, to run the command of a `Match exec`. That is
-a third of what a verb that asks one device costs, so while paramiko is imported a stand-in that can do this and no more
-takes invoke's place. Who has imported invoke or paramiko before keeps what is there.
+invoke, below both, imports `unittest.mock` and with it asyncio and ssl, for its MockContext alone: a fifth of what
+importing fabric costs. So while they are imported a stand-in is there whose Mock is the real one once it is called.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
-
-def run(command: str, **_options: Any) -> SimpleNamespace:
-    """Run the command of a `Match exec` in the user's shell, as OpenSSH does; `ok`: whether it ended with 0."""
-    shell = os.environ.get("SHELL") or "/bin/sh"
-    done = subprocess.run(
-        [shell, "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
-    )
-    return SimpleNamespace(ok=done.returncode == 0)
+MOCK = "unittest.mock"
 
 
-def _import() -> Any:
-    stands_in = "invoke" not in sys.modules and "paramiko" not in sys.modules
+def _mock(*given: Any, **named: Any) -> Any:
+    from unittest.mock import Mock
+
+    return Mock(*given, **named)
+
+
+def _import() -> tuple[Any, Any]:
+    stands_in = MOCK not in sys.modules
     if stands_in:
-        sys.modules["invoke"] = ModuleType("invoke")
-        sys.modules["invoke"].run = run  # type: ignore[attr-defined]
+        sys.modules[MOCK] = ModuleType(MOCK)
+        sys.modules[MOCK].Mock = _mock  # type: ignore[attr-defined]
     try:
+        import fabric
         import paramiko
     finally:
         if stands_in:
-            del sys.modules["invoke"]
-    return paramiko
+            del sys.modules[MOCK]
+    return fabric, paramiko
 
 
-paramiko = _import()
+fabric, paramiko = _import()

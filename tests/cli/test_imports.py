@@ -28,12 +28,24 @@ BUILDING = (
 """Modules of edgeship that no verb of this file may import, not even where their room is allowed."""
 
 PARSING = {"click"}
-SSH = {"paramiko", "cryptography", "bcrypt", "nacl", "cffi", "_cffi_backend"}
+SSH = {
+    "fabric",
+    "invoke",
+    "decorator",
+    "paramiko",
+    "cryptography",
+    "bcrypt",
+    "nacl",
+    "cffi",
+    "_cffi_backend",
+    "_sodium",
+    "yaml",
+}
 
 OUTSIDE = {
     "numpy", "pydantic", "pydantic_core", "annotated_types", "typing_inspection", "yaml", "rich", "jinja2", "packaging",
     "PIL", "tensorflow", "keras", "tf_keras", "flatbuffers", "ai_edge_litert", "ai_edge_quantizer", "sklearn",
-    "elftools", "fabric", "invoke", "decorator", "asyncio", "unittest",
+    "elftools", "fabric", "invoke", "paramiko", "decorator", "asyncio", "unittest",
 }  # fmt: skip
 """What is slow to import and no verb of this file needs, whatever else the interpreter brings."""
 
@@ -178,7 +190,7 @@ def test_a_deployment_of_a_bundle_needs_nothing_that_makes_one(bundle: Path, tmp
     held(modules, BUNDLED, set())
 
 
-def test_over_ssh_paramiko_comes_and_invoke_does_not(build_server: Any, tmp_path: Path) -> None:
+def test_over_ssh_fabric_comes_and_its_mocks_do_not(build_server: Any, tmp_path: Path) -> None:
     build_server.trust()
     words = [
         "status",
@@ -189,5 +201,14 @@ def test_over_ssh_paramiko_comes_and_invoke_does_not(build_server: Any, tmp_path
     ]
     status, modules, said = imported([*words, "--root", f"{tmp_path}/device"], tmp_path)
     assert status == 2 and "not-deployed" in said, said
-    assert "paramiko" in modules
+    assert {"fabric", "paramiko"} <= modules
     held(modules, ASKING, SSH)
+
+
+def test_what_fabric_finds_in_place_of_mocks_is_the_real_thing() -> None:
+    code = (
+        "import sys; from edgeship.remote.sshlib import fabric; import invoke; assert 'unittest' not in sys.modules; "
+        "context = invoke.MockContext(run=invoke.Result('told')); from unittest.mock import Mock; "
+        "assert isinstance(context.run, Mock) and context.run('x').stdout == 'told'"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

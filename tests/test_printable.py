@@ -10,8 +10,8 @@ from edgeship.cli import common
 from edgeship.cli.output import emit, tell
 from edgeship.errors import DeviceError
 from edgeship.printable import json_text, one_line, printable
+from edgeship.report.deploys import deploy_text, deploys_table
 from edgeship.report.table import table
-from edgeship.report.text import deploy_text, deploys_table
 from edgeship.values import DeployReport, Unavailable
 
 HOSTILE = "a\x1b]0;PWNED\x07b\x9b2Jc\rd\x00e\u202ef\u2028g\ud800h\x7f"

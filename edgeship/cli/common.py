@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeship.compile.backend import CompileOptions
     from edgeship.profile import TargetProfile
     from edgeship.progress import Progress
-    from edgeship.project import Project
+    from edgeship.project import DeviceSettings, Project
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -110,14 +110,21 @@ def project_from(config: Path | None, options: dict[str, Any], *names: str) -> P
     return load_project(config).merge(**{name: options.get(name) for name in names})
 
 
-def profile_folders(project: Project | None = None) -> tuple[Path, ...]:
+def device_settings(config: Path | None, options: dict[str, Any], *names: str) -> DeviceSettings:
+    """Return what a verb that touches devices needs of the same settings, without what it takes to check the rest."""
+    from edgeship.project import load_device_settings
+
+    return load_device_settings(config, {name: options.get(name) for name in names})
+
+
+def profile_folders(project: Project | DeviceSettings | None = None) -> tuple[Path, ...]:
     """Return where target profiles are looked for."""
     from edgeship.assets import target_folders
 
     return target_folders(environment=os.environ, project=project.base if project else Path.cwd())
 
 
-def profiles_of(project: Project) -> tuple[TargetProfile, ...]:
+def profiles_of(project: Project | DeviceSettings) -> tuple[TargetProfile, ...]:
     """Return the profiles of the project's targets. Raises InputError `no-target` where none is named."""
     from edgeship.profile import load_profile
 
@@ -132,7 +139,20 @@ def profiles_of(project: Project) -> tuple[TargetProfile, ...]:
     return tuple({profile.name: profile for profile in profiles}.values())
 
 
-def model_of(argument: Path | None, project: Project) -> Path:
+def target_names(settings: DeviceSettings) -> set[str]:
+    """Return the names of the targets that the settings name; none of their profiles is read to the end.
+
+    Raises InputError `unknown-target`.
+    """
+    if not settings.targets:
+        return set()
+    from edgeship.profile.names import find_profile
+
+    folders = profile_folders(settings)
+    return {find_profile(name, folders=folders).stem for name in settings.targets}
+
+
+def model_of(argument: Path | None, project: Project | DeviceSettings) -> Path:
     """Return the model from the command line or the settings. Raises InputError `no-model`."""
     model = argument or project.model
     if model is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
     from edgeship.profile import TargetProfile
     from edgeship.progress import Progress
-    from edgeship.project import Project
+    from edgeship.project import DeviceSettings
     from edgeship.values import Bundle, DeployReport, Host
 
 
@@ -98,7 +98,7 @@ def deploy(
     vectors through it, confirm over a fresh connection. Whatever fails, the device goes back to what ran before.
     Exit status: 0 done, 1 failed with nothing changed, 3 reverted, 4 unknown, 5 degraded; the worst host decides.
     """
-    project = common.project_from(
+    settings = common.device_settings(
         config,
         options,
         *common.BUILD_NAMES,
@@ -112,20 +112,21 @@ def deploy(
         "allow_volatile_root",
         "allow_no_boot_hook",
     )
-    hosts = hosts_of(project)
-    choices = deploy_options(project, options)
-    path = common.model_of(source, project)
+    if not (source and is_bundle(source)):  # a bundle needs nothing of the rest
+        settings.whole()
+    hosts = hosts_of(settings)
+    choices = deploy_options(settings, options)
+    path = common.model_of(source, settings)
     keys = options["with_keys"]
     if not is_bundle(path):  # before it is built
         refuse_unsigned(path, signed=bool(keys), allow_unsigned=choices.allow_unsigned)
     if dry_run:
-        return _dry_run(project, path, hosts, choices, signs=bool(keys), as_json=as_json, brief=quiet)
+        return _dry_run(settings, path, hosts, choices, signs=bool(keys), as_json=as_json, brief=quiet)
     from edgeship.deploy import deploy_many
-    from edgeship.report.documents import deploys_document, deploys_exit_code
-    from edgeship.report.text import deploy_text, deploys_table
+    from edgeship.report.deploys import deploy_text, deploys_document, deploys_exit_code, deploys_table
 
     with common.progress(quiet=quiet) as progress:
-        bundle = obtain(project, path, options, progress)
+        bundle = obtain(settings, path, progress)
     bundle = signed(bundle, keys)
     refuse_unsigned(path, signed=bool(bundle.signatures), allow_unsigned=choices.allow_unsigned)
     with common.progress(quiet=quiet) as progress:
@@ -145,47 +146,47 @@ def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
     return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")
 
 
-def hosts_of(project: Project) -> tuple[Host, ...]:
+def hosts_of(settings: DeviceSettings) -> tuple[Host, ...]:
     """Return the devices to deploy to. Raises InputError `no-host` where none is named."""
     from edgeship.remote import parse_host
 
-    if not project.hosts:
+    if not settings.hosts:
         raise InputError(
             "no-host",
             "nothing says which device to deploy to",
             context={"wanted": "--host user@host[:port] or --host local:DIR, or hosts: in edgeship.yaml"},
             hint="edgeship deploy MODEL --target T --host user@host",
         )
-    return tuple(parse_host(text) for text in dict.fromkeys(project.hosts))
+    return tuple(parse_host(text) for text in dict.fromkeys(settings.hosts))
 
 
-def deploy_options(project: Project, options: dict[str, Any]) -> DeployOptions:
+def deploy_options(settings: DeviceSettings, options: dict[str, Any]) -> DeployOptions:
     """Return how to deploy: the settings file's `deploy:` and `device:`, with the command line laid over them."""
     from edgeship.deploy import DeployOptions
     from edgeship.deploy.options import unheard
     from edgeship.values import Goal
 
-    settings = project.deploy
+    deploying = settings.deploy
     return DeployOptions(
-        goal=Goal(settings.goal),
-        root=project.device.root,
+        goal=Goal(deploying.goal),
+        root=settings.device.root,
         listen=options.get("listen"),
         sudo=not options.get("no_sudo"),
-        service=project.service.manager,
-        allow_volatile_root=project.device.allow_volatile_root,
-        allow_no_boot_hook=project.device.allow_no_boot_hook,
+        service=settings.service.manager,
+        allow_volatile_root=settings.device.allow_volatile_root,
+        allow_no_boot_hook=settings.device.allow_no_boot_hook,
         ssh_config=options.get("ssh_config"),
         identity=options.get("identity"),
-        accept_new_host_key=settings.accept_new_host_key,
-        allow_unsigned=settings.allow_unsigned,
-        connect_seconds=settings.connect_seconds,
-        trial_seconds=settings.confirm_seconds,
-        ready_seconds=settings.health_seconds,
-        bake_seconds=settings.bake_seconds,
-        bake_restarts=settings.bake_restarts,
-        device_max_ms=settings.device_max_ms,
-        keep=settings.keep_releases,
-        jobs=settings.parallel,
+        accept_new_host_key=deploying.accept_new_host_key,
+        allow_unsigned=deploying.allow_unsigned,
+        connect_seconds=deploying.connect_seconds,
+        trial_seconds=deploying.confirm_seconds,
+        ready_seconds=deploying.health_seconds,
+        bake_seconds=deploying.bake_seconds,
+        bake_restarts=deploying.bake_restarts,
+        device_max_ms=deploying.device_max_ms,
+        keep=deploying.keep_releases,
+        jobs=deploying.parallel,
         force=bool(options.get("force")),
         tell=unheard if is_quiet() else _note,
     )
@@ -201,7 +202,7 @@ def _note(text: str) -> None:
     tell(f"note: {text}")
 
 
-def obtain(project: Project, path: Path, options: dict[str, Any], progress: Progress) -> Bundle:
+def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
     """Return the bundle to deploy: the one handed over, verified, or one built now from the model.
 
     Raises GateError `gate-failed` where a gate stopped the build, InputError `several-targets` where more than one
@@ -211,9 +212,7 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
         from edgeship.bundle.seal import open_bundle
 
         bundle = open_bundle(path)
-        wanted = (
-            {profile.name for profile in common.profiles_of(project)} if project.targets else {bundle.target}
-        )
+        wanted = common.target_names(settings) or {bundle.target}
         if bundle.target not in wanted:
             raise InputError(
                 "bundle-for-another-target",
@@ -222,6 +221,7 @@ def obtain(project: Project, path: Path, options: dict[str, Any], progress: Prog
                 hint=f"edgeship deploy {path} --target {bundle.target} --host ...",
             )
         return bundle
+    project = settings.whole()
     profiles = common.profiles_of(project)
     if len(profiles) > 1:
         raise InputError(
@@ -280,7 +280,7 @@ def deployable(profile: TargetProfile, path: Path, segments: int) -> None:
 
 
 def _dry_run(
-    project: Project,
+    settings: DeviceSettings,
     path: Path,
     hosts: tuple[Host, ...],
     choices: DeployOptions,
@@ -303,6 +303,7 @@ def _dry_run(
         return 0
     from edgeship.pipeline import plan_build
 
+    project = settings.whole()
     profiles = common.profiles_of(project)
     for profile in profiles:
         deployable(profile, path, project.compiler.segments)

@@ -37,8 +37,8 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
     """Return the one device meant, the app (None: the only one there) and how to reach it."""
     from edgeship.remote import parse_host
 
-    project = common.project_from(config, {**options, "hosts": None}, "root")
-    named = tuple(dict.fromkeys(options["hosts"] or project.hosts))
+    settings = common.device_settings(config, {**options, "hosts": None}, "root")
+    named = tuple(dict.fromkeys(options["hosts"] or settings.hosts))
     if len(named) != 1:
         raise InputError(
             "no-host" if not named else "several-hosts",
@@ -48,7 +48,7 @@ def device_of(config: Path | None, options: dict[str, Any]) -> tuple[Host, str |
             context={"wanted": "--host user@host[:port] or --host local:DIR"},
             hint=f"add --host {named[0] if named else 'user@host'}",
         )
-    return parse_host(named[0]), options.get("app") or project.file.app, deploy_options(project, options)
+    return parse_host(named[0]), options.get("app") or settings.app, deploy_options(settings, options)
 
 
 @device_verb
@@ -80,9 +80,8 @@ def _rollback(
     """Return a device to the release before, or to a kept one: proved, on trial, confirmed, as any deployment."""
     from edgeship.deploy import rollback as go_back
     from edgeship.deploy import rollback_plan
-    from edgeship.report.documents import deploys_document, deploys_exit_code
+    from edgeship.report.deploys import deploy_text, deploys_document, deploys_exit_code
     from edgeship.report.plan import plan_document, plan_text
-    from edgeship.report.text import deploy_text
 
     host, app, choices = device_of(config, options)
     if dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +22,13 @@ def target() -> None:
 @common.output_options
 def list_targets(as_json: bool, quiet: bool) -> int:
     """List every target, with what runs the model there and what it wants."""
-    from edgeship.profile import list_profiles
+    from edgeship.assets import targets_folder
+    from edgeship.profile.listing import list_targets as listed
     from edgeship.report.table import table
 
-    profiles = list_profiles(folders=common.profile_folders())
-    rows = [
-        [
-            p.name,
-            ", ".join(p.aliases),
-            f"{p.runtime.engine} {p.runtime.delegate}",
-            p.precision.wants[0],
-            p.summary,
-        ]
-        for p in profiles
-    ]
-    document = {
-        "schema": "edgeship.targets/1",
-        "targets": [
-            {
-                "name": p.name,
-                "title": p.title,
-                "aliases": list(p.aliases),
-                "summary": p.summary,
-                "architecture": p.architecture,
-                "engine": p.runtime.engine,
-                "delegate": p.runtime.delegate,
-                "wants": list(p.precision.wants),
-            }
-            for p in profiles
-        ],
-    }
+    found = listed(folders=common.profile_folders(), proved=targets_folder())
+    rows = [[t.name, ", ".join(t.aliases), f"{t.engine} {t.delegate}", t.wants[0], t.summary] for t in found]
+    document = {"schema": "edgeship.targets/1", "targets": [asdict(t) for t in found]}
     text = table(["target", "also", "runs on", "wants", "what"], rows)
     common.show(text, lambda: document, as_json=as_json)
     return 0
@@ -126,10 +104,10 @@ def probe(
 
     if out:
         common.refuse_existing(out, force, f"edgeship target probe {host} -o {out} --force")
-    project = common.project_from(config, options, "root", "accept_new_host_key")
+    settings = common.device_settings(config, options, "root", "accept_new_host_key")
     with common.progress(quiet=quiet) as progress:
         progress.step(f"asking {host} what it is")
-        facts = ask(parse_host(host), deploy_options(project, options))
+        facts = ask(parse_host(host), deploy_options(settings, options))
     wanted = name or (out.stem if out else facts.hostname)
     slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-") or "my-device"
     text = said = from_facts(facts, slug, folders=common.profile_folders())

@@ -20,7 +20,8 @@ from edgeship.profile import load_profile
 from edgeship.progress import Progress
 from edgeship.project import load_project
 from edgeship.remote import parse_host
-from edgeship.report.documents import build_document, deploy_document
+from edgeship.report.deploys import deploy_document
+from edgeship.report.documents import build_document
 from edgeship.report.figures import duration, figure, size
 from edgeship.report.text import variants_table
 from edgeship.toolchain import run_worker

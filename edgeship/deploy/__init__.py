@@ -1,21 +1,26 @@
 """Bringing releases to devices: prove, switch on trial, confirm, or go back."""
 
-from edgeship.deploy.deploy import deploy, deploy_many
-from edgeship.deploy.options import DeployOptions
-from edgeship.deploy.plan import PlannedCommand, PlannedFile, PlannedStep, plan
-from edgeship.deploy.verbs import (
-    bench,
-    history,
-    logs,
-    pin,
-    probe,
-    remove,
-    rollback,
-    rollback_plan,
-    rollback_target,
-    status,
-    verify,
-)
+from typing import TYPE_CHECKING
+
+from edgeship import lazy
+
+if TYPE_CHECKING:
+    from edgeship.deploy.options import DeployOptions
+    from edgeship.deploy.planned import PlannedCommand, PlannedFile, PlannedStep, plan
+    from edgeship.deploy.together import deploy, deploy_many
+    from edgeship.deploy.verbs import (
+        bench,
+        history,
+        logs,
+        pin,
+        probe,
+        remove,
+        rollback,
+        rollback_plan,
+        rollback_target,
+        status,
+        verify,
+    )
 
 __all__ = [
     "DeployOptions",
@@ -37,3 +42,42 @@ __all__ = [
     "status",
     "verify",
 ]
+
+__getattr__ = lazy.names(
+    __name__,
+    {
+        **dict.fromkeys(
+            (
+                "deploy",
+                "deploy_many",
+            ),
+            "edgeship.deploy.together",
+        ),
+        **dict.fromkeys(("DeployOptions",), "edgeship.deploy.options"),
+        **dict.fromkeys(
+            (
+                "PlannedCommand",
+                "PlannedFile",
+                "PlannedStep",
+                "plan",
+            ),
+            "edgeship.deploy.planned",
+        ),
+        **dict.fromkeys(
+            (
+                "bench",
+                "history",
+                "logs",
+                "pin",
+                "probe",
+                "remove",
+                "rollback",
+                "rollback_plan",
+                "rollback_target",
+                "status",
+                "verify",
+            ),
+            "edgeship.deploy.verbs",
+        ),
+    },
+)

@@ -8,9 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
-
 from edgeship.deploy.finding import Finding, finding
 from edgeship.deploy.ground import Allowed, place, rights
 from edgeship.device.facts import LOOKED_FOR, Probed
@@ -228,6 +225,9 @@ def _package(wanted: str, have: str | None) -> tuple[Verdict, str]:
     """Return whether a Python package of the device is one that the bundle was made for, and why."""
     if have is None:
         return "fail", f"{wanted}: Python cannot import it"
+    from packaging.requirements import InvalidRequirement, Requirement  # slow to import, and rarely wanted
+    from packaging.version import InvalidVersion, Version
+
     try:
         fits = Requirement(wanted).specifier.contains(Version(have), prereleases=True)
     except (InvalidRequirement, InvalidVersion):

@@ -6,12 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from edgeship.deploy.deploy import run_all
-from edgeship.deploy.deployment import Deployment
 from edgeship.deploy.options import DeployOptions, ServiceManager
-from edgeship.deploy.plan import PlannedStep, plan_kept
 from edgeship.deploy.reach import at
 from edgeship.deploy.session import HelperMissing, Session
 from edgeship.errors import DeviceError, InputError
@@ -19,6 +16,9 @@ from edgeship.progress import Progress
 from edgeship.registry import did_you_mean
 from edgeship.remote import Command
 from edgeship.values import DeployReport, Host, HostFacts
+
+if TYPE_CHECKING:
+    from edgeship.deploy.planned import PlannedStep
 
 T = TypeVar("T")
 
@@ -136,6 +136,9 @@ def rollback(
 
     Raises InputError `no-such-release` or `nothing-to-roll-back-to`; a failure on the device is a report.
     """
+    from edgeship.deploy.deployment import Deployment  # who only asks needs nothing of how it is done
+    from edgeship.deploy.together import run_all
+
     app, found, chosen = rollback_target(host, app, options, release=release)
     kept, options = _as_before(found, chosen, options)
     work = Deployment(host, options, progress, app=app, target=str(kept["target"]), release=chosen)
@@ -148,6 +151,8 @@ def rollback_plan(
     """Return the steps that `rollback` would take; asks the device what it has. Raises what `rollback` raises."""
     app, found, chosen = rollback_target(host, app, options, release=release)
     _, options = _as_before(found, chosen, options)
+    from edgeship.deploy.planned import plan_kept
+
     return plan_kept(app, chosen, found["current"], host, options)
 
 

@@ -1,10 +1,35 @@
 """Project: what `edgeship.yaml` and the command line ask for.
 
-`python -m edgeship.project` writes `examples/edgeship.yaml` and the JSON Schema.
+`python -m edgeship.project` writes `examples/edgeship.yaml`, the JSON Schema and `plain.json`.
 """
 
-from edgeship.project.loader import Project, load_project
-from edgeship.project.schema import ProjectFile
-from edgeship.project.text import init_text
+from typing import TYPE_CHECKING
 
-__all__ = ["Project", "ProjectFile", "init_text", "load_project"]
+from edgeship import lazy
+
+if TYPE_CHECKING:
+    from edgeship.project.devices import DeviceSettings, load_device_settings
+    from edgeship.project.loader import Project, load_project
+    from edgeship.project.schema import ProjectFile
+    from edgeship.project.text import init_text
+
+__all__ = [
+    "DeviceSettings",
+    "Project",
+    "ProjectFile",
+    "init_text",
+    "load_device_settings",
+    "load_project",
+]
+
+__getattr__ = lazy.names(
+    __name__,
+    {
+        "DeviceSettings": "edgeship.project.devices",
+        "Project": "edgeship.project.loader",
+        "ProjectFile": "edgeship.project.schema",
+        "init_text": "edgeship.project.text",
+        "load_device_settings": "edgeship.project.devices",
+        "load_project": "edgeship.project.loader",
+    },
+)

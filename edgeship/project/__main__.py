@@ -1,4 +1,4 @@
-"""Writes what the schema gives: `examples/edgeship.yaml` and `docs/schemas/project.schema.json`."""
+"""Writes what the schema gives: `examples/edgeship.yaml`, `docs/schemas/project.schema.json`, `plain.json`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgeship.project import table
 from edgeship.project.schema import ProjectFile
 from edgeship.project.text import init_text
 
@@ -48,6 +49,7 @@ def documents() -> dict[str, str]:
     return {
         "examples/edgeship.yaml": example,
         "docs/schemas/project.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+        "edgeship/project/plain.json": table.text(),
     }
 
 

@@ -8,23 +8,25 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeship.errors import InputError
-from edgeship.project.schema import (
-    CompilerSection,
-    Datasets,
-    Deploy,
-    Device,
-    Golden,
-    Metadata,
-    PreprocessSection,
-    ProjectFile,
-    ServiceSection,
-)
 from edgeship.registry import did_you_mean
-from edgeship.strictyaml import Document, KeyPath, Mark, load, validate
+from edgeship.strictyaml import Document, KeyPath, Mark
 from edgeship.values import Goals, InputMetadata, ModelMetadata, Preprocess
+
+if TYPE_CHECKING:  # pydantic comes with the schema, and what devices are asked does without
+    from edgeship.project.schema import (
+        CompilerSection,
+        Datasets,
+        Deploy,
+        Device,
+        Golden,
+        Metadata,
+        PreprocessSection,
+        ProjectFile,
+        ServiceSection,
+    )
 
 KIND = "project"
 FILE_NAME = "edgeship.yaml"
@@ -225,25 +227,7 @@ class Project:
         Names are those of OPTIONS; None or an empty tuple means that an option was not given. Relative paths
         start from `directory` (default: the current one). Raises InputError `invalid-project`.
         """
-        here = (directory or Path.cwd()).resolve()
-        value: dict[str, Any] = dict(self.document.value)
-        marks = dict(self.document.marks)
-        for name, given in options.items():
-            if name not in OPTIONS:
-                raise TypeError(f"no setting is called {name!r}; near: {did_you_mean(name, OPTIONS)}")
-            if given is None or given == () or given == []:
-                continue
-            path = OPTIONS[name]
-            item = tuple(given) if isinstance(given, list) else given
-            item = str(item) if isinstance(item, Path) else item
-            if path in PATH_KEYS and isinstance(item, str):
-                item = _seen_from(self.base, here, item)
-            elif path in PATHS_KEYS:
-                item = tuple(_seen_from(self.base, here, str(one)) for one in item)
-            value = _with(value, path, item)
-            marks = {p: m for p, m in marks.items() if p[: len(path)] != path}
-            marks[path] = Mark(file=TYPED.get(name, f"--{name.replace('_', '-')}"), line=0)
-        return _project(Document(file=self.document.file, value=value, marks=marks), self.base)
+        return checked(overlay(self.document, self.base, options, directory=directory), self.base)
 
 
 def load_project(path: Path | None = None, *, directory: Path | None = None) -> Project:
@@ -251,10 +235,15 @@ def load_project(path: Path | None = None, *, directory: Path | None = None) -> 
 
     Raises InputError `project-not-readable`, `project-syntax`, `invalid-project` (with every problem).
     """
+    return checked(*read(path, directory=directory))
+
+
+def read(path: Path | None, *, directory: Path | None = None) -> tuple[Document, Path]:
+    """Return what a file says, unchecked, and the folder its paths start from; see `load_project`."""
     here = (directory or Path.cwd()).resolve()
     file = (here / path) if path else here / FILE_NAME
     if path is None and not file.exists():
-        return _project(Document(file=FILE_NAME, value={}), here)
+        return Document(file=FILE_NAME, value={}), here
     if file.is_dir():
         raise InputError(
             "project-not-readable",
@@ -262,11 +251,41 @@ def load_project(path: Path | None = None, *, directory: Path | None = None) -> 
             context={"wanted": "a file such as edgeship.yaml"},
             hint=f"edgeship --help; perhaps you meant {Path(path or '.') / FILE_NAME}",
         )
-    document = load(file, shown=str(path or FILE_NAME), kind=KIND)
-    return _project(document, file.resolve().parent)
+    from edgeship.strictyaml import load
+
+    return load(file, shown=str(path or FILE_NAME), kind=KIND), file.resolve().parent
 
 
-def _project(document: Document, base: Path) -> Project:
+def overlay(
+    document: Document, base: Path, options: Mapping[str, Any], *, directory: Path | None = None
+) -> Document:
+    """Return a document with command-line options laid over it, unchecked; see `Project.merge`."""
+    here = (directory or Path.cwd()).resolve()
+    value: dict[str, Any] = dict(document.value)
+    marks = dict(document.marks)
+    for name, given in options.items():
+        if name not in OPTIONS:
+            raise TypeError(f"no setting is called {name!r}; near: {did_you_mean(name, OPTIONS)}")
+        if given is None or given == () or given == []:
+            continue
+        path = OPTIONS[name]
+        item = tuple(given) if isinstance(given, list) else given
+        item = str(item) if isinstance(item, Path) else item
+        if path in PATH_KEYS and isinstance(item, str):
+            item = _seen_from(base, here, item)
+        elif path in PATHS_KEYS:
+            item = tuple(_seen_from(base, here, str(one)) for one in item)
+        value = _with(value, path, item)
+        marks = {p: m for p, m in marks.items() if p[: len(path)] != path}
+        marks[path] = Mark(file=TYPED.get(name, f"--{name.replace('_', '-')}"), line=0)
+    return Document(file=document.file, value=value, marks=marks)
+
+
+def checked(document: Document, base: Path) -> Project:
+    """Return the settings of a document. Raises InputError `invalid-project` with every problem."""
+    from edgeship.project.schema import ProjectFile
+    from edgeship.strictyaml import validate
+
     file = validate(ProjectFile, document, kind=KIND, hint=HINT)
     declared = file.as_preprocess()
     return Project(

@@ -21,48 +21,9 @@ from pydantic import (
 )
 
 from edgeship import values
-from edgeship.printable import one_line
+from edgeship.project import checks
 from edgeship.project.by_input import ONE, SEVERAL, filled, form_of
 from edgeship.strictyaml import Strict
-
-
-def _app(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
-        raise ValueError(f"expected up to 63 lower-case letters, digits and dashes, found '{value}'")
-    return value
-
-
-def _version(value: str) -> str:
-    if one_line(value) != value:
-        raise ValueError(f"expected characters that can be shown, on one line, found '{one_line(value)}'")
-    return value
-
-
-def _host(value: str) -> str:
-    if not re.fullmatch(
-        r"local:.+|([A-Za-z0-9._-]+@)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", value
-    ):
-        raise ValueError(f"expected user@host, user@host:port or local:DIR, found '{value}'")
-    return value
-
-
-def _listen(value: str) -> str:
-    port = re.fullmatch(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", value)
-    if not re.fullmatch(r"unix:.+", value) and not (port and int(port[1]) <= 65535):
-        raise ValueError(f"expected ADDRESS:PORT or unix:PATH, found '{value}'")
-    return value
-
-
-def _device_root(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError(f"expected an absolute path on the device, found '{value}'")
-    if not re.fullmatch(r"[A-Za-z0-9_./+-]*", value):
-        raise ValueError(
-            "expected a path of letters, digits and _ . / + - (units, cron and init scripts hold it), found "
-            f"'{one_line(value)}'"
-        )
-    return value
-
 
 RATIO = r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)"
 
@@ -96,8 +57,8 @@ Ratio = Annotated[
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-AppName = Annotated[str, AfterValidator(_app)]
-HostText = Annotated[str, AfterValidator(_host)]
+AppName = Annotated[str, AfterValidator(checks.app)]
+HostText = Annotated[str, AfterValidator(checks.host)]
 Dataset = str
 Texts = tuple[str, ...]
 Labels = Annotated[
@@ -272,7 +233,7 @@ class Limits(Section):
 class ServiceSection(Section):
     """The service on the device."""
 
-    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8500"
+    listen: Annotated[str, AfterValidator(checks.listen)] = "127.0.0.1:8500"
     """ADDRESS:PORT or unix:PATH. There is no authentication: think before opening it to a network."""
     threads: Positive | None = None
     """Threads of one inference; nothing: what the target profile says."""
@@ -284,7 +245,7 @@ class ServiceSection(Section):
 class Device(Section):
     """Where edgeship lives on the device."""
 
-    root: Annotated[str, AfterValidator(_device_root)] = "/var/lib/edgeship"
+    root: Annotated[str, AfterValidator(checks.device_root)] = "/var/lib/edgeship"
     """Folder for releases and state, on one persistent file system: letters, digits and _ . / + - in its path."""
     allow_volatile_root: bool = False
     """Accept a folder on tmpfs or an overlay, where a restart may lose everything."""
@@ -353,7 +314,7 @@ class ProjectFile(Section):
 
     app: AppName | None = None
     """Name of the service on devices; nothing: the model file's name."""
-    version: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_version)] = "1"
+    version: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(checks.version)] = "1"
     """Your own number for this release, in quotes."""
     model: str | None = None
     """What you trained: .keras, .h5, a SavedModel folder, or .tflite."""

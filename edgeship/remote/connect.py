@@ -29,7 +29,7 @@ def connect(host: Host, options: ConnectOptions) -> Transport:
     """Return an open link to `host`. Raises DeviceError or InputError that say what to do about it."""
     if host.kind == "local":
         return LocalTransport(host)
-    from edgeship.remote.ssh import SshTransport  # paramiko is slow to import, and local: does without
+    from edgeship.remote.ssh import SshTransport  # fabric is slow to import, and local: does without
 
     return SshTransport(
         host,

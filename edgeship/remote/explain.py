@@ -7,10 +7,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import paramiko
-
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.remote.command import NotReached
+from edgeship.remote.sshlib import paramiko
 from edgeship.values import Host
 
 PORT_HINT = "ssh {target} true"

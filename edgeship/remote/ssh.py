@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fabric
-import paramiko
-
 from edgeship.errors import EdgeshipError
 from edgeship.remote import hostkeys
 from edgeship.remote.command import Command, Completed, keep_end, link_lost, timed_out, too_long
 from edgeship.remote.explain import explain
 from edgeship.remote.hosts import explicit_port
+from edgeship.remote.link import link, read_settings
+from edgeship.remote.sshlib import fabric, paramiko
 from edgeship.values import Host
 
 KEEPALIVE_SECONDS = 3
@@ -79,16 +78,12 @@ class SshTransport:
             not quiet.handlers
         ):  # its tracebacks would reach the user's terminal by way of logging's last resort
             quiet.addHandler(logging.NullHandler())
-        config = fabric.Config(
-            runtime_ssh_path=str(ssh_config) if ssh_config else None, overrides={"load_ssh_configs": True}
-        )
-        self._connection = fabric.Connection(
-            host.hostname,
+        self._connection = link(
+            host.hostname or "",
+            read_settings(ssh_config),
             user=host.user,
             port=explicit_port(host),
-            config=config,
-            connect_timeout=max(1, round(connect_seconds)),
-            connect_kwargs={"key_filename": [str(identity)]} if identity else None,
+            seconds=connect_seconds,
         )
         self._open(identity)
 
@@ -135,7 +130,7 @@ class SshTransport:
             compress=False,
         )
         if identity is not None and connection is self._connection:
-            options["key_filename"] = [str(identity)]  # fabric would add it to ssh_config's keys
+            options["key_filename"] = [str(identity)]  # and none of ssh_config's, which fabric adds
         only = identity is not None or str(config.get("identitiesonly", "no")).lower() == "yes"
         if only and options.get("key_filename"):
             options.update(allow_agent=False, look_for_keys=False)

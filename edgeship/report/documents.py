@@ -1,17 +1,13 @@
-"""The JSON documents of `--json`: one function a schema of docs/schemas/."""
+"""The JSON document of a build: `edgeship.build/1`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from edgeship.compile.backend import Part
 from edgeship.pipeline import BuildReport, TargetBuild
 from edgeship.score.warn import warnings
-from edgeship.values import DeployReport, GateResult, Unavailable, Variant, as_json
-
-SEVERITY = (0, 1, 3, 4, 5)
-"""Exit codes from good to bad: the worst host decides for all."""
+from edgeship.values import GateResult, Variant, as_json
 
 
 def build_document(report: BuildReport) -> dict[str, Any]:
@@ -109,40 +105,3 @@ def _compile(variant: Variant, built: TargetBuild) -> dict[str, Any]:
 def _gate(gate: GateResult) -> dict[str, Any]:
     document: dict[str, Any] = as_json(gate)
     return document
-
-
-def deploy_document(report: DeployReport) -> dict[str, Any]:
-    """Return the `edgeship.deploy/1` document."""
-    document = as_json(report)
-    before = report.release if report.state == "unchanged" else report.from_release
-    document["from"] = before or {"unavailable": "nothing was deployed before"}
-    del document["from_release"]
-    document["hint"] = report.hint or {"unavailable": "nothing to do"}
-    document["gates"] = [_gate(gate) for gate in report.gates]
-    document["serving"] = report.serving or {"unavailable": f"the release is {report.state}"}
-    return {"schema": "edgeship.deploy/1", **document}
-
-
-def deploys_document(reports: Sequence[DeployReport]) -> dict[str, Any]:
-    """Return one host's `edgeship.deploy/1`, or `edgeship.deploys/1` around several."""
-    if len(reports) == 1:
-        return deploy_document(reports[0])
-    return {
-        "schema": "edgeship.deploys/1",
-        "exit_code": deploys_exit_code(reports),
-        "hosts": [deploy_document(report) for report in reports],
-    }
-
-
-def deploys_exit_code(reports: Sequence[DeployReport]) -> int:
-    """Return the worst host's exit code: degraded, then unknown, reverted, failed, good."""
-    return max((r.exit_code for r in reports), key=SEVERITY.index, default=0)
-
-
-def worst_golden(report: DeployReport) -> str:
-    """Return what the golden vectors said, in words."""
-    golden = report.golden
-    if isinstance(golden, Unavailable):
-        return golden.reason
-    agreed = f"{golden.vectors - golden.failed}/{golden.vectors} agree"
-    return f"{agreed}; worst: {golden.worst}" if golden.worst else f"{agreed}, to the bit"

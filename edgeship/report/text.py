@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from edgeship.compile.backend import Part
 from edgeship.pipeline import BuildReport, TargetBuild
-from edgeship.report.documents import worst_golden
-from edgeship.report.figures import duration, figure, size
+from edgeship.report.figures import figure, size
 from edgeship.report.table import table
 from edgeship.score.parts import worst_of
 from edgeship.score.warn import warnings
-from edgeship.values import DeployReport, Figure, Metric, Unavailable, Variant
+from edgeship.values import Figure, Metric, Unavailable, Variant
 
 
 def build_text(report: BuildReport) -> str:
@@ -189,42 +188,3 @@ def _gaps(variants: Sequence[Variant]) -> list[str]:
                 said = "failed" if gate.verdict == "fail" else "cannot be told"
                 reasons[f"{variant.artifact.recipe}: {gate.name} {said}: {gate.reason}"] = None
     return list(reasons)
-
-
-def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
-    """Return what one device said: state, reason, golden vectors, where it serves, what to type next."""
-    lines = [f"{report.host}: {report.state} - {report.reason}"]
-    if verbose:
-        lines += [f"    {s.name:<12} {duration(s.seconds):>8}  {s.detail}" for s in report.steps]
-    lines.append(f"  release {report.release[:12]} of {report.app} for {report.target}")
-    if report.state not in ("unchanged", "failed", "planned"):
-        lines.append(f"  golden vectors: {worst_golden(report)}")
-    lines += _measured(report)
-    if report.serving:
-        lines.append(f"  serving: {report.serving}")
-    lines.append(f"  {size(report.bytes_sent)} sent, {duration(report.seconds)}")
-    if report.hint:
-        lines.append(f"hint: {report.hint}")
-    # further lines of what a device said are indented: none of them can pass for a line of ours
-    return "\n".join(line.replace("\n", "\n    ") for line in lines)
-
-
-def _measured(report: DeployReport) -> list[str]:
-    """Return what ran on the device and how fast, where it was proved there."""
-    if isinstance(report.engine, Unavailable):
-        return []
-    engine, latency = report.engine, report.latency_ms
-    line = (
-        f"  ran on {engine.name} {engine.version}, delegate {engine.delegate} (took part: {engine.delegated})"
-    )
-    if not isinstance(latency, Unavailable):
-        line += f", p50 {figure(latency.p50, 3)} ms, p95 {figure(latency.p95, 3)} ms"
-    return [line, *(f"  {gate.name}: {gate.reason}" for gate in report.gates)]
-
-
-def deploys_table(reports: Sequence[DeployReport]) -> str:
-    """Return one row a host."""
-    rows = [
-        [r.host, r.state, r.release[:12], size(r.bytes_sent), duration(r.seconds), r.reason] for r in reports
-    ]
-    return table(["host", "state", "release", "sent", "time", "reason"], rows, right=(3, 4))

@@ -5,8 +5,14 @@ the same things in the same words: a key twice, an unknown key, a wrong type, a 
 key path and line, and all problems of a file at once.
 """
 
-from edgeship.strictyaml.problems import Problem, Strict, problems_in, refuse, validate
-from edgeship.strictyaml.reader import Document, KeyPath, Mark, dotted, load, parse
+from typing import TYPE_CHECKING
+
+from edgeship import lazy
+from edgeship.strictyaml.document import Document, KeyPath, Mark, dotted
+
+if TYPE_CHECKING:
+    from edgeship.strictyaml.problems import Problem, Strict, problems_in, refuse, validate
+    from edgeship.strictyaml.reader import load, parse
 
 __all__ = [
     "Document",
@@ -21,3 +27,14 @@ __all__ = [
     "refuse",
     "validate",
 ]
+
+__getattr__ = lazy.names(
+    __name__,
+    {
+        **dict.fromkeys(("load", "parse"), "edgeship.strictyaml.reader"),
+        # pydantic comes with these
+        **dict.fromkeys(
+            ("Problem", "Strict", "problems_in", "refuse", "validate"), "edgeship.strictyaml.problems"
+        ),
+    },
+)

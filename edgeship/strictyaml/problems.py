@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeship.errors import InputError
 from edgeship.registry import did_you_mean
-from edgeship.strictyaml.reader import Document, KeyPath, Mark, dotted
+from edgeship.strictyaml.document import Document, KeyPath, Mark, dotted
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -73,6 +73,7 @@ def test_every_public_model_gives_a_valid_document(coral: Path, coral_profile: T
 
 @pytest.mark.shared
 def test_mobilenet_takes_under_a_second_and_no_tensorflow(coral: Path) -> None:
+    """A second on a machine that imports NumPy and pydantic in 0.25 s: four times what these two cost on this one."""
     code = (
         "import sys\n"
         "from edgeship.cli.check import check\n"
@@ -80,15 +81,23 @@ def test_mobilenet_takes_under_a_second_and_no_tensorflow(coral: Path) -> None:
         "print(status, [m for m in ('tensorflow', 'keras', 'ai_edge_litert') if m in sys.modules], file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, str(coral / "mobilenet_v1_0.25_128_quant.tflite")]
-    best = 9.0
-    for _ in range(3):
-        # Processor time, the best of a few: what else runs on the machine must not fail this.
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    known = [sys.executable, "-c", "import numpy, pydantic; pydantic.TypeAdapter(int)"]
+    best = best_known = 1e9
+    for _ in range(4):  # in turn: a machine that is busy for a while is so for both
+        done, seconds = processor_time(command)
         assert done.stderr.split() == ["0", "[]"]
-    assert best < 1.0
+        best, best_known = min(best, seconds), min(best_known, processor_time(known)[1])
+    assert best < 4 * best_known, (
+        f"{best:.2f} s of processor time, where NumPy and pydantic take {best_known:.2f}"
+    )
+
+
+def processor_time(command: list[str]) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Return what a process said and the processor time it took: what else runs on the machine must not fail a test."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_a_compiled_file_is_recognised(graph, written: Write, coral_profile: TargetProfile) -> None:

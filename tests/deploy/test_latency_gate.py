@@ -13,8 +13,7 @@ import pytest
 from edgeship.cli.main import run
 from edgeship.deploy import deploy
 from edgeship.progress import Silent
-from edgeship.report.documents import deploy_document
-from edgeship.report.text import deploy_text
+from edgeship.report.deploys import deploy_document, deploy_text
 from edgeship.values import Unavailable
 
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"

@@ -55,7 +55,7 @@ def test_goals_and_service_managers_show(local: Any) -> None:
 def test_every_command_of_a_real_deployment_is_planned(local: Any, monkeypatch: Any) -> None:
     """What is printed is what is run: each line and each request, but for what only the device can answer."""
     from edgeship.deploy import deploy
-    from edgeship.deploy.plan import FENCE, RESTARTS, TX
+    from edgeship.deploy.planned import FENCE, RESTARTS, TX
     from edgeship.progress import Silent
     from edgeship.remote.local import LocalTransport
 
@@ -95,7 +95,7 @@ def test_every_command_of_a_rollback_is_planned(local: Any, monkeypatch: Any, ca
 
     from edgeship.cli.main import run
     from edgeship.deploy import deploy, rollback, rollback_plan
-    from edgeship.deploy.plan import FENCE, RESTARTS, TX
+    from edgeship.deploy.planned import FENCE, RESTARTS, TX
     from edgeship.progress import Silent
     from edgeship.remote.local import LocalTransport
 

@@ -8,6 +8,7 @@ import hmac
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from edgeship.errors import DeviceError
+from edgeship.errors import DeviceError, InputError
 from edgeship.remote import Command, CommandTimeout, LinkLost, connect, parse_host
 from edgeship.values import Host
 
@@ -254,3 +255,92 @@ def test_a_jump_host_is_checked_as_strictly(server: Any) -> None:
         assert link.run(Command(argv=("echo", "through"))).stdout == b"through\n"
     server.trust(f"[localhost]:{server.port} {server.public()}")
     assert refusal(parse_host("inner"), server.options).reference == "unknown-host-key"
+
+
+def test_a_proxy_command_is_gone_through(server: Any) -> None:
+    relay = server.folder / "relay.py"
+    relay.write_text(
+        "import os, socket, sys, threading\n"
+        "link = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "def up():\n"
+        "    while data := os.read(0, 65536):\n"
+        "        link.sendall(data)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while data := link.recv(65536):\n"
+        "    os.write(1, data)\n"
+    )
+    config = server.folder / "ssh_config"
+    config.write_text(
+        f"Host behind\n  HostName 127.0.0.1\n  Port {server.port}\n  User {server.user}\n"
+        f"  ProxyCommand {sys.executable} {relay} %h %p\n{config.read_text()}"
+    )
+    server.trust()
+    with closing(connect(parse_host("behind"), server.options)) as link:
+        assert link.run(Command(argv=("echo", "behind"))).stdout == b"behind\n"
+
+
+def test_match_exec_of_ssh_config_asks_the_command(
+    server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "stdin"
+    nothing.touch()
+    monkeypatch.setattr(sys, "stdin", nothing.open())  # invoke looks whether there is something to pass on
+    config = server.folder / "ssh_config"
+    wanted, other = (
+        f'Match originalhost {name} exec "test -d {folder}"\n  HostName 127.0.0.1\n  Port {server.port}\n'
+        f"  User {server.user}\n"
+        for name, folder in (("here", server.folder), ("gone", "/nowhere"))
+    )
+    config.write_text(wanted + other + config.read_text())
+    server.trust()
+    with closing(connect(parse_host("here"), server.options)) as link:
+        assert link.run(Command(argv=("echo", "matched"))).stdout == b"matched\n"
+    assert refusal(parse_host("gone"), server.options).reference == "unknown-host"
+
+
+def test_jumps_end_where_a_wildcard_covers_the_jump_hosts_themselves(server: Any) -> None:
+    config = server.folder / "ssh_config"
+    here = f"  HostName 127.0.0.1\n  Port {server.port}\n"
+    config.write_text(
+        f"Host inner direct first\n{here}Host inner2\n{here}  ProxyJump [127.0.0.1]:{server.port}\n"
+        f"Host direct\n  ProxyJump none\nHost *\n  User {server.user}\n  ProxyJump first\n{config.read_text()}"
+    )
+    server.trust()
+    for name, hops in (("inner", 1), ("inner2", 2), ("first", 0), ("direct", 0)):
+        with closing(connect(parse_host(name), server.options)) as link:
+            assert link.run(Command(argv=("echo", name))).stdout == f"{name}\n".encode()
+            each: Any = link
+            each, gone = each._connection, 0
+            while (each := each.gateway) is not None:
+                gone += 1
+            assert gone == hops, name
+
+
+def test_settings_of_fabric_that_cannot_be_read_are_told(
+    server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".fabric.yaml").write_text("user: [")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InputError, match="fabric's own settings") as caught:
+        connect(server.host, server.options)
+    assert caught.value.reference == "bad-ssh-config" and caught.value.hint
+
+
+@pytest.mark.parametrize("line", ["Port many", "Match exec"], ids=["port", "match"])
+def test_settings_of_a_host_without_sense_are_told(line: str, server: Any) -> None:
+    config = server.folder / "own_config"
+    config.write_text(f"Host board\n  {line}\n")
+    with pytest.raises(InputError, match=r"board|own_config") as caught:
+        connect(parse_host("board"), replace(server.options, ssh_config=config))
+    assert caught.value.reference == "bad-ssh-config" and caught.value.hint
+
+
+@pytest.mark.parametrize("text", [None, "Match exec\n", "nonsense\n"], ids=["missing", "match", "words"])
+def test_an_ssh_config_that_cannot_be_read_is_named(text: str | None, server: Any) -> None:
+    config = server.folder / "own_config"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(InputError) as caught:
+        connect(server.host, replace(server.options, ssh_config=config))
+    error = caught.value
+    assert error.reference == "bad-ssh-config" and str(config) in error.render() and error.hint

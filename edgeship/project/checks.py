@@ -1,0 +1,50 @@
+"""What text in `edgeship.yaml` must look like, as functions without pydantic: device verbs check with them, too."""
+
+from __future__ import annotations
+
+import re
+
+from edgeship.printable import one_line
+
+
+def app(value: str) -> str:
+    """Return the name of a service. Raises ValueError that says what is wanted."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
+        raise ValueError(f"expected up to 63 lower-case letters, digits and dashes, found '{value}'")
+    return value
+
+
+def version(value: str) -> str:
+    """Return the user's number of a release. Raises ValueError that says what is wanted."""
+    if one_line(value) != value:
+        raise ValueError(f"expected characters that can be shown, on one line, found '{one_line(value)}'")
+    return value
+
+
+def host(value: str) -> str:
+    """Return text that names a device. Raises ValueError that says what is wanted."""
+    if not re.fullmatch(
+        r"local:.+|([A-Za-z0-9._-]+@)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", value
+    ):
+        raise ValueError(f"expected user@host, user@host:port or local:DIR, found '{value}'")
+    return value
+
+
+def listen(value: str) -> str:
+    """Return text that names where a service listens. Raises ValueError that says what is wanted."""
+    port = re.fullmatch(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", value)
+    if not re.fullmatch(r"unix:.+", value) and not (port and int(port[1]) <= 65535):
+        raise ValueError(f"expected ADDRESS:PORT or unix:PATH, found '{value}'")
+    return value
+
+
+def device_root(value: str) -> str:
+    """Return text that names a folder on a device. Raises ValueError that says what is wanted."""
+    if not value.startswith("/"):
+        raise ValueError(f"expected an absolute path on the device, found '{value}'")
+    if not re.fullmatch(r"[A-Za-z0-9_./+-]*", value):
+        raise ValueError(
+            "expected a path of letters, digits and _ . / + - (units, cron and init scripts hold it), found "
+            f"'{one_line(value)}'"
+        )
+    return value

@@ -1,0 +1,92 @@
+"""What is shown of deployments: text for people, and the documents `edgeship.deploy/1` and `edgeship.deploys/1`.
+
+Apart from what is shown of builds: a deployment of a finished bundle needs nothing of what makes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgeship.report.figures import duration, figure, size
+from edgeship.report.table import table
+from edgeship.values import DeployReport, Unavailable, as_json
+
+SEVERITY = (0, 1, 3, 4, 5)
+"""Exit codes from good to bad: the worst host decides for all."""
+
+
+def deploy_document(report: DeployReport) -> dict[str, Any]:
+    """Return the `edgeship.deploy/1` document."""
+    document = as_json(report)
+    before = report.release if report.state == "unchanged" else report.from_release
+    document["from"] = before or {"unavailable": "nothing was deployed before"}
+    del document["from_release"]
+    document["hint"] = report.hint or {"unavailable": "nothing to do"}
+    document["gates"] = [as_json(gate) for gate in report.gates]
+    document["serving"] = report.serving or {"unavailable": f"the release is {report.state}"}
+    return {"schema": "edgeship.deploy/1", **document}
+
+
+def deploys_document(reports: Sequence[DeployReport]) -> dict[str, Any]:
+    """Return one host's `edgeship.deploy/1`, or `edgeship.deploys/1` around several."""
+    if len(reports) == 1:
+        return deploy_document(reports[0])
+    return {
+        "schema": "edgeship.deploys/1",
+        "exit_code": deploys_exit_code(reports),
+        "hosts": [deploy_document(report) for report in reports],
+    }
+
+
+def deploys_exit_code(reports: Sequence[DeployReport]) -> int:
+    """Return the worst host's exit code: degraded, then unknown, reverted, failed, good."""
+    return max((r.exit_code for r in reports), key=SEVERITY.index, default=0)
+
+
+def worst_golden(report: DeployReport) -> str:
+    """Return what the golden vectors said, in words."""
+    golden = report.golden
+    if isinstance(golden, Unavailable):
+        return golden.reason
+    agreed = f"{golden.vectors - golden.failed}/{golden.vectors} agree"
+    return f"{agreed}; worst: {golden.worst}" if golden.worst else f"{agreed}, to the bit"
+
+
+def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
+    """Return what one device said: state, reason, golden vectors, where it serves, what to type next."""
+    lines = [f"{report.host}: {report.state} - {report.reason}"]
+    if verbose:
+        lines += [f"    {s.name:<12} {duration(s.seconds):>8}  {s.detail}" for s in report.steps]
+    lines.append(f"  release {report.release[:12]} of {report.app} for {report.target}")
+    if report.state not in ("unchanged", "failed", "planned"):
+        lines.append(f"  golden vectors: {worst_golden(report)}")
+    lines += _measured(report)
+    if report.serving:
+        lines.append(f"  serving: {report.serving}")
+    lines.append(f"  {size(report.bytes_sent)} sent, {duration(report.seconds)}")
+    if report.hint:
+        lines.append(f"hint: {report.hint}")
+    # further lines of what a device said are indented: none of them can pass for a line of ours
+    return "\n".join(line.replace("\n", "\n    ") for line in lines)
+
+
+def _measured(report: DeployReport) -> list[str]:
+    """Return what ran on the device and how fast, where it was proved there."""
+    if isinstance(report.engine, Unavailable):
+        return []
+    engine, latency = report.engine, report.latency_ms
+    line = (
+        f"  ran on {engine.name} {engine.version}, delegate {engine.delegate} (took part: {engine.delegated})"
+    )
+    if not isinstance(latency, Unavailable):
+        line += f", p50 {figure(latency.p50, 3)} ms, p95 {figure(latency.p95, 3)} ms"
+    return [line, *(f"  {gate.name}: {gate.reason}" for gate in report.gates)]
+
+
+def deploys_table(reports: Sequence[DeployReport]) -> str:
+    """Return one row a host."""
+    rows = [
+        [r.host, r.state, r.release[:12], size(r.bytes_sent), duration(r.seconds), r.reason] for r in reports
+    ]
+    return table(["host", "state", "release", "sent", "time", "reason"], rows, right=(3, 4))

@@ -147,7 +147,8 @@ def _add_sources(
     for place, index in enumerate(kept, start=len(sources)):
         for path, mark in base.marks.items():
             if path[:2] == ("sources", index):
-                marks[("sources", place, *path[2:])] = mark
+                moved = ("sources", place, *path[2:])
+                marks[moved] = mark
     value["sources"] = (*sources, *(inherited[i] for i in kept))
 
 

@@ -68,7 +68,7 @@ def build(
 def top1(path: Path, samples: Path, labels: np.ndarray[Any, Any], work: Path) -> float:
     """Return the top-1 accuracy of a file, percent."""
     job = {"name": "m", "path": str(path), "out": str(work / "scored")}
-    value = run_worker("edgeship.score.worker:outputs", {"samples": str(samples), "models": [job]}).value
+    value = run_worker("edgeship.score.worker:outputs", {"samples": [str(samples)], "models": [job]}).value
     if value["failed"]:
         raise SystemExit(f"{path} failed: {value['failed']}")
     return 100.0 * float(np.mean(np.load(f"{job['out']}.0.npy").argmax(axis=1) == labels))

@@ -228,7 +228,7 @@ def test_metadata(write: Write) -> None:
     )
     metadata = project.metadata_for(Path("net.keras"))
     assert (metadata.name, metadata.version, metadata.author) == ("net", "7", "Ann")
-    assert metadata.labels == ("a", "b") and metadata.preprocess.scale == 0.5
+    assert metadata.labels == ("a", "b") and metadata.inputs[0].preprocess.scale == 0.5
 
 
 # --- the command line over the file ---------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.payload import Payload, engine_entry, make_payload
 from edgeship.bundle.recording import record_golden
 from edgeship.bundle.render import render
+from edgeship.bundle.request import request_lines
 from edgeship.bundle.seal import seal
 from edgeship.bundle.service import check_names, golden_name, model_name, service_values
 from edgeship.bundle.unit import unit_values
@@ -121,6 +122,7 @@ def _readme(
             "libraries": list(payload.libraries),
             "vectors": vectors,
             "golden_source": golden_source,
+            "request": list(request_lines(values)),
         },
     )
     return text.encode()

@@ -26,8 +26,8 @@ class BundleParts:
     source: ModelSource
     evaluation: Dataset | None
     calibration: Dataset | None
-    rule: InputRule
-    """What samples and requests of the model's input mean."""
+    rules: tuple[InputRule, ...]
+    """What samples and requests of each input mean, in the order of the signature."""
     labels: tuple[str, ...]
     shipped: Shipped | None = None
     """How `chosen` was compiled; golden vectors are then recorded from its uncompiled twin."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeship.bundle.limits import service_limits
@@ -39,7 +39,7 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
     """Return what `service.json.j2` asks for. The data says what clients send; without any they send model
     units."""
     samples = parts.samples.info if parts.samples else None
-    variants = [variant_entry(v.artifact, samples, parts.rule) for v in parts.carried]
+    variants = [variant_entry(v.artifact, samples, parts.rules) for v in parts.carried]
     note = UNCOMPILED if parts.shipped and parts.shipped.uncompiled else None
     return {
         "app": parts.app,
@@ -56,27 +56,30 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def variant_entry(artifact: Artifact, samples: DatasetInfo | None, rule: InputRule) -> dict[str, Any]:
-    """Return the entry of one variant. Raises InputError `model-not-servable` for an open shape or unknown
-    type."""
+def variant_entry(
+    artifact: Artifact, samples: DatasetInfo | None, rules: Sequence[InputRule]
+) -> dict[str, Any]:
+    """Return the entry of one variant; a rule is of each input, `samples` holds an array for each.
+
+    Raises InputError `model-not-servable` for an open shape or unknown type.
+    """
     return {
         "recipe": artifact.recipe,
         "file": model_name(artifact.recipe),
         "sha256": artifact.sha256,
         "golden": golden_name(artifact.recipe),
-        **sides_entry(artifact.signature, samples, rule),
+        **sides_entry(artifact.signature, samples, rules),
     }
 
 
 def sides_entry(
-    signature: Signature, samples: DatasetInfo | None, rule: InputRule
+    signature: Signature, samples: DatasetInfo | None, rules: Sequence[InputRule]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return `inputs` and `outputs` of a variant: what clients send and get."""
-    single = len(signature.inputs) == 1
     return {
         "inputs": [
-            input_entry(spec, samples if single else None, rule if single else InputRule())
-            for spec in signature.inputs
+            input_entry(spec, samples.part(k) if samples else None, rules[k])
+            for k, spec in enumerate(signature.inputs)
         ],
         "outputs": [output_entry(spec) for spec in signature.outputs],
     }

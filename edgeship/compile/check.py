@@ -57,11 +57,9 @@ def _converted(
     if profile.compiler.backend != "edgetpu":
         return replace(check_as_it_is(model, profile), model=str(shown_as))
     report = _edgetpu(as_int8(model), profile, stays_float(model))
-    found = (*report.findings, *_inputs(model))
-    verdict = _verdict(report.operations, found)
     message = "this is what quantizing it to int8 should give, scales and biases not yet known"
-    assumed = _assumed(message, shown_as, profile, verdict == "fail")
-    return replace(report, model=str(shown_as), findings=ordered((*found, assumed)), verdict=verdict)
+    assumed = _assumed(message, shown_as, profile, report.verdict == "fail")
+    return replace(report, model=str(shown_as), findings=ordered((*report.findings, assumed)))
 
 
 def _twin(
@@ -122,20 +120,6 @@ def _left_in_float(model: TfliteFile) -> tuple[Finding, ...]:
     )
 
 
-def _inputs(model: TfliteFile) -> tuple[Finding, ...]:
-    """Say what keeps `edgeship build` from quantizing a float model: samples are one `x`."""
-    if len(model.main.inputs) == 1:
-        return ()
-    return (
-        Finding(
-            code="several-inputs",
-            severity="error",
-            message=f"the model has {len(model.main.inputs)} inputs, and samples for quantizing are one array x",
-            fix="give the model one input and take it apart inside, or quantize it with TFLiteConverter yourself",
-        ),
-    )
-
-
 def _edgetpu(
     model: TfliteFile, profile: TargetProfile, in_float: frozenset[int] = frozenset()
 ) -> CheckReport:
@@ -183,7 +167,7 @@ def _after_int8(model: TfliteFile, settings: Settings) -> tuple[Finding, ...]:
 
 BLOCKING = frozenset({
     "dynamic-shape", "bad-scale", "bias-overflow", "already-compiled", "flex-operation", "operation-version",
-    "control-flow", "several-inputs", "stays-float",
+    "control-flow", "stays-float",
 })  # fmt: skip
 """Findings of severity error that end the compilation, whatever is mapped."""
 

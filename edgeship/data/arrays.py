@@ -11,16 +11,18 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from edgeship.data.samples import Samples
+from edgeship.data.named import LABELS, as_said, find, labels_name, match
+from edgeship.data.samples import Reading, Samples
 from edgeship.errors import InputError
 from edgeship.registry import did_you_mean
 
+Blocks = Iterator[NDArray[Any]]
 BLOCK_BYTES = 8 << 20
 SAVE = "numpy.savez('data.npz', x=x, y=y)"
 
 
-def open_npz(path: Path, reference: str, *, limit: int | None) -> Samples:
-    """Return the samples of an `.npz` that holds `x` and perhaps `y`.
+def open_npz(path: Path, reference: str, reading: Reading) -> Samples:
+    """Return the samples of an `.npz` that holds `x`, or an array an input by its name, and perhaps `y`.
 
     Raises InputError `dataset-corrupt` (no zip, cut short), `dataset-keys` (other names), `dataset-pickled`.
     """
@@ -29,13 +31,72 @@ def open_npz(path: Path, reference: str, *, limit: int | None) -> Samples:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise _corrupt(reference, path, error) from None
-    if "x" not in names:
-        near = did_you_mean("x", names) or next(
-            (n for n in names if n.lower() in ("x_test", "x_train")), None
-        )
+    label = labels_name(reading.inputs)
+    arrays = _arrays(names, label, path.name, reference, reading.inputs)
+    labels = [label] if label in names else []
+    with zipfile.ZipFile(path) as archive:
+        shapes = {}
+        for name in (*arrays.values(), *labels):
+            with archive.open(f"{name}.npy") as stream:
+                shapes[name], _, _ = _header(stream, path, name, reference)
+    _check_counts(shapes, list(arrays.values()), labels, reference)
+    return _samples(
+        {name: _member(path, held, reference, reading.limit) for name, held in arrays.items()},
+        _member(path, label, reference, reading.limit) if labels else None,
+    )
+
+
+def open_arrays(folder: Path, reference: str, reading: Reading) -> Samples:
+    """Return the samples of a folder of `.npy` files named by input, and perhaps `y.npy`. Raises as `open_npz`."""
+    files = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    label = labels_name(reading.inputs)
+    arrays = _arrays(list(files), label, folder.name, reference, reading.inputs)
+    labels = [label] if label in files else []
+    shapes = {}
+    for name in (*arrays.values(), *labels):
+        with files[name].open("rb") as stream:
+            shapes[name], _, _ = _header(stream, files[name], name, reference)
+    _check_counts(shapes, list(arrays.values()), labels, reference)
+    return _samples(
+        {name: _file(files[held], held, reference, reading.limit) for name, held in arrays.items()},
+        _file(files[label], label, reference, reading.limit) if labels else None,
+    )
+
+
+def holds_arrays(folder: Path) -> bool:
+    """Return whether a folder is a dataset of `.npy` files."""
+    return next(folder.glob("*.npy"), None) is not None
+
+
+def _arrays(
+    names: list[str], label: str, file: str, reference: str, inputs: tuple[str, ...]
+) -> dict[str | None, str]:
+    """Return the input -> the array that is for it, labels left out; None is the only input, which is called x.
+
+    `inputs`: those of the model, where they are known. Raises InputError `dataset-keys`.
+    """
+    samples = [name for name in names if name != label]
+    if len(inputs) > 1:
+        found = match(samples, inputs, reference, label=label if label in names else None)
+        return {as_said(name): held for name, held in zip(inputs, found, strict=True)}
+    if "x" in names:
+        extra = sorted(set(names) - {"x", label})
+        near = did_you_mean("y", extra) or next((n for n in extra if n.lower() in LABELS), None)
+        if label not in names and near:
+            raise InputError(
+                "dataset-keys",
+                f"the data holds '{near}' where labels are called y",
+                context={"dataset": reference, "holds": ", ".join(names), "wanted": "x, and y for labels"},
+                hint=f"d = numpy.load('{file}'); numpy.savez('data.npz', x=d['x'], y=d['{near}'])",
+            )
+        return {None: "x"}
+    if inputs and (own := find(inputs[0], samples)):
+        return {None: own}
+    near = did_you_mean("x", names) or next((n for n in names if n.lower() in ("x_test", "x_train")), None)
+    if inputs or near or len([n for n in samples if n not in LABELS]) < 2:
         raise InputError(
             "dataset-keys",
-            "the .npz holds no array named x",
+            "the data holds no array named x",
             context={
                 "dataset": reference,
                 "holds": ", ".join(names) or "nothing",
@@ -45,54 +106,44 @@ def open_npz(path: Path, reference: str, *, limit: int | None) -> Samples:
             if near
             else SAVE,
         )
-    extra = sorted(set(names) - {"x", "y"})
-    near = did_you_mean("y", extra) or next(
-        (n for n in extra if n.lower() in ("labels", "label", "targets")), None
-    )
-    if "y" not in names and near:
-        raise InputError(
-            "dataset-keys",
-            f"the .npz holds '{near}' where labels are called y",
-            context={"dataset": reference, "holds": ", ".join(names), "wanted": "x, and y for labels"},
-            hint=f"d = numpy.load('{path.name}'); numpy.savez('data.npz', x=d['x'], y=d['{near}'])",
-        )
-    if "y" in names:
-        _check_counts(path, reference, limit)
-    return Samples(
-        x=_member(path, "x", reference, limit),
-        y=_member(path, "y", reference, limit) if "y" in names else None,
-    )
+    return {name: name for name in samples}
+
+
+def _samples(arrays: dict[str | None, Blocks], y: Blocks | None) -> Samples:
+    return Samples(x=arrays[None] if None in arrays else {str(n): b for n, b in arrays.items()}, y=y)
 
 
 def open_npy(path: Path, reference: str, *, limit: int | None) -> Samples:
     """Return the samples of an `.npy` file; its first axis counts them."""
 
-    def blocks() -> Iterator[NDArray[Any]]:
-        with path.open("rb") as stream:
-            yield from _blocks(stream, path, "x", reference, limit)
-
-    return Samples(x=blocks(), y=None)
+    return Samples(x=_file(path, "x", reference, limit), y=None)
 
 
-def _member(path: Path, name: str, reference: str, limit: int | None) -> Iterator[NDArray[Any]]:
+def _file(path: Path, name: str, reference: str, limit: int | None) -> Blocks:
+    with path.open("rb") as stream:
+        yield from _blocks(stream, path, name, reference, limit)
+
+
+def _member(path: Path, name: str, reference: str, limit: int | None) -> Blocks:
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
         yield from _blocks(stream, path, name, reference, limit)
 
 
-def _check_counts(path: Path, reference: str, limit: int | None) -> None:
-    """Raise `dataset-labels` where x and y differ in length, before anything is copied (and before `limit`
-    hides it)."""
-    shapes = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in ("x", "y"):
-            with archive.open(f"{name}.npy") as stream:
-                shapes[name], _, _ = _header(stream, path, name, reference)
-    if shapes["x"][:1] != shapes["y"][:1]:
+def _check_counts(
+    shapes: dict[str, tuple[int, ...]], arrays: list[str], labels: list[str], reference: str
+) -> None:
+    """Raise `dataset-counts` or `dataset-labels` where arrays differ in length, before anything is copied (and before
+    `limit` hides it)."""
+    first = shapes[arrays[0]]
+    for name in (*arrays[1:], *labels):
+        if shapes[name][:1] == first[:1]:
+            continue
+        words = "labels" if name in labels else "samples"
         raise InputError(
-            "dataset-labels",
-            f"x has {shapes['x'][0]} samples and y has {shapes['y'][0] if shapes['y'] else 'no'} labels",
-            context={"dataset": reference, "x": list(shapes["x"]), "y": list(shapes["y"])},
-            hint="give one label a sample: len(x) == len(y)",
+            "dataset-labels" if name in labels else "dataset-counts",
+            f"{arrays[0]} has {first[0]} samples and {name} has {shapes[name][0] if shapes[name] else 'no'} {words}",
+            context={"dataset": reference} | {n: list(shapes[n]) for n in (arrays[0], name)},
+            hint=f"give one {'label' if name in labels else 'entry'} a sample: len({arrays[0]}) == len({name})",
         )
 
 

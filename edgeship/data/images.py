@@ -54,8 +54,30 @@ def read_files(
     progress: Progress,
 ) -> Samples:
     """Return the images in `paths`, in this order, with their labels; see `open_images` for how they are read."""
-    resize = reading.resize
-    sizes, mode = _survey([(path, 0) for path in paths], reference)
+    x = read_images(paths, reference, reading.resize, reading.wanted, progress)
+    return Samples(x=x, y=y, classes=classes)
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether a folder, or one in it, holds images."""
+    return bool(_images(folder)) or any(_images(p) for p in folder.iterdir() if p.is_dir())
+
+
+def read_images(
+    paths: Sequence[Path],
+    reference: str,
+    resize: Resize | None,
+    wanted: Resize | None,
+    progress: Progress,
+    *,
+    name: str | None = None,
+) -> Iterator[NDArray[Any]]:
+    """Return `[1, height, width, channels]` blocks of images, one kind and size for all of them.
+
+    `wanted` is the size that the model takes, where it is known, `name` the input where there are several. Raises
+    InputError `dataset-image-broken`, `dataset-shapes-differ`.
+    """
+    sizes, mode = _survey(paths, reference)
     if len(sizes) > 1 and resize is None:
         (first, a), (second, b) = list(sizes.items())[:2]
         raise InputError(
@@ -66,7 +88,7 @@ def read_files(
                 str(a): f"{first[0]} x {first[1]}",
                 str(b): f"{second[0]} x {second[1]}",
             },
-            hint=_size_hint(reading.wanted),
+            hint=_size_hint(wanted, name),
         )
     if len(sizes) > 1:
         assert resize is not None
@@ -74,8 +96,7 @@ def read_files(
             f"images of {len(sizes)} sizes are brought to {resize.height} x {resize.width} while they are read; "
             "clients of the service will have to send that size, too"
         )
-    to = resize if len(sizes) > 1 else None
-    return Samples(x=_pixels(paths, mode, to, reference, progress), y=y, classes=classes)
+    return _pixels(paths, mode, resize if len(sizes) > 1 else None, reference, progress)
 
 
 def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
@@ -135,16 +156,13 @@ def _numbers(folders: Sequence[str], classes: Sequence[str], folder: Path, refer
     return [labels.index(name) for name in folders]
 
 
-def _size_hint(wanted: Resize | None) -> str:
+def _size_hint(wanted: Resize | None, name: str | None) -> str:
+    size = f"height: {wanted.height}, width: {wanted.width}" if wanted else "height: H, width: W"
+    setting = f"resize: {{{size}}}"
+    key = f"preprocess: {{{name}: {{{setting}}}}}" if name else f"preprocess: {{{setting}}}"
     if wanted is None:
-        return (
-            "say in edgeship.yaml which size the model takes (edgeship inspect MODEL shows it):  "
-            "preprocess: {resize: {height: H, width: W}}"
-        )
-    return (
-        "the model takes this size; say so in edgeship.yaml:  "
-        f"preprocess: {{resize: {{height: {wanted.height}, width: {wanted.width}}}}}"
-    )
+        return f"say in edgeship.yaml which size the model takes (edgeship inspect MODEL shows it):  {key}"
+    return f"the model takes this size; say so in edgeship.yaml:  {key}"
 
 
 def _images(folder: Path) -> list[Path]:
@@ -155,12 +173,12 @@ def _images(folder: Path) -> list[Path]:
     )
 
 
-def _survey(files: list[tuple[Path, int]], reference: str) -> tuple[dict[tuple[int, int], Path], str]:
+def _survey(paths: Sequence[Path], reference: str) -> tuple[dict[tuple[int, int], Path], str]:
     """Return (height, width) -> first file of that size, and the mode all are read in; only headers are
     read."""
     sizes: dict[tuple[int, int], Path] = {}
     modes: set[str] = set()
-    for path, _ in files:
+    for path in paths:
         image = _open(path, reference)
         sizes.setdefault((image.height, image.width), path)
         modes.add(image.mode)
@@ -171,7 +189,7 @@ def _survey(files: list[tuple[Path, int]], reference: str) -> tuple[dict[tuple[i
 
 
 def _pixels(
-    paths: list[Path], mode: str, to: Resize | None, reference: str, progress: Progress
+    paths: Sequence[Path], mode: str, to: Resize | None, reference: str, progress: Progress
 ) -> Iterator[NDArray[Any]]:
     """Yield one `[1, height, width, channels]` block an image."""
     for done, path in enumerate(paths):

@@ -37,6 +37,20 @@ def fields_fit(content: bytes) -> bool:
     return True
 
 
+def fields_of(content: bytes, wanted: int) -> list[bytes]:
+    """Return the contents of the length-delimited fields of one number; those before what is no whole field."""
+    found: list[bytes] = []
+    position = 0
+    while position < len(content):
+        field, position = _field(content, position)
+        if field is None or position > len(content):
+            break
+        number, value = field
+        if number == wanted and isinstance(value, bytes):
+            found.append(value)
+    return found
+
+
 def _field(content: bytes, position: int) -> tuple[Field | None, int]:
     """Return one field and where the next one begins (past the end, where this one is cut)."""
     key, position = _varint(content, position)

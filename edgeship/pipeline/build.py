@@ -33,7 +33,7 @@ from edgeship.tflite.engine import EngineChoice, engine_for
 from edgeship.tflite.metadata import write_all_metadata
 from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Artifact, Bundle, GateResult, ModelSource, Recipe, Variant
+from edgeship.values import Artifact, Bundle, GateResult, InputMetadata, ModelSource, Recipe, Variant
 
 UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
 """What tells of a variant, not of the build: the next admitted one is tried."""
@@ -103,7 +103,7 @@ def build(
     if options.several:  # asked for by name: refused before anything is converted, too
         for profile in profiles:
             require_compiler(profile, options)
-    inputs = open_inputs(project, model, work, progress, profiles)
+    inputs = open_inputs(project, model, work, progress)
     if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
         check_one_request(project, inputs)  # before an hour is spent on what no client could ask
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
@@ -120,7 +120,7 @@ def build(
 def check_one_request(project: Project, inputs: Inputs) -> None:
     """Raise InputError `body-limit` where the limit that is set keeps out a request of one batch."""
     data = inputs.evaluation or inputs.calibration
-    entry = sides_entry(inputs.float_model.signature, data.info if data else None, inputs.rule)
+    entry = sides_entry(inputs.float_model.signature, data.info if data else None, inputs.rules)
     check_body_limit(project.service.limits, entry)
 
 
@@ -291,7 +291,7 @@ def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped
         source=inputs.source,
         evaluation=inputs.evaluation,
         calibration=inputs.calibration,
-        rule=inputs.rule,
+        rules=inputs.rules,
         labels=tuple(labels_of(project, inputs)),
         shipped=shipped,
         engine_reason=site.engine_reason,
@@ -316,9 +316,14 @@ def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> 
     metadata = replace(
         metadata,
         labels=labels_of(project, inputs),
-        preprocess=inputs.rule.preprocess,
-        input_minimum=seen.info.minimum if seen else None,
-        input_maximum=seen.info.maximum if seen else None,
+        inputs=tuple(
+            InputMetadata(
+                preprocess=rule.preprocess,
+                minimum=seen.info.arrays[k].minimum if seen else None,
+                maximum=seen.info.arrays[k].maximum if seen else None,
+            )
+            for k, rule in enumerate(inputs.rules)
+        ),
     )
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [(a.path, folder / a.path.name) for a in artifacts]

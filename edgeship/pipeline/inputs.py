@@ -12,24 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeship.data.dataset import load_dataset
-from edgeship.data.preprocess import prepare, share_outside
-from edgeship.data.rules import cut_off, rule_of
+from edgeship.data.named import bind
 from edgeship.data.samples import Reading, Role
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
+from edgeship.model.names import input_names
 from edgeship.model.source import open_model
-from edgeship.pipeline.several_inputs import check_several_inputs
-from edgeship.profile import TargetProfile
+from edgeship.pipeline.preparation import check_declared, prepared_for, rules_of
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.quantize import calibration as calibrating
 from edgeship.registry import did_you_mean
 from edgeship.score.labels import beyond
+from edgeship.score.metrics import is_own
 from edgeship.score.own import check_own
 from edgeship.score.runs import CAME_QUANTIZED
 from edgeship.score.task import is_detection, pick_output
-from edgeship.tflite.findings import first_rescaling
-from edgeship.tflite.metadata import metadata_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import (
     Dataset,
@@ -38,9 +36,7 @@ from edgeship.values import (
     InputRule,
     ModelSource,
     PreparedSamples,
-    Preprocess,
     Resize,
-    TensorSpec,
     Unavailable,
 )
 
@@ -58,19 +54,20 @@ class Inputs:
     calibration_prepared: PreparedSamples | None
     evaluation: Dataset | None
     evaluation_prepared: PreparedSamples | None
-    rule: InputRule
-    """What samples and requests of the model's input mean."""
+    rules: tuple[InputRule, ...]
+    """What samples and requests of each input mean, in the order of the model's signature."""
 
 
-def open_inputs(
-    project: Project, model: Path, work: Path, progress: Progress, profiles: Sequence[TargetProfile] = ()
-) -> Inputs:
+def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -> Inputs:
     """Read and check the model and its datasets once. Bad data is found before TensorFlow is started."""
     source = open_model(model)
     if not project.datasets.evaluation:
         check_gate_data(project.goals, None, None)
     check_own(project.goals, progress)
     labels = project.read_labels()
+    names = input_names(source)
+    declared = tuple(project.preprocess_by_input.values())
+    only = declared[0] if len(declared) == 1 and len(names) < 2 else project.preprocess
     references: dict[Role, str | None] = {
         "calibration": project.datasets.calibration,
         "evaluation": project.datasets.evaluation,
@@ -82,7 +79,9 @@ def open_inputs(
             Reading(
                 role=role,
                 base=project.base,
-                resize=project.preprocess.resize,
+                inputs=names,
+                resize=only.resize,
+                resizes={n: p.resize for n, p in project.preprocess_by_input.items() if p.resize},
                 classes=tuple(labels) if role == "evaluation" else (),
                 wanted=input_size(source),
             ),
@@ -94,8 +93,10 @@ def open_inputs(
     calibration, evaluation = data.get("calibration"), data.get("evaluation")
     check_gate_data(project.goals, project.datasets.evaluation, evaluation)
     float_model = to_float_tflite(source, work / "models", progress=progress, signature=project.signature)
-    check_several_inputs(project, float_model, profiles)
-    first = float_model.signature.inputs[0]
+    specs = float_model.signature.inputs
+    check_declared(project, specs)
+    data = {role: bind(dataset, specs) for role, dataset in data.items()}
+    calibration, evaluation = data.get("calibration"), data.get("evaluation")
     boxes = has_boxes(project.goals, evaluation)
     check_float(float_model, project.goals)
     if not boxes:
@@ -106,39 +107,10 @@ def open_inputs(
         order = ", ".join(f"{name} {number}" for number, name in enumerate(evaluation.info.classes))
         progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
     check_label_range(float_model, evaluation, project.goals)
-    held = read_tflite(float_model.path)
-    described = (metadata_of(held) or {}).get("inputs") or [None]
-    rule = rule_of(
-        first,
-        project.preprocess,
-        described[0],
-        [dataset.info for dataset in data.values()],
-        says_arithmetic=project.says_arithmetic,
-        progress=progress,
-    )
-    check_channels(rule.preprocess, first)
-    rescaling = first_rescaling(held) or 1.0
-    prepared = {
-        role: PreparedSamples(
-            paths=(
-                prepare(
-                    dataset,
-                    rule.prepares(dataset.info.dtype),
-                    first,
-                    work / "data",
-                    progress=progress,
-                    rescaling=rescaling,
-                ),
-            ),
-            sha256=dataset.info.sha256,
-        )
-        for role, dataset in data.items()
-    }
-    for role, samples in prepared.items():
-        if note := cut_off(data[role].info, first, share_outside(samples.paths[0], first)):
-            progress.note(note)
+    rules = rules_of(project, float_model, data, progress)
+    prepared = prepared_for(float_model, rules, data, work / "data", progress)
     if calibration:
-        for note in calibrating.check(calibration, first, evaluation, rule.preprocess):
+        for note in calibrating.check(calibration, specs, evaluation, [rule.preprocess for rule in rules]):
             progress.note(note)
     return Inputs(
         source=source,
@@ -147,7 +119,7 @@ def open_inputs(
         calibration_prepared=prepared.get("calibration"),
         evaluation=evaluation,
         evaluation_prepared=prepared.get("evaluation"),
-        rule=rule,
+        rules=rules,
     )
 
 
@@ -198,6 +170,8 @@ def check_output(model: FloatModel, evaluation: Dataset | None, goals: Goals) ->
         )
     if goals.max_drop is None or evaluation is None or evaluation.y_path is None or len(names) < 2:
         return
+    if goals.output is None and is_own(goals.metric):
+        return  # it gets all of them
     import numpy as np
 
     y = np.load(evaluation.y_path, mmap_mode="r")
@@ -307,19 +281,6 @@ def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | N
         context={"key": "goals.accuracy.max_drop (--max-drop)", "evaluation": reference or "(none)"},
         hint="give labelled data with --eval DATA.npz (x and y), or leave --max-drop out",
     )
-
-
-def check_channels(preprocess: Preprocess, wanted: TensorSpec) -> None:
-    """Raise InputError `preprocess-channels` where mean or std fits no channel of the model's input."""
-    channels = wanted.shape[-1] if wanted.shape else 1
-    for key, values in (("mean", preprocess.mean), ("std", preprocess.std)):
-        if channels > 0 and len(values) not in (1, channels):
-            raise InputError(
-                "preprocess-channels",
-                f"preprocess.{key} has {len(values)} values, the model's input has {channels} channels",
-                context={"key": f"preprocess.{key}", "value": list(values), "input": list(wanted.shape)},
-                hint=f"give one value, or {channels}",
-            )
 
 
 def writable(folder: Path, what: str, hint: str) -> None:

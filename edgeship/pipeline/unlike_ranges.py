@@ -44,9 +44,7 @@ def unlike_ranges(
     if inputs.calibration_prepared is None or not inputs.float_model.is_float:
         return {}
     samples = inputs.calibration_prepared.paths
-    payload = {"model": str(inputs.float_model.path), "samples": str(samples[0])}
-    if len(samples) > 1:
-        return {}
+    payload = {"model": str(inputs.float_model.path), "samples": [str(path) for path in samples]}
     found = run_worker(LOOK, payload, progress=progress).value["found"]
     return {
         profile.name: tuple(

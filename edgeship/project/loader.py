@@ -23,7 +23,7 @@ from edgeship.project.schema import (
 )
 from edgeship.registry import did_you_mean
 from edgeship.strictyaml import Document, KeyPath, Mark, load, validate
-from edgeship.values import Goals, ModelMetadata, Preprocess
+from edgeship.values import Goals, InputMetadata, ModelMetadata, Preprocess
 
 KIND = "project"
 FILE_NAME = "edgeship.yaml"
@@ -101,8 +101,9 @@ class Project:
     file: ProjectFile
     """The settings as keys."""
     preprocess: Preprocess
-    says_arithmetic: bool
-    """Whether scale, mean or std stand in the file: a model's own normalisation then does not count."""
+    """What is declared for the only input; the identity where it is declared by input."""
+    preprocess_by_input: Mapping[str, Preprocess]
+    """What is declared for each input of a model that has several, by name."""
     goals: Goals
 
     @property
@@ -170,6 +171,11 @@ class Project:
         """The model's absolute path, where one is named."""
         return self.base / self.file.model if self.file.model else None
 
+    def says_arithmetic(self, name: str | None = None) -> bool:
+        """Return whether scale, mean or std stand in the file, for the only input or for `name`: a model's own
+        normalisation then does not count."""
+        return self.file.says_arithmetic(name)
+
     def app_for(self, model: Path) -> str:
         """Return the app's name: as set, else made from the model's name; of `kws/saved_model` or `kws/3`, kws."""
         if self.file.app:
@@ -207,7 +213,7 @@ class Project:
             author=part.author,
             licence=part.licence,
             labels=self.read_labels(),
-            preprocess=self.preprocess,
+            inputs=(InputMetadata(preprocess=self.preprocess),),
         )
 
     def merge(self, *, directory: Path | None = None, **options: Any) -> Project:
@@ -259,12 +265,13 @@ def load_project(path: Path | None = None, *, directory: Path | None = None) -> 
 
 def _project(document: Document, base: Path) -> Project:
     file = validate(ProjectFile, document, kind=KIND, hint=HINT)
+    declared = file.as_preprocess()
     return Project(
         base=base,
         document=document,
         file=file,
-        preprocess=file.as_preprocess(),
-        says_arithmetic=bool(file.preprocess.model_fields_set & {"scale", "mean", "std"}),
+        preprocess=declared if isinstance(declared, Preprocess) else Preprocess(),
+        preprocess_by_input={} if isinstance(declared, Preprocess) else declared,
         goals=replace(file.as_goals(), metric_folder=base),
     )
 

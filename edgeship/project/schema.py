@@ -22,6 +22,7 @@ from pydantic import (
 
 from edgeship import values
 from edgeship.printable import one_line
+from edgeship.project.by_input import ONE, SEVERAL, filled, form_of
 from edgeship.strictyaml import Strict
 
 
@@ -123,7 +124,9 @@ class Section(Strict):
 
 class Datasets(Section):
     """A dataset is .npz with x and optional y, .npy, a folder of images (a sub-folder a class), or
-    package.module:callable yielding samples."""
+    package.module:callable yielding samples. For a model of several inputs: .npz or a folder of .npy files with an
+    array an input by its name (and y), a .csv table with a column an input (numbers, or names of image or .npy files),
+    or a callable yielding dicts."""
 
     calibration: Dataset | None = None
     """Representative samples for int8: some hundreds, drawn like real requests."""
@@ -146,7 +149,8 @@ class ResizeTo(Section):
 
 class PreprocessSection(Section):
     """From a raw sample to what the model was trained on: resize, then (x * scale - mean) / std. Hand over
-    raw data: edgeship applies this to calibration, evaluation and golden vectors, and on the device."""
+    raw data: edgeship applies this to calibration, evaluation and golden vectors, and on the device. A model of
+    several inputs has these keys under the name of each input: preprocess: {camera: {scale: 1/255}, speed: {...}}."""
 
     resize: ResizeTo | None = None
     """Bring images to this size; nothing: samples have the model's size already."""
@@ -168,6 +172,17 @@ class PreprocessSection(Section):
         return self
 
 
+PreprocessByInput = Annotated[
+    dict[str, PreprocessSection],
+    BeforeValidator(filled),
+]
+Preprocessing = Annotated[
+    Annotated[PreprocessSection, Tag(ONE)] | Annotated[PreprocessByInput, Tag(SEVERAL)],
+    Discriminator(lambda value: form_of(value, PreprocessSection.model_fields, ResizeTo.model_fields)),
+]
+"""`preprocess:` for the only input, or `{camera: {...}, speed: {...}}` for a model of several."""
+
+
 class Accuracy(Section):
     """How much accuracy compression may cost."""
 
@@ -176,7 +191,8 @@ class Accuracy(Section):
     with a COCO annotations file), top1 for class labels (indices or
     one-hot), auc for labels of two classes beside a single output, mse otherwise. Your own is called as
     callable(outputs, labels) with NumPy arrays, returns one number, and says which way is better:
-    callable.higher_is_better = True or False. Its module is looked for in this file's folder."""
+    callable.higher_is_better = True or False. Of a model with several outputs it gets all of them, as a dict by name,
+    unless output: names one. Its module is looked for in this file's folder."""
     max_drop: Limit | None = None
     """What the metric may lose against the float model: points of top1, top5, auc, map and map50; percent of
     the float model's value of every other metric."""
@@ -350,7 +366,7 @@ class ProjectFile(Section):
     targets: Texts = ()
     """Kinds of device to build for; `edgeship target list` shows them."""
     datasets: Datasets = Datasets()
-    preprocess: PreprocessSection = PreprocessSection()
+    preprocess: Preprocessing = PreprocessSection()
     labels: Labels = ()
     """Names of the classes, in the order of the model's output: a list, or a text file with one a line."""
     recipes: Texts = ()
@@ -365,11 +381,22 @@ class ProjectFile(Section):
     """Devices to deploy to: user@host[:port] over SSH, or local:DIR for a folder that behaves as a device."""
     deploy: Deploy = Deploy()
 
-    def as_preprocess(self) -> values.Preprocess:
-        """Return the preprocessing as the value that travels to datasets and devices."""
+    def as_preprocess(self) -> values.Preprocess | dict[str, values.Preprocess]:
+        """Return the preprocessing as the value that travels to datasets and devices: of the only input, or of each
+        by its name."""
         part = self.preprocess
-        resize = values.Resize(**part.resize.model_dump()) if part.resize else None
-        return values.Preprocess(resize=resize, scale=part.scale, mean=part.mean, std=part.std)
+        if isinstance(part, PreprocessSection):
+            return _preprocess(part)
+        return {name: _preprocess(one) for name, one in part.items()}
+
+    def says_arithmetic(self, name: str | None) -> bool:
+        """Return whether scale, mean or std are set, for the only input or for the one of that name."""
+        part = (
+            self.preprocess
+            if isinstance(self.preprocess, PreprocessSection)
+            else self.preprocess.get(name or "")
+        )
+        return part is not None and bool(part.model_fields_set & {"scale", "mean", "std"})
 
     def as_goals(self) -> values.Goals:
         """Return the goals as the value that gates are made from."""
@@ -382,3 +409,8 @@ class ProjectFile(Section):
             max_ms=goals.latency.max_ms,
             max_rss_mb=goals.memory.max_rss_mb,
         )
+
+
+def _preprocess(part: PreprocessSection) -> values.Preprocess:
+    resize = values.Resize(**part.resize.model_dump()) if part.resize else None
+    return values.Preprocess(resize=resize, scale=part.scale, mean=part.mean, std=part.std)

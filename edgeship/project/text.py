@@ -45,7 +45,12 @@ def default_text(field: FieldInfo) -> str:
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
     """Return the model of a key that holds further keys, also where it may be left out."""
-    for candidate in (field.annotation, *typing.get_args(field.annotation)):
+    inner = typing.get_args(field.annotation)
+    for candidate in (
+        field.annotation,
+        *inner,
+        *(part for one in inner for part in typing.get_args(one)[:1]),
+    ):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None

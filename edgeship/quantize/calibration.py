@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +50,15 @@ class _Seen:
 
 def check(
     dataset: Dataset,
-    signature_input: TensorSpec,
+    inputs: Sequence[TensorSpec],
     evaluation: Dataset | None = None,
-    preprocess: Preprocess | None = None,
+    preprocess: Sequence[Preprocess] = (),
 ) -> tuple[str, ...]:
     """Return notes about a calibration set that is good enough to use; each is a sentence worth showing.
 
-    Raises InputError `calibration-empty`, `calibration-too-few`, `calibration-not-finite`,
-    `calibration-shape`, `calibration-constant`, `calibration-range`.
+    `inputs` are the model's, with one array of the dataset and (where given) one `preprocess` each. Raises InputError
+    `calibration-empty`, `calibration-too-few`, `calibration-not-finite`, `calibration-shape`, `calibration-constant`,
+    `calibration-range`.
     """
     info = dataset.info
     if info.count < FEWEST:
@@ -65,25 +66,47 @@ def check(
         raise _refuse(
             dataset, reference, f"{info.count} calibration samples say nothing about ranges", FEWEST
         )
-    _check_shape(dataset, signature_input, preprocess or Preprocess())
-    seen = _pass_over(dataset)
-    if seen.bad is not None:
+    parts = [dataset.part(k) for k in range(len(inputs))]
+    for k, (part, spec) in enumerate(zip(parts, inputs, strict=True)):
+        _check_shape(part, spec, preprocess[k] if preprocess else Preprocess())
+    seen = [_pass_over(part) for part in parts]
+    for part, one in zip(parts, seen, strict=True):
+        if one.bad is not None:
+            raise _refuse(
+                part, "calibration-not-finite", f"sample {one.bad} holds NaN or infinity", "finite numbers"
+            )
+    fixed = [part for part, one in zip(parts, seen, strict=True) if _is_constant(part, one)]
+    if len(fixed) == len(parts):
         raise _refuse(
-            dataset, "calibration-not-finite", f"sample {seen.bad} holds NaN or infinity", "finite numbers"
+            dataset,
+            "calibration-constant",
+            f"all {info.count} samples {_said_of_constants(parts[0], seen[0])}",
+            "different ones" if len(set(seen[0].digests)) == 1 else "real samples",
         )
-    if seen.constant == info.count:
-        what = "zeros" if seen.low == seen.high == 0 else "one value each"
-        raise _refuse(
-            dataset, "calibration-constant", f"all {info.count} samples hold {what}", "real samples"
-        )
-    if len(set(seen.digests)) == 1:
-        raise _refuse(
-            dataset, "calibration-constant", f"all {info.count} samples are the same one", "different ones"
-        )
-    notes = [*_quality(dataset, seen)]
+    notes = [
+        f"all samples of {part.info.reference} are the same: its range is only that of this one"
+        for part, one in zip(parts, seen, strict=True)
+        if len(set(one.digests)) == 1
+    ]
+    notes += _quality(parts, seen)
     if evaluation is not None and evaluation.info.count:
-        notes += _compare(dataset, seen, evaluation)
+        others = [_pass_over(evaluation.part(k)) for k in range(len(inputs))]
+        for k, (one, other) in enumerate(zip(seen, others, strict=True)):
+            _check_unit(parts[k], one, evaluation.part(k), other)
+        notes += _shared(info.count, seen, others)
     return tuple(notes)
+
+
+def _is_constant(dataset: Dataset, seen: _Seen) -> bool:
+    """Return whether the samples of one array cannot tell a range: all the same one, or one value throughout each."""
+    one_each = seen.constant == dataset.info.count and math.prod(dataset.info.shape) > 1
+    return one_each or len(set(seen.digests)) == 1
+
+
+def _said_of_constants(dataset: Dataset, seen: _Seen) -> str:
+    if seen.constant == dataset.info.count and math.prod(dataset.info.shape) > 1:
+        return f"hold {'zeros' if seen.low == seen.high == 0 else 'one value each'}"
+    return "are the same one"
 
 
 def _check_shape(dataset: Dataset, wanted: TensorSpec, preprocess: Preprocess) -> None:
@@ -104,39 +127,55 @@ def _check_shape(dataset: Dataset, wanted: TensorSpec, preprocess: Preprocess) -
         )
 
 
-def _quality(dataset: Dataset, seen: _Seen) -> Iterator[str]:
+def _quality(parts: Sequence[Dataset], seen: Sequence[_Seen]) -> Iterator[str]:
     """Yield notes about the samples themselves."""
-    count = dataset.info.count
+    count = parts[0].info.count
     if count < ENOUGH:
         yield f"only {count} calibration samples: ranges are a guess below {ENOUGH}"
-    if seen.constant:
-        yield f"{seen.constant} of {count} calibration samples hold one value throughout (black images?)"
-    doubles = count - len(set(seen.digests))
+    for part, one in zip(parts, seen, strict=True):
+        if one.constant and math.prod(part.info.shape) > 1 and not _is_constant(part, one):
+            where = f" of {part.info.reference}" if len(parts) > 1 else ""
+            yield (
+                f"{one.constant} of {count} calibration samples{where} hold one value throughout (black images?)"
+            )
+    doubles = count - len(set(_whole(seen)))
     if doubles:
         yield f"{doubles} of {count} calibration samples are copies of others"
-    if seen.pairs and abs(seen.correlation / seen.pairs) < NOISE_CORRELATION:
-        yield "the calibration samples look like random noise: neighbouring values do not correlate"
+    for part, one in zip(parts, seen, strict=True):
+        if one.pairs and abs(one.correlation / one.pairs) < NOISE_CORRELATION:
+            where = f" of {part.info.reference}" if len(parts) > 1 else ""
+            yield f"the calibration samples{where} look like random noise: neighbouring values do not correlate"
 
 
-def _compare(dataset: Dataset, seen: _Seen, evaluation: Dataset) -> list[str]:
-    """Return notes from comparing with the evaluation set; refuse samples in another unit."""
-    other = _pass_over(evaluation)
-    if other.bad is None and other.high > other.low:
-        factor = (seen.high - seen.low) / (other.high - other.low)
-        if factor > UNLIKE or factor < 1 / UNLIKE:
-            guess = "normalised twice, or the evaluation set not at all" if factor < 1 else "not normalised"
-            raise InputError(
-                "calibration-range",
-                f"calibration samples span {seen.low:g} to {seen.high:g}, "
-                f"evaluation samples {other.low:g} to {other.high:g}: they look {guess}",
-                context={"calibration": dataset.info.reference, "evaluation": evaluation.info.reference},
-                hint="hand over both in the same raw units; preprocess is applied once to each",
-            )
-    known = set(other.digests)
-    shared = sum(digest in known for digest in seen.digests)
+def _whole(seen: Sequence[_Seen]) -> list[tuple[bytes, ...]]:
+    """Return what tells whole samples apart: the digests of all their inputs."""
+    return list(zip(*(one.digests for one in seen), strict=True))
+
+
+def _check_unit(dataset: Dataset, seen: _Seen, evaluation: Dataset, other: _Seen) -> None:
+    """Refuse samples in another unit than the evaluation set's."""
+    if other.bad is not None or not other.high > other.low or not seen.high > seen.low:
+        return
+    factor = (seen.high - seen.low) / (other.high - other.low)
+    if factor > UNLIKE or factor < 1 / UNLIKE:
+        guess = "normalised twice, or the evaluation set not at all" if factor < 1 else "not normalised"
+        raise InputError(
+            "calibration-range",
+            f"calibration samples span {seen.low:g} to {seen.high:g}, "
+            f"evaluation samples {other.low:g} to {other.high:g}: they look {guess}",
+            context={"calibration": dataset.info.reference, "evaluation": evaluation.info.reference},
+            hint="hand over both in the same raw units; preprocess is applied once to each",
+        )
+
+
+def _shared(total: int, seen: Sequence[_Seen], others: Sequence[_Seen]) -> list[str]:
+    """Return a note where calibration samples are evaluation samples too."""
+    if any(other.bad is not None for other in others):
+        return []
+    known = set(_whole(others))
+    shared = sum(digests in known for digests in _whole(seen))
     if not shared:
         return []
-    total = dataset.info.count
     return [
         f"{shared} of {total} calibration samples are evaluation samples too: scores will flatter a little"
     ]

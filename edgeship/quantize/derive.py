@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeship.data.named import as_said
 from edgeship.digest import sha256_file
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.progress import Progress
@@ -74,7 +75,7 @@ def derive_all(
     `calibration` holds samples in model units; recipes that need none are still better
     with them, because biases are corrected. The same inputs give the same bytes. A
     recipe that fails is a reason in the result, and a tool that dies is asked for each recipe alone, so one
-    cannot take the others with it. Raises InputError `calibration-missing`, `several-inputs`,
+    cannot take the others with it. Raises InputError `calibration-missing`,
     `model-already-quantized`.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -84,11 +85,10 @@ def derive_all(
     if needing:
         _check_calibration(float_model, needing[0], calibration)
     jobs = [_job(recipe, out, profile) for recipe in recipes]
-    samples = calibration if len(float_model.signature.inputs) == 1 else None
-    used = samples if any(job["correct_biases"] for job in jobs) else None
+    used = calibration if any(job["correct_biases"] for job in jobs) else None
     payload = {
         "model": str(float_model.path),
-        "calibration": str(used.paths[0]) if used else None,
+        "calibration": [str(path) for path in used.paths] if used else None,
         "jobs": jobs,
     }
     fused = _fused(float_model, recipes, used, out, profile=profile, limits=limits, progress=progress)
@@ -206,22 +206,19 @@ def _dense(recipe: Recipe, profile: TargetProfile) -> bool:
 
 
 def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: PreparedSamples | None) -> None:
-    inputs = float_model.signature.inputs
-    if len(inputs) != 1:
-        names = ", ".join(f"{t.name} {list(t.shape)}" for t in inputs)
-        raise InputError(
-            "several-inputs",
-            f"{recipe.name} needs samples; a dataset holds one x and the model has {len(inputs)} inputs",
-            context={"model": float_model.source.path, "inputs": names},
-            hint="use a recipe that needs no calibration: --recipe fp16, dynamic, weight-int8 or weight-int4",
-        )
     if calibration is None:
         raise InputError(
             "calibration-missing",
             f"{recipe.name} ({recipe.alias}) needs calibration samples, a hundred or more",
             context={"model": float_model.source.path, "key": "calibration"},
-            hint="--calibration samples.npz (an array x), or --recipe dynamic, which needs none",
+            hint=f"--calibration samples.npz ({_arrays(float_model)}), or --recipe dynamic, which needs none",
         )
+
+
+def _arrays(float_model: FloatModel) -> str:
+    """Return what samples of a model are called."""
+    names = [as_said(spec.name) for spec in float_model.signature.inputs]
+    return "an array x" if len(names) == 1 else f"arrays {', '.join(names)}"
 
 
 def _as_given(

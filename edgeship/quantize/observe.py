@@ -7,13 +7,15 @@ one at a time, so memory does not grow with their number.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeship.data.batches import batch_of
 
 BINS = 2048
 SHRINK_STEPS = 36
@@ -66,25 +68,29 @@ class Observation:
 
 
 def observe(
-    model: bytes, path: Path, constants: set[int], advance: Callable[[int, int], None] | None = None
+    model: bytes,
+    paths: Sequence[Path],
+    constants: set[int],
+    advance: Callable[[int, int], None] | None = None,
 ) -> Observation:
-    """Return what the model's tensors hold over the samples in `path`, an `.npy` of `[n, ...]` in model units.
+    """Return what the model's tensors hold over the samples in `paths`, an `.npy` of `[n, ...]` in model units for each
+    input in its order.
 
     `constants` are tensor indices to leave out; so are tensors that only a loop's body ever holds. A model with
     a batch axis above 1 is fed in blocks of that size; the last block is filled up with the first samples.
     """
-    samples = np.load(path, mmap_mode="r")
+    samples = [np.load(path, mmap_mode="r") for path in paths]
     interpreter = _interpreter(model)
-    entry = interpreter.get_input_details()[0]
+    entries = interpreter.get_input_details()
     boundary = {d["index"] for d in (*interpreter.get_input_details(), *interpreter.get_output_details())}
     tensors = {
         d["index"]: Tensor(name=d["name"], is_boundary=d["index"] in boundary)
         for d in interpreter.get_tensor_details()
         if d["dtype"] == np.float32 and d["name"] and d["index"] not in constants and np.all(d["shape"])
     }
-    batch = int(entry["shape"][0]) if len(entry["shape"]) == samples.ndim else 1
-    runs = math.ceil(len(samples) / batch)
-    for number, _ in enumerate(_run(interpreter, entry, samples, batch), start=1):
+    batch = batch_of(entries, samples)
+    runs = math.ceil(len(samples[0]) / batch)
+    for number, _ in enumerate(_run(interpreter, entries, samples, batch), start=1):
         if number == 1:
             tensors = {i: t for i, t in tensors.items() if _is_held(interpreter, i)}
         for index, tensor in tensors.items():
@@ -95,7 +101,7 @@ def observe(
         if advance is not None:
             advance(number, 2 * runs)
     inner = {i: t for i, t in tensors.items() if not t.is_boundary and t.high > t.low}
-    for number, _ in enumerate(_run(interpreter, entry, samples, batch), start=1):
+    for number, _ in enumerate(_run(interpreter, entries, samples, batch), start=1):
         for index, tensor in inner.items():
             values = interpreter.get_tensor(index).reshape(-1)
             values = values[:: 1 + values.size // HISTOGRAM_VALUES]
@@ -122,19 +128,21 @@ def _is_held(interpreter: Any, index: int) -> bool:
     return True
 
 
-def _run(interpreter: Any, entry: dict[str, Any], samples: NDArray[Any], batch: int) -> Iterator[None]:
+def _run(
+    interpreter: Any, entries: Sequence[dict[str, Any]], samples: Sequence[NDArray[Any]], batch: int
+) -> Iterator[None]:
     """Run block after block. A fused layer over whole sequences begins each with a fresh state, as it is served; a
     model that is fed frame by frame keeps its state, for its range shows only over many frames."""
     fresh = any("SEQUENCE" in str(op.get("op_name")) for op in interpreter._get_ops_details())
-    for start in range(0, len(samples), batch):
-        block = np.asarray(samples[start : start + batch], dtype=entry["dtype"])
-        if len(block) < batch:
-            block = np.concatenate(
-                [block, *(samples[i % len(samples)][None] for i in range(batch - len(block)))]
-            )
+    count = len(samples[0])
+    for start in range(0, count, batch):
         if fresh:
             interpreter.reset_all_variables()
-        interpreter.set_tensor(entry["index"], block.reshape(entry["shape"]))
+        for entry, held in zip(entries, samples, strict=True):
+            block = np.asarray(held[start : start + batch], dtype=entry["dtype"])
+            if len(block) < batch:
+                block = np.concatenate([block, *(held[i % count][None] for i in range(batch - len(block)))])
+            interpreter.set_tensor(entry["index"], block.reshape(entry["shape"]))
         interpreter.invoke()
         yield
 

@@ -49,34 +49,44 @@ NUMPY_OF: Mapping[str, str] = {
 def select_inputs(entry: Mapping[str, Any], dataset: Dataset | None, count: int) -> Selection:
     """Return `count` raw inputs for a variant of service.json, the same ones every time.
 
-    From a dataset: its samples with the smallest and the largest value, one sample a class in turn, then
-    samples spread evenly; two more are all lowest and all highest value. Without one (or for a model of
-    several inputs): seeded noise over the range of each input, and the same two edges.
+    From a dataset: its samples with the smallest and the largest value of each input, one sample a class in turn, then
+    samples spread evenly; two more are all lowest and all highest value. Without one: seeded noise over the range of
+    each input, and the same two edges.
     """
     inputs = entry["inputs"]
-    if dataset is None or len(inputs) != 1:
+    if dataset is None:
         return _seeded(inputs, count)
-    samples = np.load(dataset.x_path, mmap_mode="r")
+    samples = [np.load(path, mmap_mode="r") for path in dataset.paths]
     labels = np.load(dataset.y_path) if dataset.y_path else None
-    batch = inputs[0]["shape"][0]
-    edges = _edges(inputs[0], float(dataset.info.minimum), float(dataset.info.maximum))[: max(0, count - 1)]
-    chosen = pick(samples, labels, count - len(edges))
-    dtype = np.dtype(NUMPY_OF[inputs[0]["datatype"]])
-    vectors = [_batch(samples, i, batch).astype(dtype) for i in chosen]
+    edges = [
+        _edges(one, float(array.minimum), float(array.maximum))
+        for one, array in zip(inputs, dataset.info.arrays, strict=True)
+    ]
+    lowest_and_highest = list(zip(*edges, strict=True))[: max(0, count - 1)]
+    vectors = [
+        tuple(
+            _batch(held, i, one["shape"][0]).astype(np.dtype(NUMPY_OF[one["datatype"]])).reshape(one["shape"])
+            for one, held in zip(inputs, samples, strict=True)
+        )
+        for i in pick(samples, labels, count - len(lowest_and_highest))
+    ]
     return Selection(
-        vectors=tuple((v.reshape(inputs[0]["shape"]),) for v in (*vectors, *edges)),
+        vectors=(*vectors, *lowest_and_highest),
         source=f"samples of {Path(dataset.info.reference).name}, and the edges of its range",
     )
 
 
-def pick(samples: Array, labels: Array | None, count: int) -> list[int]:
-    """Return up to `count` distinct sample indices: extremes, one a class in the order of classes, then
+def pick(samples: Sequence[Array], labels: Array | None, count: int) -> list[int]:
+    """Return up to `count` distinct sample indices: extremes of each input, one a class in the order of classes, then
     evenly spread."""
-    flat = samples.reshape(len(samples), -1)
-    order = [int(flat.min(axis=1).argmin()), int(flat.max(axis=1).argmax())]
+    order: list[int] = []
+    for held in samples:
+        flat = held.reshape(len(held), -1)
+        order += [int(flat.min(axis=1).argmin()), int(flat.max(axis=1).argmax())]
     if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu":
         order += [int(np.argmax(labels == value)) for value in np.unique(labels)]
-    order += [int(i) for i in np.linspace(0, len(samples) - 1, num=min(len(samples), 4 * count))]
+    total = len(samples[0])
+    order += [int(i) for i in np.linspace(0, total - 1, num=min(total, 4 * count))]
     return list(dict.fromkeys(order))[:count]
 
 

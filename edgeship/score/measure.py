@@ -148,7 +148,7 @@ def _latency(
     payload = {
         "name": artifact.recipe,
         "path": str(artifact.path),
-        "samples": str(samples.paths[0]) if samples else None,
+        "samples": [str(path) for path in samples.paths] if samples else None,
     }
     try:
         value = run_worker(LATENCY, payload, limits=limits, progress=progress).value

@@ -54,7 +54,7 @@ def run_all(
         if name != FLOAT or float_model.is_float
     ]
     none = {} if float_model.is_float else {FLOAT: CAME_QUANTIZED}
-    payload = {"samples": str(samples.paths[0]), "models": jobs}
+    payload = {"samples": [str(path) for path in samples.paths], "models": jobs}
     try:
         value = run_worker(OUTPUTS, payload, limits=limits, progress=progress).value
         return Ran(folder, value["outputs"], value["failed"] | none)

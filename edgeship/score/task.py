@@ -61,6 +61,9 @@ def task_of(
     labels = np.load(evaluation.y_path)
     if is_detection(name, labels):
         return _detected("map" if name == "auto" else name, artifacts, float_model, ran, evaluation, labels)
+    count = ran.counts[ran.reference]
+    if is_own(name) and goals.output is None and count > 1:
+        return _all_outputs(goals, artifacts, float_model, ran, evaluation, progress, limits)
     picked = _output(name, goals, float_model, ran, labels)
     if isinstance(picked, Unavailable):
         return _without(name, artifacts, picked.reason)
@@ -108,6 +111,29 @@ def _detected(
     except Unfit as why:
         return _without(name, artifacts, str(why))
     return _measured(name, artifacts, ran, found.values, _way(name, found.about))
+
+
+def _all_outputs(
+    goals: Goals,
+    artifacts: Sequence[Artifact],
+    float_model: FloatModel,
+    ran: Ran,
+    evaluation: Dataset,
+    progress: Progress,
+    limits: WorkerLimits,
+) -> Task:
+    """Return the user's own metric of a model with several outputs: it gets all of them, by name."""
+    assert ran.reference is not None
+    names = named_outputs(float_model, ran.counts[ran.reference])
+    paths = {
+        model: {said: str(ran.path(model, k)) for k, said in enumerate(names)}
+        for model, count in ran.counts.items()
+        if count == len(names)
+    }
+    said = call_own(goals, {"labels": str(evaluation.y_path), "outputs": paths}, limits, progress)
+    about = f"of all {len(names)} outputs"
+    way = _Way(name=goals.metric, higher=said["higher_is_better"], unit="%", about=about)
+    return _measured(goals.metric, artifacts, ran, dict(said["values"]), way)
 
 
 def named_outputs(float_model: FloatModel, count: int) -> tuple[str, ...]:

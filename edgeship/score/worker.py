@@ -9,13 +9,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.data.batches import batch_of
 from edgeship.errors import InputError
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.state import states_of
@@ -54,12 +55,12 @@ class Model:
         elif self._states:
             self._interpreter.reset_all_variables()
 
-    def feed(self, block: Array) -> None:
-        """Set the first input from values in model units: clamp(round_half_even(value / scale) +
+    def feed(self, blocks: Sequence[Array]) -> None:
+        """Set every input from values in model units, a block each: clamp(round_half_even(value / scale) +
         zero_point).
         """
-        entry = self.inputs[0]
-        self._interpreter.set_tensor(entry["index"], stored(block.reshape(entry["shape"]), entry))
+        for entry, block in zip(self.inputs, blocks, strict=True):
+            self._interpreter.set_tensor(entry["index"], stored(block.reshape(entry["shape"]), entry))
 
     def feed_zeros(self) -> None:
         """Set every input to zeros of its own type."""
@@ -101,11 +102,11 @@ def outputs(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     Output k of a model goes to `<out>.<k>.npy`, `[n, ...]` float32. Returns `{"outputs": {name: count},
     "failed": {name: reason}}`.
     """
-    samples = np.load(payload["samples"], mmap_mode="r")
+    samples = [np.load(path, mmap_mode="r") for path in payload["samples"]]
     counts: dict[str, int] = {}
     failed: dict[str, str] = {}
     for job in payload["models"]:
-        report(f"running {job.get('said', job['name'])} on {len(samples)} samples")
+        report(f"running {job.get('said', job['name'])} on {len(samples[0])} samples")
         try:
             counts[job["name"]] = _outputs(job, samples, report)
         except Exception as error:  # an interpreter raises anything; one model's failure is not the others'
@@ -113,33 +114,37 @@ def outputs(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     return {"outputs": counts, "failed": failed}
 
 
-def _outputs(job: dict[str, Any], samples: Array, report: Any) -> int:
+def _outputs(job: dict[str, Any], samples: Sequence[Array], report: Any) -> int:
     model = Model(job["path"])
-    if len(model.inputs) != 1:
-        raise ValueError(f"the model has {len(model.inputs)} inputs and a dataset holds one x")
-    shape = [int(size) for size in model.inputs[0]["shape"]]
-    batch = shape[0] if len(shape) == samples.ndim else 1
-    if math.prod(shape) != batch * math.prod(samples.shape[1:]):
-        raise ValueError(f"the model takes {shape}, the samples are {list(samples.shape[1:])}")
+    if len(model.inputs) != len(samples):
+        raise ValueError(f"the model has {len(model.inputs)} inputs and the data holds {len(samples)} arrays")
+    batch, total = batch_of(model.inputs, samples), len(samples[0])
+    for entry, held in zip(model.inputs, samples, strict=True):
+        shape = [int(size) for size in entry["shape"]]
+        if math.prod(shape) != batch * math.prod(held.shape[1:]):
+            raise ValueError(f"the model takes {shape}, the samples are {list(held.shape[1:])}")
     collected: list[Array] = []
-    for start in range(0, len(samples), batch):
-        block = np.asarray(samples[start : start + batch])
-        count = len(block)
-        if count < batch:
-            block = np.concatenate([block, np.repeat(block[-1:], batch - count, axis=0)])
+    for start in range(0, total, batch):
+        count = min(batch, total - start)
         model.reset()
-        model.feed(block)
+        model.feed([_filled(held[start : start + batch], batch) for held in samples])
         model.invoke()
         for k, values in enumerate(model.read()):
             rows = values.reshape(batch, *values.shape[1:]) if values.shape[:1] == (batch,) else values[None]
             if start == 0:
-                collected.append(np.empty((len(samples), *rows.shape[1:]), dtype=np.float32))
+                collected.append(np.empty((total, *rows.shape[1:]), dtype=np.float32))
             collected[k][start : start + count] = rows[:count]
-        if start % max(batch, len(samples) // 20) < batch:
-            report("samples", start + count, len(samples))
+        if start % max(batch, total // 20) < batch:
+            report("samples", start + count, total)
     for k, values in enumerate(collected):
         np.save(f"{job['out']}.{k}.npy", values)
     return len(collected)
+
+
+def _filled(block: Array, batch: int) -> Array:
+    """Return a block of `batch` samples, the last one again where there are too few."""
+    held = np.asarray(block)
+    return np.concatenate([held, np.repeat(held[-1:], batch - len(held), axis=0)])
 
 
 def latency(payload: dict[str, Any], report: Any) -> dict[str, Any]:
@@ -179,15 +184,17 @@ def latency(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     }
 
 
-def _fill(model: Model, samples: str | None) -> None:
+def _fill(model: Model, paths: Sequence[str] | None) -> None:
     """Give the model one real sample where there is one that fits, zeros otherwise."""
     model.feed_zeros()
-    if samples is None or len(model.inputs) != 1:
+    if paths is None or len(model.inputs) != len(paths):
         return
-    held = np.load(samples, mmap_mode="r")
-    batch = int(model.inputs[0]["shape"][0]) if len(model.inputs[0]["shape"]) == held.ndim else 1
-    if len(held) >= batch and held[:batch].size == math.prod(int(s) for s in model.inputs[0]["shape"]):
-        model.feed(np.asarray(held[:batch]))
+    samples = [np.load(path, mmap_mode="r") for path in paths]
+    batch = batch_of(model.inputs, samples)
+    blocks = [np.asarray(held[:batch]) for held in samples]
+    sizes = [math.prod(int(s) for s in entry["shape"]) for entry in model.inputs]
+    if [block.size for block in blocks] == sizes:
+        model.feed(blocks)
 
 
 def _peak_rss_mb() -> float | None:
@@ -207,22 +214,25 @@ def own_metric(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     """Return `{"values": {name: value}, "higher_is_better": bool or None}` of the user's `package.module:callable`.
 
     `payload`: `metric`, `folder` (first on the module path, then the working directory; or None), `labels` (path),
-    `outputs`: `{name: path}`. None: the callable does not say. Raises InputError `metric-own-not-found`,
-    `metric-own-failed`, `metric-own-value`, `metric-own-direction`.
+    `outputs`: `{name: path}`, or `{name: {output: path}}` where the callable gets all of them. None: it does not say.
+    Raises InputError `metric-own-not-found`, `metric-own-failed`, `metric-own-value`, `metric-own-direction`.
     """
     report(f"computing {payload['metric']}")
     function = _load(payload["metric"], payload["folder"])
     labels = np.load(payload["labels"])
     values = {}
-    for name, path in payload["outputs"].items():
+    for name, held in payload["outputs"].items():
+        outputs = _outputs_for(held)
         try:
-            value = function(np.load(path), labels)
+            value = function(outputs, labels)
         except Exception as error:
+            several = isinstance(outputs, dict)
+            what = "a dict of NumPy arrays by output's name, and labels" if several else "NumPy arrays"
             raise InputError(
                 "metric-own-failed",
                 f"{payload['metric']} raised {type(error).__name__}: {error}",
-                context={"outputs": list(np.load(path, mmap_mode="r").shape), "labels": list(labels.shape)},
-                hint="it is called as callable(outputs, labels) with NumPy arrays and returns one number",
+                context={"outputs": _shapes(outputs), "labels": list(labels.shape)},
+                hint=f"it is called as callable(outputs, labels) with {what} and returns one number",
             ) from None
         if not isinstance(value, int | float | np.number) or not math.isfinite(float(value)):
             raise InputError(
@@ -233,6 +243,17 @@ def own_metric(payload: dict[str, Any], report: Any) -> dict[str, Any]:
             )
         values[name] = float(value)
     return {"values": values, "higher_is_better": _direction(function, payload["metric"])}
+
+
+def _outputs_for(held: str | dict[str, str]) -> Array | dict[str, Array]:
+    """Return what a metric is given: the one output that labels are for, or all of them by name."""
+    return np.load(held) if isinstance(held, str) else {name: np.load(path) for name, path in held.items()}
+
+
+def _shapes(outputs: Array | dict[str, Array]) -> Any:
+    if isinstance(outputs, dict):
+        return ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())
+    return list(outputs.shape)
 
 
 def own_metric_found(payload: dict[str, Any], report: Any) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def problems_in(model: type[BaseModel], document: Document) -> tuple[Problem, ..
         for detail in error.errors(include_url=False):
             if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
                 continue  # pydantic does not count entries that are wrong themselves, and has said so already
-            path = _path(detail["loc"], document.value)
             missing = detail["type"] == "missing"
+            path = _path(detail["loc"], document.value, missing=missing)
             problem = Problem(
                 mark=_mark(document, path, missing=missing),
                 path=path,
@@ -114,8 +114,10 @@ def refuse(problems: Sequence[Problem], *, kind: str, hint: str) -> InputError:
     return InputError(f"invalid-{kind}", message, hint=hint)
 
 
-def _path(location: Sequence[str | int], value: Any) -> KeyPath:
-    """Return pydantic's location as a path in the document: without the names of alternatives it tried."""
+def _path(location: Sequence[str | int], value: Any, *, missing: bool) -> KeyPath:
+    """Return pydantic's location as a path in the document: without the names of alternatives it tried.
+
+    Only what is missing ends in a key that the document does not have."""
     path: list[str | int] = []
     here = value
     for index, part in enumerate(location):
@@ -126,7 +128,7 @@ def _path(location: Sequence[str | int], value: Any) -> KeyPath:
         if inside:
             here = here[part]
             path.append(part)
-        elif last and isinstance(here, Mapping):
+        elif last and missing and isinstance(here, Mapping):
             path.append(part)
     return tuple(path)
 
@@ -193,11 +195,21 @@ def _unknown_key(model: type[BaseModel], path: KeyPath) -> str:
 def _fields_at(model: type[BaseModel], path: KeyPath) -> list[str]:
     """Return the keys that may stand at a path of a model; empty where there are none."""
     here: type[BaseModel] | None = model
+    by_name = False
     for part in path:
         if isinstance(part, str) and here is not None:
             field = here.model_fields.get(part)
+            if field is None and by_name:  # a name of the user's own, whose value is of the same model
+                by_name = False
+                continue
             here = _model_in(field.annotation) if field else None
+            by_name = field is not None and _maps_names(field.annotation)
     return list(here.model_fields) if here else []
+
+
+def _maps_names(annotation: Any) -> bool:
+    """Return whether an annotation takes names of the user's own as keys."""
+    return typing.get_origin(annotation) is dict or any(map(_maps_names, typing.get_args(annotation)))
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -152,9 +152,16 @@ def _name(file: TfliteFile) -> Iterator[Finding]:
 
 def first_rescaling(file: TfliteFile) -> float | None:
     """Return the constant by which the model multiplies its first input before anything else, or None."""
-    if not file.main.inputs:
-        return None
-    graph, entry = file.main, file.main.inputs[0]
+    return _rescaling(file, file.main.inputs[0]) if file.main.inputs else None
+
+
+def rescalings_of(file: TfliteFile) -> tuple[float, ...]:
+    """Return the constant by which the model multiplies each of its inputs before anything else; 1 for none."""
+    return tuple(_rescaling(file, entry) or 1.0 for entry in file.main.inputs)
+
+
+def _rescaling(file: TfliteFile, entry: int) -> float | None:
+    graph = file.main
     users = [operator for operator in graph.operators if entry in operator.inputs]
     if len(users) != 1 or users[0].op not in ("MUL", "DIV") or len(users[0].inputs) != 2:
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgeship.errors import InputError
 from edgeship.tflite.file import TfliteFile
-from edgeship.values import ModelMetadata, TensorSpec
+from edgeship.values import InputMetadata, ModelMetadata, TensorSpec
 
 LABELS = "labels.txt"
 """Name of the packed file of labels."""
@@ -88,7 +88,9 @@ def tables_for(file: TfliteFile, metadata: ModelMetadata) -> MetadataTables:
         author=metadata.author,
         licence=metadata.licence,
         inputs=tuple(
-            _described(spec, metadata) if position == 0 else TensorTable(name=spec.name)
+            _described(spec, metadata.inputs[position])
+            if position < len(metadata.inputs)
+            else TensorTable(name=spec.name)
             for position, spec in enumerate(inputs)
         ),
         outputs=tuple(
@@ -110,10 +112,10 @@ _LABELS_ENTRY = FileEntry(
 )
 
 
-def _described(spec: TensorSpec, metadata: ModelMetadata) -> TensorTable:
-    """Return the first input, to which preprocessing and ranges belong."""
+def _described(spec: TensorSpec, metadata: InputMetadata) -> TensorTable:
+    """Return an input with its preprocessing and range."""
     image = metadata.preprocess.resize is not None and len(spec.shape) == 4 and spec.shape[3] in (1, 3)
-    low, high = metadata.input_minimum, metadata.input_maximum
+    low, high = metadata.minimum, metadata.maximum
     return TensorTable(
         name=spec.name,
         content=IMAGE if image else FEATURE,
@@ -124,7 +126,7 @@ def _described(spec: TensorSpec, metadata: ModelMetadata) -> TensorTable:
     )
 
 
-def _normalisation(metadata: ModelMetadata) -> Normalisation | None:
+def _normalisation(metadata: InputMetadata) -> Normalisation | None:
     """Return the preprocessing in TFLite's terms, or None where it changes nothing.
 
     TFLite's convention is (x - mean) / std on raw values; ours is (x * scale - mean) / std. They are equal

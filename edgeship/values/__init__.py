@@ -24,10 +24,12 @@ from edgeship.values.figures import (
     as_json,
 )
 from edgeship.values.inputs import (
+    ArrayInfo,
     Dataset,
     DatasetInfo,
     FloatModel,
     Goals,
+    InputMetadata,
     InputRule,
     ModelKind,
     ModelMetadata,
@@ -60,6 +62,7 @@ from edgeship.values.results import (
 __all__ = [
     "EXIT_CODE_OF_STATE",
     "Agreement",
+    "ArrayInfo",
     "Artifact",
     "Bundle",
     "Dataset",
@@ -77,6 +80,7 @@ __all__ = [
     "GoldenTolerance",
     "Host",
     "HostFacts",
+    "InputMetadata",
     "InputRule",
     "Latency",
     "Metric",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -104,6 +104,21 @@ class InputRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayInfo:
+    """What is known of one array of a dataset: what one input of a model is fed."""
+
+    name: str | None
+    """The input that it is for; None: its place among the arrays says that (the only one, or the model's order)."""
+    shape: tuple[int, ...]
+    """Shape of one raw sample, without the batch axis."""
+    dtype: str
+    minimum: float
+    maximum: float
+    typed: bool = True
+    """False: numbers out of a text, which take the type of the input that they are for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
     """What is known of a dataset once it has been read and checked (the samples themselves stay on disk)."""
 
@@ -112,13 +127,44 @@ class DatasetInfo:
     sha256: str
     """Digest of the samples as read (dtype, shape, bytes), so a callable has one too."""
     count: int
-    shape: tuple[int, ...]
-    """Shape of one raw sample, without the batch axis."""
-    dtype: str
-    minimum: float
-    maximum: float
+    arrays: tuple[ArrayInfo, ...]
+    """One a model's input."""
     labelled: bool
     classes: tuple[str, ...] = ()
+
+    @property
+    def only(self) -> ArrayInfo:
+        """The array of a dataset that holds one."""
+        (only,) = self.arrays
+        return only
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one raw sample of the only array, without the batch axis."""
+        return self.only.shape
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of the only array's type."""
+        return self.only.dtype
+
+    @property
+    def minimum(self) -> float:
+        """Smallest value of the only array."""
+        return self.only.minimum
+
+    @property
+    def maximum(self) -> float:
+        """Largest value of the only array."""
+        return self.only.maximum
+
+    def part(self, index: int) -> DatasetInfo:
+        """Return what is known of one of the arrays, as of a dataset that holds it alone."""
+        if len(self.arrays) == 1:
+            return self
+        array = self.arrays[index]
+        where = f"{self.reference} ({array.name or f'input {index}'})"
+        return replace(self, reference=where, arrays=(array,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +172,20 @@ class Dataset:
     """A dataset read once into `.npy` files (memory-mapped by whoever needs it); raw samples, before preprocessing."""
 
     info: DatasetInfo
-    x_path: Path
-    """`[n, ...]` of the raw dtype."""
+    paths: tuple[Path, ...]
+    """A `.npy` `[n, ...]` of the raw dtype for each of `info.arrays`."""
     y_path: Path | None
     """`[n]` integer class indices, or `[n, ...]` float targets."""
+
+    @property
+    def x_path(self) -> Path:
+        """The file of a dataset that holds one array."""
+        (only,) = self.paths
+        return only
+
+    def part(self, index: int) -> Dataset:
+        """Return the dataset of one of the arrays alone, with the same labels: what one input is fed."""
+        return replace(self, info=self.info.part(index), paths=(self.paths[index],))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +212,15 @@ class FloatModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputMetadata:
+    """What is written into the `.tflite` about one input: how raw samples are prepared, and the range they had."""
+
+    preprocess: Preprocess = Preprocess()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMetadata:
     """What is written into the `.tflite` for people and for TFLite's own tools."""
 
@@ -165,9 +230,8 @@ class ModelMetadata:
     author: str = ""
     licence: str = ""
     labels: tuple[str, ...] = ()
-    preprocess: Preprocess = Preprocess()
-    input_minimum: float | None = None
-    input_maximum: float | None = None
+    inputs: tuple[InputMetadata, ...] = ()
+    """In the order of the signature; what is not said of an input is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ def make(kws: tuple[Variant, Dataset], cache: Path) -> Callable[..., Bundle]:
             "source": open_model(variant.artifact.path),
             "evaluation": dataset,
             "calibration": None,
-            "rule": InputRule(),
+            "rules": (InputRule(),),
             "labels": LABELS,
         }
         parts = BundleParts(**{**wanted, **changes})

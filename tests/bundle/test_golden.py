@@ -39,12 +39,12 @@ def test_every_class_and_both_extremes_are_picked() -> None:
     x = np.arange(400, dtype=np.float32).reshape(100, 4) % 97
     x[63, 0], x[77, 3] = -500, 900
     y = np.repeat(np.arange(5), 20)
-    chosen = pick(x, y, 7)
+    chosen = pick([x], y, 7)
     assert chosen[:2] == [63, 77]
     assert [int(y[i]) for i in chosen[2:]] == [0, 1, 2, 3, 4]
-    assert chosen == pick(x, y, 7)
-    assert len(pick(x[:3], y[:3], 8)) == 3
-    assert len(set(pick(x, None, 20))) == 20
+    assert chosen == pick([x], y, 7)
+    assert len(pick([x[:3]], y[:3], 8)) == 3
+    assert len(set(pick([x], None, 20))) == 20
 
 
 def test_selection_from_data_has_both_edges_and_repeats(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def twin(
     variant, data = kws
     folder = tmp_path_factory.mktemp("twin")
     profile = profile_of("host")
-    entry = variant_entry(variant.artifact, data.info, InputRule())
+    entry = variant_entry(variant.artifact, data.info, (InputRule(),))
     limits = {"queue": 1, "connections": 1, "body_bytes": 1000, "header_bytes": 1000}
     limits |= {"request_seconds": 1.0, "idle_seconds": 1.0, "drain_seconds": 1.0}
     service = {

@@ -121,7 +121,7 @@ helpers.make_bundle(helpers.BundleParts(
     profile=helpers.load_profile("host", folders=(helpers.targets_folder(),)),
     project=helpers.load_project(directory=out), app="kws", version="1", variants=(variant,), chosen=variant,
     source=helpers.open_model(kws / "mlperf_int8.tflite"), evaluation=data, calibration=None,
-    rule=helpers.InputRule(), labels=helpers.LABELS,
+    rules=(helpers.InputRule(),), labels=helpers.LABELS,
 ), out=out / "bundles", progress=helpers.Silent(), cache=out / "cache")
 """
 
@@ -161,7 +161,7 @@ def test_raw_images_and_normalisation_travel_to_the_device(
     )
     bundle = make(
         profile_of("host"), tmp_path / "out", variants=(model,), chosen=model, evaluation=data,
-        rule=InputRule(preprocess=preprocess), labels=(), app="resnet",
+        rules=(InputRule(preprocess=preprocess),), labels=(), app="resnet",
     )  # fmt: skip
     extract(bundle, tmp_path / "release")
     service = json.loads((tmp_path / "release" / "service.json").read_text())

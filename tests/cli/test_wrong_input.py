@@ -82,31 +82,13 @@ def no_calibration_where_it_is_needed(tiny: Path, here: Path) -> Any:
     return words, "calibration-missing", ["--calibration DATA.npz"]
 
 
-def data_for_a_model_of_two_inputs(tiny: Path, here: Path) -> Any:
-    words = _build(tiny / "sum.tflite", "--calibration", tiny / "calibration.npz")
-    return words, "several-inputs", ["one [1, 4], other [1, 4]", "leave --calibration and --eval out"]
-
-
-def two_inputs_for_a_target_of_integers(tiny: Path, here: Path) -> Any:
-    words = ["build", tiny / "sum.tflite", "--target", "coral", "--allow-uncompiled"]
-    words += ["--calibration", tiny / "calibration.npz"]
-    return words, "several-inputs", ["takes integer models only", "hint: give the model one input"]
-
-
-def preprocessing_for_two_inputs(tiny: Path, here: Path) -> Any:
-    (here / "edgeship.yaml").write_text(
-        f"model: {tiny / 'sum.tflite'}\ntargets: [host]\npreprocess: {{scale: 0.5}}\n"
-    )
-    return ["build"], "preprocess-several-inputs", ["keras.layers.Rescaling"]
-
-
 def missing_data(tiny: Path, here: Path) -> Any:
     return _build(tiny / "model.tflite", "--calibration", "gone.npz"), "dataset-not-found", ["gone.npz"]
 
 
 def data_of_unknown_form(tiny: Path, here: Path) -> Any:
-    (here / "data.csv").write_text("1,2,3\n")
-    return _build(tiny / "model.tflite", "--calibration", "data.csv"), "dataset-unknown-form", [".npz"]
+    (here / "data.txt").write_text("1,2,3\n")
+    return _build(tiny / "model.tflite", "--calibration", "data.txt"), "dataset-unknown-form", [".npz"]
 
 
 def nan_in_calibration(tiny: Path, here: Path) -> Any:

@@ -114,8 +114,8 @@ def test_a_cut_npy(tmp_path: Path) -> None:
 
 
 def test_what_is_no_dataset(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("1,2\n")
-    assert ".csv is no form of dataset" in _refused(tmp_path, "d.csv")
+    (tmp_path / "d.txt").write_text("1,2\n")
+    assert ".txt is no form of dataset" in _refused(tmp_path, "d.txt")
     text = _refused(tmp_path, "nowhere.npz")
     assert "error: dataset-not-found\n  there is no such calibration data" in text
     assert f"hint: ls {tmp_path}" in text

@@ -13,7 +13,7 @@ from edgeship.digest import sha256_file
 from edgeship.profile import TargetProfile, load_profile
 from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Dataset, DatasetInfo, FloatModel, ModelSource
+from edgeship.values import ArrayInfo, Dataset, DatasetInfo, FloatModel, ModelSource
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,13 +44,18 @@ def dataset_of(x: np.ndarray[Any, Any], folder: Path, name: str = "x", y: Any = 
         reference=f"{name}.npz",
         sha256=sha256_file(x_path),
         count=len(x),
-        shape=x.shape[1:],
-        dtype=str(x.dtype),
-        minimum=float(finite.min()) if finite.size else 0.0,
-        maximum=float(finite.max()) if finite.size else 0.0,
+        arrays=(
+            ArrayInfo(
+                name=None,
+                shape=x.shape[1:],
+                dtype=str(x.dtype),
+                minimum=float(finite.min()) if finite.size else 0.0,
+                maximum=float(finite.max()) if finite.size else 0.0,
+            ),
+        ),
         labelled=y is not None,
     )
-    return Dataset(info=info, x_path=x_path, y_path=y_path)
+    return Dataset(info=info, paths=(x_path,), y_path=y_path)
 
 
 @pytest.fixture(scope="session")

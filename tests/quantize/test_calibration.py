@@ -19,12 +19,12 @@ INPUT = TensorSpec(name="x", shape=(1, 8, 8, 3), dtype="float32")
 def test_good_samples_need_no_words(tiny: ModuleType, make_dataset: Any, tmp_path: Path) -> None:
     calibration = make_dataset(tiny.pictures(120), tmp_path)
     evaluation = make_dataset(tiny.pictures(50, seed=9), tmp_path, "e")
-    assert check(calibration, INPUT, evaluation) == ()
+    assert check(calibration, (INPUT,), evaluation) == ()
 
 
 def refused(dataset: Any, evaluation: Any = None, preprocess: Preprocess | None = None) -> str:
     with pytest.raises(InputError) as caught:
-        check(dataset, INPUT, evaluation, preprocess)
+        check(dataset, (INPUT,), evaluation, (preprocess,) if preprocess else ())
     assert caught.value.exit_code == 2
     return caught.value.render()
 
@@ -70,7 +70,9 @@ def test_wrong_shape(make_dataset: Any, tmp_path: Path, tiny: ModuleType) -> Non
 
 def test_resizing_makes_shapes_fit(make_dataset: Any, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (120, 16, 12, 3)).astype(np.uint8)
-    notes = check(make_dataset(images, tmp_path), INPUT, None, Preprocess(resize=Resize(height=8, width=8)))
+    notes = check(
+        make_dataset(images, tmp_path), (INPUT,), None, (Preprocess(resize=Resize(height=8, width=8)),)
+    )
     assert notes == ("the calibration samples look like random noise: neighbouring values do not correlate",)
 
 
@@ -89,7 +91,7 @@ def test_notes(tiny: ModuleType, make_dataset: Any, tmp_path: Path) -> None:
     x = tiny.pictures(20)
     x[3] = 0.5
     x[5] = x[6]
-    notes = check(make_dataset(x, tmp_path), INPUT, make_dataset(x[10:], tmp_path, "e"))
+    notes = check(make_dataset(x, tmp_path), (INPUT,), make_dataset(x[10:], tmp_path, "e"))
     assert notes == (
         "only 20 calibration samples: ranges are a guess below 100",
         "1 of 20 calibration samples hold one value throughout (black images?)",

@@ -42,7 +42,7 @@ def run(path: Path, x: np.ndarray) -> np.ndarray:
     rows = []
     batch = model.inputs[0]["shape"][0]
     for start in range(0, len(x), batch):
-        model.feed(x[start : start + batch])
+        model.feed([x[start : start + batch]])
         model.invoke()
         rows.append(model.read()[0])
     return np.concatenate(rows)
@@ -121,7 +121,7 @@ def test_the_worker_never_loads_tensorflow(float_model: FloatModel, samples: Pat
         "out": str(tmp_path / "out.tflite"),
         "settings": settings(row_of("int8"), per_channel=True, per_channel_dense=True, io="int8"),
     }
-    payload = {"model": str(float_model.path), "calibration": str(samples), "jobs": [job]}
+    payload = {"model": str(float_model.path), "calibration": [str(samples)], "jobs": [job]}
     value = run_worker("edgeship.quantize.worker:derive", payload).value
     assert value["failed"] == {}
     assert value["tensorflow"] is False
@@ -184,16 +184,21 @@ def test_calibration_missing(float_model: FloatModel, base_profile: Any, tmp_pat
     assert "--recipe dynamic, which needs none" in text
 
 
-def test_several_inputs(
-    tiny: ModuleType, model_of: Any, samples: Path, base_profile: Any, tmp_path: Path
+def test_each_of_several_inputs_has_the_range_of_its_own_samples(
+    tiny: ModuleType, model_of: Any, base_profile: Any, tmp_path: Path
 ) -> None:
     two = model_of(tiny.adder(tmp_path / "two.tflite"))
+    narrow, wide = tmp_path / "one.npy", tmp_path / "other.npy"
+    source = np.random.default_rng(0)
+    np.save(narrow, source.uniform(-1, 1, (50, 4)).astype(np.float32))
+    np.save(wide, source.uniform(0, 255, (50, 4)).astype(np.float32))
+    both = PreparedSamples(paths=(narrow, wide), sha256="c" * 64)
+    made = derive(two, RECIPES["int8"], both, tmp_path / "out", profile=base_profile)
+    one, other = (spec.quantization.scales[0] for spec in made.signature.inputs if spec.quantization)
+    assert one == pytest.approx(2 / 255, rel=0.1) and other == pytest.approx(1, rel=0.1)
     with pytest.raises(InputError) as caught:
-        derive(two, RECIPES["int8"], fed(samples), tmp_path, profile=base_profile)
-    assert "error: several-inputs" in caught.value.render()
-    assert "one [1, 4], other [1, 4]" in caught.value.render()
-    artifact = derive(two, RECIPES["fp32"], fed(samples), tmp_path / "out", profile=base_profile)
-    assert artifact.sha256 == two.sha256
+        derive(two, RECIPES["int8"], None, tmp_path, profile=base_profile)
+    assert "(arrays one, other)" in caught.value.render()
 
 
 def test_a_recipe_without_effect_fails_its_contract(

@@ -40,7 +40,7 @@ class Case:
         np.save(self.work / "asked.npy", apply(Preprocess(), x))
         paths = {"float": self.float_model.path, **{n: self.artifacts[n].path for n in names}}
         jobs = [{"name": n, "path": str(p), "out": str(self.work / f"out_{n}")} for n, p in paths.items()]
-        payload = {"samples": str(self.work / "asked.npy"), "models": jobs}
+        payload = {"samples": [str(self.work / "asked.npy")], "models": jobs}
         value = run_worker("edgeship.score.worker:outputs", payload).value
         assert value["failed"] == {}
         return {job["name"]: np.load(f"{job['out']}.0.npy") for job in jobs}

@@ -12,6 +12,7 @@ import pytest
 from edgeship.digest import sha256_file
 from edgeship.values import (
     Agreement,
+    ArrayInfo,
     Artifact,
     Dataset,
     DatasetInfo,
@@ -101,13 +102,18 @@ def dataset_of(x: Path, y: np.ndarray[Any, Any] | None, folder: Path) -> Dataset
         reference="eval.npz",
         sha256=sha256_file(x),
         count=len(held),
-        shape=held.shape[1:],
-        dtype=str(held.dtype),
-        minimum=0.0,
-        maximum=1.0,
+        arrays=(
+            ArrayInfo(
+                name=None,
+                shape=held.shape[1:],
+                dtype=str(held.dtype),
+                minimum=0.0,
+                maximum=1.0,
+            ),
+        ),
         labelled=y is not None,
     )
-    return Dataset(info=info, x_path=x, y_path=y_path)
+    return Dataset(info=info, paths=(x,), y_path=y_path)
 
 
 @pytest.fixture(scope="session")

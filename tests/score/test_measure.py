@@ -23,7 +23,7 @@ def outputs_of(path: Path, samples: Path) -> np.ndarray[Any, Any]:
     model = Model(str(path))
     rows = []
     for sample in np.load(samples):
-        model.feed(sample)
+        model.feed([sample])
         model.invoke()
         rows.append(model.read()[0][0])
     return np.stack(rows)
@@ -242,14 +242,19 @@ def test_what_is_wrong_with_ones_own_metric(
     assert words in text
 
 
-def test_two_inputs_cannot_be_scored_but_timed(
+def test_two_inputs_are_scored_and_timed(
     tiny: ModuleType, samples: Path, make_artifact: Any, make_model: Any, tmp_path: Path
 ) -> None:
     two = make_model(tiny.adder(tmp_path / "two.tflite"))
+    for name in ("one", "other"):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(1).random((20, 4), dtype=np.float32))
+    both = PreparedSamples(paths=(tmp_path / "one.npy", tmp_path / "other.npy"), sha256="c" * 64)
+    (card,) = score([make_artifact(two.path)], two, None, both, Goals())
+    assert card.agreement.cosine == pytest.approx(1.0)
+    assert isinstance(card.latency_ms.p50, float)
     (card,) = score([make_artifact(two.path)], two, None, fed(samples), Goals())
     assert isinstance(card.agreement.cosine, Unavailable)
-    assert "the model has 2 inputs and a dataset holds one x" in card.agreement.cosine.reason
-    assert isinstance(card.latency_ms.p50, float)
+    assert "the model has 2 inputs and the data holds 1 arrays" in card.agreement.cosine.reason
 
 
 def test_storing_rounds_half_to_even_and_clamps() -> None:

@@ -17,7 +17,7 @@ from edgeship.tflite.attach import with_metadata, without_files
 from edgeship.tflite.metadata import read_metadata, write_all_metadata, write_metadata
 from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import run_worker
-from edgeship.values import ModelMetadata, Preprocess, Resize
+from edgeship.values import InputMetadata, ModelMetadata, Preprocess, Resize
 
 METADATA = ModelMetadata(
     name="spotter",
@@ -26,9 +26,11 @@ METADATA = ModelMetadata(
     author="A. Person",
     licence="Apache-2.0",
     labels=("down", "go", "left"),
-    preprocess=Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,)),
-    input_minimum=0.0,
-    input_maximum=255.0,
+    inputs=(
+        InputMetadata(
+            preprocess=Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,)), minimum=0.0, maximum=255.0
+        ),
+    ),
 )
 
 
@@ -111,7 +113,9 @@ def test_older_metadata_is_replaced(shared_data: Path, tmp_path: Path) -> None:
     assert before is not None
     assert before["labels"][1] == "tench, Tinca tinca"
     out = tmp_path / "out.tflite"
-    image = ModelMetadata(name="mine", preprocess=Preprocess(resize=Resize(height=128, width=128)))
+    image = ModelMetadata(
+        name="mine", inputs=(InputMetadata(preprocess=Preprocess(resize=Resize(height=128, width=128))),)
+    )
     write_metadata(source, out, image, progress=Silent())
     after = read_metadata(out)
     assert after is not None

@@ -35,7 +35,7 @@ from edgeship.toolchain import metadata_writer as writer_module
 from edgeship.toolchain import run_worker
 from edgeship.toolchain.doctor import examine
 from edgeship.toolchain.metadata_writer import metadata_writer
-from edgeship.values import ModelMetadata, Preprocess, Resize
+from edgeship.values import InputMetadata, ModelMetadata, Preprocess, Resize
 
 IMAGE = Preprocess(resize=Resize(height=8, width=8), scale=1 / 255)
 THREE = Preprocess(scale=1 / 127.5, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
@@ -43,15 +43,20 @@ SAID = {
     "nothing": ModelMetadata(name="m"),
     "everything": ModelMetadata(
         name="spotter", description="hears words", version="7", author="A. Person", licence="Apache-2.0",
-        labels=("down", "go", "left"), preprocess=Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,)),
-        input_minimum=0.0, input_maximum=255.0,
+        labels=("down", "go", "left"),
+        inputs=(
+            InputMetadata(
+                preprocess=Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,)), minimum=0.0, maximum=255.0
+            ),
+            InputMetadata(preprocess=Preprocess(scale=0.5), maximum=7.0),
+        ),
     ),
     "other scripts": ModelMetadata(name="été 模型", author="Ж", labels=("ä", "", "🙂")),
-    "a lower end only": ModelMetadata(name="m", input_minimum=-1.5),
-    "an upper end only": ModelMetadata(name="m", input_maximum=1e-30),
-    "a mean each channel": ModelMetadata(name="m", preprocess=THREE),
-    "one std, three means": ModelMetadata(name="m", preprocess=Preprocess(mean=(1.0, 2.0, 3.0), std=(2.0,))),
-    "an image": ModelMetadata(name="m", preprocess=IMAGE, version="a" * 300),
+    "a lower end only": ModelMetadata(name="m", inputs=(InputMetadata(minimum=-1.5),)),
+    "an upper end only": ModelMetadata(name="m", inputs=(InputMetadata(maximum=1e-30),)),
+    "a mean each channel": ModelMetadata(name="m", inputs=(InputMetadata(preprocess=THREE),)),
+    "one std, three means": ModelMetadata(name="m", inputs=(InputMetadata(preprocess=Preprocess(mean=(1.0, 2.0, 3.0), std=(2.0,))),)),
+    "an image": ModelMetadata(name="m", inputs=(InputMetadata(preprocess=IMAGE),), version="a" * 300),
 }  # fmt: skip
 
 

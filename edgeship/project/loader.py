@@ -18,6 +18,7 @@ from edgeship.project.schema import (
     Device,
     Golden,
     Metadata,
+    PreprocessSection,
     ProjectFile,
     ServiceSection,
 )
@@ -174,7 +175,9 @@ class Project:
     def says_arithmetic(self, name: str | None = None) -> bool:
         """Return whether scale, mean or std stand in the file, for the only input or for `name`: a model's own
         normalisation then does not count."""
-        return self.file.says_arithmetic(name)
+        declared = self.file.preprocess
+        part = declared if isinstance(declared, PreprocessSection) else declared.get(name or "")
+        return part is not None and bool(part.model_fields_set & {"scale", "mean", "std"})
 
     def app_for(self, model: Path) -> str:
         """Return the app's name: as set, else made from the model's name; of `kws/saved_model` or `kws/3`, kws."""

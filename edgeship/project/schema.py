@@ -172,10 +172,7 @@ class PreprocessSection(Section):
         return self
 
 
-PreprocessByInput = Annotated[
-    dict[str, PreprocessSection],
-    BeforeValidator(filled),
-]
+PreprocessByInput = Annotated[dict[str, PreprocessSection], BeforeValidator(filled)]
 Preprocessing = Annotated[
     Annotated[PreprocessSection, Tag(ONE)] | Annotated[PreprocessByInput, Tag(SEVERAL)],
     Discriminator(lambda value: form_of(value, PreprocessSection.model_fields, ResizeTo.model_fields)),
@@ -388,15 +385,6 @@ class ProjectFile(Section):
         if isinstance(part, PreprocessSection):
             return _preprocess(part)
         return {name: _preprocess(one) for name, one in part.items()}
-
-    def says_arithmetic(self, name: str | None) -> bool:
-        """Return whether scale, mean or std are set, for the only input or for the one of that name."""
-        part = (
-            self.preprocess
-            if isinstance(self.preprocess, PreprocessSection)
-            else self.preprocess.get(name or "")
-        )
-        return part is not None and bool(part.model_fields_set & {"scale", "mean", "std"})
 
     def as_goals(self) -> values.Goals:
         """Return the goals as the value that gates are made from."""

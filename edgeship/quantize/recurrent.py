@@ -69,8 +69,8 @@ def derive_fused(
 
 
 def quantize(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Worker: quantize `payload["model"]` with the samples of `payload["calibration"]` (.npy, model units, one an input) into
-    `payload["out"]`; return `{"tools"}`."""
+    """Worker: quantize `payload["model"]` with the samples of `payload["calibration"]` (.npy in model units, one an
+    input) into `payload["out"]`; return `{"tools"}`."""
     import tensorflow as tf
     from tensorflow.lite.python import convert
     from tensorflow.lite.python.optimize import calibrator
@@ -79,7 +79,9 @@ def quantize(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     content = calibrator.add_intermediate_tensors(Path(payload["model"]).read_bytes())
     samples = [np.load(path, mmap_mode="r") for path in payload["calibration"]]
     graph = read_tflite(Path(payload["model"])).main
-    entries = [{"shape": graph.tensors[i].shape, "dtype": graph.tensors[i].dtype} for i in graph.inputs]
+    entries: list[dict[str, Any]] = [
+        {"shape": graph.tensors[i].shape, "dtype": graph.tensors[i].dtype} for i in graph.inputs
+    ]
     batch = batch_of(entries, samples)
 
     def blocks() -> Any:

@@ -55,7 +55,9 @@ SAID = {
     "a lower end only": ModelMetadata(name="m", inputs=(InputMetadata(minimum=-1.5),)),
     "an upper end only": ModelMetadata(name="m", inputs=(InputMetadata(maximum=1e-30),)),
     "a mean each channel": ModelMetadata(name="m", inputs=(InputMetadata(preprocess=THREE),)),
-    "one std, three means": ModelMetadata(name="m", inputs=(InputMetadata(preprocess=Preprocess(mean=(1.0, 2.0, 3.0), std=(2.0,))),)),
+    "one std, three means": ModelMetadata(
+        name="m", inputs=(InputMetadata(preprocess=Preprocess(mean=(1.0, 2.0, 3.0), std=(2.0,))),)
+    ),
     "an image": ModelMetadata(name="m", inputs=(InputMetadata(preprocess=IMAGE),), version="a" * 300),
 }  # fmt: skip
 

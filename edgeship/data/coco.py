@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeship.data.images import read_images
+from edgeship.data.images import read_files
 from edgeship.data.samples import Reading, Samples
 from edgeship.errors import InputError
 from edgeship.progress import Progress
@@ -81,8 +81,7 @@ def open_coco(file: Path, reference: str, reading: Reading, *, progress: Progres
     paths = [_where(file, image["file_name"], reference) for image in images]
     count = max(names.values()) + 1
     classes = tuple(reading.classes) or _names(document, names, count)
-    x = read_images(paths, reference, reading.resize, reading.wanted, progress)
-    return Samples(x=x, y=iter([y]), classes=classes)
+    return read_files(paths, iter([y]), classes, reference, reading, progress)
 
 
 def _document(file: Path, reference: str) -> dict[str, Any]:

@@ -71,10 +71,9 @@ def load_dataset(
             context={"dataset": reference, "looked for": path, "a dataset is": FORMS},
             hint=f"ls {shlex.quote(str(path.parent))}",
         )
-    several = (
-        len(reading.inputs) != 1
-    )  # for a model of one input, tables and arrays beside images say nothing
     annotations = path if path.suffix.lower() == ".json" else annotations_in(path) if path.is_dir() else None
+    several = len(reading.inputs) != 1
+    # For a model of one input, a table or arrays beside images say nothing.
     if annotations is not None:
         samples = open_coco(annotations, reference, reading, progress=show)
     elif path.is_dir() and several and (table := table_in(path, reference)):

@@ -42,9 +42,20 @@ def open_images(
         numbers = _numbers(folders, classes, folder, reference)
         files, folders = [(path, numbers[index]) for path, index in files], classes
     y = iter([np.asarray([label for _, label in files], dtype=np.int64)]) if folders else None
-    paths = [path for path, _ in files]
+    return read_files([path for path, _ in files], y, folders, reference, reading, progress)
+
+
+def read_files(
+    paths: list[Path],
+    y: Iterator[NDArray[Any]] | None,
+    classes: tuple[str, ...],
+    reference: str,
+    reading: Reading,
+    progress: Progress,
+) -> Samples:
+    """Return the images in `paths`, in this order, with their labels; see `open_images` for how they are read."""
     x = read_images(paths, reference, reading.resize, reading.wanted, progress)
-    return Samples(x=x, y=y, classes=folders)
+    return Samples(x=x, y=y, classes=classes)
 
 
 def holds_images(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeship.data.batches import batch_of
 from edgeship.errors import EdgeshipError, InputError
 from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import WorkerLimits, run_worker
@@ -53,7 +54,7 @@ def derive_fused(
     """Write the int8 form of `model` to `out`; return (why it could not be made, or None; versions of tools)."""
     payload = {
         "model": str(model),
-        "calibration": str(calibration.paths[0]),
+        "calibration": [str(path) for path in calibration.paths],
         "out": str(out),
         **asdict(form),
     }
@@ -68,22 +69,27 @@ def derive_fused(
 
 
 def quantize(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Worker: quantize `payload["model"]` with the samples of `payload["calibration"]` (.npy, model units) into
-    `payload["out"]`; return `{"tools"}`."""
+    """Worker: quantize `payload["model"]` with the samples of `payload["calibration"]` (.npy in model units, one an
+    input) into `payload["out"]`; return `{"tools"}`."""
     import tensorflow as tf
     from tensorflow.lite.python import convert
     from tensorflow.lite.python.optimize import calibrator
 
     report("calibrating with TensorFlow")
     content = calibrator.add_intermediate_tensors(Path(payload["model"]).read_bytes())
-    samples = np.load(payload["calibration"], mmap_mode="r")
+    samples = [np.load(path, mmap_mode="r") for path in payload["calibration"]]
     graph = read_tflite(Path(payload["model"])).main
-    sizes = graph.tensors[graph.inputs[0]].shape
-    batch = sizes[0] if len(sizes) == samples.ndim else 1
+    entries: list[dict[str, Any]] = [
+        {"shape": graph.tensors[i].shape, "dtype": graph.tensors[i].dtype} for i in graph.inputs
+    ]
+    batch = batch_of(entries, samples)
 
     def blocks() -> Any:
-        for start in range(0, len(samples) - batch + 1, batch):
-            yield [np.asarray(samples[start : start + batch], dtype=np.float32).reshape(sizes)]
+        for start in range(0, len(samples[0]) - batch + 1, batch):
+            yield [
+                np.asarray(held[start : start + batch], dtype=entry["dtype"]).reshape(entry["shape"])
+                for entry, held in zip(entries, samples, strict=True)
+            ]
 
     calibrated = calibrator.Calibrator(content).calibrate(blocks)
     report("quantizing with TensorFlow")

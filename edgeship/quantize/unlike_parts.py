@@ -190,7 +190,7 @@ def _code_of(model: Any, code: Any) -> int:
 def look(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     """Worker: return `{"found": [{"operations", "float", "outputs"}]}` for outputs that join unlike ranges.
 
-    `payload`: `model` (path of the float `.tflite`), `samples` (of its input). The lines say what a build makes of it,
+    `payload`: `model` (path of the float `.tflite`), `samples` (of each input). The lines say what a build makes of it,
     where the end may be in float and where it may not.
     """
     from ai_edge_litert.tools import flatbuffer_utils

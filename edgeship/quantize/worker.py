@@ -25,12 +25,11 @@ def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     """Write the file of every job in `payload` and return `{"failed": {recipe: reason}, "told": {recipe: {"notes",
     "warnings"}}, "tools", "tensorflow", "unseen": null, or why the samples could not be run}`.
 
-    `payload`: `model` (path), `calibration` (paths of .npy in model units, one an
-    input, or null), `jobs`: `[{recipe, settings, ranges,
-    correct_biases, apart, out, joined}]`. `apart` says what becomes of outputs that join values of unlike range:
-    "float", "outputs" (then `joined` is written too, the same model with these outputs joined) or "no". The
-    calibration samples are run through the float model once for all jobs; where that fails, the jobs that need ranges
-    fail. A job that fails is recorded and the others go on.
+    `payload`: `model` (path), `calibration` (paths of .npy in model units, one an input, or null), `jobs`: `[{recipe,
+    settings, ranges, correct_biases, apart, out, joined}]`. `apart` says what becomes of outputs that join values of
+    unlike range: "float", "outputs" (then `joined` is written too, the same model with these outputs joined) or "no".
+    The calibration samples are run through the float model once for all jobs; where that fails, the jobs that need
+    ranges fail. A job that fails is recorded and the others go on.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 

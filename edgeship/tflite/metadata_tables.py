@@ -88,9 +88,9 @@ def tables_for(file: TfliteFile, metadata: ModelMetadata) -> MetadataTables:
         author=metadata.author,
         licence=metadata.licence,
         inputs=tuple(
-            _described(
-                spec, metadata.inputs[position] if position < len(metadata.inputs) else InputMetadata()
-            )
+            _described(spec, metadata.inputs[position])
+            if position < len(metadata.inputs)
+            else TensorTable(name=spec.name)
             for position, spec in enumerate(inputs)
         ),
         outputs=tuple(
@@ -113,7 +113,7 @@ _LABELS_ENTRY = FileEntry(
 
 
 def _described(spec: TensorSpec, metadata: InputMetadata) -> TensorTable:
-    """Return an input with its preprocessing and range, where they are known."""
+    """Return an input with its preprocessing and range."""
     image = metadata.preprocess.resize is not None and len(spec.shape) == 4 and spec.shape[3] in (1, 3)
     low, high = metadata.minimum, metadata.maximum
     return TensorTable(

@@ -29,7 +29,7 @@ def dead(tiny_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tiny_models.edited(tiny_models.classifier(folder / "alive.tflite"), folder / "model.tflite", kill)
     x, rows, model = tiny_models.pictures(80), [], Model(str(path))
     for one in x:
-        model.feed(one[None])
+        model.feed([one[None]])
         model.invoke()
         rows.append(int(model.read()[0].argmax()))
     np.savez(folder / "calibration.npz", x=x[:40])
@@ -98,7 +98,7 @@ def worst_error(bundle: Path, x: Any, exact: Any) -> float:
         archive.extract(name, bundle.parent, filter="data")
     model, worst = Model(str(bundle.parent / name)), 0.0
     for one, answer in zip(x, exact, strict=True):
-        model.feed(one[None])
+        model.feed([one[None]])
         model.invoke()
         worst = max(worst, float(np.abs(model.read()[0] - answer).max()))
     return worst

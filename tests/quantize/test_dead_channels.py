@@ -133,7 +133,7 @@ def derived(path: Path, kind: str, recipe: str, *, per_channel: bool = True) -> 
             row, per_channel=per_channel, per_channel_dense=per_channel, io=row.recipe.precision.io
         ),
     }
-    value = worker.derive({"model": str(path), "calibration": str(samples), "jobs": [job]}, lambda *_: None)
+    value = worker.derive({"model": str(path), "calibration": [str(samples)], "jobs": [job]}, lambda *_: None)
     assert value["failed"] == {}
     return Made(path=out, **value["told"][recipe])
 
@@ -153,7 +153,7 @@ def answers(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
     model, rows = Model(str(path)), []
     for one in x:
-        model.feed(one[None])
+        model.feed([one[None]])
         model.invoke()
         rows.append(model.read()[0])
     return np.concatenate(rows)

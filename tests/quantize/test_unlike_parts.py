@@ -56,7 +56,7 @@ def answers(path: Path, samples: PreparedSamples) -> list[np.ndarray[Any, Any]]:
     model = Model(str(path))
     rows = []
     for x in np.load(samples.paths[0]):
-        model.feed(x[None])
+        model.feed([x[None]])
         model.invoke()
         rows.append([np.array(a[0]) for a in model.read()])
     return [np.stack(column) for column in zip(*rows, strict=True)]

@@ -44,9 +44,12 @@ SAID = {
     "everything": ModelMetadata(
         name="spotter", description="hears words", version="7", author="A. Person", licence="Apache-2.0",
         labels=("down", "go", "left"),
-        inputs=(InputMetadata(
-            preprocess=Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,)), minimum=0.0, maximum=255.0
-        ),),
+        inputs=(
+            InputMetadata(
+                preprocess=Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,)), minimum=0.0, maximum=255.0
+            ),
+            InputMetadata(preprocess=Preprocess(scale=0.5), maximum=7.0),
+        ),
     ),
     "other scripts": ModelMetadata(name="été 模型", author="Ж", labels=("ä", "", "🙂")),
     "a lower end only": ModelMetadata(name="m", inputs=(InputMetadata(minimum=-1.5),)),

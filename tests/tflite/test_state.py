@@ -152,7 +152,7 @@ def test_scoring_begins_each_sample_fresh(models: Path, tmp_path: Path, name: st
     job = {"name": name, "path": str(models / f"{name}.tflite"), "out": str(tmp_path / "y")}
     run_worker(
         "edgeship.score.worker:outputs",
-        {"samples": str(tmp_path / "x.npy"), "models": [job]},
+        {"samples": [str(tmp_path / "x.npy")], "models": [job]},
         limits=WorkerLimits(seconds=60),
     )
     answers = np.load(tmp_path / "y.0.npy")

@@ -123,21 +123,28 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -
     )
 
 
-def has_boxes(goals: Goals, evaluation: Dataset | None) -> bool:
-    """Return whether the evaluation's labels are boxes: of all outputs together, and no classes of one."""
-    if evaluation is None or evaluation.y_path is None:
+def has_boxes(goals: Goals, dataset: Dataset | None) -> bool:
+    """Return whether a dataset's labels are boxes: of all outputs together, and no classes of one."""
+    if dataset is None or dataset.y_path is None:
         return False
     import numpy as np
 
-    return is_detection(goals.metric, np.load(evaluation.y_path, mmap_mode="r"))
+    return is_detection(goals.metric, np.load(dataset.y_path, mmap_mode="r"))
 
 
 def labels_of(project: Project, inputs: Inputs) -> tuple[str, ...]:
-    """Return the class names: as set, else the folder names of an image dataset, where it has a folder a class."""
+    """Return the class names: as set, else the folder names of an image dataset, where it has a folder a class.
+
+    Of a detector they name what a box holds, and are labels only of an output that has a value for each.
+    """
     named = project.read_labels()
+    outputs = inputs.float_model.signature.outputs
+    for dataset in (inputs.evaluation, inputs.calibration):
+        if has_boxes(project.goals, dataset):
+            names = named or (dataset.info.classes if dataset else ())
+            return names if any(spec.shape and spec.shape[-1] == len(names) for spec in outputs) else ()
     if named:
         return named
-    outputs = inputs.float_model.signature.outputs
     classes = outputs[0].shape[-1] if len(outputs) == 1 and outputs[0].shape else -1
     held = [d.info.classes for d in (inputs.evaluation, inputs.calibration) if d and d.info.classes]
     return next((names for names in held if classes < 2 or len(names) == classes), ())

@@ -17,7 +17,8 @@ from edgeship.digest import canonical_json
 from edgeship.errors import ToolError
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
-from edgeship.score.golden import record, select_inputs
+from edgeship.score.golden import record
+from edgeship.score.selection import select_inputs
 from edgeship.tflite.engine import refusal
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Artifact, Variant

@@ -18,7 +18,8 @@ from edgeship.bundle.service import model_name, variant_entry
 from edgeship.data.dataset import load_dataset
 from edgeship.data.samples import Reading
 from edgeship.errors import ToolError
-from edgeship.score.golden import pick, record, select_inputs, value_range
+from edgeship.score.golden import record
+from edgeship.score.selection import pick, select_inputs, value_range
 from edgeship.values import Dataset, GoldenTolerance, InputRule, Variant
 
 TOLERANCE = GoldenTolerance(max_lsb=1, max_abs=0.001, min_cosine=0.999, argmax=True)

@@ -26,8 +26,10 @@ def read_settings(path: Path | None) -> Any:
         raise _bad(
             f"cannot read fabric's own settings: {error}", None, "ls /etc/fabric.* ~/.fabric.*"
         ) from error
-    own = path or (Path(config.ssh_config_path) if config.ssh_config_path else None)
-    for file in [own.expanduser()] if own else [Path(name).expanduser() for name in DEFAULT_FILES]:
+    if path:
+        config.ssh_config_path = str(path)
+    own = Path(config.ssh_config_path).expanduser() if config.ssh_config_path else None
+    for file in [own] if own else [Path(name).expanduser() for name in DEFAULT_FILES]:
         if not own and not file.is_file():
             continue
         try:
@@ -40,7 +42,7 @@ def read_settings(path: Path | None) -> Any:
     return config
 
 
-def _bad(said: str, file: Path | None, hint: str) -> InputError:
+def _bad(said: str, file: Path | str | None, hint: str) -> InputError:
     return InputError("bad-ssh-config", said, context={"file": file} if file else {}, hint=hint)
 
 
@@ -68,9 +70,9 @@ def link(
             connect_timeout=max(1, round(seconds)),
         )
     except Exception as error:
-        raise _bad(
-            f"cannot use the SSH settings for {name}: {error}", None, f"ssh -G {shlex.quote(name)}"
-        ) from error
+        file = config.ssh_config_path
+        told = f"ssh -G {f'-F {shlex.quote(file)} ' if file else ''}{shlex.quote(name)}"
+        raise _bad(f"cannot use the SSH settings for {name}: {error}", file, told) from error
     made.gateway = _through(made, config, seconds, (*behind, name))
     return made
 

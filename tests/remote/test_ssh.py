@@ -189,8 +189,9 @@ def test_password_only(server: Any) -> None:
 
 
 def test_nobody_listens(server: Any) -> None:
-    server.stop()
-    error = refusal(server.host, server.options)
+    with socket.socket() as held:  # bound and not listening: nobody else can take it
+        held.bind(("127.0.0.1", 0))
+        error = refusal(parse_host(f"{server.user}@127.0.0.1:{held.getsockname()[1]}"), server.options)
     assert error.reference == "connection-refused" and "no SSH server there" in error.render()
     assert error.hint == "on the device: sudo systemctl enable --now ssh"
 

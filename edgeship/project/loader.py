@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # pydantic comes with the schema, and what devices are asked 
         Device,
         Golden,
         Metadata,
-        PreprocessSection,
         ProjectFile,
         ServiceSection,
     )
@@ -178,7 +177,7 @@ class Project:
         """Return whether scale, mean or std stand in the file, for the only input or for `name`: a model's own
         normalisation then does not count."""
         declared = self.file.preprocess
-        part = declared if isinstance(declared, PreprocessSection) else declared.get(name or "")
+        part = declared.get(name or "") if isinstance(declared, dict) else declared
         return part is not None and bool(part.model_fields_set & {"scale", "mean", "std"})
 
     def app_for(self, model: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,11 +17,12 @@ from edgeship.quantize.contract import check
 from edgeship.quantize.derive import derive
 from edgeship.quantize.recipes import RECIPES
 from edgeship.score.gates import judge
+from edgeship.score.golden import tolerances_of
 from edgeship.score.measure import score
 from edgeship.score.worker import Model
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.tails import float_tail
-from edgeship.values import Artifact, FloatModel, Goals, PreparedSamples
+from edgeship.values import Artifact, FloatModel, Goals, GoldenTolerance, PreparedSamples
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMS = ("joined", "transposed", "nested", "levels", "scaled after", "two joins", "stacked")
@@ -168,3 +170,16 @@ def test_a_shared_scale_is_stopped_where_it_is_shared(
     assert set(np.unique(got[..., 4:])) == {0.0}
     (reason,) = stopped(artifact, model, samples, "raspberry-pi-5")
     assert reason.startswith("agreement: columns 4-6 of output 'y'")
+
+
+def test_golden_vectors_count_in_steps_of_the_parts(
+    detectors: ModuleType, tiny: ModuleType, model_of: Any, samples: Any, tmp_path: Path
+) -> None:
+    """Another kernel set may be a step off, and a step of a box is more than any tolerance of floats."""
+    allowed = GoldenTolerance(max_lsb=1, max_abs=0.001, min_cosine=0.99, argmax=True)
+    model = model_of(detectors.detector(tiny, tmp_path / "float.tflite", "scaled after"))
+    artifact = derive(model, INT8, samples, tmp_path / "out", profile=profile("raspberry-pi-5"))
+    held = read_tflite(artifact.path)
+    assert tolerances_of(held, allowed, exact=True) == asdict(allowed), "to the bit is to the bit"
+    (wider,) = tolerances_of(held, allowed, exact=False)
+    assert wider["max_abs"] == pytest.approx(640 / 256, rel=0.05) and wider["argmax"] is False

@@ -54,7 +54,7 @@ class Inputs:
 
 def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -> Inputs:
     """Read and check the model and its datasets once. Bad data is found before TensorFlow is started."""
-    source = open_model(model)
+    source = open_model(model, project.input_shapes)
     if not project.datasets.evaluation:
         check_gate_data(project.goals, None, None)
     check_own(project.goals, progress)

@@ -38,6 +38,7 @@ OPTIONS: dict[str, KeyPath] = {
     "version": ("version",),
     "model": ("model",),
     "signature": ("signature",),
+    "input_shape": ("input_shape",),
     "targets": ("targets",),
     "recipes": ("recipes",),
     "hosts": ("hosts",),
@@ -169,6 +170,11 @@ class Project:
     def signature(self) -> str | None:
         """The signature of a SavedModel to convert, where one is named."""
         return self.file.signature
+
+    @property
+    def input_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """(input, sizes) that the model leaves open; the name is "" for the only input."""
+        return self.file.input_shape
 
     @property
     def model(self) -> Path | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgeship.data.named import as_said, find
 from edgeship.errors import EdgeshipError, InputError
 from edgeship.progress import Progress
 from edgeship.registry import did_you_mean
@@ -38,7 +38,7 @@ def closed_sizes(
         if wanted is not None and not _fits(sizes, wanted):
             raise InputError(
                 "input-shape",
-                f"the input '{own}' cannot be {list(sizes)}: the model says {_shown(wanted)}",
+                f"the input '{as_said(own)}' cannot be {list(sizes)}: the model says {_shown(wanted)}",
                 context={"model": model, "key": f"input_shape ({OPTION})"},
                 hint=typed({own: _filled(sizes, wanted)}, alone=len(declared) == 1)
                 if None in wanted
@@ -53,7 +53,7 @@ def typed(declared: Mapping[str, Sizes | None], *, alone: bool) -> str:
     words = []
     for name, sizes in declared.items():
         numbers = ",".join(map(str, _example(sizes)))
-        words.append(f"{OPTION} {numbers if alone else shlex.quote(f'{name}={numbers}')}")
+        words.append(f"{OPTION} {numbers if alone else shlex.quote(f'{as_said(name)}={numbers}')}")
     return " ".join(words)
 
 
@@ -118,8 +118,8 @@ def _input(name: str, declared: Mapping[str, Sizes | None], model: object) -> st
     """Return the model's own name of the input that a name is for."""
     if not name and len(declared) == 1:
         return next(iter(declared))
-    own = next((n for n in declared if n == name or re.sub(r"\W", "_", name) == n), None)
-    if name and own is not None:
+    own = find(name, list(declared)) if name else None
+    if own is not None:
         return own
     near = did_you_mean(name, list(declared)) or next(iter(declared))
     said = f"the model has no input '{name}'" if name else f"the model has {len(declared)} inputs: which one?"
@@ -128,7 +128,7 @@ def _input(name: str, declared: Mapping[str, Sizes | None], model: object) -> st
         said,
         context={
             "model": model,
-            "inputs": ", ".join(f"{n} {_shown(sizes)}" for n, sizes in declared.items()),
+            "inputs": ", ".join(f"{as_said(n)} {_shown(sizes)}" for n, sizes in declared.items()),
         },
         hint=typed({near: declared[near]} if name else declared, alone=False),
     )

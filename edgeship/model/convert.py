@@ -12,12 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeship.data.named import as_said
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.closing import open_hint, resized
 from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
 from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.flaws import name_of
 from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
@@ -240,7 +242,7 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
             made_by = producers.get(index)
             raise InputError(
                 "model-dynamic-shape",
-                f"the size of '{tensor.name}' is only known when the model runs",
+                f"the size of '{as_said(name_of(tensor))}' is only known when the model runs",
                 context={
                     "model": source.path,
                     "shape": list(tensor.shape_signature),
@@ -267,7 +269,7 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
     if inside is not None:
         op = producers.get(inside.index)
         progress.note(
-            f"'{inside.name}' inside the model has an open size {list(inside.shape_signature)}"
+            f"'{name_of(inside)}' inside the model has an open size {list(inside.shape_signature)}"
             + (f", from operation {op.index} ({op.op})" if op else "")
             + ": accelerators will not take it"
         )

@@ -16,6 +16,7 @@ from edgeship.cli import common
 @click.option(
     "--calibration", metavar="D", help="Samples, to warn of outputs that join values of unlike range."
 )
+@common.input_shape_option
 @common.config_option
 @common.output_options
 def check(
@@ -23,6 +24,7 @@ def check(
     targets: tuple[str, ...],
     signature: str | None,
     calibration: str | None,
+    input_shape: tuple[str, ...],
     config: Path | None,
     as_json: bool,
     quiet: bool,
@@ -37,22 +39,24 @@ def check(
     """
     from edgeship.compile.picture import picture
     from edgeship.compile.report import check_document
+    from edgeship.model.source import open_model
     from edgeship.pipeline.checking import check_target
     from edgeship.pipeline.unlike_ranges import with_ranges
 
-    project = common.project_from(
-        config,
-        {"targets": targets or None, "calibration": calibration, "signature": signature},
-        "targets",
-        "calibration",
-        "signature",
-    )
+    options = {
+        "targets": targets or None,
+        "calibration": calibration,
+        "signature": signature,
+        "input_shape": input_shape,
+    }
+    project = common.project_from(config, options, *options)
     profiles = common.profiles_of(project)
     path = common.model_of(model, project)
     with common.progress(quiet=quiet) as progress:
         work = common.cache_folder() / "models"
+        source = open_model(path, project.input_shapes)
         reports = [
-            check_target(path, profile, work, progress, signature=project.signature) for profile in profiles
+            check_target(source, profile, work, progress, signature=project.signature) for profile in profiles
         ]
         if calibration:
             cache = common.cache_folder()

@@ -52,9 +52,20 @@ def signature_option(command: F) -> F:
     )(command)
 
 
+def input_shape_option(command: F) -> F:
+    """Add `--input-shape`."""
+    return click.option(
+        "--input-shape",
+        multiple=True,
+        metavar="[NAME=]N,...",
+        help="Sizes of an input that the model leaves open, batch first: 1,224,224,3; repeatable with names.",
+    )(command)
+
+
 def build_options(command: F) -> F:
     """Add everything that says how a model is built."""
     options = [
+        input_shape_option,
         click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable."),
         signature_option,
         click.option("--calibration", metavar="D", help="Representative dataset for quantization."),
@@ -86,7 +97,7 @@ def build_options(command: F) -> F:
 
 BUILD_NAMES = (
     "targets", "calibration", "evaluation", "recipes", "metric", "max_drop", "max_kb", "max_ms", "app",
-    "labels", "listen", "compiler", "allow_uncompiled", "signature",
+    "labels", "listen", "compiler", "allow_uncompiled", "signature", "input_shape",
 )  # fmt: skip
 
 
@@ -150,6 +161,16 @@ def target_names(settings: DeviceSettings) -> set[str]:
 
     folders = profile_folders(settings)
     return {find_profile(name, folders=folders).stem for name in settings.targets}
+
+
+def shapes_of(typed: tuple[str, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return what `--input-shape` says, for a verb without settings. Raises InputError `input-shape`."""
+    from edgeship.project.shapes import closed_shapes
+
+    try:
+        return closed_shapes(typed)
+    except ValueError as error:
+        raise InputError("input-shape", f"--input-shape: {error}", hint="--input-shape 1,224,224,3") from None
 
 
 def model_of(argument: Path | None, project: Project | DeviceSettings) -> Path:

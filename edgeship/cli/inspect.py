@@ -13,8 +13,16 @@ from edgeship.cli import common
 @click.argument("file", type=common.PATH)
 @click.option("--operations", is_flag=True, help="List every operation, not only the counts.")
 @common.signature_option
+@common.input_shape_option
 @common.output_options
-def inspect(file: Path, operations: bool, signature: str | None, as_json: bool, quiet: bool) -> int:
+def inspect(
+    file: Path,
+    operations: bool,
+    signature: str | None,
+    input_shape: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Say what FILE holds: signature, operations, MACs, parameters, true precision, metadata; or a bundle's manifest.
 
     A bundle is verified first: every digest, every name.
@@ -30,7 +38,8 @@ def inspect(file: Path, operations: bool, signature: str | None, as_json: bool, 
     from edgeship.report.inspection import model_document, model_text
 
     with common.progress(quiet=quiet) as progress:
-        found = inspect_model(file, progress=progress, signature=signature)
+        shapes = common.shapes_of(input_shape)
+        found = inspect_model(file, progress=progress, signature=signature, shapes=shapes)
     common.show(model_text(found, operations=operations), lambda: model_document(found), as_json=as_json)
     return 0
 

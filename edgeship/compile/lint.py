@@ -10,6 +10,7 @@ from edgeship.compile.report import Finding
 from edgeship.tflite import soundness
 from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flaws import CODES, flaws, name_of, told
+from edgeship.tflite.layer_names import layer_of
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 INTEGERS = frozenset({"int8", "uint8", "int16"})
@@ -60,7 +61,7 @@ def dynamic_shapes(model: TfliteFile) -> Iterator[Finding]:
             code="dynamic-shape",
             severity="error",
             message=f"sizes are open: {first}" + (f", and {more} more" if more else ""),
-            fix="export with a fixed batch and input shape (batch 1), or let `edgeship build` convert the float model",
+            fix="close them with --input-shape, such as --input-shape 1,224,224,3, or export with fixed sizes",
             operations=tuple(i for i, _ in sources if i >= 0),
         )
 
@@ -132,9 +133,9 @@ def _counted(graph: Subgraph, by_op: Mapping[str, Sequence[int]]) -> tuple[tuple
 
 
 def _layer(graph: Subgraph, operator: int) -> str:
-    """Return the name of an operation's first output; an operation that only stores something has none."""
-    outputs = graph.operators[operator].outputs
-    return name_of(graph.tensors[outputs[0]]) if outputs and outputs[0] >= 0 else f"operation {operator}"
+    """Return what people call the layer of an operation; one that only stores something has no name of its own."""
+    found = graph.operators[operator]
+    return layer_of(graph, found) if found.outputs else f"operation {operator}"
 
 
 FIXES: dict[str, tuple[str, str]] = {

@@ -13,6 +13,7 @@ from edgeship.compile.vela import cpu_count, reasons_against
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
 from edgeship.profile import TargetProfile
 from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.layer_names import layer_name
 from edgeship.tflite.soundness import producer_of
 from edgeship.toolchain.environments import require
 from edgeship.values import Unavailable
@@ -85,6 +86,7 @@ def _settled(found: Iterable[Finding]) -> list[Finding]:
 
 def _advice(placed: list[Placed]) -> list[Finding]:
     groups: dict[tuple[str, str], list[int]] = {}
+    layers = {operation.index: operation.layer for operation in placed}
     for operation in placed:
         if operation.placement == "cpu":
             groups.setdefault((operation.op, operation.reason), []).append(operation.index)
@@ -92,12 +94,19 @@ def _advice(placed: list[Placed]) -> list[Finding]:
         Finding(
             code="left-to-cpu",
             severity="warning",
-            message=f"{op} stays on the CPU" + (f": {reason}" if reason else ""),
+            message=_left(op, len(found), layers[found[0]]) + (f": {reason}" if reason else ""),
             fix="see its constraints in Vela's SUPPORTED_OPS.md; replace it, or leave it to the CPU knowingly",
             operations=tuple(found),
         )
         for (op, reason), found in groups.items()
     ]
+
+
+def _left(op: str, count: int, layer: str) -> str:
+    place = layer_name([layer]) or layer
+    if count == 1:
+        return f"{op} at '{place}' stays on the CPU"
+    return f"{count} {op}, the first at '{place}', stay on the CPU"
 
 
 def _memory(made: VelaRun, profile: TargetProfile) -> list[Finding]:

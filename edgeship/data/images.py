@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.data.pictures import Common, pixels, survey
 from edgeship.data.preprocess import resize as resize_images
 from edgeship.data.samples import Reading, Samples
 from edgeship.errors import InputError
@@ -28,13 +29,12 @@ def open_images(
     *,
     progress: Progress,
 ) -> Samples:
-    """Return the images of a folder as `[height, width, channels]` uint8 (uint16 for 16-bit grey), in sorted
-    order.
+    """Return the images of a folder as `[height, width, channels]`, in sorted order: uint8, or what `survey` says.
 
     Classes are the sub-folders' names, numbered by their place in `reading.classes` where there are any, else
-    sorted. Grey images keep one channel unless some are coloured; transparency is dropped and the orientation tag
-    is not applied, as TensorFlow's own loaders do. Sizes must agree, or `reading.resize` says which to bring them
-    to. Raises InputError `dataset-folder`, `dataset-classes`, `dataset-image-broken`, `dataset-shapes-differ`.
+    sorted. All images get the channels of the model's input and one number of bits, and stand upright; what that
+    changes is told once. Sizes must agree, or `reading.resize` says which to bring them to. Raises InputError
+    `dataset-folder`, `dataset-classes`, `dataset-image-broken`, `dataset-image-depths`, `dataset-shapes-differ`.
     """
     classes = reading.classes
     files, folders = _list(folder, reference, reading.limit)
@@ -54,7 +54,8 @@ def read_files(
     progress: Progress,
 ) -> Samples:
     """Return the images in `paths`, in this order, with their labels; see `open_images` for how they are read."""
-    x = read_images(paths, reference, reading.resize, reading.wanted, progress)
+    channels = reading.channels.get("")
+    x = read_images(paths, reference, reading.resize, reading.wanted, progress, channels=channels)
     return Samples(x=x, y=y, classes=classes)
 
 
@@ -71,13 +72,16 @@ def read_images(
     progress: Progress,
     *,
     name: str | None = None,
+    channels: int | None = None,
 ) -> Iterator[NDArray[Any]]:
     """Return `[1, height, width, channels]` blocks of images, one kind and size for all of them.
 
-    `wanted` is the size that the model takes, where it is known, `name` the input where there are several. Raises
-    InputError `dataset-image-broken`, `dataset-shapes-differ`.
+    `wanted` is the size and `channels` the number of channels that the model takes, where they are known, `name` the
+    input where there are several. Raises InputError `dataset-image-broken`, `dataset-image-depths`,
+    `dataset-shapes-differ`.
     """
-    sizes, mode = _survey(paths, reference)
+    common = survey(paths, reference, channels)
+    sizes = common.sizes
     if len(sizes) > 1 and resize is None:
         (first, a), (second, b) = list(sizes.items())[:2]
         raise InputError(
@@ -96,7 +100,9 @@ def read_images(
             f"images of {len(sizes)} sizes are brought to {resize.height} x {resize.width} while they are read; "
             "clients of the service will have to send that size, too"
         )
-    return _pixels(paths, mode, resize if len(sizes) > 1 else None, reference, progress)
+    for line in common.told:
+        progress.note(f"{name or reference}: {line}")
+    return _pixels(paths, common, resize if len(sizes) > 1 else None, reference, progress)
 
 
 def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
@@ -139,7 +145,10 @@ def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[P
 
 def _numbers(folders: Sequence[str], classes: Sequence[str], folder: Path, reference: str) -> list[int]:
     """Return the place of each folder's name in `classes`. Raises InputError `dataset-classes` where one has none."""
+    from edgeship.project.labels import name_in  # workers that run callables need none of the settings
+
     labels = list(classes)
+    folders = [name_in(name, labels) for name in folders]
     foreign = [name for name in folders if labels.count(name) != 1]
     if foreign:
         raise InputError(
@@ -173,57 +182,18 @@ def _images(folder: Path) -> list[Path]:
     )
 
 
-def _survey(paths: Sequence[Path], reference: str) -> tuple[dict[tuple[int, int], Path], str]:
-    """Return (height, width) -> first file of that size, and the mode all are read in; only headers are
-    read."""
-    sizes: dict[tuple[int, int], Path] = {}
-    modes: set[str] = set()
-    for path in paths:
-        image = _open(path, reference)
-        sizes.setdefault((image.height, image.width), path)
-        modes.add(image.mode)
-        image.close()
-    if modes <= {"I;16", "I;16B", "I;16L"}:
-        return sizes, "I;16"
-    return sizes, "L" if modes <= {"1", "L", "LA"} else "RGB"
-
-
 def _pixels(
-    paths: Sequence[Path], mode: str, to: Resize | None, reference: str, progress: Progress
+    paths: Sequence[Path], common: Common, to: Resize | None, reference: str, progress: Progress
 ) -> Iterator[NDArray[Any]]:
     """Yield one `[1, height, width, channels]` block an image."""
     for done, path in enumerate(paths):
-        image = _open(path, reference)
-        try:
-            pixels = np.asarray(image if mode == "I;16" else image.convert(mode))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise _broken(path, reference, error) from None
-        finally:
-            image.close()
-        if mode == "I;16":
-            pixels = pixels.astype(np.uint16)
-        block = pixels.reshape(1, *pixels.shape[:2], -1)
-        yield np.rint(resize_images(block, to)).astype(block.dtype) if to else block
+        block = pixels(path, common, reference)[np.newaxis]
+        if to:
+            resized = resize_images(block, to)
+            block = (np.rint(resized) if block.dtype.kind in "iu" else resized).astype(block.dtype)
+        yield block
         if done % 100 == 99:
             progress.advance(done + 1, len(paths), "images")
-
-
-def _open(path: Path, reference: str) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(path)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _broken(path, reference, error) from None
-
-
-def _broken(path: Path, reference: str, error: Exception) -> InputError:
-    return InputError(
-        "dataset-image-broken",
-        f"an image cannot be read: {error}",
-        context={"dataset": reference, "file": path, "bytes": path.stat().st_size},
-        hint=f"remove or replace it: rm {path}",
-    )
 
 
 def _folder(reference: str, message: str, context: dict[str, object], hint: str) -> InputError:

@@ -36,6 +36,8 @@ class Reading:
     """The same, for the inputs of a model that has several, by name."""
     wanted: Resize | None = None
     """The size that the model takes, where it is known, for the words of an error."""
+    channels: Mapping[str, int] = field(default_factory=dict)
+    """Input (empty: the only one) -> its channels, where they are known: images get as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,7 +159,8 @@ def _blocks(
     if paths[0].suffix.lower() == ".npy":
         return _arrays(paths, name, reference)
     resize = reading.resizes.get(said, reading.resize) if said else reading.resize
-    return read_images(paths, reference, resize, reading.wanted, progress, name=said)
+    channels = reading.channels.get(said or "")
+    return read_images(paths, reference, resize, reading.wanted, progress, name=said, channels=channels)
 
 
 def _arrays(paths: Sequence[Path], name: str, reference: str) -> Iterator[NDArray[Any]]:

@@ -12,11 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edgeship.data.named import as_said
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
+from edgeship.model.closing import open_hint, resized
 from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
 from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.flaws import name_of
 from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
@@ -66,7 +69,7 @@ ROUTES: dict[ModelKind, tuple[Route, ...]] = {
 DECISIVE = {
     "model-dynamic-shape", "unsupported-operation", "saved-model-signatures", "model-weights-only",
     "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision", "saved-model-incomplete",
-    "saved-model-state", "saved-model-unfed",
+    "saved-model-state", "saved-model-unfed", "input-shape",
 }  # fmt: skip
 """Errors that no other route can change: shown at once instead of after two more conversions."""
 
@@ -99,6 +102,7 @@ def to_float_tflite(
             "batch": batch,
             "tools": _installed(),
             **({} if signature is None else {"signature": signature}),
+            **({"shapes": dict(source.shapes)} if source.shapes else {}),
         }
     )
     folder = work / f"float-{key[:16]}"
@@ -113,6 +117,8 @@ def to_float_tflite(
         read_tflite(source.path)
     else:
         content, tools = _convert(source, folder, progress, limits or WorkerLimits(), (batch, signature))
+    if source.shapes:
+        content = resized(content, source, progress)
     content = closed(normalised(content), folder, limits or WorkerLimits())
     path.write_bytes(content)
     if unsaid_outputs(read_tflite(path)):
@@ -169,6 +175,7 @@ def _convert(
                     "out": str(raw.resolve()),
                     "batch": batch,
                     "signature": signature,
+                    "shapes": dict(source.shapes),
                 },
                 limits=limits,
                 progress=progress,
@@ -228,13 +235,14 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
     """Raise `model-dynamic-shape` for an input or output whose size is open; note such tensors inside."""
     graph = file.main
     producers = {tensor: operator for operator in graph.operators for tensor in operator.outputs}
+    declared = {spec.name: [None if n < 0 else n for n in spec.shape] for spec in file.signature.inputs}
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
         if tensor.is_dynamic:
             made_by = producers.get(index)
             raise InputError(
                 "model-dynamic-shape",
-                f"the size of '{tensor.name}' is only known when the model runs",
+                f"the size of '{as_said(name_of(tensor))}' is only known when the model runs",
                 context={
                     "model": source.path,
                     "shape": list(tensor.shape_signature),
@@ -243,7 +251,10 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
                     else "the model's input",
                     "wanted": "fixed sizes",
                 },
-                hint="export it with fixed input sizes; leave steps like NonMaxSuppression to the host",
+                hint=f"end the model before operation {made_by.index} ({made_by.op}), whose size depends on values, "
+                "and do the rest on the host"
+                if made_by
+                else open_hint(declared),
             )
     for index in graph.inputs:
         shape = graph.tensors[index].shape
@@ -258,7 +269,7 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
     if inside is not None:
         op = producers.get(inside.index)
         progress.note(
-            f"'{inside.name}' inside the model has an open size {list(inside.shape_signature)}"
+            f"'{name_of(inside)}' inside the model has an open size {list(inside.shape_signature)}"
             + (f", from operation {op.index} ({op.op})" if op else "")
             + ": accelerators will not take it"
         )

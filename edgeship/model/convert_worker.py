@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.errors import InputError, ToolError
+from edgeship.model.closing import closed_sizes, open_hint
 from edgeship.model.frozen import NotPlain, entries_of, frozen_signature, graph_of
 from edgeship.model.keras_load import load_keras3, load_tf_keras, short
 from edgeship.model.signatures import Entry, pick_signature
@@ -61,10 +62,8 @@ def from_signature(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     key = _pick(loaded, payload, report)
     signature = loaded.signatures[key]
     wanted = signature.structured_input_signature[1]
-    specs = {
-        name: tf.TensorSpec(_fixed(spec.shape, name, payload), spec.dtype, name=name)
-        for name, spec in wanted.items()
-    }
+    fixed = _fixed({name: spec.shape for name, spec in wanted.items()}, payload)
+    specs = {name: tf.TensorSpec(fixed[name], spec.dtype, name=name) for name, spec in wanted.items()}
     function = tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**specs)
     _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], loaded), payload, report)
     return {"inputs": list(wanted), "outputs": list(signature.structured_outputs)}
@@ -76,9 +75,7 @@ def _from_frozen(graph: Any, payload: dict[str, Any], report: Report) -> dict[st
 
     key = pick_signature(entries_of(graph), payload.get("signature"), payload["source"], report)
     inputs = graph.signature_def[key].inputs
-    shapes = {
-        name: _fixed(tf.TensorShape(inputs[name].tensor_shape), name, payload) for name in sorted(inputs)
-    }
+    shapes = _fixed({name: tf.TensorShape(inputs[name].tensor_shape) for name in sorted(inputs)}, payload)
     report("freezing a SavedModel of TensorFlow 1")
     frozen = frozen_signature(graph, key, payload["source"], shapes)
     specs = {
@@ -142,8 +139,9 @@ def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[
 
     inputs = _inputs(model, payload["source"])
     names = [_word(str(getattr(tensor, "name", "input")).split(":")[0]) for tensor in inputs]
+    fixed = _fixed({name: tensor.shape for tensor, name in zip(inputs, names, strict=True)}, payload)
     specs = [
-        tf.TensorSpec(_fixed(tensor.shape, name, payload), tensor.dtype, name=name)
+        tf.TensorSpec(fixed[name], tensor.dtype, name=name)
         for tensor, name in zip(inputs, names, strict=True)
     ]
     structure = getattr(model, "_inputs_struct", None)
@@ -213,24 +211,36 @@ def _word(name: str) -> str:
     return re.sub(r"\W", "_", name)
 
 
-def _fixed(shape: Any, name: str, payload: dict[str, Any]) -> list[int]:
-    """Return a shape with the batch put in; raises `model-dynamic-shape` for any other open size."""
-    rank = getattr(shape, "rank", None) if not isinstance(shape, tuple | list) else len(shape)
-    sizes = [None if size is None else int(size) for size in shape] if rank is not None else []
-    if sizes and sizes[0] is None:
-        sizes[0] = int(payload["batch"])
-    if rank is None or None in sizes:
-        raise InputError(
-            "model-dynamic-shape",
-            f"the input '{name}' has no fixed size",
-            context={
-                "model": payload["source"],
-                "shape": "unknown rank" if rank is None else sizes,
-                "wanted": "fixed sizes on every axis but the first",
-            },
-            hint="export the model with fixed input sizes: Input(shape=(height, width, channels))",
-        )
-    return [size for size in sizes if size is not None]
+def _fixed(shapes: Mapping[str, Any], payload: dict[str, Any]) -> dict[str, list[int]]:
+    """Return the shape of each input with the batch and the sizes that the user says put in.
+
+    Raises `model-dynamic-shape` for any other open size, and what `closed_sizes` raises.
+    """
+    declared = {name: _sizes(shape) for name, shape in shapes.items()}
+    fixed = closed_sizes(payload.get("shapes") or {}, declared, payload["source"])
+    for name, sizes in declared.items():
+        if name in fixed:
+            continue
+        if sizes is None or None in sizes[1:]:
+            raise InputError(
+                "model-dynamic-shape",
+                f"the input '{name}' has no fixed size",
+                context={
+                    "model": payload["source"],
+                    "shape": "unknown rank" if sizes is None else [payload["batch"], *sizes[1:]],
+                    "wanted": "fixed sizes on every axis but the first",
+                },
+                hint=f"{open_hint(declared)}   (or export it so: Input(shape=(height, width, channels)))",
+            )
+        fixed[name] = [int(payload["batch"]) if n is None else n for n in sizes]
+    return fixed
+
+
+def _sizes(shape: Any) -> list[int | None] | None:
+    """Return a shape as sizes, None where open; None where not even their number is known."""
+    if not isinstance(shape, tuple | list) and getattr(shape, "rank", None) is None:
+        return None
+    return [None if size is None else int(size) for size in shape]
 
 
 def _convert(converter: Any, payload: dict[str, Any], report: Report) -> None:

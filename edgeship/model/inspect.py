@@ -67,21 +67,25 @@ class Inspection:
 
 
 def inspect_model(
-    path: Path, *, progress: Progress | None = None, signature: str | None = None
+    path: Path,
+    *,
+    progress: Progress | None = None,
+    signature: str | None = None,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = (),
 ) -> Inspection:
     """Return what the model at `path` holds. Other kinds than `.tflite` are converted to float first (some
-    seconds), a SavedModel by its `signature`.
+    seconds), a SavedModel by its `signature`; so is a `.tflite` whose open sizes are closed by `shapes` (input, sizes).
 
     Raises what `open_model`, `to_float_tflite` and `read_tflite` raise.
     """
     show = progress or Silent()
-    source = open_model(path)
+    source = open_model(path, shapes)
     size = (
         path.stat().st_size
         if path.is_file()
         else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     )
-    if source.kind == "tflite":
+    if source.kind == "tflite" and not shapes:
         return _inspection(read_tflite(path, unknown=True), path, source.kind, source.sha256, size)
     with tempfile.TemporaryDirectory(prefix="edgeship-inspect-") as folder:
         model = to_float_tflite(source, Path(folder), progress=show, signature=signature)

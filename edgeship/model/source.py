@@ -38,8 +38,8 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 ACCEPTED = "MODEL is a .keras or .h5 file, a SavedModel folder, or a .tflite file"
 
 
-def open_model(path: Path) -> ModelSource:
-    """Return what `path` holds, with its digest.
+def open_model(path: Path, shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()) -> ModelSource:
+    """Return what `path` holds, with its digest, and the sizes of inputs that the user closes.
 
     Raises InputError: `model-not-found`, `model-empty`, `model-truncated`, `model-is-lfs-pointer`,
     `model-foreign` (another framework's or format's file, with how to convert it),
@@ -55,7 +55,7 @@ def open_model(path: Path) -> ModelSource:
         )
     try:
         kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
-        return ModelSource(path=path, kind=kind, sha256=sha256_tree(path))
+        return ModelSource(path=path, kind=kind, sha256=sha256_tree(path), shapes=shapes)
     except OSError as error:
         raise InputError(
             "model-unreadable",

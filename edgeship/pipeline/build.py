@@ -16,7 +16,7 @@ from edgeship.compile.backend import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.digest import sha256_file
 from edgeship.errors import ToolError
-from edgeship.pipeline.inputs import Inputs, labels_of, open_inputs, writable
+from edgeship.pipeline.inputs import Inputs, open_inputs, writable
 from edgeship.pipeline.plan import recipes_for
 from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
 from edgeship.pipeline.site import BuildSite
@@ -255,12 +255,10 @@ def scored(
     """Score every artifact and judge it: by what its file holds, and by the goals."""
     goals, progress = site.project.goals, site.progress
     progress.step(f"{profile.name}: scoring {len(artifacts)} variants")
-    samples, prepared = (
-        (inputs.evaluation, inputs.evaluation_prepared)
-        if inputs.evaluation
-        else (inputs.calibration, inputs.calibration_prepared)
-    )
-    cards = score(artifacts, inputs.float_model, samples, prepared, goals, progress=progress)
+    prepared = (
+        inputs.evaluation_prepared or inputs.calibration_prepared
+    )  # of the latter no labels are looked at
+    cards = score(artifacts, inputs.float_model, inputs.evaluation, prepared, goals, progress=progress)
     named = {recipe.name: recipe for recipe in recipes}
     return tuple(
         Variant(
@@ -292,7 +290,7 @@ def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped
         evaluation=inputs.evaluation,
         calibration=inputs.calibration,
         rules=inputs.rules,
-        labels=tuple(labels_of(project, inputs)),
+        labels=inputs.labels,
         shipped=shipped,
         engine_reason=site.engine_reason,
     )
@@ -315,7 +313,7 @@ def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> 
     seen = inputs.calibration or inputs.evaluation
     metadata = replace(
         metadata,
-        labels=labels_of(project, inputs),
+        labels=inputs.labels,
         inputs=tuple(
             InputMetadata(
                 preprocess=rule.preprocess,

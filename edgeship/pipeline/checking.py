@@ -11,8 +11,8 @@ from edgeship.compile.check import check_model
 from edgeship.compile.report import CheckReport, Finding, ordered
 from edgeship.digest import sha256_bytes
 from edgeship.errors import InputError
+from edgeship.model.closing import resized
 from edgeship.model.convert import to_float_tflite
-from edgeship.model.source import open_model
 from edgeship.pipeline.twin import int8_twin
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
@@ -22,11 +22,11 @@ from edgeship.quantize.recipes import RECIPES, recipe_of
 from edgeship.tflite.normalise import normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import FloatModel, GateResult
+from edgeship.values import FloatModel, GateResult, ModelSource
 
 
 def check_target(
-    path: Path,
+    source: ModelSource,
     profile: TargetProfile,
     work: Path,
     progress: Progress,
@@ -34,16 +34,16 @@ def check_target(
     accepted: Sequence[str] = (),
     signature: str | None = None,
 ) -> CheckReport:
-    """Return the report of the model at `path` on a target; what a build would refuse fails here, too.
+    """Return the report of a model on a target; what a build would refuse fails here, too.
 
     A quantized `.tflite` is judged as it is; any other model is converted to a float one first, kept under `work`, and
     judged by the form that the target takes. `accepted` are the flaws that the user ships all the same, `signature`
-    the entry point of a SavedModel. Raises what `open_model`, `to_float_tflite` and `check_model` raise.
+    the entry point of a SavedModel. Raises what `to_float_tflite` and `check_model` raise.
     """
-    source = open_model(path)
+    path = source.path
     held = precision_of(read_tflite(path)) if source.kind == "tflite" else None
     if held is not None and not is_float(held):
-        return _as_given(path, profile, accepted)
+        return _as_given(source, profile, progress, accepted)
     converted = to_float_tflite(
         source, work, batch=profile.batch.fixed, progress=progress, signature=signature
     )
@@ -67,14 +67,18 @@ def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress
         return _refused(report, error.message, error.hint or "")
 
 
-def _as_given(path: Path, profile: TargetProfile, accepted: Sequence[str]) -> CheckReport:
+def _as_given(
+    source: ModelSource, profile: TargetProfile, progress: Progress, accepted: Sequence[str]
+) -> CheckReport:
     """Judge a model that came quantized in the form in which a build ships it: sizes closed, one scale where a runtime
     reads no more."""
+    path = source.path
     recipe = recipe_of(precision_of(read_tflite(path)))
     with tempfile.TemporaryDirectory(prefix="edgeship-check-") as folder:
         shipped = Path(folder) / path.name
         given = path.read_bytes()
-        content, _ = as_runtime_reads(normalised(given), profile)
+        whole = resized(given, source, progress) if source.shapes else given
+        content, _ = as_runtime_reads(normalised(whole), profile)
         shipped.write_bytes(content)
         report = replace(check_model(shipped, profile), model=str(path), sha256=sha256_bytes(given))
         return _judged(report, contract.check(shipped, recipe, profile, given=True, accepted=accepted))

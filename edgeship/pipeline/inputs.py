@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import re
-import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeship.data.dataset import load_dataset
-from edgeship.data.named import bind
-from edgeship.data.samples import Reading, Role
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
-from edgeship.model.names import input_names
 from edgeship.model.source import open_model
+from edgeship.pipeline.labels import check_labels, class_names, has_boxes, labels_of
 from edgeship.pipeline.preparation import check_declared, prepared_for, rules_of
+from edgeship.pipeline.reading import read_data, with_channels
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.quantize import calibration as calibrating
@@ -27,8 +20,7 @@ from edgeship.score.labels import beyond
 from edgeship.score.metrics import is_own
 from edgeship.score.own import check_own
 from edgeship.score.runs import CAME_QUANTIZED
-from edgeship.score.task import is_detection, pick_output
-from edgeship.tflite.reader import read_tflite
+from edgeship.score.task import pick_output
 from edgeship.values import (
     Dataset,
     FloatModel,
@@ -36,7 +28,6 @@ from edgeship.values import (
     InputRule,
     ModelSource,
     PreparedSamples,
-    Resize,
     Unavailable,
 )
 
@@ -56,46 +47,24 @@ class Inputs:
     evaluation_prepared: PreparedSamples | None
     rules: tuple[InputRule, ...]
     """What samples and requests of each input mean, in the order of the model's signature."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, as far as anything tells them: the settings, the model's own metadata, the folders of
+    evaluation images."""
 
 
 def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -> Inputs:
     """Read and check the model and its datasets once. Bad data is found before TensorFlow is started."""
-    source = open_model(model)
+    source = open_model(model, project.input_shapes)
     if not project.datasets.evaluation:
         check_gate_data(project.goals, None, None)
     check_own(project.goals, progress)
-    labels = project.read_labels()
-    names = input_names(source)
-    declared = tuple(project.preprocess_by_input.values())
-    only = declared[0] if len(declared) == 1 and len(names) < 2 else project.preprocess
-    references: dict[Role, str | None] = {
-        "calibration": project.datasets.calibration,
-        "evaluation": project.datasets.evaluation,
-    }
-    data = {
-        role: load_dataset(
-            reference,
-            work / "data",
-            Reading(
-                role=role,
-                base=project.base,
-                inputs=names,
-                resize=only.resize,
-                resizes={n: p.resize for n, p in project.preprocess_by_input.items() if p.resize},
-                classes=tuple(labels) if role == "evaluation" else (),
-                wanted=input_size(source),
-            ),
-            progress=progress,
-        )
-        for role, reference in references.items()
-        if reference
-    }
-    calibration, evaluation = data.get("calibration"), data.get("evaluation")
-    check_gate_data(project.goals, project.datasets.evaluation, evaluation)
+    labels = class_names(project, source, progress)
+    data = read_data(project, labels, source, work, progress)
+    check_gate_data(project.goals, project.datasets.evaluation, data.get("evaluation"))
     float_model = to_float_tflite(source, work / "models", progress=progress, signature=project.signature)
     specs = float_model.signature.inputs
     check_declared(project, specs)
-    data = {role: bind(dataset, specs) for role, dataset in data.items()}
+    data = with_channels(project, labels, float_model, data, work, progress)
     calibration, evaluation = data.get("calibration"), data.get("evaluation")
     boxes = has_boxes(project.goals, evaluation)
     check_float(float_model, project.goals)
@@ -120,46 +89,8 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -
         evaluation=evaluation,
         evaluation_prepared=prepared.get("evaluation"),
         rules=rules,
+        labels=labels_of(labels, float_model, evaluation, boxes=boxes),
     )
-
-
-def has_boxes(goals: Goals, dataset: Dataset | None) -> bool:
-    """Return whether a dataset's labels are boxes: of all outputs together, and no classes of one."""
-    if dataset is None or dataset.y_path is None:
-        return False
-    import numpy as np
-
-    return is_detection(goals.metric, np.load(dataset.y_path, mmap_mode="r"))
-
-
-def labels_of(project: Project, inputs: Inputs) -> tuple[str, ...]:
-    """Return the class names: as set, else the folder names of an image dataset, where it has a folder a class.
-
-    Of a detector they name what a box holds, and are labels only of an output that has a value for each.
-    """
-    named = project.read_labels()
-    outputs = inputs.float_model.signature.outputs
-    for dataset in (inputs.evaluation, inputs.calibration):
-        if has_boxes(project.goals, dataset):
-            names = named or (dataset.info.classes if dataset else ())
-            return names if any(spec.shape and spec.shape[-1] == len(names) for spec in outputs) else ()
-    if named:
-        return named
-    classes = outputs[0].shape[-1] if len(outputs) == 1 and outputs[0].shape else -1
-    held = [d.info.classes for d in (inputs.evaluation, inputs.calibration) if d and d.info.classes]
-    return next((names for names in held if classes < 2 or len(names) == classes), ())
-
-
-def check_labels(labels: Sequence[str], model: FloatModel, evaluation: Dataset | None) -> None:
-    """Raise InputError `labels-count` unless there are as many labels as the model has outputs."""
-    shape = model.signature.outputs[0].shape
-    if labels and len(model.signature.outputs) == 1 and shape and shape[-1] not in (-1, len(labels)):
-        raise InputError(
-            "labels-count",
-            f"there are {len(labels)} labels, and the model has {shape[-1]} outputs",
-            context={"key": "labels", "output": list(shape), "evaluation": bool(evaluation)},
-            hint="give one label an output, in the order the model was trained with",
-        )
 
 
 def check_output(model: FloatModel, evaluation: Dataset | None, goals: Goals) -> None:
@@ -255,22 +186,6 @@ def check_float(model: FloatModel, goals: Goals) -> None:
         hint="build from the model it was made of (.keras, .h5, SavedModel or float .tflite), or leave max_drop out: "
         "the report then shows what this file scores, and no drop",
     )
-
-
-def input_size(source: ModelSource) -> Resize | None:
-    """Return the size of the pictures that a model takes, where its file says so without TensorFlow."""
-    shapes: list[Sequence[int | None]] = []
-    if source.kind == "tflite":
-        shapes = [spec.shape for spec in read_tflite(source.path).signature.inputs]
-    elif source.kind == "keras":
-        with contextlib.suppress(OSError, KeyError, ValueError, zipfile.BadZipFile):
-            text = zipfile.ZipFile(source.path).read("config.json").decode()
-            found = re.findall(r'"batch_(?:input_)?shape": (\[[^\]]*\])', text)
-            shapes = [json.loads(shape) for shape in dict.fromkeys(found)]
-    sizes = [tuple(shape[1:3]) for shape in shapes if len(shape) == 4]
-    if len(shapes) != 1 or not sizes or not all(isinstance(n, int) and n > 0 for n in sizes[0]):
-        return None
-    return Resize(height=int(sizes[0][0] or 0), width=int(sizes[0][1] or 0))
 
 
 def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | None) -> None:

@@ -51,7 +51,7 @@ def plan_build(
     project: Project, model: Path, profiles: Sequence[TargetProfile], out: Path
 ) -> tuple[str, ...]:
     """Return what `build` would do, a line a step, having opened the model and touched nothing else."""
-    source = open_model(model)
+    source = open_model(model, project.input_shapes)
     lines = [f"convert {source.path} ({source.kind}, {source.sha256[:12]}) to one float .tflite"]
     for role in ("calibration", "evaluation"):
         if reference := getattr(project.datasets, role):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeship.errors import InputError
+from edgeship.project.labels import without_numbers
 from edgeship.registry import did_you_mean
 from edgeship.strictyaml import Document, KeyPath, Mark
 from edgeship.values import Goals, InputMetadata, ModelMetadata, Preprocess
@@ -36,6 +37,7 @@ OPTIONS: dict[str, KeyPath] = {
     "version": ("version",),
     "model": ("model",),
     "signature": ("signature",),
+    "input_shape": ("input_shape",),
     "targets": ("targets",),
     "recipes": ("recipes",),
     "hosts": ("hosts",),
@@ -169,6 +171,11 @@ class Project:
         return self.file.signature
 
     @property
+    def input_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """(input, sizes) that the model leaves open; the name is "" for the only input."""
+        return self.file.input_shape
+
+    @property
     def model(self) -> Path | None:
         """The model's absolute path, where one is named."""
         return self.base / self.file.model if self.file.model else None
@@ -191,12 +198,16 @@ class Project:
         return slug or "model"
 
     def read_labels(self) -> tuple[str, ...]:
-        """Return the class names. Raises InputError `labels-not-readable`."""
+        """Return the class names, without numbers that only count them. Raises InputError `labels-not-readable`."""
+        return without_numbers(self.written_labels())
+
+    def written_labels(self) -> tuple[str, ...]:
+        """Return the class names as they stand in the file. Raises InputError `labels-not-readable`."""
         if not isinstance(self.file.labels, str):
             return self.file.labels
         path = self.base / self.file.labels
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InputError(

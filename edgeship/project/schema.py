@@ -23,6 +23,7 @@ from pydantic import (
 from edgeship import values
 from edgeship.project import checks
 from edgeship.project.by_input import ONE, SEVERAL, filled, form_of
+from edgeship.project.shapes import closed_shapes
 from edgeship.strictyaml import Strict
 
 RATIO = r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)"
@@ -61,6 +62,19 @@ AppName = Annotated[str, AfterValidator(checks.app)]
 HostText = Annotated[str, AfterValidator(checks.host)]
 Dataset = str
 Texts = tuple[str, ...]
+Closed = tuple[tuple[str, tuple[int, ...]], ...]
+"""(input, sizes); the name is empty for the only input."""
+InputShapes = Annotated[
+    Closed,
+    BeforeValidator(closed_shapes),
+    WithJsonSchema({
+        "anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": ["integer", "string"]}},
+            {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 1}}},
+        ]
+    }),
+]  # fmt: skip
 Labels = Annotated[
     Annotated[str, Tag("file")] | Annotated[Texts, Tag("list")],
     Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "file"),
@@ -321,6 +335,9 @@ class ProjectFile(Section):
     signature: str | None = None
     """Of a SavedModel with several signatures, the one to convert; nothing: serving_default, or the only one that takes
     numbers and answers with numbers."""
+    input_shape: InputShapes = ()
+    """Sizes of inputs that the model leaves open, batch first: [1, 224, 224, 3]; for a model of several inputs by
+    name: {left: [1, 64], right: [1, 64]}."""
     targets: Texts = ()
     """Kinds of device to build for; `edgeship target list` shows them."""
     datasets: Datasets = Datasets()

@@ -1,21 +1,25 @@
 """The contract check: what a produced `.tflite` really is, against what the target needs. Reads the file, not
 the request.
 
-Every check is a GateResult whose value is the number of things found wrong (limit 0) and whose reason names
-them.
+Every check is a GateResult whose value is the number of things found wrong (limit 0) and whose reason counts them,
+names the first by its layer, and says what to do, once.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeship.data.named import as_said
+from edgeship.model.closing import open_hint
 from edgeship.quantize.recipes import RECIPES, io_type
 from edgeship.quantize.versions import equivalent_release, needed_version, per_channel_dense, supports
 from edgeship.tflite.engine import refusal
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
-from edgeship.tflite.flaws import flaws, in_words
+from edgeship.tflite.flaws import flaws, in_words, name_of
+from edgeship.tflite.layer_names import layer_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.tails import float_tail
 from edgeship.values import GateResult, Recipe, Verdict
@@ -24,11 +28,16 @@ if TYPE_CHECKING:
     from edgeship.profile import TargetProfile
 
 SHOWN = 5
-"""Findings that a reason spells out; the rest are counted."""
+"""Kinds of findings that a reason spells out; the rest are counted."""
+Found = tuple[int, str]
+"""How many things are wrong in one way, and the sentence that says so."""
+Outcome = tuple[Verdict, list[Found], str]
+"""The verdict, what is wrong, and what to say where nothing is."""
 INTEGERS = ("int8", "uint8", "int16", "int32", "int64", "bool")
 BYTES = ("int8", "uint8")
 CUSTOM_BUILT_IN = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"})
 """Custom operations that TensorFlow Lite's own resolver brings (tensorflow/lite/core/kernels/register.cc)."""
+LACKING = "replace them by operations of TFLite's own, end the model before them, or take a target with a newer runtime"
 PLAIN = ("int32", "int64", "bool")
 """What stands for itself at a boundary where it has no scale."""
 
@@ -43,7 +52,7 @@ def check(
     file cannot be read at all.
     """
     held = read_tflite(path)
-    checks: tuple[tuple[str, Callable[[], tuple[Verdict, list[str], str]]], ...] = (
+    checks: tuple[tuple[str, Callable[[], Outcome]], ...] = (
         ("precision", lambda: _precision(held, recipe)),
         ("io-types", lambda: _io(held, recipe, profile, given)),
         ("fully-integer", lambda: _integer(held, recipe, profile, given)),
@@ -54,12 +63,14 @@ def check(
     return tuple(_result(name, *run()) for name, run in checks)
 
 
-def _result(name: str, verdict: Verdict, found: list[str], good: str) -> GateResult:
-    text = "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
-    return GateResult(name=name, verdict=verdict, limit=0.0, value=float(len(found)), reason=text or good)
+def _result(name: str, verdict: Verdict, found: list[Found], good: str) -> GateResult:
+    more = sum(count for count, _ in found[SHOWN:])
+    text = "; ".join(said for _, said in found[:SHOWN]) + (f"; and {more} more" if more else "")
+    value = float(sum(count for count, _ in found))
+    return GateResult(name=name, verdict=verdict, limit=0.0, value=value, reason=text or good)
 
 
-def _precision(held: TfliteFile, recipe: Recipe) -> tuple[Verdict, list[str], str]:
+def _precision(held: TfliteFile, recipe: Recipe) -> Outcome:
     """Return whether the recipe had any effect: its weights are of the type its name promises."""
     wanted = recipe.precision.weights
     if recipe.name not in RECIPES or wanted == "float32":
@@ -68,12 +79,10 @@ def _precision(held: TfliteFile, recipe: Recipe) -> tuple[Verdict, list[str], st
     if wanted in kinds:
         return "pass", [], f"the file holds {wanted} weights"
     why = f"no tensor holds {wanted}: the model has no operation that {recipe.name} covers"
-    return "fail", [why], ""
+    return "fail", [(1, why)], ""
 
 
-def _io(
-    held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool
-) -> tuple[Verdict, list[str], str]:
+def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -> Outcome:
     """Return whether input and output are stored as the target wants them.
 
     Plain integers (token ids, class indices: no scale) are what they are; so are plain bytes (a camera's pixels
@@ -88,16 +97,31 @@ def _io(
     plain = (*PLAIN, *BYTES) if on_cpu else PLAIN
     graph = held.main
     joined = {i for i in graph.outputs if profile.deployable and float_tail(held, i)}
+    groups: dict[tuple[str, str], list[str]] = {}
+    sides = (
+        ("input", graph.inputs, held.signature.inputs),
+        ("output", graph.outputs, held.signature.outputs),
+    )
+    for side, indices, specs in sides:
+        for tensor, spec in zip((graph.tensors[i] for i in indices), specs, strict=True):
+            if (
+                tensor.dtype not in fine
+                and not (tensor.dtype in plain and tensor.quantization is None)
+                and not (side == "output" and tensor.index in joined)
+            ):
+                groups.setdefault((side, tensor.dtype), []).append(as_said(spec.name))
     found = [
-        f"{side} '{tensor.name}' is {tensor.dtype}, {profile.name} wants {wanted}"
-        for side, indices in (("input", graph.inputs), ("output", graph.outputs))
-        for tensor in (graph.tensors[i] for i in indices)
-        if tensor.dtype not in fine
-        and not (tensor.dtype in plain and tensor.quantization is None)
-        and not (side == "output" and tensor.index in joined)
+        (
+            len(names),
+            f"{side} '{names[0]}' is {dtype}, {profile.name} wants {wanted}"
+            if len(names) == 1
+            else f"{len(names)} {side}s are {dtype}, the first '{names[0]}'; {profile.name} wants {wanted}",
+        )
+        for (side, dtype), names in groups.items()
     ]
     if found:
-        found[min(len(found), SHOWN) - 1] += _io_advice(graph)
+        last = min(len(found), SHOWN) - 1
+        found[last] = (found[last][0], found[last][1] + _io_advice(graph))
     kinds = sorted({graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)})
     good = f"inputs and outputs are {' and '.join(kinds)}"
     if joined and wanted != "float32":
@@ -113,9 +137,7 @@ def _io_advice(graph: Subgraph) -> str:
     return ""
 
 
-def _integer(
-    held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool
-) -> tuple[Verdict, list[str], str]:
+def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -> Outcome:
     """Return whether everything that is computed is an integer, where the recipe promises it.
 
     A target that accepts integer recipes only was to get such a model, so float parts are a fault of the recipe;
@@ -124,8 +146,8 @@ def _integer(
     """
     if recipe.precision.activations not in ("int8", "uint8", "int16"):
         return "pass", [], f"{recipe.name} computes in float by design"
-    found: list[str] = []
-    conversions: list[str] = []
+    found: dict[str, list[tuple[str, str]]] = {}  # why -> (operation, place)
+    conversions: dict[str, list[tuple[str, str]]] = {}
     tails = [tail for i in held.main.outputs if profile.deployable and (tail := float_tail(held, i))]
     ends = frozenset(o for tail in tails for o in tail.operators)
     for graph in held.subgraphs:
@@ -138,31 +160,46 @@ def _integer(
                 if tensor.dtype in INTEGERS or (index in float_boundary and op.op == "DEQUANTIZE"):
                     continue
                 converts = op.op in ("DEQUANTIZE", "QUANTIZE")
-                (conversions if converts else found).append(_float_tensor(op, tensor, recipe))
-    found = (
-        found or conversions
-    )  # a conversion is there for an operation in float: that one is what to change
+                group = conversions if converts else found
+                group.setdefault(_why_float(op, recipe), []).append((op.op, _place(graph, op)))
+    # a conversion is there for an operation in float: that one is what to change
+    told = [(len(ops), _float_ops(why, ops)) for why, ops in (found or conversions).items()]
     only_integers = all(
         RECIPES[name].precision.activations.startswith("int") for name in profile.precision.accepts
     )
     stops = only_integers and not given
-    verdict: Verdict = "pass" if not found else "fail" if stops else "inconclusive"
+    verdict: Verdict = "pass" if not told else "fail" if stops else "inconclusive"
     good = "every computed tensor is an integer"
-    return verdict, found, f"{good}, up to where parts of the outputs are joined" if ends else good
+    return verdict, told, f"{good}, up to where parts of the outputs are joined" if ends else good
 
 
-def _float_tensor(op: Operator, tensor: Tensor, recipe: Recipe) -> str:
-    """Return what is wrong with one tensor: where, why, and the fix."""
+def _why_float(op: Operator, recipe: Recipe) -> str:
+    """Return why an operation computes in float, and the fix."""
     if op.op in ("DEQUANTIZE", "QUANTIZE"):
-        why = "a conversion for a neighbour that stayed in float; fix the neighbour"
-    elif op.custom:
-        why = "a custom operation cannot be quantized; replace it with built-in ones"
-    else:
-        why = f"{op.op} has no {recipe.precision.activations} form here; replace it, or move it to the host"
-    return f"op {op.index} {op.op} '{tensor.name}' is {tensor.dtype}: {why}"
+        return "to convert for a neighbour that stayed in float; fix the neighbour"
+    if op.custom:
+        return "because custom operations cannot be quantized; replace them with built-in ones"
+    return f"because they have no {recipe.precision.activations} form here; replace them, or move them to the host"
 
 
-def _static(held: TfliteFile, profile: TargetProfile) -> tuple[Verdict, list[str], str]:
+def _float_ops(why: str, ops: Sequence[tuple[str, str]]) -> str:
+    """Return in words which operations compute in float: how many of each, the first of them, why and the fix."""
+    kinds = Counter(op for op, _ in ops)
+    if len(ops) == 1:
+        return f"{ops[0][0]} at {ops[0][1]} is float {why}".replace(" they have", " it has").replace(
+            " them", " it"
+        )
+    counted = ", ".join(f"{count} {op}" for op, count in kinds.most_common())
+    return f"{len(ops)} operations are float ({counted}; the first is {ops[0][0]} at {ops[0][1]}) {why}"
+
+
+def _place(graph: Subgraph, op: Operator) -> str:
+    """Return where an operation is, as people call it and by its number."""
+    layer = layer_of(graph, op)
+    return layer if layer == f"operation {op.index}" else f"'{layer}' (operation {op.index})"
+
+
+def _static(held: TfliteFile, profile: TargetProfile) -> Outcome:
     """Return whether every size is fixed that has to be.
 
     The interpreter sizes what lies between inputs and outputs while it runs, in the model as inside its loops, under
@@ -173,28 +210,38 @@ def _static(held: TfliteFile, profile: TargetProfile) -> tuple[Verdict, list[str
     on_cpu = profile.compiler.backend == "none" and profile.runtime.delegate in ("xnnpack", "none")
     outer = (graph.tensors[i] for i in (*graph.inputs, *graph.outputs))
     looked_at = tuple(outer) if on_cpu else graph.tensors
-    found = [
-        f"tensor '{t.name}' {list(t.shape_signature)} is open, made by {_producer(graph, t)}"
-        for t in looked_at
-        if t.is_dynamic
-    ]
-    if found:
-        found[0] += "; pin the batch and the shape at export"
-    return ("fail" if found else "pass"), found, "every shape is fixed that has to be"
+    opens = [t for t in looked_at if t.is_dynamic]
+    if not opens:
+        return "pass", [], "every shape is fixed that has to be"
+    first = opens[0]
+    many = "a size is open:" if len(opens) == 1 else f"sizes of {len(opens)} tensors are open, the first"
+    said = f"{many} {list(first.shape_signature)} {_maker(held, first)}; {_how_to_close(held)}"
+    return "fail", [(len(opens), said)], ""
 
 
-def _producer(graph: Subgraph, tensor: Tensor) -> str:
-    for op in graph.operators:
+def _maker(held: TfliteFile, tensor: Tensor) -> str:
+    """Return where a tensor comes from, as people call it."""
+    for index, spec in zip(held.main.inputs, held.signature.inputs, strict=True):
+        if index == tensor.index:
+            return f"of the input '{as_said(spec.name)}'"
+    for op in held.main.operators:
         if tensor.index in op.outputs:
-            return f"op {op.index} {op.op}"
-    return "the caller: it is an input" if tensor.index in graph.inputs else "no operation"
+            return f"from {op.op} at {_place(held.main, op)}"
+    return f"of '{name_of(tensor)}', which no operation makes"
 
 
-def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tuple[Verdict, list[str], str]:
+def _how_to_close(held: TfliteFile) -> str:
+    declared = {spec.name: [None if n < 0 else n for n in spec.shape] for spec in held.signature.inputs}
+    if any(None in sizes for sizes in declared.values()):
+        return open_hint(declared)
+    return "values decide it: end the model before that operation, and do the rest on the host"
+
+
+def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outcome:
     """Return whether the runtime has every operator in the version that the file and its types ask for."""
     runtime = profile.runtime
     available = equivalent_release(runtime.engine, runtime.version)
-    missing: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}  # what is missing -> the operations that want it
     unknown: dict[str, list[str]] = {}
     for graph in held.subgraphs:
         for op in graph.operators:
@@ -206,22 +253,33 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> tupl
                 ):
                     kind = "a TensorFlow (Flex)" if op.op.startswith("Flex") else "a custom"
                     text = f"{op.op} is {kind} operation, which {runtime.engine} lacks"
-                    missing.setdefault(text, []).append(str(op.index))
+                    missing.setdefault(text, []).append(_place(graph, op))
             elif support.verdict == "no":
                 text = f"{op.op} version {needed} is of TensorFlow {support.since}, the runtime is older"
-                missing.setdefault(text, []).append(str(op.index))
+                missing.setdefault(text, []).append(_place(graph, op))
             elif support.verdict == "unknown":
                 text = f"nothing is recorded of {op.op} version {needed} in this runtime"
-                unknown.setdefault(text, []).append(str(op.index))
+                unknown.setdefault(text, []).append(_place(graph, op))
             elif _is_wrong_dense(graph, op, recipe, available):
                 text = f"FULLY_CONNECTED has a scale per channel, too new for TensorFlow {available}"
-                missing.setdefault(text, []).append(str(op.index))
+                missing.setdefault(text, []).append(_place(graph, op))
     if refused := refusal(held, runtime.engine):
-        ops = [str(op.index) for op in held.main.operators if _keeps(held.main, op)]
+        ops = [_place(held.main, op) for op in held.main.operators if _keeps(held.main, op)]
         missing.setdefault(f"the engine refuses {refused}", []).extend(ops)
     name = f"{runtime.engine} {runtime.version}"
     verdict: Verdict = "fail" if missing else "inconclusive" if unknown else "pass"
-    found = [f"{text} ({name}; op {', '.join(ops)})" for text, ops in (missing or unknown).items()]
+    found = [
+        (
+            len(places),
+            f"{text} ({name}; "
+            + (f"at {places[0]})" if len(places) == 1 else f"{len(places)} times, the first at {places[0]})"),
+        )
+        for text, places in (missing or unknown).items()
+        if places
+    ]
+    found += [(1, f"{text} ({name})") for text, places in missing.items() if not places]
+    if missing:
+        found.append((0, LACKING))
     return verdict, found, f"{name} has every operator"
 
 
@@ -251,7 +309,7 @@ def _is_wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: st
     return per_channel and not per_channel_dense("static", available)
 
 
-def _quantization(held: TfliteFile, accepted: Sequence[str]) -> tuple[Verdict, list[str], str]:
+def _quantization(held: TfliteFile, accepted: Sequence[str]) -> Outcome:
     """Return whether a runtime or a compiler would choke on a scale, zero point or bias, or compute nonsense.
 
     What has no effect on any output, and what the user accepts by its code, is told and stops nothing.
@@ -260,7 +318,12 @@ def _quantization(held: TfliteFile, accepted: Sequence[str]) -> tuple[Verdict, l
     real = [flaw for flaw in found if flaw.effect and flaw.code not in accepted]
     if real:
         codes = " ".join(f"--accept {code}" for code in dict.fromkeys(flaw.code for flaw in real))
-        return "fail", [*in_words(real)[:-1], f"{in_words(real)[-1]}; {codes} ships it all the same"], ""
+        words = in_words(real)
+        return (
+            "fail",
+            [(1, said) for said in (*words[:-1], f"{words[-1]}; {codes} ships it all the same")],
+            "",
+        )
     taken = [flaw for flaw in found if flaw.effect]
     if taken:
         return "pass", [], "accepted: " + "; ".join(in_words(taken))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgeship.tflite.file import Subgraph, TfliteFile
-from edgeship.tflite.flaws import CODES, WORDS, flaws, told
+from edgeship.tflite.flaws import CODES, WORDS, flaws, name_of, told
 from edgeship.tflite.precision import activation_tensors, boundary, precision_of
 from edgeship.tflite.soundness import producer_of, unlike_joins
 from edgeship.tflite.tails import PROBABILITIES, moved_from
@@ -56,12 +56,12 @@ def _dynamic(graph: Subgraph) -> Iterator[Finding]:
     only_batch = all(-1 not in t.shape_signature[1:] for t in opens)
     yield Finding(
         code="dynamic-shape",
-        message=f"{len(opens)} tensor(s) of open size, the first '{first.name}' {list(first.shape_signature)} from "
+        message=f"{len(opens)} tensor(s) of open size, the first '{name_of(first)}' {list(first.shape_signature)} from "
         f"{place}: "
         + (
             "only the batch is open, building fixes it at 1"
             if only_batch
-            else "export with fixed input sizes"
+            else "close them with --input-shape, or export with fixed input sizes"
         ),
         operations=(maker.index,) if maker else (),
     )

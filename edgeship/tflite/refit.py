@@ -7,7 +7,7 @@ keeps its bytes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,23 @@ def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes
     for index, shape in told.items():
         model.subgraphs[0].tensors[index].shape = shape
         model.subgraphs[0].tensors[index].shapeSignature = None
+    return packed(model, schema, content)
+
+
+def with_shapes(content: bytes, shapes: Mapping[int, Sequence[int]]) -> bytes:
+    """Return the file with the shapes of tensors of its main graph written down, and open sizes of these closed.
+
+    Tensors of constants and indices that the file does not have are left alone.
+    """
+    schema = tflite_schema()
+    file = parse(Path("model.tflite"), content, "")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for tensor in file.main.tensors:
+        shape = shapes.get(tensor.index)
+        if shape is None or tensor.has_data or (tensor.shape == tuple(shape) and not tensor.is_dynamic):
+            continue
+        model.subgraphs[0].tensors[tensor.index].shape = list(shape)
+        model.subgraphs[0].tensors[tensor.index].shapeSignature = None
     return packed(model, schema, content)
 
 

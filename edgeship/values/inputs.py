@@ -17,6 +17,8 @@ class ModelSource:
     kind: ModelKind
     sha256: str
     """SHA-256 of the file, or of the folder's relative names and contents."""
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """(input, sizes) that the user closes, batch first; the name is "" for the only input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

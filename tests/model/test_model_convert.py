@@ -60,7 +60,7 @@ def test_another_open_size_is_named(builder: Any, tmp_path: Path) -> None:
         "  shape:   [-1, -1, 4]\n"
         "  made by: the model's input\n"
         "  wanted:  fixed sizes\n"
-        "hint: export it with fixed input sizes; leave steps like NonMaxSuppression to the host"
+        "hint: say the sizes that you will send, for example:  --input-shape 1,128,4"
     )
 
 

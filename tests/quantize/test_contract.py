@@ -61,7 +61,11 @@ def test_a_float_file_is_not_fully_integer(float_model: FloatModel, make_profile
     strict = make_profile(precision={"wants": ("int8",), "accepts": ("int8",)})
     found = next(g for g in check(float_model.path, RECIPES["int8"], strict) if g.name == "fully-integer")
     assert found.verdict == "fail"
-    assert found.reason.startswith("op 0 CONV_2D 'a' is float32: CONV_2D has no int8 form here; replace it")
+    assert found.value == 5
+    assert found.reason == (
+        "5 operations are float (1 CONV_2D, 1 DEPTHWISE_CONV_2D, 1 AVERAGE_POOL_2D, 1 FULLY_CONNECTED, 1 SOFTMAX; the "
+        "first is CONV_2D at 'a' (operation 0)) because they have no int8 form here; replace them, or move them to the host"
+    )
     loose = make_profile(precision={"wants": ("int8",), "accepts": ("int8", "fp32")})
     found = next(g for g in check(float_model.path, RECIPES["int8"], loose) if g.name == "fully-integer")
     assert found.verdict == "inconclusive"
@@ -75,7 +79,9 @@ def test_an_open_shape_names_its_producer(broken: Any) -> None:
     coral = load_profile("coral", folders=[ROOT / "targets"], machine="x86_64")
     result = broken(change, coral)["static-shapes"]
     assert result.verdict == "fail"
-    assert result.reason.startswith("tensor 'b' [-1, 8, 8, 8] is open, made by op 1 DEPTHWISE_CONV_2D")
+    assert result.reason.startswith(
+        "a size is open: [-1, 8, 8, 8] from DEPTHWISE_CONV_2D at 'b' (operation 1); "
+    )
 
 
 @pytest.mark.parametrize(("name", "kind"), [("FlexErf", "a TensorFlow (Flex)"), ("MyOp", "a custom")])
@@ -94,7 +100,8 @@ def test_an_operation_that_the_runtime_lacks(broken: Any, name: str, kind: str) 
     result = broken(change)["operators"]
     assert result.verdict == "fail"
     assert f"{name} is {kind} operation, which litert lacks" in result.reason
-    assert "op 4)" in result.reason
+    assert "at 'y' (operation 4))" in result.reason
+    assert result.reason.count("end the model before them") == 1
 
 
 def test_a_version_newer_than_the_runtime(broken: Any, make_profile: Any) -> None:
@@ -105,7 +112,7 @@ def test_a_version_newer_than_the_runtime(broken: Any, make_profile: Any) -> Non
     result = broken(change, old)["operators"]
     assert result.verdict == "fail"
     assert (
-        "CONV_2D version 6 is of TensorFlow 2.9, the runtime is older (tflite_runtime 2.5.0.post1; op 0)"
+        "CONV_2D version 6 is of TensorFlow 2.9, the runtime is older (tflite_runtime 2.5.0.post1; at 'a' "
         in (result.reason)
     )
     assert broken(change)["operators"].verdict == "pass"
@@ -133,7 +140,10 @@ def test_an_unknown_operator_is_not_judged(broken: Any, make_profile: Any) -> No
     odd = make_profile(runtime={"engine": "litert", "version": "9.0"})
     result = broken(lambda model: None, odd)["operators"]
     assert result.verdict == "inconclusive"
-    assert "nothing is recorded of CONV_2D version 3 in this runtime (litert 9.0; op 0)" in result.reason
+    assert (
+        "nothing is recorded of CONV_2D version 3 in this runtime (litert 9.0; at 'a' (operation 0))"
+        in result.reason
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,3 +276,34 @@ def test_plain_bytes_go_in_where_no_compiler_has_to_take_them(
     refused = io(compiler={"backend": "edgetpu"})
     assert refused.verdict == "fail"
     assert "give the .keras or .h5 file, whose input edgeship makes float32" in refused.reason
+
+
+LONG = ";".join(f"model/block_{n}/conv_{n}/Conv2D" for n in range(12))
+
+
+def test_reasons_count_and_name_the_first_layer_once(
+    tiny: ModuleType, make_profile: Any, float_model: FloatModel, tmp_path: Path
+) -> None:
+    def change(model: Any) -> None:
+        for number, tensor in enumerate(model.subgraphs[0].tensors):
+            tensor.name = LONG.replace("model", f"m{number}").encode()
+
+    path = tiny.edited(float_model.path, tmp_path / "long.tflite", change)
+    strict = make_profile(precision={"wants": ("int8",), "accepts": ("int8",), "io": "int8"})
+    failed = [g for g in check(path, RECIPES["int8"], strict) if g.verdict == "fail"]
+    assert {g.name for g in failed} >= {"io-types", "fully-integer"}
+    for gate in failed:
+        assert len(gate.reason) < 300, gate.reason
+        assert LONG[5:] not in gate.reason
+
+
+def test_open_inputs_name_the_option_as_it_is_typed(broken: Any) -> None:
+    def change(model: Any) -> None:
+        for tensor in model.subgraphs[0].tensors:
+            if len(tensor.shape) == 4 and model.buffers[tensor.buffer].data is None:
+                tensor.shapeSignature = [-1, -1, -1, int(tensor.shape[3])]
+
+    result = broken(change)["static-shapes"]
+    assert result.verdict == "fail"
+    assert "of the input 'x'" in result.reason
+    assert "--input-shape 1,224,224,3" in result.reason

@@ -7,6 +7,7 @@ from collections import defaultdict
 from edgeship.compile.edgetpu.predict import Prediction
 from edgeship.compile.report import Finding
 from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.layer_names import layer_name
 
 FIX: dict[str, str] = {
     "fused-activation": "apply the activation as a layer of its own behind the operation",
@@ -74,7 +75,8 @@ def advice(model: TfliteFile, prediction: Prediction) -> tuple[Finding, ...]:
 
 def _finding(prediction: Prediction, code: str, op: str, found: list[int], runs: bool) -> Finding:
     first = prediction.operations[found[0]]
-    count = f"{len(found)} {op}" if len(found) > 1 else f"{op} {first.layer}"
+    layer = layer_name([first.layer]) or first.layer
+    count = f"{len(found)} {op}, the first at '{layer}'," if len(found) > 1 else f"{op} at '{layer}'"
     verb = "may stay" if runs else ("stay" if len(found) > 1 else "stays")
     reasons = list(dict.fromkeys(prediction.operations[i].reason for i in found))
     more = f"; and {len(reasons) - 2} more reasons" if len(reasons) > 2 else ""

@@ -17,6 +17,7 @@ from edgeship.compile.edgetpu.table import evidence, limit, rows
 from edgeship.compile.edgetpu.view import DATA, Settings, View
 from edgeship.compile.report import ORDER, Placed, weakest
 from edgeship.tflite.file import Operator, Tensor, TfliteFile
+from edgeship.tflite.flaws import name_of
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 IN_FLOAT = Judgement(
@@ -213,7 +214,7 @@ def _constants(view: View) -> Judgement | None:
         if tensor is not None and not tensor.has_data and not tensor.is_variable:
             return Judgement(
                 status=status.NOT_CONSTANT,
-                reason=f"its input {position} ({tensor.name or tensor.index}) is computed",
+                reason=f"its input {position} ({name_of(tensor)}) is computed",
                 confidence="high",
                 code="not-constant",
             )

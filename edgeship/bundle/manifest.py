@@ -14,6 +14,8 @@ from edgeship.bundle.service import model_name
 from edgeship.compile.ship import Shipped
 from edgeship.digest import sha256_bytes, sha256_file
 from edgeship.profile import TargetProfile
+from edgeship.tflite.flaws import CODES, flaws
+from edgeship.tflite.reader import read_tflite
 from edgeship.values import Variant, as_json
 
 SCHEMA = "edgeship.manifest/1"
@@ -43,7 +45,12 @@ def make_manifest(
             **({"reason": parts.engine_reason} if parts.engine_reason else {}),
         },
         "chosen": parts.chosen.artifact.recipe,
-        "variants": [variant_entry(v) | compile_entry(v, parts.chosen, parts.shipped) for v in variants],
+        "variants": [
+            variant_entry(v)
+            | accepted_entry(v, parts.project.accept)
+            | compile_entry(v, parts.chosen, parts.shipped)
+            for v in variants
+        ],
         "provenance": {
             "edgeship": edgeship.__version__,
             "model": {"name": source.path.name, "sha256": source.sha256},
@@ -106,6 +113,15 @@ def variant_entry(variant: Variant) -> dict[str, Any]:
         },
         "agreement": as_json(variant.scorecard.agreement),
     }
+
+
+def accepted_entry(variant: Variant, accepted: Sequence[str]) -> dict[str, Any]:
+    """Return which flaws the model really has that the user ships all the same; nothing where there is none."""
+    if not accepted:
+        return {}
+    found = {flaw.code for flaw in flaws(read_tflite(variant.artifact.path)) if flaw.effect}
+    codes = [code for code in CODES if code in found and code in accepted]
+    return {"accepted": codes} if codes else {}
 
 
 def compile_entry(variant: Variant, chosen: Variant, shipped: Shipped | None) -> dict[str, Any]:

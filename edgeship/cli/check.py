@@ -17,6 +17,7 @@ from edgeship.cli import common
     "--calibration", metavar="D", help="Samples, to warn of outputs that join values of unlike range."
 )
 @common.input_shape_option
+@common.accept_option
 @common.config_option
 @common.output_options
 def check(
@@ -25,6 +26,7 @@ def check(
     signature: str | None,
     calibration: str | None,
     input_shape: tuple[str, ...],
+    accept: tuple[str, ...],
     config: Path | None,
     as_json: bool,
     quiet: bool,
@@ -48,6 +50,7 @@ def check(
         "calibration": calibration,
         "signature": signature,
         "input_shape": input_shape,
+        "accept": accept,
     }
     project = common.project_from(config, options, *options)
     profiles = common.profiles_of(project)
@@ -56,7 +59,10 @@ def check(
         work = common.cache_folder() / "models"
         source = open_model(path, project.input_shapes)
         reports = [
-            check_target(source, profile, work, progress, signature=project.signature) for profile in profiles
+            check_target(
+                source, profile, work, progress, accepted=project.accept, signature=project.signature
+            )
+            for profile in profiles
         ]
         if calibration:
             cache = common.cache_folder()

@@ -62,12 +62,23 @@ def input_shape_option(command: F) -> F:
     )(command)
 
 
+def accept_option(command: F) -> F:
+    """Add `--accept`."""
+    return click.option(
+        "--accept",
+        multiple=True,
+        metavar="FLAW",
+        help="Ship a model that came with this flaw all the same: scale, zero-point, bias-overflow or bias-scale.",
+    )(command)
+
+
 def build_options(command: F) -> F:
     """Add everything that says how a model is built."""
     options = [
         input_shape_option,
         click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable."),
         signature_option,
+        accept_option,
         click.option("--calibration", metavar="D", help="Representative dataset for quantization."),
         click.option("--eval", "evaluation", metavar="D", help="Labelled dataset for scores."),
         click.option("--recipe", "recipes", multiple=True, metavar="R", help="Recipe, not the target's; repeatable."),
@@ -97,7 +108,7 @@ def build_options(command: F) -> F:
 
 BUILD_NAMES = (
     "targets", "calibration", "evaluation", "recipes", "metric", "max_drop", "max_kb", "max_ms", "app",
-    "labels", "listen", "compiler", "allow_uncompiled", "signature", "input_shape",
+    "labels", "listen", "compiler", "allow_uncompiled", "signature", "input_shape", "accept",
 )  # fmt: skip
 
 
@@ -111,6 +122,7 @@ def compile_options(project: Project) -> CompileOptions:
         allow_uncompiled=said.allow_uncompiled,
         segments=said.segments,
         together=tuple(project.base / other for other in said.co_compile),
+        accepted=project.accept,
     )
 
 

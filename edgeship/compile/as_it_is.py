@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from edgeship.compile import costs
@@ -18,7 +18,7 @@ HARMLESS = frozenset({"not-quantized", "float-inside", "float-io", "dynamic-shap
 """Findings that are no defect where nothing is compiled: float tensors and open sizes."""
 
 
-def check_as_it_is(model: TfliteFile, profile: TargetProfile) -> CheckReport:
+def check_as_it_is(model: TfliteFile, profile: TargetProfile, accepted: Sequence[str] = ()) -> CheckReport:
     """Return what a target's runtime makes of a model.
 
     On a GPU what is taken is decided by LiteRT when it loads the model, so a placement there is a guess of low
@@ -26,7 +26,7 @@ def check_as_it_is(model: TfliteFile, profile: TargetProfile) -> CheckReport:
     """
     choice = engine_for(model, profile)
     profile = choice.profile
-    found = [replace(f, severity="note") if f.code in HARMLESS else f for f in lint(model)]
+    found = [replace(f, severity="note") if f.code in HARMLESS else f for f in lint(model, accepted)]
     found += [*_compiled(model), *_engine(model, choice)]
     failed = any(f.severity == "error" and f.code in WRONG_THERE for f in found)
     gpu = profile.runtime.delegate == "gpu"

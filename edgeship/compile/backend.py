@@ -26,6 +26,8 @@ class CompileOptions:
     """Parts of an Edge TPU pipeline."""
     together: tuple[Path, ...] = ()
     """Other int8 `.tflite` files compiled in the same call, to share the chip; first comes first in its cache."""
+    accepted: tuple[str, ...] = ()
+    """Codes of flaws that the user ships all the same (`edgeship.tflite.flaws.CODES`)."""
     timeout_s: float = 900.0
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,15 +24,20 @@ from edgeship.values import Unavailable
 
 
 def check_model(
-    path: Path, profile: TargetProfile, *, shown_as: Path | None = None, vela: tuple[str, ...] | None = None
+    path: Path,
+    profile: TargetProfile,
+    *,
+    shown_as: Path | None = None,
+    vela: tuple[str, ...] | None = None,
+    accepted: Sequence[str] = (),
 ) -> CheckReport:
     """Return what will become of the `.tflite` at `path` on a target.
 
     Edge TPU: predicted by rules. Ethos-U: Vela itself is asked (`vela`: the argument list that starts it, None: the
     one of the toolchain). Targets without a compiler: all of it is the runtime's, on the CPU or offered to a GPU.
-    `shown_as`: the user's own model, from which `path` was converted to float; it is judged as int8 would be. For
-    Ethos-U `path` is then its int8 twin.
-    Raises InputError where the file is no `.tflite`; ToolError where Vela is needed and missing.
+    `accepted`: flaws that the user ships all the same (`edgeship.tflite.flaws.CODES`). `shown_as`: the user's own
+    model, from which `path` was converted to float; it is judged as int8 would be. For Ethos-U `path` is then its int8
+    twin. Raises InputError where the file is no `.tflite`; ToolError where Vela is needed and missing.
     """
     model = read_tflite(path)
     if not model.main.operators:
@@ -40,12 +46,12 @@ def check_model(
         return _converted(model, profile, shown_as, vela)
     backend = profile.compiler.backend
     if backend == "edgetpu":
-        return _edgetpu(model, profile)
+        return _edgetpu(model, profile, accepted=accepted)
     if backend == "vela":
         from edgeship.compile.vela_check import check_with_vela
 
         return check_with_vela(model, profile, vela)
-    return check_as_it_is(model, profile)
+    return check_as_it_is(model, profile, accepted)
 
 
 def _converted(
@@ -121,14 +127,17 @@ def _left_in_float(model: TfliteFile) -> tuple[Finding, ...]:
 
 
 def _edgetpu(
-    model: TfliteFile, profile: TargetProfile, in_float: frozenset[int] = frozenset()
+    model: TfliteFile,
+    profile: TargetProfile,
+    in_float: frozenset[int] = frozenset(),
+    accepted: Sequence[str] = (),
 ) -> CheckReport:
     settings = edgetpu.settings_of(profile.compiler.min_runtime_version, profile.compiler.options)
     prediction = predict(model, settings, in_float)
     room = profile.memory.accelerator_kb * 1024 if profile.memory.accelerator_kb else None
     found = ordered(
         (
-            *lint(model),
+            *lint(model, accepted),
             *edgetpu.findings(model, prediction, room),
             *_after_int8(model, settings),
         )

@@ -16,12 +16,12 @@ FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 INTEGERS = frozenset({"int8", "uint8", "int16"})
 
 
-def lint(model: TfliteFile) -> tuple[Finding, ...]:
-    """Return the findings that hold on every target, in the order of the graph."""
+def lint(model: TfliteFile, accepted: Sequence[str] = ()) -> tuple[Finding, ...]:
+    """Return the findings that hold on every target, in the order of the graph; `accepted` flaws are no errors."""
     return (
         *dynamic_shapes(model),
         *float_tensors(model.main),
-        *unsound(model),
+        *unsound(model, accepted),
         *joins(model.main),
         *batches(model.main),
     )
@@ -153,7 +153,7 @@ FIXES: dict[str, tuple[str, str]] = {
 """Code of a flaw -> that of its finding, and the smallest change that helps."""
 
 
-def unsound(model: TfliteFile) -> Iterator[Finding]:
+def unsound(model: TfliteFile, accepted: Sequence[str] = ()) -> Iterator[Finding]:
     """Yield a finding a kind of flaw: an error where an output could differ for it, else a warning."""
     found = flaws(model)
     for code in CODES:
@@ -163,7 +163,7 @@ def unsound(model: TfliteFile) -> Iterator[Finding]:
                 kind, fix = FIXES[code]
                 yield Finding(
                     code=kind,
-                    severity="error" if effect else "warning",
+                    severity="error" if effect and code not in accepted else "warning",
                     message=told(same) + ("" if effect else "; no output differs for it"),
                     fix=fix if effect else "nothing to do",
                     operations=tuple(sorted({f.operation for f in same if f.operation is not None})),

@@ -266,7 +266,11 @@ def scored(
             scorecard=card,
             gates=(
                 *contract.check(
-                    artifact.path, named[artifact.recipe], profile, given=not inputs.float_model.is_float
+                    artifact.path,
+                    named[artifact.recipe],
+                    profile,
+                    given=not inputs.float_model.is_float,
+                    accepted=site.project.accept,
                 ),
                 *judge(artifact, card, goals),
             ),

@@ -80,7 +80,9 @@ def _as_given(
         whole = resized(given, source, progress) if source.shapes else given
         content, _ = as_runtime_reads(normalised(whole), profile)
         shipped.write_bytes(content)
-        report = replace(check_model(shipped, profile), model=str(path), sha256=sha256_bytes(given))
+        report = replace(
+            check_model(shipped, profile, accepted=accepted), model=str(path), sha256=sha256_bytes(given)
+        )
         return _judged(report, contract.check(shipped, recipe, profile, given=True, accepted=accepted))
 
 

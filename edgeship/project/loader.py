@@ -38,6 +38,7 @@ OPTIONS: dict[str, KeyPath] = {
     "model": ("model",),
     "signature": ("signature",),
     "input_shape": ("input_shape",),
+    "accept": ("accept",),
     "targets": ("targets",),
     "recipes": ("recipes",),
     "hosts": ("hosts",),
@@ -164,6 +165,11 @@ class Project:
     def golden(self) -> Golden:
         """How many golden vectors to record."""
         return self.file.golden
+
+    @property
+    def accept(self) -> tuple[str, ...]:
+        """Codes of flaws that are shipped all the same."""
+        return self.file.accept
 
     @property
     def signature(self) -> str | None:

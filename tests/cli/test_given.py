@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -79,3 +80,40 @@ def test_the_detector_everybody_starts_with(edgeship: Any, shared_data: Path) ->
         golden = json.load(bundle.extractfile(f"golden/{recipe}.json"))  # type: ignore[arg-type]
     assert [o["shape"] for o in service["variants"][0]["outputs"]] == [[1, 10, 4], [1, 10], [1, 10], [1]]
     assert [bool(one) for one in golden["tolerance"]] == [False, False, True, False]
+
+
+def test_a_real_flaw_is_refused_and_shipped_where_it_is_accepted(
+    edgeship: Any, models: Path, tiny_models: Any, tmp_path: Path
+) -> None:
+    def spoil(model: Any) -> None:
+        """Give every bias another scale than the kernels take, as old converters' rounding did."""
+        for op in model.subgraphs[0].operators:
+            for index in op.inputs[2:3]:
+                tensor = model.subgraphs[0].tensors[index]
+                if tensor.quantization is not None and tensor.quantization.scale is not None:
+                    tensor.quantization.scale = [1.0] * len(tensor.quantization.scale)
+                    held = np.full(int(np.prod(tensor.shape)), 700, "<i4")
+                    model.buffers[tensor.buffer].data = np.frombuffer(held.tobytes(), np.uint8)
+
+    model = tiny_models.edited(models / "float_io.tflite", tmp_path / "spoilt.tflite", spoil)
+    refused = edgeship("build", model, "-t", "host", "-o", "out")
+    assert refused.status == 3 and edgeship("check", model, "-t", "host").status == 3
+    assert "have a bias of another scale than kernels take" in refused.err + refused.out
+    assert "--accept bias-scale ships it all the same" in refused.err + refused.out
+    assert edgeship("check", model, "-t", "host", "--accept", "bias-scale").status == 0
+    taken = edgeship("build", model, "-t", "host", "-o", "out", "--accept", "bias-scale", "--json")
+    assert taken.status == 0, taken.err
+    with tarfile.open(taken.document()["targets"][0]["bundle"]) as bundle:
+        manifest = json.load(bundle.extractfile("manifest.json"))  # type: ignore[arg-type]
+    assert manifest["variants"][0]["accepted"] == ["bias-scale"]
+    unknown = edgeship("build", model, "-t", "host", "--accept", "bias")
+    assert unknown.status == 2 and "bias-overflow" in unknown.err
+
+
+def test_the_flaws_that_settings_name_are_those_that_are_found() -> None:
+    from typing import get_args
+
+    from edgeship.project.schema import ProjectFile
+    from edgeship.tflite.flaws import CODES
+
+    assert get_args(get_args(ProjectFile.model_fields["accept"].annotation)[0]) == CODES

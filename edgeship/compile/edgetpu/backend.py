@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class EdgeTpu:
     ) -> CompileResult:
         """Compile with the user's compiler; see `CompilerBackend`."""
         model = read_tflite(artifact.path)
-        require_suitable(model, profile.name, made_as=artifact.recipe)
+        require_suitable(model, profile.name, made_as=artifact.recipe, accepted=options.accepted)
         for other in options.together:
             require_suitable(read_tflite(other), profile.name)
         wanted = Wanted(
@@ -73,12 +74,14 @@ class EdgeTpu:
         return _result(artifact, model, made)
 
 
-def require_suitable(model: TfliteFile, target: str, *, made_as: str = "") -> None:
+def require_suitable(
+    model: TfliteFile, target: str, *, made_as: str = "", accepted: Sequence[str] = ()
+) -> None:
     """Raise InputError `edgetpu-unsuitable` for a model that starting the compiler on is a waste.
 
     `made_as`: the recipe of a variant made on the way, whose file is gone when the error is read.
     """
-    if against := reasons_against(model):
+    if against := reasons_against(model, accepted):
         what = {"variant": made_as} if made_as else {"file": model.path}
         raise InputError(
             "edgetpu-unsuitable",
@@ -88,10 +91,10 @@ def require_suitable(model: TfliteFile, target: str, *, made_as: str = "") -> No
         )
 
 
-def reasons_against(model: TfliteFile) -> tuple[str, ...]:
+def reasons_against(model: TfliteFile, accepted: Sequence[str] = ()) -> tuple[str, ...]:
     """Return what would make the compiler fail or map nothing, as far as the file shows it."""
     lowerable = frozenset(i for change in lowerings(model) for i in change.operations)
-    findings = (*lint(model), *blockers(model, lowered=lowerable))
+    findings = (*lint(model, accepted), *blockers(model, lowered=lowerable))
     reasons = [f.message for f in findings if f.severity == "error" and f.code in HOPELESS]
     if not reasons and not predict(model).mapped:
         quantization = [f.message for f in findings if f.code == "not-quantized"]

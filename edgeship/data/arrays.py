@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from edgeship.registry import did_you_mean
 
 Blocks = Iterator[NDArray[Any]]
 BLOCK_BYTES = 8 << 20
+NUMBERED = re.compile(r"[xX]_?\d+")
+"""x0, x1, ...: what people call the arrays of several inputs."""
 SAVE = "numpy.savez('data.npz', x=x, y=y)"
 
 
@@ -87,12 +90,15 @@ def _arrays(
                 "dataset-keys",
                 f"the data holds '{near}' where labels are called y",
                 context={"dataset": reference, "holds": ", ".join(names), "wanted": "x, and y for labels"},
-                hint=f"d = numpy.load('{file}'); numpy.savez('data.npz', x=d['x'], y=d['{near}'])",
+                hint=f"import numpy; d = numpy.load('{file}'); numpy.savez('data.npz', x=d['x'], y=d['{near}'])",
             )
         return {None: "x"}
     if inputs and (own := find(inputs[0], samples)):
         return {None: own}
-    near = did_you_mean("x", names) or next((n for n in names if n.lower() in ("x_test", "x_train")), None)
+    numbered = [name for name in samples if NUMBERED.fullmatch(name)]
+    if len(numbered) > 1 and not inputs:
+        return {name: name for name in numbered}
+    near = _near(samples)
     if inputs or near or len([n for n in samples if n not in LABELS]) < 2:
         raise InputError(
             "dataset-keys",
@@ -102,11 +108,26 @@ def _arrays(
                 "holds": ", ".join(names) or "nothing",
                 "wanted": "x, and y for labels",
             },
-            hint=f"did you mean '{near}'? save it as x: numpy.savez('data.npz', x=data['{near}'])"
-            if near
-            else SAVE,
+            hint=_renamed(near, names, file) if near else SAVE,
         )
     return {name: name for name in samples}
+
+
+def _near(names: list[str]) -> str | None:
+    """Return the array that is most likely x."""
+    usual = ("x_test", "x_val", "x_train", "test_x", "train_x", "images", "data", "inputs", "features")
+    by_lower = {name.lower(): name for name in reversed(names)}
+    numbered = next((name for name in names if NUMBERED.fullmatch(name)), None)
+    return next((by_lower[n] for n in usual if n in by_lower), None) or numbered or did_you_mean("x", names)
+
+
+def _renamed(near: str, names: list[str], file: str) -> str:
+    """Return the line that saves an array as x, and as y what belongs to it."""
+    own = (near.replace("x", "y").replace("X", "Y"), near.replace("X", "y"))
+    known = [name for name in names if name.lower() in LABELS]
+    y = next((name for name in (*own, *known) if name in names and name != near), None)
+    rest = f", y=d['{y}']" if y else ""
+    return f"import numpy; d = numpy.load('{file}'); numpy.savez('data.npz', x=d['{near}']{rest})"
 
 
 def _samples(arrays: dict[str | None, Blocks], y: Blocks | None) -> Samples:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeship.data.dataset import finish, labels, open_sink
 from edgeship.data.sink import Sink
+from edgeship.data.unbatched import one_by_one
 from edgeship.data.yielded import Key, failed, samples_of
 from edgeship.errors import EdgeshipError, InputError
 from edgeship.registry import did_you_mean
@@ -25,13 +26,13 @@ def collect(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, A
     The callable takes nothing and returns, or yields, samples or (x, y) pairs; or it returns an array `[n,
     ...]`, or a pair of arrays. x is an array; for a model of several inputs a dict of arrays by the inputs' names, or
     a tuple or list of them in the model's order. TFLite's habit of yielding `[sample]` with a batch axis of 1 is
-    understood.
+    understood, and so is a `tf.data.Dataset` of batches.
     Raises InputError `dataset-callable` (cannot be found or called), `dataset-callable-failed` (it raised),
     `dataset-keys` (names that are no inputs).
     """
     reference, role, limit = payload["reference"], payload["role"], payload["limit"]
     work, inputs = Path(payload["work"]), tuple(payload.get("inputs") or ())
-    made = _call(_find(reference, payload["root"]), reference)
+    made = one_by_one(_call(_find(reference, payload["root"]), reference), report)
     labelled: bool | None = None
     with ExitStack() as stack:
         arrays: dict[Key, Sink] = {}

@@ -198,7 +198,10 @@ def _check_shape(
     elif len(have) == 2 and len(wanted) == 3 and wanted[2] == 3:
         hint = "the model wants colour images: x = numpy.repeat(x[..., None], 3, axis=-1)"
     elif len(have) == len(wanted) + 1 and have[1:] == wanted:
-        hint = f"the samples carry {have[0]} inputs each: x = x.reshape(-1, {', '.join(map(str, wanted))})"
+        hint = (
+            f"these are batches of {have[0]}: yield one sample at a time (dataset.unbatch() of a tf.data.Dataset); of "
+            f"an array x = x.reshape(-1, {', '.join(map(str, wanted))})"
+        )
     resized = " after resizing" if preprocess.resize else ""
     raise InputError(
         "dataset-wrong-shape",

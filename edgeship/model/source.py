@@ -193,17 +193,27 @@ def _kind_of_folder(path: Path) -> ModelKind:
         raise InputError("model-empty", "the graph of the SavedModel is empty", context={"file": graph})
     if not fields_fit(content):
         raise _truncated(graph, len(content), "a SavedModel's graph", "more")
-    _check_variables(path / "variables")
+    _check_variables(path / "variables", holds=b"VarHandleOp" in content or b"VariableV2" in content)
     return "saved_model"
 
 
-def _check_variables(variables: Path) -> None:
-    """Raise where the index of the variables says that there are data files, and one is missing or a
-    pointer."""
+def _check_variables(variables: Path, *, holds: bool) -> None:
+    """Raise where files of variables are missing, cut short or pointers; `holds`: whether the graph has variables."""
     index = variables / "variables.index"
     shards = sorted(variables.glob("variables.data-*-of-*"))
     if not index.exists() and not shards:
-        return  # constants only
+        if not holds:
+            return  # constants only
+        raise InputError(
+            "saved-model-incomplete",
+            "the graph has variables, and the folder holds no files of them: the weights are missing",
+            context={
+                "folder": variables,
+                "seen": "an empty folder" if variables.is_dir() else "no such folder",
+                "wanted": "variables.index and variables.data-00000-of-00001",
+            },
+            hint="copy the whole folder again (cp -r, scp -r); does a .gitignore leave out *.data-* or *.index?",
+        )
     wanted = int(shards[0].name.rsplit("-", 1)[1]) if shards and shards[0].name[-5:].isdigit() else 1
     if not index.exists() or len(shards) < wanted:
         raise InputError(
@@ -217,6 +227,13 @@ def _check_variables(variables: Path) -> None:
             hint="copy the whole folder again (cp -r, or scp -r)",
         )
     for file in (index, *shards):
+        if file.stat().st_size == 0:
+            raise InputError(
+                "saved-model-incomplete",
+                "a file of the SavedModel's variables is empty: its weights would be missing",
+                context={"file": file, "bytes": 0},
+                hint="copy the whole folder again (cp -r, or scp -r), and compare sizes: ls -l",
+            )
         with file.open("rb") as stream:
             if stream.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise _lfs_pointer(file)

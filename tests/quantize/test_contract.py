@@ -64,8 +64,8 @@ def test_a_float_file_is_not_fully_integer(float_model: FloatModel, make_profile
     assert found.value == 5
     assert found.reason == (
         "5 operations are float (1 CONV_2D, 1 DEPTHWISE_CONV_2D, 1 AVERAGE_POOL_2D, 1 FULLY_CONNECTED, 1 SOFTMAX; the "
-        "first is CONV_2D at 'a' (operation 0)) because they have no int8 form here; replace them, or move them "
-        "to the host"
+        "first is CONV_2D at 'a' (operation 0)) because they have no int8 form here; replace them, or move them to the "
+        "host"
     )
     loose = make_profile(precision={"wants": ("int8",), "accepts": ("int8", "fp32")})
     found = next(g for g in check(float_model.path, RECIPES["int8"], loose) if g.name == "fully-integer")

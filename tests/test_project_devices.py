@@ -79,7 +79,13 @@ def test_every_default_can_be_written_without_the_schema(path: tuple[str, ...]) 
     value: Any = ProjectFile()
     for part in path:
         value = getattr(value, part)
-    example = {"app": "kws", "model": "m.keras", "service.threads": 2, "deploy.device_max_ms": 5.0}
+    example: dict[str, Any] = {
+        "app": "kws",
+        "model": "m.keras",
+        "service.threads": 2,
+        "deploy.device_max_ms": 5.0,
+    }
+    example["service.limits.body_bytes"] = 1 << 20
     written = example.get(".".join(path), value)
     found: Any = plain.read(nested(path, written))
     for part in path:

@@ -162,12 +162,13 @@ def model_of(kinds: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def build_kind(edgeship: Callable[..., Said], kinds: Path, model_of: Any) -> Callable[[str, str], Said]:
-    """Return a function that builds a kind for a target."""
+def build_kind(edgeship: Callable[..., Said], kinds: Path, model_of: Any) -> Callable[..., Said]:
+    """Return a function that builds a kind for targets."""
 
-    def build(kind: str, target: str) -> Said:
+    def build(kind: str, *targets: str) -> Said:
         data = [] if kind == "state" else ["--calibration", kinds / kind / "calib.npz"]
         more = ["--app", "m", "--allow-uncompiled", "-o", "out", "--json"]
-        return edgeship("build", model_of(kind), "-t", target, *data, *more)
+        at = [word for target in targets for word in ("-t", target)]
+        return edgeship("build", model_of(kind), *at, *data, *more)
 
     return build

@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.slow
 KINDS = re.findall(r"^@kind\ndef (\w+)", (Path(__file__).parent / "make_kinds.py").read_text(), re.M)
 INTEGERS = ("coral", "ethos-u55-128")
-NOT_INTEGER = {"dynamic_range", "state", "lstm", "gru", "fused_lstm"}
+NOT_INTEGER = {"dynamic_range", "state", "lstm", "gru"}
 """Kinds that no integer-only target takes; each says why."""
 
 

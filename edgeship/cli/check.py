@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,17 +21,7 @@ from edgeship.cli import common
 @common.accept_option
 @common.config_option
 @common.output_options
-def check(
-    model: Path | None,
-    targets: tuple[str, ...],
-    signature: str | None,
-    calibration: str | None,
-    input_shape: tuple[str, ...],
-    accept: tuple[str, ...],
-    config: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+def check(model: Path | None, config: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Say which operations of MODEL run where on a target, why, and the smallest change that helps.
 
     A quantized .tflite is looked at as it is, in under a second and without TensorFlow. Any other model is converted
@@ -45,13 +36,6 @@ def check(
     from edgeship.pipeline.checking import check_target
     from edgeship.pipeline.unlike_ranges import with_ranges
 
-    options = {
-        "targets": targets or None,
-        "calibration": calibration,
-        "signature": signature,
-        "input_shape": input_shape,
-        "accept": accept,
-    }
     project = common.project_from(config, options, *options)
     profiles = common.profiles_of(project)
     path = common.model_of(model, project)
@@ -64,7 +48,7 @@ def check(
             )
             for profile in profiles
         ]
-        if calibration:
+        if options["calibration"]:
             cache = common.cache_folder()
             reports = with_ranges(reports, project, path, profiles, cache, progress)
     text = "\n\n".join(picture(report) for report in reports)

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgeship.compile.report import Finding
+from edgeship.data.named import as_said
+from edgeship.model.closing import open_hint
 from edgeship.tflite import soundness
 from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flaws import CODES, flaws, name_of, told
@@ -41,7 +43,7 @@ def dynamic_sources(model: TfliteFile) -> Iterator[tuple[int, str]]:
     graph = model.main
     for i in graph.inputs:
         if -1 in graph.tensors[i].shape_signature[1:]:
-            yield -1, f"input {name_of(graph.tensors[i])} {list(graph.tensors[i].shape_signature)}"
+            yield -1, f"input {as_said(name_of(graph.tensors[i]))} {list(graph.tensors[i].shape_signature)}"
     for operator in graph.operators:
         position = SHAPED_BY.get(operator.op)
         if operator.op in SIZED_BY_DATA and not operator.custom:
@@ -61,9 +63,18 @@ def dynamic_shapes(model: TfliteFile) -> Iterator[Finding]:
             code="dynamic-shape",
             severity="error",
             message=f"sizes are open: {first}" + (f", and {more} more" if more else ""),
-            fix="close them with --input-shape, such as --input-shape 1,224,224,3, or export with fixed sizes",
+            fix=_how_to_close(model),
             operations=tuple(i for i, _ in sources if i >= 0),
         )
+
+
+def _how_to_close(model: TfliteFile) -> str:
+    declared = {spec.name: [None if n < 0 else n for n in spec.shape] for spec in model.signature.inputs}
+    if any(None in sizes for sizes in declared.values()):
+        return open_hint(declared)
+    return (
+        "compute sizes before exporting, so that they are constants, or end the model before this operation"
+    )
 
 
 def float_tensors(graph: Subgraph) -> Iterator[Finding]:
@@ -87,7 +98,9 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
     if by_op:
         yield _inside(graph, by_op) if integer else _float(graph, by_op)
     if boundary:
-        names = ", ".join(f"{o.op} at {_layer(graph, o.index)}" for o in boundary[:4])
+        ends = [graph.tensors[(o.inputs if o.op == "QUANTIZE" else o.outputs)[0]] for o in boundary[:4]]
+        sides = ["input" if o.op == "QUANTIZE" else "output" for o in boundary[:4]]
+        names = ", ".join(f"{side} '{as_said(name_of(t))}'" for side, t in zip(sides, ends, strict=True))
         yield Finding(
             code="float-io",
             severity="warning",

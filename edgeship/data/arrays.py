@@ -115,7 +115,7 @@ def _arrays(
 
 def _near(names: list[str]) -> str | None:
     """Return the array that is most likely x."""
-    usual = ("x_test", "x_val", "x_train", "test_x", "train_x", "images", "data", "inputs", "features")
+    usual = ("x", "x_test", "x_val", "x_train", "test_x", "train_x", "images", "data", "inputs", "features")
     by_lower = {name.lower(): name for name in reversed(names)}
     numbered = next((name for name in names if NUMBERED.fullmatch(name)), None)
     return next((by_lower[n] for n in usual if n in by_lower), None) or numbered or did_you_mean("x", names)

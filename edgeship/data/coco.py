@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeship.data.images import read_files
+from edgeship.data.pictures import opened, orientation
 from edgeship.data.samples import Reading, Samples
 from edgeship.errors import InputError
 from edgeship.progress import Progress
@@ -60,11 +61,14 @@ def open_coco(file: Path, reference: str, reading: Reading, *, progress: Progres
     names = _classes(document, reading.classes, reference)
     by_image: dict[Any, list[list[float]]] = {image["id"]: [] for image in images}
     sizes = {image["id"]: (float(image["width"]), float(image["height"])) for image in images}
+    paths = {image["id"]: _where(file, image["file_name"], reference) for image in images}
+    ways = {image["id"]: _way(paths[image["id"]], sizes[image["id"]], reference) for image in images}
     for entry in document["annotations"]:
         if entry["image_id"] in by_image and entry["category_id"] in names:
             left, top, wide, high = (float(v) for v in entry["bbox"])
             width, height = sizes[entry["image_id"]]
-            corners = [left / width, top / height, (left + wide) / width, (top + high) / height]
+            raw = (left / width, top / height, (left + wide) / width, (top + high) / height)
+            corners = upright_box(raw, ways[entry["image_id"]])
             row = [
                 names[entry["category_id"]],
                 entry["category_id"],
@@ -78,10 +82,35 @@ def open_coco(file: Path, reference: str, reading: Reading, *, progress: Progres
     for place, image in enumerate(images):
         if rows := by_image[image["id"]]:
             y[place, : len(rows)] = rows
-    paths = [_where(file, image["file_name"], reference) for image in images]
     count = max(names.values()) + 1
     classes = tuple(reading.classes) or _names(document, names, count)
-    return read_files(paths, iter([y]), classes, reference, reading, progress)
+    return read_files(
+        [paths[image["id"]] for image in images], iter([y]), classes, reference, reading, progress
+    )
+
+
+def _way(path: Path, size: tuple[float, float], reference: str) -> int:
+    """Return the orientation that an image's boxes still lack: its own where they were drawn on the pixels as stored,
+    else 1."""
+    image = opened(path, reference)
+    way = orientation(image)
+    stored = (float(image.width), float(image.height))
+    image.close()
+    return way if way >= 5 and size == stored and size != stored[::-1] else 1
+
+
+def upright_box(box: tuple[float, float, float, float], way: int) -> list[float]:
+    """Return (left, top, right, bottom), 0..1, of pixels as stored as they are once an EXIF orientation is applied."""
+    left, top, right, bottom = box
+    if way == 5:
+        return [top, left, bottom, right]
+    if way == 6:
+        return [1 - bottom, left, 1 - top, right]
+    if way == 7:
+        return [1 - bottom, 1 - right, 1 - top, 1 - left]
+    if way == 8:
+        return [top, 1 - right, bottom, 1 - left]
+    return [left, top, right, bottom]
 
 
 def _document(file: Path, reference: str) -> dict[str, Any]:

@@ -11,17 +11,19 @@ from edgeship.data.named import as_said, find
 from edgeship.errors import EdgeshipError, InputError
 from edgeship.progress import Progress
 from edgeship.registry import did_you_mean
-from edgeship.tflite.file import Subgraph
+from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.refit import with_shapes
-from edgeship.toolchain import run_worker
+from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import ModelSource
 
 OPTION = "--input-shape"
 Sizes = Sequence[int | None]
 """The sizes of an input, batch first, None where open."""
-SIZED_BY_DATA = frozenset({"WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "RANGE"})
-"""Operations that make as many results as the data asks for, or count to a number they are fed."""
+BY_VALUES = frozenset({"WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"})
+"""Operations that make as many results as the data asks for."""
+SIZED_BY_DATA = BY_VALUES | {"RANGE"}
+"""And those that count to a number they are fed."""
 
 
 def closed_sizes(
@@ -103,6 +105,36 @@ def resized(content: bytes, source: ModelSource, progress: Progress) -> bytes:
     stays = _depending_on_values(graph)
     shapes = {int(i): shape for i, shape in value["shapes"].items() if int(i) not in stays}
     return with_shapes(content, shapes)
+
+
+def check_sizes(file: TfliteFile, source: ModelSource, limits: WorkerLimits) -> None:
+    """Raise InputError `model-dynamic-shape` where values decide how large an output is, whatever the file says.
+
+    A size that is open on the first axis is taken for a batch; of what a non-maximum suppression keeps it is none.
+    The runtime is asked, on two samples, where the model has such an operation.
+    """
+    graph = file.main
+    first = next((op for op in graph.operators if op.op in BY_VALUES and not op.custom), None)
+    if first is None:
+        return
+    payload = {"model": str(file.path), "tensors": len(graph.tensors)}
+    try:
+        found = run_worker("edgeship.tflite.sizes_worker:sizes", payload, limits=limits).value["sizes"]
+    except EdgeshipError:  # what the runtime lacks is told where the target is known
+        return
+    for index, spec in zip(graph.outputs, file.signature.outputs, strict=True):
+        if graph.tensors[index].shape and found[index] != list(graph.tensors[index].shape):
+            raise InputError(
+                "model-dynamic-shape",
+                f"how large the output '{as_said(spec.name)}' is depends on the values",
+                context={
+                    "model": source.path,
+                    "seen": found[index] or "another size for each of two samples",
+                    "first such operation": f"operation {first.index} ({first.op})",
+                    "wanted": "fixed sizes",
+                },
+                hint=f"end the model before operation {first.index} ({first.op}), and do the rest on the host",
+            )
 
 
 def _depending_on_values(graph: Subgraph) -> set[int]:

@@ -15,7 +15,7 @@ from typing import Any
 from edgeship.data.named import as_said
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
-from edgeship.model.closing import open_hint, resized
+from edgeship.model.closing import check_sizes, open_hint, resized
 from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
 from edgeship.tflite.file import TfliteFile
@@ -125,6 +125,7 @@ def to_float_tflite(
         content = with_output_shapes(content, _shapes(path, progress))
         path.write_bytes(content)
     _check_static(read_tflite(path), source, batch, progress)
+    check_sizes(read_tflite(path), source, limits or WorkerLimits())
     record.write_bytes(canonical_json({"sha256": sha256_bytes(content), "tools": tools}))
     return _finish(path, source, tools)
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeship.compile.check import check_model
 from edgeship.compile.report import CheckReport, Finding, ordered
@@ -19,10 +20,12 @@ from edgeship.progress import Progress
 from edgeship.quantize import contract
 from edgeship.quantize.dense import as_runtime_reads
 from edgeship.quantize.recipes import RECIPES, recipe_of
+from edgeship.quantize.recurrent import needs_tensorflow
+from edgeship.tflite.engine import engine_for
 from edgeship.tflite.normalise import normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import FloatModel, GateResult, ModelSource
+from edgeship.values import FloatModel, GateResult, ModelSource, Recipe
 
 
 def check_target(
@@ -49,18 +52,18 @@ def check_target(
     )
     if profile.compiler.backend == "none":
         report = check_model(converted.path, profile, shown_as=path)
-        return _judged(report, contract.check(converted.path, RECIPES["fp32"], profile))
+        return _judged(report, _gates(converted.path, RECIPES["fp32"], profile))
     return _of_integers(converted, path, profile, progress)
 
 
 def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress: Progress) -> CheckReport:
     """Judge a float model by its int8 twin, which is made as a build makes it."""
-    vela = profile.compiler.backend == "vela"
-    report = None if vela else check_model(model.path, profile, shown_as=path)
+    told_by_twin = profile.compiler.backend == "vela" or needs_tensorflow(model.path)
+    report = None if told_by_twin else check_model(model.path, profile, shown_as=path)
     try:
         with int8_twin(model, profile, progress) as twin:
             report = report or check_model(twin, profile, shown_as=path)
-            return _judged(report, contract.check(twin, RECIPES["int8"], profile))
+            return _judged(report, _gates(twin, RECIPES["int8"], profile))
     except InputError as error:
         if report is None or error.reference != "check-needs-int8":
             raise
@@ -83,7 +86,12 @@ def _as_given(
         report = replace(
             check_model(shipped, profile, accepted=accepted), model=str(path), sha256=sha256_bytes(given)
         )
-        return _judged(report, contract.check(shipped, recipe, profile, given=True, accepted=accepted))
+        return _judged(report, _gates(shipped, recipe, profile, given=True, accepted=accepted))
+
+
+def _gates(path: Path, recipe: Recipe, profile: TargetProfile, **how: Any) -> tuple[GateResult, ...]:
+    """Return the verdicts on a file by the engine that a build takes for it."""
+    return contract.check(path, recipe, engine_for(read_tflite(path), profile).profile, **how)
 
 
 def _judged(report: CheckReport, gates: Sequence[GateResult]) -> CheckReport:

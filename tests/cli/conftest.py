@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,3 +143,32 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path)
 
     put.good = GOOD  # type: ignore[attr-defined]
     return put
+
+
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with a folder for every kind of model that people bring, made once by one process."""
+    folder = tmp_path_factory.mktemp("kinds")
+    command = [sys.executable, str(ROOT / "tests" / "cli" / "make_kinds.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def model_of(kinds: Path) -> Callable[[str], Path]:
+    """Return a function: the model of a kind."""
+    return lambda kind: next(p for p in sorted((kinds / kind).iterdir()) if p.name.startswith("model"))
+
+
+@pytest.fixture
+def build_kind(edgeship: Callable[..., Said], kinds: Path, model_of: Any) -> Callable[..., Said]:
+    """Return a function that builds a kind for targets."""
+
+    def build(kind: str, *targets: str) -> Said:
+        data = [] if kind == "state" else ["--calibration", kinds / kind / "calib.npz"]
+        more = ["--app", "m", "--allow-uncompiled", "-o", "out", "--json"]
+        at = [word for target in targets for word in ("-t", target)]
+        return edgeship("build", model_of(kind), *at, *data, *more)
+
+    return build

@@ -13,11 +13,13 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def wide(tiny_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model that int8 ruins: one number of its input is a thousand times as wide as what decides."""
+    """A folder with a model that int8 ruins: one number of its input is wider by far than what decides."""
     folder = tmp_path_factory.mktemp("wide")
     tiny_models.decider(folder / "model.tflite")
     tiny_models.decider(folder / "one.tflite", outputs=1)
-    x, y = tiny_models.decisions(240, wide=1e5)
+    x, y = tiny_models.decisions(240, wide=1e3)
+    dead, _ = tiny_models.decisions(240, wide=1e5)
+    np.savez(folder / "dead.npz", x=dead[:120])
     np.savez(folder / "calibration.npz", x=x[:120])
     np.savez(folder / "eval.npz", x=x[120:], y=y[120:])
     np.savez(folder / "onehot.npz", x=x[120:], y=np.eye(2, dtype=np.float32)[y[120:]])
@@ -48,6 +50,16 @@ def test_a_collapse_is_told_also_where_nothing_limits_it(edgeship: Any, wide: Pa
 
     said = edgeship(*words(wide, "model.tflite", "eval.npz", "--recipe", "weight_fp16", "--max-drop", "2"))
     assert said.status == 0 and "chosen: weight_fp16" in said.out and "warning:" not in said.out
+
+
+@pytest.mark.slow
+def test_an_output_that_died_stops_a_variant_like_a_gate(edgeship: Any, wide: Path) -> None:
+    data = ["--calibration", wide / "dead.npz", "--recipe", "int8"]
+    said = edgeship("build", wide / "model.tflite", "--target", "host", *data)
+    assert said.status == 3
+    assert "output 'y'" in said.out and "died: constant where the float model's values vary" in said.out
+    said = edgeship("build", wide / "model.tflite", "--target", "host", *data, "--recipe", "fp16")
+    assert said.status == 0 and "chosen: weight_fp16" in said.out
 
 
 @pytest.mark.slow

@@ -62,3 +62,37 @@ def test_a_model_brings_its_own_labels(edgeship: Any, tiny: Path, tmp_path: Path
     (tmp_path / "own.txt").write_text("a\nb\nc\nd\n")
     said = edgeship("build", labelled, *HOST[:-1], "other", "--labels", "own.txt")
     assert labels_in(tmp_path / "other") == ["a", "b", "c", "d"]
+
+
+@pytest.fixture
+def open_model(builder: Any, tmp_path: Path) -> Path:
+    """A model of pictures of any size, without a signature, as tools export them."""
+    x = builder.tensor("serving_default_picture:0", [1, 1, 1, 3], signature=[-1, -1, -1, 3])
+    y = builder.tensor("y", [1, 1, 1, 3], signature=[-1, -1, -1, 3])
+    builder.op("RELU", [x], [y])
+    path = tmp_path / "open.tflite"
+    path.write_bytes(builder.build([x], [y]))
+    return path
+
+
+@pytest.mark.slow
+def test_open_sizes_are_closed_by_the_hint_as_typed(edgeship: Any, open_model: Path, tmp_path: Path) -> None:
+    refused = edgeship("build", open_model, *HOST)
+    assert refused.status == 2
+    assert "error: model-dynamic-shape" in refused.err
+    typed = refused.err.split("for example:")[1].split()
+    assert typed == ["--input-shape", "1,224,224,3"]
+    for verb in (("build", *HOST), ("check", "-t", "host"), ("inspect",)):
+        said = edgeship(verb[0], open_model, *verb[1:], *typed)
+        assert said.status == 0, said.err
+    assert "224 x 224 x 3" in said.out
+    (tmp_path / "edgeship.yaml").write_text("input_shape: {picture: [1, 8, 8, 3]}\n")
+    said = edgeship("build", open_model, *HOST)
+    assert said.status == 0, said.err
+
+
+def test_a_wrong_shape_on_the_command_line(edgeship: Any, open_model: Path) -> None:
+    said = edgeship("build", open_model, *HOST, "--input-shape", "1,a")
+    assert said.status == 2
+    assert "--input-shape" in said.err
+    assert "expected sizes with the batch first, such as 1,224,224,3" in said.err

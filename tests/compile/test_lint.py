@@ -27,6 +27,7 @@ def test_open_sizes_name_the_first_one(graph, read: Read) -> None:
     graph.conv(graph.input([1, 1, 1, 4], name="image", signature=[-1, -1, -1, 4]))
     found = findings(read(graph))["dynamic-shape"]
     assert found.message == "sizes are open: input image [-1, -1, -1, 4]"
+    assert found.fix.endswith("  --input-shape 1,224,224,4")
 
 
 def test_float_operations_are_listed_by_layer(graph, read: Read) -> None:

@@ -81,7 +81,7 @@ BAD_FILES = [
     ("objects", _arrays(x=np.asarray([[1], [1, 2]], dtype=object)), "dataset-pickled", "may run any code"),
     ("text", _arrays(x=np.zeros((2, 2)), y=np.asarray(["a", "b"])), "dataset-not-numbers", "y holds <U1"),
     ("complex", _arrays(x=np.zeros((2, 2), np.complex64)), "dataset-not-numbers", "x holds complex64"),
-    ("keys", _arrays(x_train=np.zeros((2, 2))), "dataset-keys", "did you mean 'x_train'?"),
+    ("keys", _arrays(x_train=np.zeros((2, 2))), "dataset-keys", "numpy.savez('data.npz', x=d['x_train'])"),
     ("labels", _arrays(x=np.zeros((2, 2)), labels=np.zeros(2)), "dataset-keys", "'labels' where labels are called y"),
     ("count", _arrays(x=np.zeros((3, 2)), y=np.zeros(2, int)), "dataset-labels", "x has 3 samples and y has 2 labels"),
     ("scalar", _arrays(x=np.float32(3)), "dataset-shape", "x is a single number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,26 @@ def test_values_of_32_bits_are_never_clipped(folder: Path, tmp_path: Path) -> No
         read(folder, tmp_path / "work")
     assert caught.value.reference == "dataset-image-depths"
     assert {"8 bits", "32 bits"} <= set(caught.value.context)
+
+
+@pytest.mark.parametrize("way", [1, 5, 6, 7, 8])
+def test_boxes_drawn_on_pixels_as_stored_are_turned_with_them(folder: Path, tmp_path: Path, way: int) -> None:
+    pixels = np.zeros((4, 8, 3), "uint8")
+    pixels[1:2, 5:7] = 255  # the box: left 5, top 1, 2 wide, 1 high
+    exif = Image.Exif()
+    exif[0x0112] = way
+    Image.fromarray(pixels).save(folder / "0.png", exif=exif)
+    document = {
+        "images": [{"id": 1, "file_name": "0.png", "width": 8, "height": 4}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 1, 2, 1]}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (folder / "annotations.json").write_text(json.dumps(document))
+    dataset = load_dataset(folder.name, tmp_path / "work", Reading(role="evaluation", base=tmp_path))
+    image = np.load(dataset.paths[0])[0]
+    assert dataset.y_path is not None
+    left, top, right, bottom = np.load(dataset.y_path)[0, 0, 2:6]
+    height, width = image.shape[:2]
+    inside = image[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
+    assert inside.size == 6
+    assert (inside == 255).all()

@@ -178,3 +178,16 @@ def test_the_digest_depends_on_content_alone(tmp_path: Path) -> None:
 def test_the_shared_models(shared_data: Path) -> None:
     kinds = {"kws/saved_model": "saved_model", "cifar10/resnet8.h5": "h5", "kws/mlperf_int8.tflite": "tflite"}
     assert {name: open_model(shared_data / name).kind for name in kinds} == kinds
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_graph_with_variables_and_no_files_of_them(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"\x12\x0bVarHandleOp")
+    if there:
+        (folder / "variables").mkdir()
+    with pytest.raises(InputError) as caught:
+        open_model(folder)
+    assert caught.value.reference == "saved-model-incomplete"
+    assert "copy the whole folder again" in str(caught.value.hint)

@@ -67,13 +67,13 @@ def build(
         require_possible(profile, compiling)
     if dry_run:
         return _plan(project, path, profiles, out, as_json=as_json)
-    from edgeship import pipeline
+    from edgeship.pipeline.build import build as build_all
     from edgeship.report.beside import save_beside
     from edgeship.report.documents import build_document
     from edgeship.report.text import build_text
 
     with common.progress(quiet=quiet) as progress:
-        report = pipeline.build(project, path, profiles, out, common.cache_folder(), progress, compiling)
+        report = build_all(project, path, profiles, out, common.cache_folder(), progress, compiling)
     report = with_signatures(report, options["with_keys"])
     save_beside(report)
     common.show(build_text(report), lambda: build_document(report), as_json=as_json)
@@ -84,7 +84,7 @@ def _plan(
     project: Project, model: Path, profiles: tuple[TargetProfile, ...], out: Path, *, as_json: bool
 ) -> int:
     """Show what a build would do, without starting a converter."""
-    from edgeship.pipeline import plan_build
+    from edgeship.pipeline.plan import plan_build
 
     plan = plan_build(project, model, profiles, out)
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(plan, 1))

@@ -34,7 +34,6 @@ def check(model: Path | None, config: Path | None, as_json: bool, quiet: bool, *
     from edgeship.compile.report import check_document
     from edgeship.model.source import open_model
     from edgeship.pipeline.checking import check_target
-    from edgeship.pipeline.unlike_ranges import with_ranges
 
     project = common.project_from(config, options, *options)
     profiles = common.profiles_of(project)
@@ -49,6 +48,8 @@ def check(model: Path | None, config: Path | None, as_json: bool, quiet: bool, *
             for profile in profiles
         ]
         if options["calibration"]:
+            from edgeship.pipeline.unlike_ranges import with_ranges
+
             cache = common.cache_folder()
             reports = with_ranges(reports, project, path, profiles, cache, progress)
     text = "\n\n".join(picture(report) for report in reports)

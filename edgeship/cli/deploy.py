@@ -231,13 +231,13 @@ def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
             hint=f"edgeship deploy {path} --target {profiles[0].name} --host ...",
         )
     deployable(profiles[0], path, project.compiler.segments)
-    from edgeship import pipeline
+    from edgeship.pipeline.build import build as build_all
     from edgeship.report.beside import save_beside
     from edgeship.report.text import target_text
     from edgeship.score.warn import warnings
 
     work = common.cache_folder()
-    report = pipeline.build(
+    report = build_all(
         project, path, profiles, work / "bundles", work, progress, common.compile_options(project)
     )
     built = report.targets[0]
@@ -301,7 +301,7 @@ def _dry_run(
         plans = {host.text: plan(bundle, host, choices) for host in hosts}
         common.show(plan_text(plans, brief=brief), lambda: plan_document(plans), as_json=as_json)
         return 0
-    from edgeship.pipeline import plan_build
+    from edgeship.pipeline.plan import plan_build
 
     project = settings.whole()
     profiles = common.profiles_of(project)

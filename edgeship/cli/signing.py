@@ -13,7 +13,7 @@ from edgeship.cli import common
 from edgeship.errors import InputError
 
 if TYPE_CHECKING:
-    from edgeship.pipeline import BuildReport
+    from edgeship.pipeline.build import BuildReport
     from edgeship.values import Bundle
 
 

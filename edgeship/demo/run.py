@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeship import pipeline
 from edgeship.assets import target_folders
 from edgeship.demo.client import Answers, ask
 from edgeship.deploy import DeployOptions, deploy, remove
 from edgeship.errors import EdgeshipError
-from edgeship.pipeline import BuildReport
+from edgeship.pipeline.build import BuildReport
+from edgeship.pipeline.build import build as build_all
+from edgeship.pipeline.plan import every_recipe
 from edgeship.profile import load_profile
 from edgeship.progress import Progress
 from edgeship.project import load_project
@@ -95,8 +96,8 @@ def run_demo(*, folder: Path | None, keep: bool, cache: Path, progress: Progress
         (home / "edgeship.yaml").write_text(SETTINGS)
         project = load_project(home / "edgeship.yaml")
         profile = load_profile("host", folders=target_folders(environment={}))
-        project = project.merge(recipes=pipeline.every_recipe(profile))
-        built = pipeline.build(project, home / "digits.keras", [profile], home / "bundles", cache, progress)
+        project = project.merge(recipes=every_recipe(profile))
+        built = build_all(project, home / "digits.keras", [profile], home / "bundles", cache, progress)
         bundle = built.targets[0].bundle
         if bundle is None:
             raise EdgeshipError("demo-failed", f"no variant was admitted: {built.targets[0].reason}")

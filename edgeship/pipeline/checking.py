@@ -25,7 +25,7 @@ from edgeship.tflite.engine import engine_for
 from edgeship.tflite.normalise import normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import FloatModel, GateResult, ModelSource, Recipe
+from edgeship.values import FloatModel, GateResult, ModelSource, Precision, Recipe
 
 
 def check_target(
@@ -46,7 +46,7 @@ def check_target(
     path = source.path
     held = precision_of(read_tflite(path)) if source.kind == "tflite" else None
     if held is not None and not is_float(held):
-        return _as_given(source, profile, progress, accepted)
+        return _as_given(source, held, profile, progress, accepted)
     converted = to_float_tflite(
         source, work, batch=profile.batch.fixed, progress=progress, signature=signature
     )
@@ -71,12 +71,16 @@ def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress
 
 
 def _as_given(
-    source: ModelSource, profile: TargetProfile, progress: Progress, accepted: Sequence[str]
+    source: ModelSource,
+    held: Precision,
+    profile: TargetProfile,
+    progress: Progress,
+    accepted: Sequence[str],
 ) -> CheckReport:
     """Judge a model that came quantized in the form in which a build ships it: sizes closed, one scale where a runtime
     reads no more."""
     path = source.path
-    recipe = recipe_of(precision_of(read_tflite(path)))
+    recipe = recipe_of(held)
     with tempfile.TemporaryDirectory(prefix="edgeship-check-") as folder:
         shipped = Path(folder) / path.name
         given = path.read_bytes()
@@ -91,7 +95,9 @@ def _as_given(
 
 def _gates(path: Path, recipe: Recipe, profile: TargetProfile, **how: Any) -> tuple[GateResult, ...]:
     """Return the verdicts on a file by the engine that a build takes for it."""
-    return contract.check(path, recipe, engine_for(read_tflite(path), profile).profile, **how)
+    if profile.runtime.alternatives:
+        profile = engine_for(read_tflite(path), profile).profile
+    return contract.check(path, recipe, profile, **how)
 
 
 def _judged(report: CheckReport, gates: Sequence[GateResult]) -> CheckReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from edgeship.pipeline import BuildReport
+from edgeship.pipeline.build import BuildReport
 from edgeship.report.documents import build_document
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeship.compile.backend import Part
-from edgeship.pipeline import BuildReport, TargetBuild
+from edgeship.pipeline.build import BuildReport, TargetBuild
 from edgeship.score.warn import warnings
 from edgeship.values import GateResult, Variant, as_json
 

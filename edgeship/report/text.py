@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeship.compile.backend import Part
-from edgeship.pipeline import BuildReport, TargetBuild
+from edgeship.pipeline.build import BuildReport, TargetBuild
 from edgeship.report.figures import figure, size
 from edgeship.report.table import table
 from edgeship.score.parts import worst_of

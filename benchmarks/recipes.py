@@ -49,7 +49,7 @@ def build(
     float_model = to_float_tflite(open_model(model), work, progress=Silent(), batch=1)
     converted = time.perf_counter()
     data = load_dataset(str(calibration), work, Reading(role="calibration"))
-    check(data, float_model.signature.inputs[0])
+    check(data, float_model.signature.inputs)
     prepared = work / "prepared.npy"
     np.save(prepared, apply(Preprocess(), np.load(data.x_path)))
     chosen = tuple(RECIPES[name] for name in recipes)

@@ -22,8 +22,10 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 DATATYPES = {"float32": "FP32", "int32": "INT32", "uint8": "UINT8", "int8": "INT8"}
 CPU = ("host", "raspberry-pi-5")
-WITHIN = {"detector": 0.02, "embedding": 0.06}
+WITHIN = {"detector": 0.02}
 """Share of the answers' range by which they may differ from the original's; 0.1 elsewhere."""
+STEP = 1 / 255
+"""And one step of int8 scores, for those of an untrained model lie nearer to each other than that."""
 
 KINDS = re.findall(r"^@kind\ndef (\w+)", (HERE / "make_kinds.py").read_text(), re.M)
 
@@ -119,7 +121,7 @@ def test_a_kind_builds_serves_and_agrees(
             for mine, theirs in zip(matched(got, wanted), wanted, strict=True):
                 one = theirs[row].astype("float32").ravel()
                 span = float(np.ptp(theirs)) or 1.0
-                assert np.abs(mine.ravel() - one).max() <= WITHIN.get(kind, 0.1) * span, (
+                assert np.abs(mine.ravel() - one).max() <= max(WITHIN.get(kind, 0.1) * span, STEP), (
                     mine.ravel()[:8],
                     one[:8],
                 )

@@ -58,7 +58,7 @@ def case(
     float_model = to_float_tflite(open_model(model), work, progress=Silent(), batch=1)
     calibration = load_dataset(str(folder / "calibration.npz"), work, Reading(role="calibration"))
     evaluation = load_dataset(str(folder / "eval.npz"), work, Reading(role="evaluation"))
-    assert check_calibration(calibration, float_model.signature.inputs[0], evaluation) == ()
+    assert check_calibration(calibration, float_model.signature.inputs, evaluation) == ()
     np.save(work / "calibration.npy", apply(Preprocess(), np.load(calibration.x_path)))
     recipes = tuple(RECIPES[name] for name in RECIPES)
     made = derive_all(

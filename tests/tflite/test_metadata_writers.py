@@ -123,6 +123,7 @@ def test_tflite_supports_displayer_reads_edgeships_own(
     assert shown["files"] == {"labels.txt": "down\ngo\nleft\n"}
 
 
+@pytest.mark.support
 def test_where_tflite_support_does_not_load_edgeship_writes_it_itself(
     dense_int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: Any
 ) -> None:

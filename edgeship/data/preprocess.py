@@ -119,10 +119,9 @@ def prepare(
 
     Inputs of int32 or int64 (indices into tables) keep their own dtype where nothing is to be preprocessed.
     Axes of size 1 are added or dropped where only they differ. Notes go to `progress` where values look
-    normalised twice or not at all; `rescaling` is what the model itself
-    multiplies its input by first, which counts too. The file is named by
-    its content's origin and made once. Raises InputError `dataset-wrong-shape` naming both shapes and the
-    fix, and what `apply` raises.
+    normalised twice or not at all; `rescaling` is what the model itself multiplies its input by
+    first, which counts too. The file is named by its content's origin and made once. Raises InputError
+    `dataset-wrong-shape` naming both shapes and the fix, and what `apply` raises.
     """
     show = progress or Silent()
     wanted = signature_input.shape[1:]

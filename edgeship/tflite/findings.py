@@ -150,11 +150,6 @@ def _name(file: TfliteFile) -> Iterator[Finding]:
         )
 
 
-def first_rescaling(file: TfliteFile) -> float | None:
-    """Return the constant by which the model multiplies its first input before anything else, or None."""
-    return _rescaling(file, file.main.inputs[0]) if file.main.inputs else None
-
-
 def rescalings_of(file: TfliteFile) -> tuple[float, ...]:
     """Return the constant by which the model multiplies each of its inputs before anything else; 1 for none."""
     return tuple(_rescaling(file, entry) or 1.0 for entry in file.main.inputs)

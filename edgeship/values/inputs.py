@@ -93,10 +93,6 @@ class InputRule:
     stored: TensorSpec | None = None
     """The input as the model came with it, where it stores integers; None: every sample is a real number."""
 
-    def takes_stored(self, dtype: str) -> bool:
-        """Return whether samples of a NumPy type are the tensor's stored numbers."""
-        return self.stored is not None and dtype == self.stored.dtype
-
     def prepares(self, dtype: str) -> Preprocess:
         """Return what brings samples of a NumPy type to real numbers: real = scale * (stored - zero_point)."""
         if self.stored is None or self.stored.quantization is None or dtype != self.stored.dtype:

@@ -13,7 +13,7 @@ from edgeship.data.dataset import load_dataset
 from edgeship.data.preprocess import apply, prepare, resize
 from edgeship.data.samples import Reading
 from edgeship.errors import InputError
-from edgeship.tflite.findings import first_rescaling
+from edgeship.tflite.findings import rescalings_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Preprocess, Resize, TensorSpec
 
@@ -152,7 +152,7 @@ def test_doubtful_normalisation_is_noted(tmp_path: Path, notes: Any, builder: An
     y = builder.tensor("y", [1, 4])
     builder.op("MUL", [x, c], [y], builder.schema.MulOptionsT())
     (tmp_path / "m.tflite").write_bytes(builder.build([x], [y]))
-    inside = first_rescaling(read_tflite(tmp_path / "m.tflite")) or 1.0
+    inside = rescalings_of(read_tflite(tmp_path / "m.tflite"))[0]
     prepare(
         raw,
         Preprocess(scale=1 / 255),

@@ -7,13 +7,14 @@ process of its own, in order of what usually works, and when none does, every wa
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgeship.data.named import as_said
-from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
+from edgeship.digest import canonical_json, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.closing import check_sizes, open_hint, resized
 from edgeship.model.keras_version import newer_keras
@@ -112,22 +113,41 @@ def to_float_tflite(
         progress.step("using the float model converted before")
         return _finish(path, source, cached)
     folder.mkdir(parents=True, exist_ok=True)
+    bounds = limits or WorkerLimits()
+    # Two builds of one model may share the cache: each works in a folder of its own until the file is whole.
+    with tempfile.TemporaryDirectory(prefix="converting-", dir=folder) as scratch:
+        draft = Path(scratch) / path.name
+        tools = _made(source, draft, progress, bounds, (batch, signature))
+        _check_static(read_tflite(draft), source, batch, progress)
+        check_sizes(read_tflite(draft), source, bounds)
+        noted = Path(scratch) / record.name
+        noted.write_bytes(canonical_json({"sha256": sha256_file(draft), "tools": tools}))
+        draft.replace(path)
+        noted.replace(record)
+    return _finish(path, source, tools)
+
+
+def _made(
+    source: ModelSource,
+    draft: Path,
+    progress: Progress,
+    limits: WorkerLimits,
+    wanted: tuple[int, str | None],
+) -> dict[str, str]:
+    """Write the float model to `draft`, open sizes closed as far as they can be; return versions of tools."""
+    tools: dict[str, str] = {}
     if source.kind == "tflite":
-        content, tools = source.path.read_bytes(), dict[str, str]()
+        content = source.path.read_bytes()
         read_tflite(source.path)
     else:
-        content, tools = _convert(source, folder, progress, limits or WorkerLimits(), (batch, signature))
+        content, tools = _convert(source, draft.parent, progress, limits, wanted)
     if source.shapes:
         content = resized(content, source, progress)
-    content = closed(normalised(content), folder, limits or WorkerLimits())
-    path.write_bytes(content)
-    if unsaid_outputs(read_tflite(path)):
-        content = with_output_shapes(content, _shapes(path, progress))
-        path.write_bytes(content)
-    _check_static(read_tflite(path), source, batch, progress)
-    check_sizes(read_tflite(path), source, limits or WorkerLimits())
-    record.write_bytes(canonical_json({"sha256": sha256_bytes(content), "tools": tools}))
-    return _finish(path, source, tools)
+    content = closed(normalised(content), draft.parent, limits)
+    draft.write_bytes(content)
+    if unsaid_outputs(read_tflite(draft)):
+        draft.write_bytes(with_output_shapes(content, _shapes(draft, progress)))
+    return tools
 
 
 def unsaid_outputs(file: TfliteFile) -> bool:

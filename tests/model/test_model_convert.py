@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def _signed(
 # --------------------------------------------------------------
 
 WORKERS = """
-import os, pathlib
+import os, pathlib, time
 def dies(payload, report):
     os.kill(os.getpid(), 11)
 def fails(payload, report):
@@ -124,6 +125,16 @@ def fails(payload, report):
 def works(payload, report):
     pathlib.Path(payload["out"]).write_bytes(pathlib.Path(os.environ["READY_MODEL"]).read_bytes())
     return {"inputs": ["x"], "outputs": ["y"]}
+def meets(payload, report):
+    # ends when another one of its kind has written its file, too
+    out = works(payload, report)
+    here = pathlib.Path(__file__).with_name("met")
+    here.mkdir(exist_ok=True)
+    (here / str(os.getpid())).touch()
+    until = time.monotonic() + 60
+    while len(list(here.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    return out
 """
 
 
@@ -157,6 +168,17 @@ def test_a_crash_and_a_failure_fall_back_to_what_works(
     again = to_float_tflite(routes("dies"), tmp_path / "work", progress=notes)
     assert notes.steps == ["using the float model converted before"]
     assert again.sha256 == model.sha256
+
+
+def test_two_builds_convert_one_model_at_once(
+    routes: Callable[..., ModelSource], tmp_path: Path, notes: Any
+) -> None:
+    source, work = routes("meets"), tmp_path / "work"
+    with ThreadPoolExecutor() as both:
+        made = [both.submit(to_float_tflite, source, work, progress=notes) for _ in range(2)]
+    assert made[0].result().sha256 == made[1].result().sha256
+    assert notes.notes == []
+    assert sorted(p.name for p in made[0].result().path.parent.iterdir()) == ["model.tflite", "record.json"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.quantize import contract
 from edgeship.quantize.choose import choose, wanted
-from edgeship.quantize.derive import derive_all
+from edgeship.quantize.derive import Derivation, derive_all, order_of
 from edgeship.score.choice import choose_best
 from edgeship.score.gates import judge
 from edgeship.score.measure import score
@@ -164,15 +164,7 @@ def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Targe
     if left_out:
         progress.note(f"{profile.name}: {', '.join(left_out)} not made: no --calibration data was given")
     require_compiler(profile, site.compiling)  # before anything is derived and scored in vain
-    progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
-    derived = derive_all(
-        inputs.float_model,
-        recipes,
-        inputs.calibration_prepared,
-        site.scratch,
-        profile=profile,
-        progress=progress,
-    )
+    derived = derive(site, profile, inputs, recipes)
     if given and profile.compiler.backend != "none" and given.io in ("float32", "mixed"):
         progress.note(
             f"{profile.name}: the model came with float inputs or outputs: QUANTIZE and DEQUANTIZE at its edges stay "
@@ -213,6 +205,25 @@ def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Targe
             variants = tuple(refused if v is chosen else v for v in variants)
             progress.note(f"{profile.name}: not {chosen.artifact.recipe}: {refused.gates[-1].reason}")
     return built
+
+
+def derive(site: BuildSite, profile: TargetProfile, inputs: Inputs, recipes: Sequence[Recipe]) -> Derivation:
+    """Derive every recipe, or take what an earlier target got of the same."""
+    site.progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
+    order = order_of(recipes, profile)
+    if order in site.made.derived:
+        return site.made.derived[order]
+    derived = derive_all(
+        inputs.float_model,
+        recipes,
+        inputs.calibration_prepared,
+        site.scratch,
+        profile=profile,
+        progress=site.progress,
+    )
+    if inputs.float_model.is_float:  # what came quantized is rewritten for the target's own runtime
+        site.made.derived[order] = derived
+    return derived
 
 
 def finished(
@@ -258,7 +269,12 @@ def scored(
     prepared = (
         inputs.evaluation_prepared or inputs.calibration_prepared
     )  # of the latter no labels are looked at
-    cards = score(artifacts, inputs.float_model, inputs.evaluation, prepared, goals, progress=progress)
+    digests = tuple(artifact.sha256 for artifact in artifacts)
+    if digests not in site.made.scored:
+        site.made.scored[digests] = score(
+            artifacts, inputs.float_model, inputs.evaluation, prepared, goals, progress=progress
+        )
+    cards = site.made.scored[digests]
     named = {recipe.name: recipe for recipe in recipes}
     return tuple(
         Variant(
@@ -327,10 +343,14 @@ def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> 
             for k, rule in enumerate(inputs.rules)
         ),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = [(a.path, folder / a.path.name) for a in artifacts]
-    tools = write_all_metadata(pairs, metadata, progress=site.progress)
+    digests = tuple(artifact.sha256 for artifact in artifacts)
+    if digests not in site.made.described:
+        folder.mkdir(parents=True, exist_ok=True)
+        pairs = [(a.path, folder / a.path.name) for a in artifacts]
+        tools = write_all_metadata(pairs, metadata, progress=site.progress)
+        site.made.described[digests] = tuple(new for _, new in pairs), tools
+    paths, tools = site.made.described[digests]
     return tuple(
         replace(a, path=new, bytes=new.stat().st_size, sha256=sha256_file(new), tools={**a.tools, **tools})
-        for a, (_, new) in zip(artifacts, pairs, strict=True)
+        for a, new in zip(artifacts, paths, strict=True)
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeship.data.named import as_said
-from edgeship.digest import sha256_file
+from edgeship.digest import sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.progress import Progress
 from edgeship.quantize.recipes import io_type, recipe_of, row_of
@@ -113,6 +113,12 @@ def derive_all(
     )
     reasons = tuple((recipe.name, failed[recipe.name]) for recipe in recipes if recipe.name in failed)
     return Derivation(artifacts=artifacts, failed=reasons)
+
+
+def order_of(recipes: Sequence[Recipe], profile: TargetProfile) -> str:
+    """Return a digest of what `derive_all` is to make of a float model: targets that differ in nothing it depends on
+    have one."""
+    return sha256_json([_job(recipe, Path(), profile) for recipe in recipes])
 
 
 def _fused(

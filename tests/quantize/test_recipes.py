@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from edgeship.assets import targets_folder
 from edgeship.errors import InputError
+from edgeship.profile import load_profile
 from edgeship.quantize.choose import choose, explain
+from edgeship.quantize.derive import order_of
 from edgeship.quantize.recipes import RECIPES, ROWS, io_type, recipe_of, registry_of, row_of
 from edgeship.quantize.settings import settings
 from edgeship.values import Precision, Recipe
@@ -128,3 +131,11 @@ def test_a_model_that_came_quantized_is_its_own_only_recipe(make_profile: Any) -
     text = caught.value.render()
     assert "'fp16' cannot be derived from it" in text
     assert "hand over the float model" in text
+
+
+def test_targets_that_differ_in_nothing_that_counts_get_the_same_files() -> None:
+    recipes = (RECIPES["int8"], RECIPES["fp32"])
+    host, pi, coral = (load_profile(name, folders=[targets_folder()]) for name in ("host", "pi5", "coral"))
+    assert order_of(recipes, host) == order_of(recipes, pi)
+    assert order_of(recipes, host) != order_of(recipes, coral)
+    assert order_of(recipes, host) != order_of(recipes[:1], host)

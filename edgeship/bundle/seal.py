@@ -31,7 +31,8 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 """The manifest's schema number this edgeship writes; it reads no newer one."""
 SUFFIX = ".edgeship"
-COMPRESSION = 9
+COMPRESSION = 6
+"""Level 9 takes three times as long for NumPy and tflite_runtime (5 s for 63 MB) and saves 0.8 % of the file."""
 
 MANIFEST_LIMIT = 4 << 20
 CONTENT_LIMIT = 1 << 30

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
+import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -101,6 +103,28 @@ class Notes(Silent):
 def notes() -> Notes:
     """Progress that can be looked at afterwards."""
     return Notes()
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that makes a folder once for all workers of a run: `once("kinds", fill)` calls `fill(folder)`
+    in the first of them, and the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # each worker has its own folder in that of the run
+
+    def make(name: str, fill: Callable[[Path], object] = lambda _: None) -> Path:
+        folder, done = base / f"once-{name}", base / f"once-{name}.done"
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed in the middle
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -90,8 +90,8 @@ def notes() -> Notes:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(once: Callable[..., Path]) -> Path:
+    return once("cache")
 
 
 @pytest.fixture(scope="session")

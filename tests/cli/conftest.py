@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ import pytest
 from edgeship.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
+DATATYPES = {"float32": "FP32", "int32": "INT32", "uint8": "UINT8", "int8": "INT8"}
 
 
 GOOD = """Edge TPU Compiler version 16.0.384591198
@@ -82,10 +87,96 @@ def edgeship(
     return call
 
 
+class Service:
+    """A service that answers over HTTP: what it says of its inputs, and its answers."""
+
+    def __init__(self, base: str, said: Said | None = None) -> None:
+        self.said = said
+        """What the command said that deployed it."""
+        self.url = f"{base}/v2/models/m"
+        with urllib.request.urlopen(self.url) as answer:
+            self.inputs: list[dict[str, Any]] = json.loads(answer.read())["inputs"]
+
+    def ask(self, *samples: np.ndarray, **parameters: Any) -> list[np.ndarray]:
+        """Return the outputs, `[1, ...]` float32 each, for a sample of every input, without a batch, of any type."""
+        inputs = [
+            {
+                "name": spec["name"],
+                "datatype": DATATYPES[str(sample.dtype)],
+                "shape": [1, *sample.shape],
+                "data": sample.ravel().tolist(),
+            }
+            for spec, sample in zip(self._in_order(samples), samples, strict=True)
+        ]
+        body = json.dumps({"inputs": inputs, **({"parameters": parameters} if parameters else {})}).encode()
+        with urllib.request.urlopen(f"{self.url}/infer", data=body) as answer:
+            found = json.loads(answer.read())["outputs"]
+        return [np.array(o["data"], np.float32).reshape(o["shape"]) for o in found]
+
+    def _in_order(self, samples: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """Return the inputs in the order of the original's, told apart by their shapes where names changed."""
+        left = list(self.inputs)
+        found = []
+        for sample in samples:
+            fits = next(s for s in left if len(left) == 1 or s["shape"][1:] == list(sample.shape))
+            left.remove(fits)
+            found.append(fits)
+        return found
+
+
+@pytest.fixture
+def served(edgeship: Callable[..., Said], tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Return a function that builds a model, deploys it on this machine, and returns its service."""
+    host = f"local:{tmp_path / 'device'}"
+
+    def serve(model: Path, *more: object) -> Service:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        where = ("--host", host, "--listen", listen, "--app", "m")
+        said = edgeship("deploy", model, "-t", "host", *where, *more)
+        if said.status and "wheel-fetch-failed" in said.err:
+            pytest.skip("needs the package index")
+        assert said.status == 0, said.err
+        return Service(f"http://{listen}", said)
+
+    yield serve
+    edgeship("remove", "--host", host, "--app", "m", "--yes")
+
+
+@pytest.fixture
+def served_bundle(tmp_path: Path) -> Iterator[Callable[[Path], Service]]:
+    """Return a function that starts a bundle's own runtime, with no device around it, and returns its service."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def serve(bundle: Path) -> Service:
+        release = tmp_path / f"release{len(running)}"
+        with tarfile.open(bundle) as archive:
+            archive.extractall(release, filter="data")
+        announce = release / "announce.json"
+        command = [sys.executable, "-I", "-B", release / "runtime" / "main.py", "serve", "--release", release]
+        command += ["--listen", "127.0.0.1:0", "--announce", announce]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        running.append(process)
+        for _ in range(400):
+            if announce.exists() and announce.read_text():
+                break
+            assert process.poll() is None, process.communicate()[1][-2000:]
+            time.sleep(0.05)
+        told = json.loads(announce.read_text())
+        base = str(told.get("url") or told.get("listen"))
+        return Service(base if base.startswith("http") else f"http://{base}")
+
+    yield serve
+    for process in running:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all command-line tests of a session."""
-    return tmp_path_factory.mktemp("cache")
+def cache(once: Callable[..., Path]) -> Path:
+    """One cache for all command-line tests of a run: what one worker converted or fetched, the others have."""
+    return once("cache")
 
 
 @pytest.fixture(scope="session")
@@ -146,13 +237,15 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path)
 
 
 @pytest.fixture(scope="session")
-def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kinds(once: Callable[..., Path]) -> Path:
     """The folder with a folder for every kind of model that people bring, made once by one process."""
-    folder = tmp_path_factory.mktemp("kinds")
-    command = [sys.executable, str(ROOT / "tests" / "cli" / "make_kinds.py"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+
+    def make(folder: Path) -> None:
+        command = [sys.executable, str(ROOT / "tests" / "cli" / "make_kinds.py"), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return once("kinds", make)
 
 
 @pytest.fixture

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-import tarfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +14,6 @@ import pytest
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
-DATATYPES = {"float32": "FP32", "int32": "INT32", "uint8": "UINT8", "int8": "INT8"}
 CPU = ("host", "raspberry-pi-5")
 WITHIN = {"detector": 0.02}
 """Share of the answers' range by which they may differ from the original's; 0.1 elsewhere."""
@@ -30,80 +23,9 @@ STEP = 1 / 255
 KINDS = re.findall(r"^@kind\ndef (\w+)", (HERE / "make_kinds.py").read_text(), re.M)
 
 
-@pytest.fixture(scope="session")
-def served_at(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return a context manager: a bundle's own runtime, serving on a free port of this machine."""
-
-    @contextmanager
-    def serve(bundle: Path) -> Iterator[str]:
-        release = tmp_path_factory.mktemp("release")
-        with tarfile.open(bundle) as archive:
-            archive.extractall(release, filter="data")
-        announce = release / "announce.json"
-        command = [
-            sys.executable,
-            "-I",
-            "-B",
-            str(release / "runtime" / "main.py"),
-            "serve",
-            "--release",
-            str(release),
-        ]
-        command += ["--listen", "127.0.0.1:0", "--announce", str(announce)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            try:
-                for _ in range(400):
-                    if announce.exists() and announce.read_text():
-                        break
-                    assert process.poll() is None, process.communicate()[1][-2000:]
-                    time.sleep(0.05)
-                yield address_of(json.loads(announce.read_text()))
-            finally:
-                process.terminate()
-                process.wait(20)
-
-    return serve
-
-
-def address_of(announced: dict[str, Any]) -> str:
-    text = str(announced.get("url") or announced.get("listen"))
-    return text if text.startswith("http") else f"http://{text}"
-
-
-def ask(base: str, app: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    with urllib.request.urlopen(f"{base}/v2/models/{app}") as answer:
-        told = json.loads(answer.read())
-    inputs = [
-        {
-            "name": spec["name"],
-            "datatype": DATATYPES[str(a.dtype)],
-            "shape": list(a.shape),
-            "data": a.ravel().tolist(),
-        }
-        for spec, a in zip(in_order(told["inputs"], arrays), arrays, strict=True)
-    ]
-    request = urllib.request.Request(
-        f"{base}/v2/models/{app}/infer", data=json.dumps({"inputs": inputs}).encode()
-    )
-    with urllib.request.urlopen(request) as answer:
-        found = json.loads(answer.read())["outputs"]
-    return [np.array(o["data"], np.float32).reshape(o["shape"]) for o in found]
-
-
-def in_order(specs: list[dict[str, Any]], arrays: list[np.ndarray]) -> list[dict[str, Any]]:
-    """Return the service's inputs in the order of the original's, told apart by their shapes where names changed."""
-    left = list(specs)
-    found = []
-    for array in arrays:
-        fits = next(s for s in left if s["shape"][1:] == list(array.shape[1:]))
-        left.remove(fits)
-        found.append(fits)
-    return found
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_builds_serves_and_agrees(
-    edgeship: Any, kinds: Path, model_of: Any, build_kind: Any, served_at: Any, kind: str
+    edgeship: Any, kinds: Path, model_of: Any, build_kind: Any, served_bundle: Any, kind: str
 ) -> None:
     folder = kinds / kind
     checked = edgeship(
@@ -116,16 +38,16 @@ def test_a_kind_builds_serves_and_agrees(
     with np.load(folder / "ask.npz") as held:
         asked = [held[f"a{i}"] for i in range(len([k for k in held if k.startswith("a")]))]
         wanted = [held[f"y{i}"] for i in range(len([k for k in held if k.startswith("y")]))]
-    with served_at(bundle) as base:
-        for row in range(2):
-            got = ask(base, "m", [a[row : row + 1] for a in asked])
-            for mine, theirs in zip(matched(got, wanted), wanted, strict=True):
-                one = theirs[row].astype("float32").ravel()
-                span = float(np.ptp(theirs)) or 1.0
-                assert np.abs(mine.ravel() - one).max() <= max(WITHIN.get(kind, 0.1) * span, STEP), (
-                    mine.ravel()[:8],
-                    one[:8],
-                )
+    service = served_bundle(bundle)
+    for row in range(2):
+        got = service.ask(*(a[row] for a in asked))
+        for mine, theirs in zip(matched(got, wanted), wanted, strict=True):
+            one = theirs[row].astype("float32").ravel()
+            span = float(np.ptp(theirs)) or 1.0
+            assert np.abs(mine.ravel() - one).max() <= max(WITHIN.get(kind, 0.1) * span, STEP), (
+                mine.ravel()[:8],
+                one[:8],
+            )
 
 
 def matched(got: list[np.ndarray], wanted: list[np.ndarray]) -> list[np.ndarray]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import tarfile
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,40 +39,6 @@ def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def served(edgeship: Any, tmp_path: Path) -> Iterator[Any]:
-    """Return a function that builds and deploys a model here; what it said, and a function that asks the service."""
-    host = f"local:{tmp_path / 'device'}"
-
-    def serve(model: Path, *more: object) -> Any:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            listen = f"127.0.0.1:{probe.getsockname()[1]}"
-        where = ("--host", host, "--listen", listen, "--app", "m")
-        said = edgeship("deploy", model, "-t", "host", *where, *more)
-        if said.status and "wheel-fetch-failed" in said.err:
-            pytest.skip("needs the package index")
-        assert said.status == 0, said.err
-        with urllib.request.urlopen(f"http://{listen}/v2/models/m") as answer:
-            name = json.loads(answer.read())["inputs"][0]["name"]
-
-        def ask(values: np.ndarray, **parameters: Any) -> np.ndarray:
-            entry = {
-                "name": name,
-                "datatype": "FP32",
-                "shape": [1, *values.shape],
-                "data": values.ravel().tolist(),
-            }
-            body = json.dumps({"parameters": parameters, "inputs": [entry]}).encode()
-            with urllib.request.urlopen(f"http://{listen}/v2/models/m/infer", data=body) as answer:
-                return np.array(json.loads(answer.read())["outputs"][0]["data"], np.float32)
-
-        return said, ask
-
-    yield serve
-    edgeship("remove", "--host", host, "--app", "m", "--yes")
-
-
 def manifest_of(bundle: str) -> Any:
     with tarfile.open(bundle) as archive:
         return json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
@@ -83,21 +46,22 @@ def manifest_of(bundle: str) -> Any:
 
 def test_loops_answer_as_keras_does(recurrent: Path, served: Any) -> None:
     data, want = np.load(recurrent / "data.npz")["x"], np.load(recurrent / "want.npz")["loops"]
-    _, ask = served(recurrent / "loops.keras", "--recipe", "fp32", "--eval", recurrent / "data.npz")
-    got = np.array([ask(sample) for sample in data[:8]])
+    service = served(recurrent / "loops.keras", "--recipe", "fp32", "--eval", recurrent / "data.npz")
+    got = np.array([service.ask(sample)[0][0] for sample in data[:8]])
     assert np.abs(got - want[:8]).max() < 1e-5
 
 
 def test_fused_layers_answer_as_keras_does(recurrent: Path, served: Any) -> None:
     """Their state would go on from request to request; LiteRT's C API does not take them, tflite_runtime does."""
     data, want = np.load(recurrent / "data.npz")["x"], np.load(recurrent / "want.npz")["fused"]
-    said, ask = served(recurrent / "fused.h5", "--recipe", "fp32", "--eval", recurrent / "data.npz")
-    assert "host: runs with tflite_runtime 2.14.0: litert 2.3.0 refuses the state that" in said.err
-    got = np.array([ask(sample) for sample in data[:8]])
+    service = served(recurrent / "fused.h5", "--recipe", "fp32", "--eval", recurrent / "data.npz")
+    assert "host: runs with tflite_runtime 2.14.0: litert 2.3.0 refuses the state that" in service.said.err
+    got = np.array([service.ask(sample)[0][0] for sample in data[:8]])
     assert np.abs(got - want[:8]).max() < 1e-5
-    first = ask(data[0], sequence_id="s", sequence_start=True)
-    assert np.abs(first - want[0]).max() < 1e-5
-    assert np.abs(ask(data[0], sequence_id="s", sequence_end=True) - want[0]).max() > 1e-3, "it went on"
+    (first,) = service.ask(data[0], sequence_id="s", sequence_start=True)
+    assert np.abs(first[0] - want[0]).max() < 1e-5
+    (second,) = service.ask(data[0], sequence_id="s", sequence_end=True)
+    assert np.abs(second[0] - want[0]).max() > 1e-3, "it went on"
 
 
 def test_fused_layers_have_an_int8_form(recurrent: Path, edgeship: Any) -> None:
@@ -118,11 +82,14 @@ def test_fused_layers_have_an_int8_form(recurrent: Path, edgeship: Any) -> None:
 
 
 def test_a_variable_is_kept_in_a_session(recurrent: Path, served: Any) -> None:
-    said, ask = served(recurrent / "accumulate.tflite", "--recipe", "fp32")
-    assert "golden vectors: 11/11 agree" in said.out
+    service = served(recurrent / "accumulate.tflite", "--recipe", "fp32")
+    assert "golden vectors: 11/11 agree" in service.said.out
     one = np.ones(2, np.float32)
-    assert [float(ask(one)[0]) for _ in range(3)] == [2.0, 2.0, 2.0]
-    kept = [float(ask(one, sequence_id=1, sequence_start=n == 0, sequence_end=n == 2)[0]) for n in range(3)]
+    assert [service.ask(one)[0].flat[0] for _ in range(3)] == [2.0, 2.0, 2.0]
+    kept = [
+        service.ask(one, sequence_id=1, sequence_start=n == 0, sequence_end=n == 2)[0].flat[0]
+        for n in range(3)
+    ]
     assert kept == [2.0, 3.0, 4.0]
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
 import tarfile
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,35 +79,6 @@ def built(edgeship: Any) -> Any:
     return build
 
 
-@pytest.fixture
-def served(edgeship: Any, tmp_path: Path) -> Iterator[Any]:
-    """Return a function that builds and deploys a model here and answers requests for it."""
-    host = f"local:{tmp_path / 'device'}"
-
-    def serve(model: Path, *more: object) -> Any:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            listen = f"127.0.0.1:{probe.getsockname()[1]}"
-        said = edgeship(
-            "deploy", model, "-t", "host", "--host", host, "--listen", listen, "--app", "m", *more
-        )
-        assert said.status == 0, said.err
-        with urllib.request.urlopen(f"http://{listen}/v2/models/m") as answer:
-            told = json.loads(answer.read())["inputs"][0]
-
-        def ask(datatype: str, values: np.ndarray) -> np.ndarray:
-            entry = {"name": told["name"], "datatype": datatype, "shape": [1, *values.shape]}
-            body = json.dumps({"inputs": [{**entry, "data": values.ravel().tolist()}]}).encode()
-            with urllib.request.urlopen(f"http://{listen}/v2/models/m/infer", data=body) as answer:
-                found = json.loads(answer.read())["outputs"][0]
-            return np.array(found["data"], np.float32)
-
-        return said, told, ask
-
-    yield serve
-    edgeship("remove", "--host", host, "--app", "m", "--yes")
-
-
 def drawn(model: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return random stored numbers over the whole range of a model's input, and LiteRT's answers."""
     entry = Model(str(model)).inputs[0]
@@ -158,12 +126,12 @@ def test_real_data_is_normalised_as_the_file_says(made: Any, built: Any, tmp_pat
 def test_requests_of_both_kinds_reach_the_model(made: Any, served: Any) -> None:
     model = made("uint8", says=True)
     raw, wanted = drawn(model, 4)
-    said, told, ask = served(model)
-    assert "others are real numbers, normalised (mean 127.5, std 127.5)" in said.err
-    assert told["datatype"] == "UINT8"
+    service = served(model)
+    assert "others are real numbers, normalised (mean 127.5, std 127.5)" in service.said.err
+    assert service.inputs[0]["datatype"] == "UINT8"
     for sample, answer in zip(raw, wanted, strict=True):
-        assert np.array_equal(ask("UINT8", sample), answer)
-        near = ask("FP32", sample.astype("float32"))
+        assert np.array_equal(service.ask(sample)[0][0], answer)
+        near = service.ask(sample.astype("float32"))[0][0]
         assert np.abs(near - answer).max() < 0.1, "the model's scale is not quite 1 / 127.5"
 
 
@@ -179,7 +147,8 @@ def test_inspect_says_the_same(edgeship: Any, made: Any) -> None:
 def test_googles_own_model_answers_to_the_bit(served: Any, shared_data: Path) -> None:
     model = shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite"
     raw, wanted = drawn(model, 3)
-    _, told, ask = served(model)
+    service = served(model)
+    told = service.inputs[0]
     assert (told["datatype"], told["shape"]) == ("UINT8", [1, 128, 128, 3])
     for sample, answer in zip(raw, wanted, strict=True):
-        assert np.array_equal(ask("UINT8", sample), answer)
+        assert np.array_equal(service.ask(sample)[0][0], answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from edgeship.progress import Silent
 
 
 @pytest.fixture(scope="session")
-def kws_float(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def kws_float(shared_data: Path, once: Callable[..., Path]) -> Any:
     """The float model of the shared SavedModel, converted once."""
     from edgeship.model.convert import to_float_tflite
     from edgeship.model.source import open_model
 
-    work = tmp_path_factory.mktemp("kws")
-    return to_float_tflite(open_model(shared_data / "kws" / "saved_model"), work, progress=Silent())
+    source = open_model(shared_data / "kws" / "saved_model")
+    return to_float_tflite(source, once("kws-float"), progress=Silent())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from island_lab import IO, MakeRelease, ReleaseDir, Serve, Service, make_release
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(once: Callable[..., Path]) -> Path:
     """A folder of tiny models; made in a process of its own, because that imports ai_edge_litert."""
-    folder = tmp_path_factory.mktemp("models")
     script = Path(__file__).with_name("make_models.py")
-    subprocess.run([sys.executable, str(script), str(folder)], check=True)
-    return folder
+    return once(
+        "runtime-models",
+        lambda folder: subprocess.run([sys.executable, str(script), str(folder)], check=True),
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def _converted(
     if profile.compiler.backend != "edgetpu":
         return replace(check_as_it_is(model, profile), model=str(shown_as))
     report = _edgetpu(as_int8(model), profile, stays_float(model))
-    message = "this is what quantizing it to int8 should give, scales and biases not yet known"
+    message = "this is what quantizing it to int8 should give; what that computes only samples tell"
     assumed = _assumed(message, shown_as, profile, report.verdict == "fail")
     return replace(report, model=str(shown_as), findings=ordered((*report.findings, assumed)))
 
@@ -79,11 +80,13 @@ def _twin(
             "check-needs-int8",
             "Vela can only be asked about a quantized model, and this one is float",
             context={"model": shown_as, "target": profile.name},
-            hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA",
+            hint=f"edgeship build {shlex.quote(str(shown_as))} --target {profile.name} --calibration DATA",
         )
     report = check_with_vela(model, profile, vela)
     left = _left_in_float(model)
-    message = "Vela was asked about its int8 form, quantized with made-up samples"
+    message = (
+        "Vela was asked about its int8 form, made with made-up samples; what that computes only yours tell"
+    )
     assumed = _assumed(message, shown_as, profile, bool(left))
     found = ordered((*report.findings, *left, assumed))
     return replace(report, model=str(shown_as), findings=found, verdict="fail" if left else report.verdict)
@@ -91,12 +94,12 @@ def _twin(
 
 def _assumed(message: str, shown_as: Path, profile: TargetProfile, wrong: bool) -> Finding:
     """Say that a float model was judged by what it would be; `wrong`: something is in the way of that."""
-    build = f"edgeship build {shown_as} --target {profile.name} --calibration DATA"
+    proof = f"edgeship check {shlex.quote(str(shown_as))} --target {profile.name} --calibration DATA"
     return Finding(
         code="assumed-int8",
         severity="note",
         message=f"the model is float: {message}",
-        fix=f"first what is wrong, then: {build}" if wrong else f"{build} makes it so",
+        fix=f"first what is wrong, then: {proof}" if wrong else f"{proof} proves it",
     )
 
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeship.bundle.limits import check_body_limit
+from edgeship.bundle.service import sides_entry
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
@@ -217,3 +219,10 @@ def writable(folder: Path, what: str, hint: str) -> None:
         context={"folder": folder.absolute()},
         hint=hint,
     )
+
+
+def check_one_request(project: Project, inputs: Inputs) -> None:
+    """Raise InputError `body-limit` where the limit that is set keeps out a request of one batch."""
+    data = inputs.evaluation or inputs.calibration
+    entry = sides_entry(inputs.float_model.signature, data.info if data else None, inputs.rules)
+    check_body_limit(project.service.limits, entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgeship.score.gates import AGREEMENT
 from edgeship.values import Figure, Goals, Unavailable, Variant
 
 AS_QUICK = 1.1
@@ -34,7 +35,10 @@ def choose_best(
     nearest = min(variants, key=_shortfall)
     failures = "; ".join(g.reason for g in nearest.gates if g.stops)
     asked = ", ".join(_goals(goals)) or "every gate"
-    return None, f"no variant meets {asked}; best found: {describe(nearest)}: {failures}"
+    told = f"no variant meets {asked}; best found: {describe(nearest)}: {failures}"
+    if all(g.name == AGREEMENT for g in nearest.gates if g.stops):
+        told += f"; --accept {AGREEMENT} ships it all the same"
+    return None, told
 
 
 def pareto(variants: Sequence[Variant]) -> tuple[Variant, ...]:

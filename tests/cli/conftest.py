@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -80,6 +82,19 @@ def edgeship(
         return Said(status, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the workers that quantize and score run here: each start of one costs seconds, and tiny models harm nobody."""
+
+    def call(worker: str, payload: dict[str, Any], **_: Any) -> Any:
+        module, _, function = worker.partition(":")
+        made = getattr(importlib.import_module(module), function)(payload, lambda *a: None)
+        return SimpleNamespace(value=made)
+
+    for user in ("quantize.derive", "score.measure", "score.runs", "score.golden", "pipeline.unlike_ranges"):
+        monkeypatch.setattr(f"edgeship.{user}.run_worker", call)
 
 
 @pytest.fixture(scope="session")

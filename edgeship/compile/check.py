@@ -14,7 +14,7 @@ from edgeship.compile.edgetpu import check as edgetpu
 from edgeship.compile.edgetpu.advice import FIX
 from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.edgetpu.view import Settings
-from edgeship.compile.lint import lint
+from edgeship.compile.lint import how_to_quantize, lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Verdict, ordered
 from edgeship.errors import InputError
 from edgeship.profile import TargetProfile
@@ -62,7 +62,9 @@ def _converted(
     if profile.compiler.backend == "vela":
         return _twin(model, profile, shown_as, vela)
     if profile.compiler.backend != "edgetpu":
-        return replace(check_as_it_is(model, profile), model=str(shown_as))
+        report = check_as_it_is(model, profile)
+        left = tuple(f for f in report.findings if f.code != "not-quantized")  # who builds it quantizes it
+        return replace(report, model=str(shown_as), findings=left)
     report = _edgetpu(as_int8(model), profile, stays_float(model))
     message = "this is what quantizing it to int8 should give; what that computes only samples tell"
     assumed = _assumed(message, shown_as, profile, report.verdict == "fail")
@@ -172,7 +174,7 @@ def _after_int8(model: TfliteFile, settings: Settings) -> tuple[Finding, ...]:
             code="after-int8",
             severity="note",
             message=f"quantized to int8, {mapped} of {len(model.main.operators)} operations would run on the Edge TPU",
-            fix="edgeship build MODEL --recipe int8 --calibration DATA",
+            fix=how_to_quantize(model),
         ),
     )
 

@@ -138,7 +138,14 @@ def _ranges(operations: Sequence[int]) -> str:
 
 def _wrap(text: str, prefix: str) -> list[str]:
     rest = " " * len(prefix) if "=" in prefix else prefix
-    return textwrap.wrap(text, WIDTH, initial_indent=prefix, subsequent_indent=rest, break_long_words=False)
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=prefix,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,  # --target coral-dev-board stays what one can copy
+    )
 
 
 def size(count: float) -> str:

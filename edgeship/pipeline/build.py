@@ -12,15 +12,16 @@ from edgeship.bundle.make import make_bundle
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
-from edgeship.errors import ToolError
+from edgeship.errors import EdgeshipError, ToolError
+from edgeship.model.source import open_model
 from edgeship.pipeline.inputs import Inputs, check_one_request, open_inputs, writable
+from edgeship.pipeline.plan import precision_given, recipes_for
 from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
 from edgeship.pipeline.site import BuildSite
-from edgeship.pipeline.variants import make_variants, recipes_of
+from edgeship.pipeline.variants import make_variants
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
-from edgeship.quantize.choose import choose
 from edgeship.score.gates import judge
 from edgeship.tflite.engine import EngineChoice, engine_for
 from edgeship.tflite.reader import read_tflite
@@ -28,6 +29,10 @@ from edgeship.values import Bundle, GateResult, ModelSource, Variant
 
 UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
 """What tells of a variant, not of the build: the next admitted one is tried."""
+
+
+UNSUITABLE = ("edgetpu-unsuitable", "vela-unsuitable", "vela-nothing-mapped")
+"""What tells of a model on one target's accelerator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +93,9 @@ def build(
     started = time.monotonic()
     writable(out, "bundles", "name another folder with -o DIR")
     writable(work, "what may be used again", "set EDGESHIP_CACHE=DIR to a folder you may write")
-    for profile in profiles:
-        choose(profile, project.recipes)  # a recipe nobody accepts is refused before anything is converted
+    given, calibrated = precision_given(open_model(model, project.input_shapes)), project.datasets.calibration
+    for profile in profiles:  # what cannot be made for one of them is refused before anything is converted
+        recipes_for(project, profile, given, calibrated=bool(calibrated))
     options = compiling or CompileOptions()
     if options.several:  # asked for by name: refused before anything is converted, too
         for profile in profiles:
@@ -97,15 +103,29 @@ def build(
     inputs = open_inputs(project, model, work, progress)
     if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
         check_one_request(project, inputs)  # before an hour is spent on what no client could ask
+    for profile in profiles:  # and a missing compiler before anything is derived and scored in vain
+        require_compiler(profile, options)
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
         site = BuildSite(
             project=project, out=out, work=work, scratch=Path(folder), progress=progress, compiling=options
         )
         targets = tuple(
-            build_target(replace(site, scratch=site.scratch / profile.name), profile, inputs)
+            build_one(replace(site, scratch=site.scratch / profile.name), profile, inputs, len(profiles) == 1)
             for profile in profiles
         )
     return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
+
+
+def build_one(site: BuildSite, profile: TargetProfile, inputs: Inputs, alone: bool) -> TargetBuild:
+    """Build for one target; what its compiler has against the model is no end of the build where there are others."""
+    try:
+        return build_target(site, profile, inputs)
+    except EdgeshipError as error:
+        if alone or error.reference not in UNSUITABLE:
+            raise
+        return TargetBuild(
+            target=profile.name, variants=(), failed=(), chosen=None, reason=error.message, bundle=None
+        )
 
 
 def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:
@@ -143,9 +163,7 @@ def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Tar
 def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:
     """Derive, describe, check and score every recipe for one target; compile and bundle the best admitted one."""
     project, progress = site.project, site.progress
-    recipes = recipes_of(site, profile, inputs)
-    require_compiler(profile, site.compiling)  # before anything is derived and scored in vain
-    made = make_variants(site, profile, inputs, recipes)
+    made = make_variants(site, profile, inputs)
     built = TargetBuild(
         target=profile.name, variants=(), failed=made.failed, chosen=None, reason="", bundle=None
     )

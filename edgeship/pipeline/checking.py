@@ -26,7 +26,7 @@ from edgeship.pipeline.plan import precision_given
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.twin import int8_twin
 from edgeship.pipeline.unlike_ranges import unlike_ranges
-from edgeship.pipeline.variants import make_variants, recipes_of
+from edgeship.pipeline.variants import make_variants
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
@@ -41,6 +41,8 @@ from edgeship.tflite.normalise import normalised
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import FloatModel, GateResult, ModelSource, Precision, Recipe
 
+NEEDS_INT8 = ("nothing-for-npu", "not-quantized", "after-int8", "assumed-int8")
+"""Findings that tell people to quantize: in vain where it cannot be done."""
 LOOK = "edgeship build with the same options shows every variant"
 SHOW = "edgeship inspect MODEL shows all of it"
 
@@ -95,7 +97,7 @@ def _as_built(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> CheckR
     if inputs.calibration is None and model.is_float and all(r.needs_calibration for r in wanted):
         return _by_types(site.project, source, profile, site.work, site.progress)
     here = engine_for(read_tflite(model.path), profile).profile
-    made = make_variants(site, here, inputs, recipes_of(site, here, inputs))
+    made = make_variants(site, here, inputs)
     chosen, reason = made.chosen(here, site.project.goals)
     if (held := precision_given(source)) is not None:
         report = _as_given(source, held, profile, site.progress, site.project.accept)
@@ -108,6 +110,10 @@ def _as_built(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> CheckR
     if chosen is None:
         return _refused(report, "; ".join((reason, *(f"{name}: {why}" for name, why in made.failed))), LOOK)
     told = [
+        *(
+            Finding(code="not-made", severity="note", message=f"there is no {name}: {why}", fix=LOOK)
+            for name, why in made.failed
+        ),
         Finding(code="choice", severity="note", message=f"edgeship build chooses {reason}", fix=LOOK),
         *(
             Finding(code="accuracy", severity="warning", message=words, fix=LOOK)
@@ -156,9 +162,11 @@ def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress
             report = report or check_model(twin, profile, shown_as=path)
             return replace(_judged(report, _gates(twin, RECIPES["int8"], profile)), proven=False)
     except InputError as error:
-        if report is None or error.reference != "check-needs-int8":
+        if error.reference != "check-needs-int8":
             raise
-        return _refused(report, error.message, error.hint or SHOW)
+        report = report or replace(check_model(model.path, profile), model=str(path))
+        left = tuple(f for f in report.findings if f.code not in NEEDS_INT8)
+        return _refused(replace(report, findings=left), error.message, error.hint or SHOW)
 
 
 def _as_given(

@@ -52,9 +52,13 @@ def recipes_of(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> tuple
     return recipes
 
 
-def make_variants(site: BuildSite, profile: TargetProfile, inputs: Inputs, recipes: Sequence[Recipe]) -> Made:
-    """Derive and describe the recipes, score what came of them, and judge it. Raises what `derive_all` raises."""
+def make_variants(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Made:
+    """Derive and describe the recipes of a target, score what came of them, and judge it.
+
+    Raises what `recipes_for` and `derive_all` raise.
+    """
     progress, given = site.progress, given_precision(inputs)
+    recipes = recipes_of(site, profile, inputs)
     progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
     derived = derive_all(
         inputs.float_model,

@@ -86,7 +86,7 @@ def edgeship(
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the workers that quantize and score run here: each start of one costs seconds, and tiny models harm nobody."""
+    """Let the workers that quantize and score run here: a start of one costs seconds, and tiny models harm nobody."""
 
     def call(worker: str, payload: dict[str, Any], **_: Any) -> Any:
         module, _, function = worker.partition(":")

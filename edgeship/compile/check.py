@@ -96,12 +96,14 @@ def _twin(
 
 def _assumed(message: str, shown_as: Path, profile: TargetProfile, wrong: bool) -> Finding:
     """Say that a float model was judged by what it would be; `wrong`: something is in the way of that."""
-    proof = f"edgeship check {shlex.quote(str(shown_as))} --target {profile.name} --calibration DATA"
+    rest = f"{shlex.quote(str(shown_as))} --target {profile.name} --calibration DATA"
     return Finding(
         code="assumed-int8",
         severity="note",
         message=f"the model is float: {message}",
-        fix=f"first what is wrong, then: {proof}" if wrong else f"{proof} proves it",
+        fix=f"first what is wrong, then: edgeship build {rest}"
+        if wrong
+        else f"edgeship check {rest} proves it",
     )
 
 

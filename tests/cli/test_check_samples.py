@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeship.errors import InputError
+
 pytestmark = pytest.mark.usefixtures("in_this_process")
 WITH = ("--calibration", "x.npz", "-q")
 
@@ -84,3 +86,28 @@ def test_goals_and_recipes_of_the_project_are_judged(edgeship: Any, dies: None, 
     said = edgeship("check", "-q")
     assert said.status == edgeship("build", "-q").status == 3
     assert "no variant meets size <= 0.5 kB" in " ".join(said.out.split())
+
+
+def test_what_one_accelerator_refuses_leaves_the_other_targets(
+    edgeship: Any, dies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no int8 form, `check` reports it; where a compiler refuses, `build` goes on with the others."""
+
+    def none(model: Any, profile: Any, progress: Any) -> Any:
+        raise InputError("check-needs-int8", "this one cannot be quantized: loops", hint="unroll them")
+
+    monkeypatch.setattr("edgeship.pipeline.checking.int8_twin", none)
+    said = edgeship("check", "m.tflite", "-t", "ethos-u55-128", "-t", "host", "--json", "-q")
+    ethos, host = said.document()["targets"]
+    assert (said.status, ethos["verdict"], host["verdict"]) == (3, "fail", "pass")
+    assert [f["code"] for f in ethos["advice"]] == ["build-refuses"], "no advice to quantize what cannot be"
+
+    def refuse(variant: Any, profile: Any, *_: Any) -> Any:
+        raise InputError("edgetpu-unsuitable", "this model cannot be compiled for the Edge TPU: so")
+
+    monkeypatch.setattr("edgeship.pipeline.build.ship", refuse)
+    at = ["build", "m.tflite", "--accept", "agreement", "--allow-uncompiled", "-t"]
+    alone = edgeship(*at, "coral", *WITH)
+    assert alone.status == 2 and "error: edgetpu-unsuitable" in alone.err
+    both = edgeship(*at, "coral", "-t", "ethos-u55-128", *WITH)
+    assert both.status == 3 and both.out.count("no bundle: this model cannot be compiled") == 2

@@ -14,7 +14,7 @@ from edgeship.compile.backend import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.errors import EdgeshipError, ToolError
 from edgeship.model.source import open_model
-from edgeship.pipeline.inputs import Inputs, check_one_request, open_inputs, writable
+from edgeship.pipeline.inputs import Inputs, opened_for, writable
 from edgeship.pipeline.plan import precision_given, recipes_for
 from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
 from edgeship.pipeline.site import BuildSite
@@ -100,9 +100,7 @@ def build(
     if options.several:  # asked for by name: refused before anything is converted, too
         for profile in profiles:
             require_compiler(profile, options)
-    inputs = open_inputs(project, model, work, progress)
-    if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
-        check_one_request(project, inputs)  # before an hour is spent on what no client could ask
+    opened = opened_for(project, model, profiles, work, progress)
     for profile in profiles:  # and a missing compiler before anything is derived and scored in vain
         require_compiler(profile, options)
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
@@ -111,9 +109,9 @@ def build(
         )
         targets = tuple(
             build_one(replace(site, scratch=site.scratch / profile.name), profile, inputs, len(profiles) == 1)
-            for profile in profiles
+            for profile, inputs in zip(profiles, opened, strict=True)
         )
-    return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
+    return BuildReport(model=opened[0].source, seconds=time.monotonic() - started, targets=targets)
 
 
 def build_one(site: BuildSite, profile: TargetProfile, inputs: Inputs, alone: bool) -> TargetBuild:

@@ -21,7 +21,7 @@ from edgeship.errors import InputError
 from edgeship.model.closing import resized
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
-from edgeship.pipeline.inputs import Inputs, check_one_request, open_inputs
+from edgeship.pipeline.inputs import Inputs, opened_for
 from edgeship.pipeline.plan import precision_given
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.twin import int8_twin
@@ -52,18 +52,16 @@ def check_targets(
 ) -> list[CheckReport]:
     """Return a report a target; what a build of the same project would refuse fails here, too.
 
-    `cache` keeps what may be used again. Raises what `open_inputs` raises for what the project says, and what
+    `cache` keeps what may be used again. Raises what `opened_for` raises for what the project says, and what
     `to_float_tflite` and `check_model` raise.
     """
     source = open_model(model, project.input_shapes)
     for profile in profiles:
         choose(profile, project.recipes)
-    if not _says_more(project):
+    if not _says_more(project) and all(profile.batch.fixed == 1 for profile in profiles):
         return [_by_types(project, source, profile, cache, progress) for profile in profiles]
-    inputs = open_inputs(project, model, cache, progress)
-    if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
-        check_one_request(project, inputs)
-    shown = unlike_ranges(inputs, profiles, progress)
+    opened = opened_for(project, model, profiles, cache, progress)
+    shown = unlike_ranges(opened[0], profiles, progress)
     with tempfile.TemporaryDirectory(prefix="edgeship-check-") as folder:
         site = BuildSite(
             project=project,
@@ -78,7 +76,7 @@ def check_targets(
                 _as_built(replace(site, scratch=site.scratch / profile.name), profile, inputs),
                 shown.get(profile.name, ()),
             )
-            for profile in profiles
+            for profile, inputs in zip(profiles, opened, strict=True)
         ]
 
 
@@ -134,7 +132,13 @@ def _by_types(
     path, held = source.path, precision_given(source)
     if held is not None:
         return _as_given(source, held, profile, progress, project.accept)
-    model = to_float_tflite(source, cache / "models", progress=progress, signature=project.signature)
+    model = to_float_tflite(
+        source,
+        cache / "models",
+        progress=progress,
+        batch=profile.batch.fixed,
+        signature=project.signature,
+    )
     if profile.compiler.backend != "none":
         return _of_integers(model, path, profile, progress)
     recipes = choose(profile, project.recipes)

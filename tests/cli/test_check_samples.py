@@ -111,3 +111,13 @@ def test_what_one_accelerator_refuses_leaves_the_other_targets(
     assert alone.status == 2 and "error: edgetpu-unsuitable" in alone.err
     both = edgeship(*at, "coral", "-t", "ethos-u55-128", *WITH)
     assert both.status == 3 and both.out.count("no bundle: this model cannot be compiled") == 2
+
+
+@pytest.mark.parametrize("verb", ["check", "build"])
+def test_the_batch_of_a_target_is_heard(edgeship: Any, dies: None, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "four.yaml").write_text(
+        "name: four\ntitle: Four\nsummary: Four samples at a time.\nextends: host\nbatch: {fixed: 4}\n"
+        "sources:\n  - {figure: batch.fixed, source: ours, confidence: assumed}\n"
+    )
+    said = edgeship(verb, "m.tflite", "-t", "four.yaml")
+    assert said.status == 2 and "error: model-batch\n" in said.err and "not 4" in said.err

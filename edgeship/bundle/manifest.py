@@ -14,6 +14,7 @@ from edgeship.bundle.service import model_name
 from edgeship.compile.ship import Shipped
 from edgeship.digest import sha256_bytes, sha256_file
 from edgeship.profile import TargetProfile
+from edgeship.score.gates import AGREEMENT
 from edgeship.tflite.flaws import CODES, flaws
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Variant, as_json
@@ -119,8 +120,9 @@ def accepted_entry(variant: Variant, accepted: Sequence[str]) -> dict[str, Any]:
     """Return which flaws the model really has that the user ships all the same; nothing where there is none."""
     if not accepted:
         return {}
-    found = {flaw.code for flaw in flaws(read_tflite(variant.artifact.path)) if flaw.effect}
-    codes = [code for code in CODES if code in found and code in accepted]
+    found: set[str] = {flaw.code for flaw in flaws(read_tflite(variant.artifact.path)) if flaw.effect}
+    found |= {AGREEMENT} if any(part.dead for part in variant.scorecard.agreement.parts) else set()
+    codes = [code for code in (*CODES, AGREEMENT) if code in found and code in accepted]
     return {"accepted": codes} if codes else {}
 
 

@@ -68,12 +68,12 @@ def accept_option(command: F) -> F:
         "--accept",
         multiple=True,
         metavar="FLAW",
-        help="Ship a model that came with this flaw all the same: scale, zero-point, bias-overflow or bias-scale.",
+        help="Ship a model with this flaw all the same: scale, zero-point, bias-overflow, bias-scale or agreement.",
     )(command)
 
 
-def build_options(command: F) -> F:
-    """Add everything that says how a model is built."""
+def judging_options(command: F) -> F:
+    """Add everything that decides which variant of a model a target gets, or that it gets none."""
     options = [
         input_shape_option,
         click.option("--target", "-t", "targets", multiple=True, metavar="T", help="Target; repeatable."),
@@ -92,8 +92,18 @@ def build_options(command: F) -> F:
         ),
         click.option("--max-kb", type=float, metavar="K", help="Gate: size of the model file, kB."),
         click.option("--max-ms", type=float, metavar="T", help="Gate: p50 latency on this machine, ms."),
-        click.option("--app", help="Name of the service.  [default: from the model's name]"),
         click.option("--labels", help="File with one label a line."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def build_options(command: F) -> F:
+    """Add everything that says how a model is built."""
+    options = [
+        judging_options,
+        click.option("--app", help="Name of the service.  [default: from the model's name]"),
         click.option("--listen", metavar="ADDR", help="Where the service listens: ADDRESS:PORT or unix:PATH."),
         click.option("--compiler", metavar="PLACE", help="edgetpu_compiler: local, ssh:user@host or container:IMAGE."),
         click.option(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
     from edgeship.profile import TargetProfile
     from edgeship.progress import Progress
-    from edgeship.project import DeviceSettings
+    from edgeship.project import DeviceSettings, Project
     from edgeship.values import Bundle, DeployReport, Host
 
 
@@ -209,28 +209,9 @@ def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
     target was named.
     """
     if is_bundle(path):
-        from edgeship.bundle.seal import open_bundle
-
-        bundle = open_bundle(path)
-        wanted = common.target_names(settings) or {bundle.target}
-        if bundle.target not in wanted:
-            raise InputError(
-                "bundle-for-another-target",
-                f"the bundle is for {bundle.target}, not for {', '.join(sorted(wanted))}",
-                context={"bundle": path},
-                hint=f"edgeship deploy {path} --target {bundle.target} --host ...",
-            )
-        return bundle
+        return opened(settings, path)
     project = settings.whole()
-    profiles = common.profiles_of(project)
-    if len(profiles) > 1:
-        raise InputError(
-            "several-targets",
-            "a deployment has one target; build for several with edgeship build",
-            context={"targets": ", ".join(profile.name for profile in profiles)},
-            hint=f"edgeship deploy {path} --target {profiles[0].name} --host ...",
-        )
-    deployable(profiles[0], path, project.compiler.segments)
+    profile = target_of(project, path)
     from edgeship.pipeline.build import build as build_all
     from edgeship.report.beside import save_beside
     from edgeship.report.text import target_text
@@ -238,7 +219,7 @@ def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
 
     work = common.cache_folder()
     report = build_all(
-        project, path, profiles, work / "bundles", work, progress, common.compile_options(project)
+        project, path, (profile,), work / "bundles", work, progress, common.compile_options(project)
     )
     built = report.targets[0]
     if built.bundle is None:
@@ -255,6 +236,36 @@ def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
         for words in warnings(built.chosen, built.variants):
             tell(f"warning: {words}")
     return built.bundle
+
+
+def opened(settings: DeviceSettings, path: Path) -> Bundle:
+    """Return a bundle that was handed over, verified. Raises InputError `bundle-for-another-target`."""
+    from edgeship.bundle.seal import open_bundle
+
+    bundle = open_bundle(path)
+    wanted = common.target_names(settings) or {bundle.target}
+    if bundle.target not in wanted:
+        raise InputError(
+            "bundle-for-another-target",
+            f"the bundle is for {bundle.target}, not for {', '.join(sorted(wanted))}",
+            context={"bundle": path},
+            hint=f"edgeship deploy {path} --target {bundle.target} --host ...",
+        )
+    return bundle
+
+
+def target_of(project: Project, path: Path) -> TargetProfile:
+    """Return the one target that a model is built for. Raises InputError `several-targets`, and as `deployable`."""
+    profiles = common.profiles_of(project)
+    if len(profiles) > 1:
+        raise InputError(
+            "several-targets",
+            "a deployment has one target; build for several with edgeship build",
+            context={"targets": ", ".join(profile.name for profile in profiles)},
+            hint=f"edgeship deploy {path} --target {profiles[0].name} --host ...",
+        )
+    deployable(profiles[0], path, project.compiler.segments)
+    return profiles[0]
 
 
 def deployable(profile: TargetProfile, path: Path, segments: int) -> None:
@@ -291,11 +302,10 @@ def _dry_run(
 ) -> int:
     """Print what would be done. A bundle is verified; of a model, only the file is opened."""
     if is_bundle(path):
-        from edgeship.bundle.seal import open_bundle
         from edgeship.deploy import plan
         from edgeship.report.plan import plan_document, plan_text
 
-        bundle = open_bundle(path)
+        bundle = opened(settings, path)
         has = bool(bundle.signatures) or signs
         refuse_unsigned(path, signed=has, allow_unsigned=choices.allow_unsigned)
         plans = {host.text: plan(bundle, host, choices) for host in hosts}
@@ -304,10 +314,8 @@ def _dry_run(
     from edgeship.pipeline.plan import plan_build
 
     project = settings.whole()
-    profiles = common.profiles_of(project)
-    for profile in profiles:
-        deployable(profile, path, project.compiler.segments)
-    lines = list(plan_build(project, path, profiles, common.cache_folder() / "bundles"))
+    profile = target_of(project, path)
+    lines = list(plan_build(project, path, (profile,), common.cache_folder() / "bundles"))
     lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
     common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)

@@ -27,6 +27,8 @@ def check_as_it_is(model: TfliteFile, profile: TargetProfile, accepted: Sequence
     choice = engine_for(model, profile)
     profile = choice.profile
     found = [replace(f, severity="note") if f.code in HARMLESS else f for f in lint(model, accepted)]
+    if "int8" not in profile.precision.accepts:
+        found = [f for f in found if f.code != "not-quantized"]  # float is what such a target takes
     found += [*_compiled(model), *_engine(model, choice)]
     failed = any(f.severity == "error" and f.code in WRONG_THERE for f in found)
     gpu = profile.runtime.delegate == "gpu"

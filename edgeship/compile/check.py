@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeship.compile.edgetpu import check as edgetpu
 from edgeship.compile.edgetpu.advice import FIX
 from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.edgetpu.view import Settings
-from edgeship.compile.lint import lint
+from edgeship.compile.lint import how_to_quantize, lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Verdict, ordered
 from edgeship.errors import InputError
 from edgeship.profile import TargetProfile
@@ -61,9 +62,11 @@ def _converted(
     if profile.compiler.backend == "vela":
         return _twin(model, profile, shown_as, vela)
     if profile.compiler.backend != "edgetpu":
-        return replace(check_as_it_is(model, profile), model=str(shown_as))
+        report = check_as_it_is(model, profile)
+        left = tuple(f for f in report.findings if f.code != "not-quantized")  # who builds it quantizes it
+        return replace(report, model=str(shown_as), findings=left)
     report = _edgetpu(as_int8(model), profile, stays_float(model))
-    message = "this is what quantizing it to int8 should give, scales and biases not yet known"
+    message = "this is what quantizing it to int8 should give; what that computes only samples tell"
     assumed = _assumed(message, shown_as, profile, report.verdict == "fail")
     return replace(report, model=str(shown_as), findings=ordered((*report.findings, assumed)))
 
@@ -79,11 +82,13 @@ def _twin(
             "check-needs-int8",
             "Vela can only be asked about a quantized model, and this one is float",
             context={"model": shown_as, "target": profile.name},
-            hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA",
+            hint=f"edgeship build {shlex.quote(str(shown_as))} --target {profile.name} --calibration DATA",
         )
     report = check_with_vela(model, profile, vela)
     left = _left_in_float(model)
-    message = "Vela was asked about its int8 form, quantized with made-up samples"
+    message = (
+        "Vela was asked about its int8 form, made with made-up samples; what that computes only yours tell"
+    )
     assumed = _assumed(message, shown_as, profile, bool(left))
     found = ordered((*report.findings, *left, assumed))
     return replace(report, model=str(shown_as), findings=found, verdict="fail" if left else report.verdict)
@@ -91,12 +96,14 @@ def _twin(
 
 def _assumed(message: str, shown_as: Path, profile: TargetProfile, wrong: bool) -> Finding:
     """Say that a float model was judged by what it would be; `wrong`: something is in the way of that."""
-    build = f"edgeship build {shown_as} --target {profile.name} --calibration DATA"
+    rest = f"{shlex.quote(str(shown_as))} --target {profile.name} --calibration DATA"
     return Finding(
         code="assumed-int8",
         severity="note",
         message=f"the model is float: {message}",
-        fix=f"first what is wrong, then: {build}" if wrong else f"{build} makes it so",
+        fix=f"first what is wrong, then: edgeship build {rest}"
+        if wrong
+        else f"edgeship check {rest} proves it",
     )
 
 
@@ -169,7 +176,7 @@ def _after_int8(model: TfliteFile, settings: Settings) -> tuple[Finding, ...]:
             code="after-int8",
             severity="note",
             message=f"quantized to int8, {mapped} of {len(model.main.operators)} operations would run on the Edge TPU",
-            fix="edgeship build MODEL --recipe int8 --calibration DATA",
+            fix=how_to_quantize(model),
         ),
     )
 

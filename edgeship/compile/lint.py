@@ -13,6 +13,7 @@ from edgeship.tflite import soundness
 from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flaws import CODES, flaws, name_of, told
 from edgeship.tflite.layer_names import layer_of
+from edgeship.tflite.precision import is_float, precision_of
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 INTEGERS = frozenset({"int8", "uint8", "int16"})
@@ -22,7 +23,7 @@ def lint(model: TfliteFile, accepted: Sequence[str] = ()) -> tuple[Finding, ...]
     """Return the findings that hold on every target, in the order of the graph; `accepted` flaws are no errors."""
     return (
         *dynamic_shapes(model),
-        *float_tensors(model.main),
+        *float_tensors(model),
         *unsound(model, accepted),
         *joins(model.main),
         *batches(model.main),
@@ -77,8 +78,16 @@ def _how_to_close(model: TfliteFile) -> str:
     )
 
 
-def float_tensors(graph: Subgraph) -> Iterator[Finding]:
+def how_to_quantize(model: TfliteFile) -> str:
+    """Return what to type for an int8 form of a model; one that came quantized has none but its original's."""
+    if is_float(precision_of(model)):
+        return "edgeship build MODEL --target T --recipe int8 --calibration DATA"
+    return "hand over the float model it was made of (.keras, .h5, SavedModel, float .tflite), with --calibration DATA"
+
+
+def float_tensors(model: TfliteFile) -> Iterator[Finding]:
     """Yield what computes in float: all of a model, single operations inside an integer one, its inputs and outputs."""
+    graph = model.main
     by_op: dict[str, list[int]] = defaultdict(list)
     boundary, integer = [], False
     for operator in graph.operators:
@@ -96,7 +105,7 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
         else:
             integer |= any(graph.tensors[i].dtype in INTEGERS for i in operator.outputs if i >= 0)
     if by_op:
-        yield _inside(graph, by_op) if integer else _float(graph, by_op)
+        yield _inside(graph, by_op) if integer else _float(model, by_op)
     if boundary:
         ends = [graph.tensors[(o.inputs if o.op == "QUANTIZE" else o.outputs)[0]] for o in boundary[:4]]
         sides = ["input" if o.op == "QUANTIZE" else "output" for o in boundary[:4]]
@@ -110,7 +119,8 @@ def float_tensors(graph: Subgraph) -> Iterator[Finding]:
         )
 
 
-def _float(graph: Subgraph, by_op: Mapping[str, Sequence[int]]) -> Finding:
+def _float(model: TfliteFile, by_op: Mapping[str, Sequence[int]]) -> Finding:
+    graph = model.main
     indices, counts, layers = _counted(graph, by_op)
     first = graph.operators[indices[0]]
     weights = [
@@ -121,7 +131,7 @@ def _float(graph: Subgraph, by_op: Mapping[str, Sequence[int]]) -> Finding:
         code="not-quantized",
         severity="error",
         message=f"{len(indices)} operations are {kind}: {counts}; first layers: {layers}",
-        fix="quantize fully with a representative dataset: edgeship build MODEL --recipe int8 --calibration DATA",
+        fix=f"quantize fully with a representative dataset: {how_to_quantize(model)}",
         operations=indices,
     )
 

@@ -30,16 +30,17 @@ def picture(report: CheckReport) -> str:
 
 def _head(report: CheckReport) -> list[str]:
     total, mapped = len(report.operations), report.mapped
+    unproven = "" if report.proven or report.verdict == "fail" else ", not proven"
     if report.basis == "not-needed":
         line = (
-            "all operations run on the CPU"
+            f"all operations run on the CPU{unproven}"
             if report.verdict == "pass"
             else "this model cannot run there as it is"
         )
         return [f"{report.model} on {report.target}: {line}", f"operations {total}"]
     word = {"predicted": "predicted, not compiled", "compiler": f"as {report.tool} says"}[report.basis]
     lines = [
-        f"{report.model} on {report.target}: {report.verdict} ({word})",
+        f"{report.model} on {report.target}: {report.verdict}{unproven} ({word})",
         f"{mapped} of {total} operations on the {report.accelerator}: {VERDICT[report.verdict]}",
     ]
     unsure = Counter(o.confidence for o in report.operations)
@@ -137,7 +138,14 @@ def _ranges(operations: Sequence[int]) -> str:
 
 def _wrap(text: str, prefix: str) -> list[str]:
     rest = " " * len(prefix) if "=" in prefix else prefix
-    return textwrap.wrap(text, WIDTH, initial_indent=prefix, subsequent_indent=rest, break_long_words=False)
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=prefix,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,  # --target coral-dev-board stays what one can copy
+    )
 
 
 def size(count: float) -> str:

@@ -87,6 +87,9 @@ class CheckReport:
     subgraphs: int
     parameter_bytes: Figure
     accelerator_bytes: Figure
+    proven: bool = True
+    """False where the verdict rests on an int8 form that was not made with the user's samples: a build may refuse it
+    for what it computes."""
 
     @property
     def mapped(self) -> int:
@@ -106,6 +109,7 @@ class CheckReport:
             "sha256": self.sha256,
             "target": self.target,
             "verdict": self.verdict,
+            "proven": self.proven,
             "basis": self.basis,
             "tool": self.tool,
             "operations": [as_json(o) for o in self.operations],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.compile.backend import CompileOptions, CompileResult, left_uncompiled
-from edgeship.compile.lint import FLOATS
+from edgeship.compile.lint import FLOATS, how_to_quantize
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError, ToolError
@@ -47,7 +47,7 @@ class Vela:
                 "vela-unsuitable",
                 "this model has nothing for the NPU: " + "; ".join(against),
                 context={"variant": artifact.recipe, "target": profile.name},
-                hint="edgeship build MODEL --recipe int8 --calibration DATA makes the integer model it takes",
+                hint=how_to_quantize(model),
             )
         try:
             tool = require("vela", options.environment)
@@ -108,7 +108,7 @@ def nothing_mapped(path: Path, made: VelaRun) -> ToolError:
         "vela-nothing-mapped",
         "Vela put no operation on the NPU: the model would run on the CPU alone",
         context={"file": path.name, "operations": cpu_count(made.model), "first": first},
-        hint="the NPU takes int8 and int16 models: edgeship build MODEL --recipe int8 --calibration DATA",
+        hint="the NPU takes int8 and int16 models: edgeship build FLOAT_MODEL --target T --calibration DATA",
     )
 
 

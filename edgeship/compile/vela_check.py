@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from edgeship.compile import costs
-from edgeship.compile.lint import lint
+from edgeship.compile.lint import how_to_quantize, lint
 from edgeship.compile.report import CheckReport, Cut, Finding, Placed, Verdict, ordered
 from edgeship.compile.vela import cpu_count, reasons_against
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
@@ -151,7 +151,7 @@ def _refused(model: TfliteFile, profile: TargetProfile, against: tuple[str, ...]
             code="nothing-for-npu",
             severity="error",
             message=reason,
-            fix="edgeship build MODEL --recipe int8 --calibration DATA",
+            fix=how_to_quantize(model),
             operations=(),
         )
         for reason in against

@@ -8,35 +8,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeship.bundle.limits import check_body_limit
 from edgeship.bundle.make import make_bundle
 from edgeship.bundle.parts import BundleParts
-from edgeship.bundle.service import sides_entry
 from edgeship.compile.backend import CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
-from edgeship.digest import sha256_file
-from edgeship.errors import ToolError
-from edgeship.pipeline.inputs import Inputs, open_inputs, writable
-from edgeship.pipeline.plan import recipes_for
+from edgeship.errors import EdgeshipError, ToolError
+from edgeship.model.source import open_model
+from edgeship.pipeline.inputs import Inputs, opened_for, writable
+from edgeship.pipeline.plan import precision_given, recipes_for
 from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
 from edgeship.pipeline.site import BuildSite
+from edgeship.pipeline.variants import make_variants
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
-from edgeship.quantize import contract
-from edgeship.quantize.choose import choose, wanted
-from edgeship.quantize.derive import Derivation, derive_all, order_of
-from edgeship.score.choice import choose_best
 from edgeship.score.gates import judge
-from edgeship.score.measure import score
 from edgeship.tflite.engine import EngineChoice, engine_for
-from edgeship.tflite.metadata import write_all_metadata
-from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Artifact, Bundle, GateResult, InputMetadata, ModelSource, Recipe, Variant
+from edgeship.values import Bundle, GateResult, ModelSource, Variant
 
 UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
 """What tells of a variant, not of the build: the next admitted one is tried."""
+
+
+UNSUITABLE = ("edgetpu-unsuitable", "vela-unsuitable", "vela-nothing-mapped")
+"""What tells of a model on one target's accelerator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,31 +93,37 @@ def build(
     started = time.monotonic()
     writable(out, "bundles", "name another folder with -o DIR")
     writable(work, "what may be used again", "set EDGESHIP_CACHE=DIR to a folder you may write")
-    for profile in profiles:
-        choose(profile, project.recipes)  # a recipe nobody accepts is refused before anything is converted
+    given, calibrated = precision_given(open_model(model, project.input_shapes)), project.datasets.calibration
+    for profile in profiles:  # what cannot be made for one of them is refused before anything is converted
+        recipes_for(project, profile, given, calibrated=bool(calibrated))
     options = compiling or CompileOptions()
     if options.several:  # asked for by name: refused before anything is converted, too
         for profile in profiles:
             require_compiler(profile, options)
-    inputs = open_inputs(project, model, work, progress)
-    if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
-        check_one_request(project, inputs)  # before an hour is spent on what no client could ask
+    opened = opened_for(project, model, profiles, work, progress)
+    for profile in profiles:  # and a missing compiler before anything is derived and scored in vain
+        require_compiler(profile, options)
     with tempfile.TemporaryDirectory(prefix="edgeship-build-") as folder:
         site = BuildSite(
             project=project, out=out, work=work, scratch=Path(folder), progress=progress, compiling=options
         )
         targets = tuple(
-            build_target(replace(site, scratch=site.scratch / profile.name), profile, inputs)
-            for profile in profiles
+            build_one(replace(site, scratch=site.scratch / profile.name), profile, inputs, len(profiles) == 1)
+            for profile, inputs in zip(profiles, opened, strict=True)
         )
-    return BuildReport(model=inputs.source, seconds=time.monotonic() - started, targets=targets)
+    return BuildReport(model=opened[0].source, seconds=time.monotonic() - started, targets=targets)
 
 
-def check_one_request(project: Project, inputs: Inputs) -> None:
-    """Raise InputError `body-limit` where the limit that is set keeps out a request of one batch."""
-    data = inputs.evaluation or inputs.calibration
-    entry = sides_entry(inputs.float_model.signature, data.info if data else None, inputs.rules)
-    check_body_limit(project.service.limits, entry)
+def build_one(site: BuildSite, profile: TargetProfile, inputs: Inputs, alone: bool) -> TargetBuild:
+    """Build for one target; what its compiler has against the model is no end of the build where there are others."""
+    try:
+        return build_target(site, profile, inputs)
+    except EdgeshipError as error:
+        if alone or error.reference not in UNSUITABLE:
+            raise
+        return TargetBuild(
+            target=profile.name, variants=(), failed=(), chosen=None, reason=error.message, bundle=None
+        )
 
 
 def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:
@@ -159,40 +161,16 @@ def build_target(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Tar
 def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> TargetBuild:
     """Derive, describe, check and score every recipe for one target; compile and bundle the best admitted one."""
     project, progress = site.project, site.progress
-    given = None if inputs.float_model.is_float else precision_of(read_tflite(inputs.float_model.path))
-    recipes, left_out = recipes_for(project, profile, given, calibrated=inputs.calibration is not None)
-    if left_out:
-        progress.note(f"{profile.name}: {', '.join(left_out)} not made: no --calibration data was given")
-    require_compiler(profile, site.compiling)  # before anything is derived and scored in vain
-    derived = derive(site, profile, inputs, recipes)
-    if given and profile.compiler.backend != "none" and given.io in ("float32", "mixed"):
-        progress.note(
-            f"{profile.name}: the model came with float inputs or outputs: QUANTIZE and DEQUANTIZE at its edges stay "
-            "on the CPU"
-        )
-    for name, reason in derived.failed:
-        progress.note(f"{profile.name}: no {name}: {reason}")
-    for artifact in derived.artifacts:
-        for note in artifact.notes:
-            progress.note(f"{profile.name}: {artifact.recipe}: {note}")
-    artifacts = describe(site, inputs, derived.artifacts)
-    variants = scored(site, profile, inputs, artifacts, recipes)
+    made = make_variants(site, profile, inputs)
     built = TargetBuild(
-        target=profile.name,
-        variants=variants,
-        failed=derived.failed,
-        chosen=None,
-        reason="none of the recipes could be made from this model",
-        bundle=None,
+        target=profile.name, variants=(), failed=made.failed, chosen=None, reason="", bundle=None
     )
     unproven: ToolError | None = None
-    while variants:
-        chosen, reason = choose_best(
-            variants, wanted(profile), project.goals, measured_here=profile.measured_here
-        )
+    while True:
+        chosen, reason = made.chosen(profile, project.goals)
         if unproven and chosen is None:
             raise unproven
-        built = replace(built, variants=variants, chosen=chosen, reason=reason)
+        built = replace(built, variants=made.variants, chosen=chosen, reason=reason)
         if chosen is None:
             return built
         try:
@@ -202,28 +180,8 @@ def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Targe
                 raise
             unproven = unproven or error
             refused = stopped(chosen, error)
-            variants = tuple(refused if v is chosen else v for v in variants)
+            made = replace(made, variants=tuple(refused if v is chosen else v for v in made.variants))
             progress.note(f"{profile.name}: not {chosen.artifact.recipe}: {refused.gates[-1].reason}")
-    return built
-
-
-def derive(site: BuildSite, profile: TargetProfile, inputs: Inputs, recipes: Sequence[Recipe]) -> Derivation:
-    """Derive every recipe, or take what an earlier target got of the same."""
-    site.progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
-    order = order_of(recipes, profile)
-    if order in site.made.derived:
-        return site.made.derived[order]
-    derived = derive_all(
-        inputs.float_model,
-        recipes,
-        inputs.calibration_prepared,
-        site.scratch,
-        profile=profile,
-        progress=site.progress,
-    )
-    if inputs.float_model.is_float:  # what came quantized is rewritten for the target's own runtime
-        site.made.derived[order] = derived
-    return derived
 
 
 def finished(
@@ -234,7 +192,8 @@ def finished(
     shipped = ship(chosen, profile, site.scratch / "compiled", site.compiling, site.progress)
     built = replace(built, compiled=shipped.result)
     weighed = weighed_of(shipped)
-    too_much = [g for g in judge(weighed, chosen.scorecard, project.goals) if g.verdict == "fail"]
+    gates = judge(weighed, chosen.scorecard, project.goals, project.accept)
+    too_much = [gate for gate in gates if gate.verdict == "fail"]
     if too_much:  # the size of what ships is known only now
         return replace(built, chosen=None, reason=f"once compiled: {too_much[0].reason}")
     if shipped.result and shipped.result.segments:
@@ -254,45 +213,6 @@ def stopped(variant: Variant, error: ToolError) -> Variant:
     reason = f"{error.message}: {words}" if words else error.message
     gate = GateResult(name="runtime", verdict="fail", limit=0.0, value=1.0, reason=reason)
     return replace(variant, gates=(*variant.gates, gate))
-
-
-def scored(
-    site: BuildSite,
-    profile: TargetProfile,
-    inputs: Inputs,
-    artifacts: Sequence[Artifact],
-    recipes: Sequence[Recipe],
-) -> tuple[Variant, ...]:
-    """Score every artifact and judge it: by what its file holds, and by the goals."""
-    goals, progress = site.project.goals, site.progress
-    progress.step(f"{profile.name}: scoring {len(artifacts)} variants")
-    prepared = (
-        inputs.evaluation_prepared or inputs.calibration_prepared
-    )  # of the latter no labels are looked at
-    digests = tuple(artifact.sha256 for artifact in artifacts)
-    if digests not in site.made.scored:
-        site.made.scored[digests] = score(
-            artifacts, inputs.float_model, inputs.evaluation, prepared, goals, progress=progress
-        )
-    cards = site.made.scored[digests]
-    named = {recipe.name: recipe for recipe in recipes}
-    return tuple(
-        Variant(
-            artifact=artifact,
-            scorecard=card,
-            gates=(
-                *contract.check(
-                    artifact.path,
-                    named[artifact.recipe],
-                    profile,
-                    given=not inputs.float_model.is_float,
-                    accepted=site.project.accept,
-                ),
-                *judge(artifact, card, goals),
-            ),
-        )
-        for artifact, card in zip(artifacts, cards, strict=True)
-    )
 
 
 def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped: Shipped) -> Bundle:
@@ -324,33 +244,3 @@ def keep_model(project: Project, inputs: Inputs, shipped: Shipped, out: Path) ->
     out.mkdir(parents=True, exist_ok=True)
     (out / name).write_bytes(artifact.path.read_bytes())
     return out / name
-
-
-def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
-    """Return the artifacts with name, labels, normalisation, ranges and licence written into each file."""
-    project, folder = site.project, site.scratch / "described"
-    metadata = project.metadata_for(inputs.source.path)
-    seen = inputs.calibration or inputs.evaluation
-    metadata = replace(
-        metadata,
-        labels=inputs.labels,
-        inputs=tuple(
-            InputMetadata(
-                preprocess=rule.preprocess,
-                minimum=seen.info.arrays[k].minimum if seen else None,
-                maximum=seen.info.arrays[k].maximum if seen else None,
-            )
-            for k, rule in enumerate(inputs.rules)
-        ),
-    )
-    digests = tuple(artifact.sha256 for artifact in artifacts)
-    if digests not in site.made.described:
-        folder.mkdir(parents=True, exist_ok=True)
-        pairs = [(a.path, folder / a.path.name) for a in artifacts]
-        tools = write_all_metadata(pairs, metadata, progress=site.progress)
-        site.made.described[digests] = tuple(new for _, new in pairs), tools
-    paths, tools = site.made.described[digests]
-    return tuple(
-        replace(a, path=new, bytes=new.stat().st_size, sha256=sha256_file(new), tools={**a.tools, **tools})
-        for a, new in zip(artifacts, paths, strict=True)
-    )

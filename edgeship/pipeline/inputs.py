@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeship.bundle.limits import check_body_limit
+from edgeship.bundle.service import sides_entry
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.pipeline.labels import check_labels, class_names, has_boxes, labels_of
 from edgeship.pipeline.preparation import check_declared, prepared_for, rules_of
 from edgeship.pipeline.reading import read_data, with_channels
+from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.quantize import calibration as calibrating
@@ -52,8 +56,11 @@ class Inputs:
     evaluation images."""
 
 
-def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -> Inputs:
-    """Read and check the model and its datasets once. Bad data is found before TensorFlow is started."""
+def open_inputs(project: Project, model: Path, work: Path, progress: Progress, *, batch: int = 1) -> Inputs:
+    """Read and check the model, its first axis fixed at `batch`, and its datasets once.
+
+    Bad data is found before TensorFlow is started.
+    """
     source = open_model(model, project.input_shapes)
     if not project.datasets.evaluation:
         check_gate_data(project.goals, None, None)
@@ -61,7 +68,9 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress) -
     labels = class_names(project, source, progress)
     data = read_data(project, labels, source, work, progress)
     check_gate_data(project.goals, project.datasets.evaluation, data.get("evaluation"))
-    float_model = to_float_tflite(source, work / "models", progress=progress, signature=project.signature)
+    float_model = to_float_tflite(
+        source, work / "models", progress=progress, batch=batch, signature=project.signature
+    )
     specs = float_model.signature.inputs
     check_declared(project, specs)
     data = with_channels(project, labels, float_model, data, work, progress)
@@ -217,3 +226,25 @@ def writable(folder: Path, what: str, hint: str) -> None:
         context={"folder": folder.absolute()},
         hint=hint,
     )
+
+
+def opened_for(
+    project: Project, model: Path, profiles: Sequence[TargetProfile], work: Path, progress: Progress
+) -> tuple[Inputs, ...]:
+    """Return for each profile what it starts from, opened once for each batch that they want.
+
+    Raises what `open_inputs` raises, and what a limit that is set keeps out, before an hour is spent on it.
+    """
+    batches = dict.fromkeys(profile.batch.fixed for profile in profiles)
+    opened = {batch: open_inputs(project, model, work, progress, batch=batch) for batch in batches}
+    if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
+        for inputs in opened.values():
+            check_one_request(project, inputs)
+    return tuple(opened[profile.batch.fixed] for profile in profiles)
+
+
+def check_one_request(project: Project, inputs: Inputs) -> None:
+    """Raise InputError `body-limit` where the limit that is set keeps out a request of one batch."""
+    data = inputs.evaluation or inputs.calibration
+    entry = sides_entry(inputs.float_model.signature, data.info if data else None, inputs.rules)
+    check_body_limit(project.service.limits, entry)

@@ -13,10 +13,13 @@ from edgeship.values import Scorecard
 
 
 @dataclass(slots=True, kw_only=True)
-class Made:
-    """What was made for earlier targets of a build: another target that asks for the same gets the same."""
+class Earlier:
+    """What was made for earlier targets of a build: another target that asks for the same gets the same.
 
-    derived: dict[str, Derivation] = field(default_factory=dict)
+    Every key begins with the digest of the float model, whose batch is the target's.
+    """
+
+    derived: dict[tuple[str, ...], Derivation] = field(default_factory=dict)
     """By what is derived (`quantize.derive.order_of`)."""
     described: dict[tuple[str, ...], tuple[tuple[Path, ...], dict[str, str]]] = field(default_factory=dict)
     """Files with their metadata and versions of tools, by the digests of the files without."""
@@ -37,6 +40,6 @@ class BuildSite:
     """What this build alone needs; gone afterwards."""
     progress: Progress
     compiling: CompileOptions
-    made: Made = field(default_factory=Made)
+    earlier: Earlier = field(default_factory=Earlier)
     engine_reason: str | None = None
     """Why the target's preferred engine is not taken for the model; None: it is."""

@@ -338,8 +338,9 @@ class ProjectFile(Section):
     input_shape: InputShapes = ()
     """Sizes of inputs that the model leaves open, batch first: [1, 224, 224, 3]; for a model of several inputs by
     name: {left: [1, 64], right: [1, 64]}."""
-    accept: tuple[Literal["scale", "zero-point", "bias-overflow", "bias-scale"], ...] = ()
-    """Flaws of a model that came quantized which are shipped all the same; what they are is told when it is refused."""
+    accept: tuple[Literal["scale", "zero-point", "bias-overflow", "bias-scale", "agreement"], ...] = ()
+    """Flaws that are shipped all the same, as they are called where a model is refused for them: scale, zero-point,
+    bias-overflow, bias-scale of a model that came quantized; agreement: a part of a variant's outputs that died."""
     targets: Texts = ()
     """Kinds of device to build for; `edgeship target list` shows them."""
     datasets: Datasets = Datasets()

@@ -13,7 +13,7 @@ from edgeship.data.named import as_said
 from edgeship.digest import sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.progress import Progress
-from edgeship.quantize.recipes import io_type, recipe_of, row_of
+from edgeship.quantize.recipes import io_type, recipe_of, row_of, without_ranges
 from edgeship.quantize.recurrent import IntegerForm, derive_fused, needs_tensorflow
 from edgeship.quantize.settings import settings
 from edgeship.quantize.versions import equivalent_release, per_channel_dense
@@ -51,11 +51,13 @@ def derive(
     """
     made = derive_all(float_model, (recipe,), calibration, out, profile=profile, progress=progress)
     if made.failed:
+        others = without_ranges(profile.precision.accepts)
         raise ToolError(
             "quantization-failed",
             f"{recipe.name} could not be derived: {made.failed[0][1]}",
             context={"model": float_model.source.path, "recipe": recipe.name},
-            hint="try another --recipe; --recipe fp16 and --recipe dynamic ask least of a model",
+            hint="try another --recipe"
+            + (f"; {' and '.join(others)} ask least of a model" if others else ""),
         )
     return made.artifacts[0]
 
@@ -83,7 +85,7 @@ def derive_all(
         return Derivation(artifacts=(_as_given(float_model, recipes, out, profile, progress),), failed=())
     needing = [recipe for recipe in recipes if recipe.needs_calibration]
     if needing:
-        _check_calibration(float_model, needing[0], calibration)
+        _check_calibration(float_model, needing[0], calibration, profile)
     jobs = [_job(recipe, out, profile) for recipe in recipes]
     used = calibration if any(job["correct_biases"] for job in jobs) else None
     payload = {
@@ -191,6 +193,7 @@ def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "ranges": row.ranges,
+        "others": without_ranges(profile.precision.accepts),
         "correct_biases": row.corrects_biases,
         "apart": "no" if row.activation_bits != 8 else "float" if profile.deployable else "outputs",
         "out": str(out / f"{recipe.name}.tflite"),
@@ -211,13 +214,17 @@ def _dense(recipe: Recipe, profile: TargetProfile) -> bool:
     return profile.compiler.backend == "none" and per_channel_dense(row_of(recipe.name).kind, available)
 
 
-def _check_calibration(float_model: FloatModel, recipe: Recipe, calibration: PreparedSamples | None) -> None:
+def _check_calibration(
+    float_model: FloatModel, recipe: Recipe, calibration: PreparedSamples | None, profile: TargetProfile
+) -> None:
     if calibration is None:
+        others = without_ranges(profile.precision.accepts)
         raise InputError(
             "calibration-missing",
             f"{recipe.name} ({recipe.alias}) needs calibration samples, a hundred or more",
             context={"model": float_model.source.path, "key": "calibration"},
-            hint=f"--calibration samples.npz ({_arrays(float_model)}), or --recipe dynamic, which needs none",
+            hint=f"--calibration samples.npz ({_arrays(float_model)})"
+            + (f", or --recipe {others[0]}, which needs none" if others else ""),
         )
 
 

@@ -7,6 +7,7 @@ ADR 0005.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -187,6 +188,11 @@ def recipe_of(precision: Precision) -> Recipe:
         needs_calibration=False,
         summary="the model as it was handed over, already quantized",
     )
+
+
+def without_ranges(accepted: Sequence[str]) -> tuple[str, ...]:
+    """Return the first two recipes (aliases) of a target (`precision.accepts`) that need no samples."""
+    return tuple(RECIPES[name].alias for name in accepted if not RECIPES[name].needs_calibration)[:2]
 
 
 def io_type(recipe: Recipe, wanted: str) -> str:

@@ -26,8 +26,9 @@ def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     "warnings"}}, "tools", "tensorflow", "unseen": null, or why the samples could not be run}`.
 
     `payload`: `model` (path), `calibration` (paths of .npy in model units, one an input, or null), `jobs`: `[{recipe,
-    settings, ranges, correct_biases, apart, out, joined}]`. `apart` says what becomes of outputs that join values of
-    unlike range: "float", "outputs" (then `joined` is written too, the same model with these outputs joined) or "no".
+    settings, ranges, correct_biases, apart, others, out, joined}]`. `apart` says what becomes of outputs that join
+    values of unlike range: "float", "outputs" (then `joined` is written too, the same model with these outputs joined)
+    or "no"; `others` are recipes that the target takes and that need no ranges.
     The calibration samples are run through the float model once for all jobs; where that fails, the jobs that need
     ranges fail. A job that fails is recorded and the others go on.
     """
@@ -70,7 +71,8 @@ def _in_a_loop(model: Any, job: dict[str, Any]) -> str | None:
     return (
         f"the model holds {len(model.subgraphs) - 1} inner graphs (WHILE or IF, as recurrent layers make), and what "
         "is computed in there cannot be seen, so it gets no ranges; a recurrent layer of Keras is free of them with "
-        "unroll=True, and dynamic and fp16 do without ranges"
+        "unroll=True"
+        + (f", and {' and '.join(others)} do without ranges" if (others := job.get("others")) else "")
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgeship.score.gates import AGREEMENT
 from edgeship.values import Figure, Goals, Unavailable, Variant
 
 AS_QUICK = 1.1
@@ -34,7 +35,10 @@ def choose_best(
     nearest = min(variants, key=_shortfall)
     failures = "; ".join(g.reason for g in nearest.gates if g.stops)
     asked = ", ".join(_goals(goals)) or "every gate"
-    return None, f"no variant meets {asked}; best found: {describe(nearest)}: {failures}"
+    told = f"no variant meets {asked}; best found: {describe(nearest)}: {failures}"
+    if all(g.name == AGREEMENT for g in nearest.gates if g.stops):
+        told += f"; --accept {AGREEMENT} ships it all the same"
+    return None, told
 
 
 def pareto(variants: Sequence[Variant]) -> tuple[Variant, ...]:
@@ -83,7 +87,13 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
     gates = _of_gates(unknown, goals)
     if recipe in wants:
         earlier = [v for v in stopped if wants.index(v.artifact.recipe) < wants.index(recipe)]
-        place = "what the target wants first" if recipe == wants[0] else "the best of what the target wants"
+        place = "the best of what the target wants"
+        if recipe == wants[0]:
+            place = "what the target wants first"
+        elif len(variants) == 1:
+            place = "the only variant there is"
+        elif wants[0] not in by_recipe:
+            place = f"the best of what was made; the target wants {wants[0]} first"
         if earlier:
             reason = next(g.reason for g in earlier[0].gates if g.stops)
             return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
@@ -107,7 +117,9 @@ def _rests_on(best: Variant, admitted: Sequence[Variant], wants: Sequence[str], 
         return "; the order is the target's, nothing was measured there"
     first = min(admitted, key=lambda v: _preference(v, wants))
     mine, other = best.scorecard.latency_ms.p50, first.scorecard.latency_ms.p50
-    if first is best or isinstance(mine, Unavailable) or isinstance(other, Unavailable):
+    if isinstance(mine, Unavailable):
+        return "; the order is the target's, nothing could be measured"
+    if first is best or isinstance(other, Unavailable):
         return "; measured on this machine, which is the target"
     return (
         f"; measured on this machine, which is the target: {first.artifact.recipe} takes {other:.3g} ms, "

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from edgeship.values import Agreement, Artifact, Figure, GateResult, Goals, Scorecard, Unavailable, Verdict
+from collections.abc import Sequence
+
+from edgeship.values import (
+    Agreement,
+    Artifact,
+    Figure,
+    GateResult,
+    Goals,
+    OutputPart,
+    Scorecard,
+    Unavailable,
+    Verdict,
+)
+
+AGREEMENT = "agreement"
+"""Name of the gate on dead parts, by which users accept them, too."""
 
 
-def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateResult, ...]:
+def judge(
+    artifact: Artifact, scorecard: Scorecard, goals: Goals, accepted: Sequence[str] = ()
+) -> tuple[GateResult, ...]:
     """Return one result per goal that is set: accuracy, size, latency, memory, in this order.
 
     After them `agreement`, whatever is asked for, where the variant was compared with the float model: one that
-    gives nothing in a part of its outputs must not run.
+    gives nothing in a part of its outputs must not run, unless the user `accepted` it by the gate's name.
     """
     metric = scorecard.metric
     points = metric.drop_unit == "points"
@@ -23,10 +40,10 @@ def judge(artifact: Artifact, scorecard: Scorecard, goals: Goals) -> tuple[GateR
     goals_set = (
         gate(name, limit, value, what, unit) for name, limit, value, what, unit in asked if limit is not None
     )
-    return (*goals_set, *alive(scorecard.agreement))
+    return (*goals_set, *alive(scorecard.agreement, accepted))
 
 
-def alive(agreement: Agreement) -> tuple[GateResult, ...]:
+def alive(agreement: Agreement, accepted: Sequence[str] = ()) -> tuple[GateResult, ...]:
     """Return the gate on the parts of all outputs: its value is how many died. None where nothing was compared."""
     parts = agreement.parts
     if not parts:
@@ -34,11 +51,18 @@ def alive(agreement: Agreement) -> tuple[GateResult, ...]:
     dead = [part for part in parts if part.dead]
     if not dead:
         reason = "no part of the outputs stands still where the float model's moves"
-        return (GateResult(name="agreement", verdict="pass", limit=0.0, value=0.0, reason=reason),)
-    first = dead[0]
-    more = f" (and {len(dead) - 1} more parts)" if len(dead) > 1 else ""
-    reason = f"{first.words} died: {first.dead}{more}"
-    return (GateResult(name="agreement", verdict="fail", limit=0.0, value=float(len(dead)), reason=reason),)
+        return (GateResult(name=AGREEMENT, verdict="pass", limit=0.0, value=0.0, reason=reason),)
+    count = float(len(dead))
+    if AGREEMENT in accepted:
+        reason = f"accepted: {died(dead)}"
+        return (GateResult(name=AGREEMENT, verdict="pass", limit=0.0, value=count, reason=reason),)
+    return (GateResult(name=AGREEMENT, verdict="fail", limit=0.0, value=count, reason=died(dead)),)
+
+
+def died(dead: Sequence[OutputPart]) -> str:
+    """Return in words which parts give nothing: the first of them and why, and how many more."""
+    more = f" (and {len(dead) - 1} more part{'s' if len(dead) > 2 else ''})" if len(dead) > 1 else ""
+    return f"{dead[0].words} died: {dead[0].dead}{more}"
 
 
 def gate(name: str, limit: float, value: Figure, what: str, unit: str) -> GateResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeship.score.gates import AGREEMENT, died
 from edgeship.score.parts import worst_of
 from edgeship.values import Figure, OutputPart, Unavailable, Variant
 
@@ -24,7 +25,11 @@ def warnings(chosen: Variant | None, variants: Sequence[Variant]) -> tuple[str, 
     What such a limit cannot see is told nevertheless: auc stays where it was when all outputs move to one side of the
     threshold, and of several outputs one has labels.
     """
-    return () if chosen is None else (*chosen.artifact.warnings, *_losses(chosen, variants))
+    if chosen is None:
+        return ()
+    dead = [part for part in chosen.scorecard.agreement.parts if part.dead]
+    accepted = (f"{died(dead)}, which --accept {AGREEMENT} ships all the same",) if dead else ()
+    return (*chosen.artifact.warnings, *accepted, *(() if accepted else _losses(chosen, variants)))
 
 
 def _losses(chosen: Variant, variants: Sequence[Variant]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -171,6 +173,19 @@ def served_bundle(tmp_path: Path) -> Iterator[Callable[[Path], Service]]:
     for process in running:
         process.terminate()
         process.communicate(timeout=20)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the workers that quantize and score run here: a start of one costs seconds, and tiny models harm nobody."""
+
+    def call(worker: str, payload: dict[str, Any], **_: Any) -> Any:
+        module, _, function = worker.partition(":")
+        made = getattr(importlib.import_module(module), function)(payload, lambda *a: None)
+        return SimpleNamespace(value=made)
+
+    for user in ("quantize.derive", "score.measure", "score.runs", "score.golden", "pipeline.unlike_ranges"):
+        monkeypatch.setattr(f"edgeship.{user}.run_worker", call)
 
 
 @pytest.fixture(scope="session")

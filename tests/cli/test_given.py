@@ -114,6 +114,7 @@ def test_the_flaws_that_settings_name_are_those_that_are_found() -> None:
     from typing import get_args
 
     from edgeship.project.schema import ProjectFile
+    from edgeship.score.gates import AGREEMENT
     from edgeship.tflite.flaws import CODES
 
-    assert get_args(get_args(ProjectFile.model_fields["accept"].annotation)[0]) == CODES
+    assert get_args(get_args(ProjectFile.model_fields["accept"].annotation)[0]) == (*CODES, AGREEMENT)

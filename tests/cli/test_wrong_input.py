@@ -249,6 +249,11 @@ def several_targets_for_one_host(tiny: Path, here: Path) -> Any:
     return words, "several-targets", ["host, raspberry-pi-5"]
 
 
+def several_targets_for_one_host_in_a_dry_run(tiny: Path, here: Path) -> Any:
+    words, reference, parts = several_targets_for_one_host(tiny, here)
+    return [*words, "--dry-run"], reference, parts
+
+
 def labels_the_model_does_not_have(tiny: Path, here: Path) -> Any:
     x = np.load(tiny / "calibration.npz")["x"]
     np.savez(here / "many.npz", x=x, y=np.arange(len(x)))

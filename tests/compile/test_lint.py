@@ -41,6 +41,16 @@ def test_float_operations_are_listed_by_layer(graph, read: Read) -> None:
     assert "float-io" not in found, "neither its input nor its output is converted"
 
 
+def test_only_a_float_model_is_to_be_quantized(graph, read: Read) -> None:
+    """Of a dynamic-range file no int8 form can be derived: the hint is not to try."""
+    x = graph.op("RELU", [graph.input([1, 8], "float32")], [1, 8], "float32")
+    command = "edgeship build MODEL --target T --recipe int8 --calibration DATA"
+    assert findings(read(graph))["not-quantized"].fix.endswith(command)
+    graph.op("FULLY_CONNECTED", [x, graph.const([4, 8]), -1], [1, 4], "float32")
+    fix = findings(read(graph))["not-quantized"].fix
+    assert "hand over the float model" in fix and "--recipe" not in fix
+
+
 def test_float_input_and_output_of_an_integer_model(graph, read: Callable[..., TfliteFile]) -> None:
     x = graph.op("QUANTIZE", [graph.input([1, 8], "float32")], [1, 8])
     graph.op("DEQUANTIZE", [graph.op("RELU", [x], [1, 8])], [1, 8], "float32")

@@ -175,3 +175,6 @@ def test_text_and_json_of_a_plan(local: Any, capsys: Any) -> None:
     jsonschema.Draft202012Validator(schema).validate(document)
     assert [host["host"] for host in document["hosts"]] == [local.host.text, "pi@10.0.0.7"]
     assert not local.root.exists()
+    for more in ([], ["--dry-run"]):  # what is refused is refused when it is only planned, too
+        assert run([*words[:-1], "--target", "raspberry-pi-zero-2w", *more]) == 2
+        assert "error: bundle-for-another-target" in capsys.readouterr().err

@@ -91,6 +91,15 @@ def test_a_latency_that_is_as_good_leaves_the_order_to_the_target(make_variant: 
     assert choose_best(unknown, ["int8", "fp32"], Goals(), measured_here=True)[0] is unknown[0]
 
 
+def test_words_of_a_choice_say_what_was_made_and_measured(make_variant: Any) -> None:
+    dynamic, fp16 = make_variant("dynamic", 50, p50=WHY), make_variant("fp16", 100, p50=WHY)
+    wants = ["int8", "dynamic", "fp16"]
+    _, why = choose_best([dynamic, fp16], wants, Goals(), measured_here=True)
+    assert "the best of what was made; the target wants int8 first" in why
+    assert why.endswith("the order is the target's, nothing could be measured")
+    assert ": the only variant there is; " in choose_best([fp16], wants, Goals())[1]
+
+
 def test_a_stopped_favourite_is_named(make_variant: Any) -> None:
     goals = Goals(max_drop=1.0)
     int8 = make_variant("int8", 50, goals, drop=3.0)

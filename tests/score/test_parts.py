@@ -162,3 +162,12 @@ def test_a_part_that_is_poor_but_alive_is_told(make_variant: Any) -> None:
     unknown = replace(agreement, parts=(replace(parts[0], correlation=Unavailable(reason="constant")),))
     quiet = replace(variant, scorecard=replace(variant.scorecard, agreement=unknown))
     assert warnings(quiet, [quiet]) == ()
+
+
+def test_a_part_that_died_ships_where_its_owner_accepts_it() -> None:
+    dead = OutputPart(output="y", axis=1, columns="3-5", low=0.0, high=1.0, correlation=0.0, dead="constant")
+    agreement = Agreement(argmax=1.0, cosine=1.0, max_abs=0.0, parts=(dead,))
+    (stopped,), (taken,) = alive(agreement), alive(agreement, ("agreement",))
+    assert stopped.stops and "accept" not in stopped.reason
+    assert not taken.stops and taken.value == 1.0
+    assert taken.reason == "accepted: columns 3-5 of output 'y' (float 0 to 1) died: constant"

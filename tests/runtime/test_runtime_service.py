@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from es_release import sha256
-from island_lab import MakeRelease, Serve, Service, http
+from island_lab import MakeRelease, Serve, Service, http, tensor
 
 X = [1.0, -2.0, 0.5, 3.0, 0.0, -1.5]
 RAW = struct.pack("<6f", *X)
 INFER = "/v2/models/app/infer"
+
+SEVERAL_WIDTHS = [tensor("twice", [1, 3]), tensor("total", [1, 2, 3], raw_shape=[1, 3, 2])]
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -88,6 +90,20 @@ def test_classification_gives_labels_highest_first(dense_service: Service) -> No
     order = sorted(range(3), key=lambda i: -numbers[i])
     labels = ["up", "down", "sideways"]
     assert [text.split(":")[1:] for text in output["data"]] == [[str(i), labels[i]] for i in order[:2]]
+
+
+def test_labels_name_the_classes_of_one_output_and_no_others(release: MakeRelease, serve: Serve) -> None:
+    service = serve(release("several", labels=["a", "b"], outputs=SEVERAL_WIDTHS))
+    inputs = [
+        {"name": "a", "datatype": "FP32", "shape": [1, 2, 3], "data": [[[1, 2, 3], [6, 5, 4]]]},
+        {"name": "b", "datatype": "FP32", "shape": [1, 3], "data": [0, 0, 1]},
+    ]
+    one = {"parameters": {"classification": 1}}
+    reply = service.infer({"inputs": inputs, "outputs": [{"name": n, **one} for n in ("twice", "total")]})
+    assert [output["data"] for output in reply.json["outputs"]] == [
+        ["2.000000:2"],
+        ["2.000000:1:b", "6.000000:1:b", "5.000000:0:a"],
+    ]
 
 
 def test_several_inputs_by_name_and_outputs_in_the_order_asked_for(

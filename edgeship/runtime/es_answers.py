@@ -13,6 +13,8 @@ from es_sessions import Sessions
 
 # After so many engine failures in a row the service says that it is not ready (an accelerator may be gone).
 FAILURES_UNTIL_UNREADY = 3
+# So often an unready service tries whether the engine computes again.
+RETRY_SECONDS = 5.0
 
 
 class Answer(object):
@@ -53,17 +55,44 @@ class Answering(Model):
         if self.states:
             self.sessions = Sessions(lambda: load_engine(release, self.spec), release.limits)
         self.failures = 0
+        self._retry = None
 
     @property
     def healthy(self):
         """Whether the engine has not failed several times in a row."""
         return self.failures < FAILURES_UNTIL_UNREADY
 
+    def due(self):
+        """Return the monotonic time at which `chores` has something to do, None where it has nothing."""
+        times = [] if self.healthy else [self._retry]
+        if self.sessions is not None:
+            times.append(self.sessions.due())
+        return min((moment for moment in times if moment is not None), default=None)
+
+    def chores(self):
+        """Do what no request asks for: close sessions that fell silent, and try an engine that failed again."""
+        if self.sessions is not None:
+            self.sessions.sweep()
+        if not self.healthy and time.monotonic() >= self._retry:
+            try:
+                self.run(self.zeros())
+                self.failures = 0
+                log("engine-recovered")
+            except EngineFailed as error:
+                self._failed(error)
+
+    def _failed(self, error):
+        self.failures += 1
+        self._retry = time.monotonic() + RETRY_SECONDS
+        log("engine-failed", reason=str(error), in_a_row=self.failures)
+
     def answer(self, request, deadline, quick=False):
         """Return the Answer to one POST .../infer. `deadline` is the monotonic time until which it may wait for
         its turn, and a request of several runs begin another. With `quick`, None for one of several runs.
         """
         try:
+            if self.sessions is not None:
+                self.sessions.sweep()
             if time.monotonic() > deadline:
                 raise Refused(503, "the request waited too long in the queue", [("Retry-After", "1")])
             call = es_infer.decode(request, self)
@@ -75,12 +104,20 @@ class Answering(Model):
         except Refused as error:
             return refusal(error)
         except EngineFailed as error:
-            self.failures += 1
-            log("engine-failed", reason=str(error), in_a_row=self.failures)
+            self._failed(error)
             return json_answer(500, {"error": "the engine failed: %s" % error})
         except Exception as error:  # Whatever it is, the next request deserves an answer too.
             log("internal-error", kind=type(error).__name__, reason=str(error)[:300], line=_line(error))
             return json_answer(500, {"error": "internal error (%s)" % type(error).__name__})
+
+    def _blame(self, error):
+        """Raise Refused (400) where the engine still computes, so that it failed by what the request holds (an index
+        beyond a table): no client can take the service away from the others with such values.
+        """
+        self.run(self.zeros())
+        self.failures = 0
+        log("values-refused", reason=str(error))
+        raise Refused(400, "the engine computes other values (zeros), but not these: %s" % error)
 
     def _outputs(self, call, deadline):
         """Return the output tensors' bytes, those of several runs joined; raises Refused (413) where time ran
@@ -100,7 +137,11 @@ class Answering(Model):
                 tensors = self.encode(part)
                 run = run or (self.sessions.engine(call.sequence).run if call.sequence else self.run)
                 begun = time.perf_counter()
-                found.append(run(tensors))
+                try:
+                    found.append(run(tensors))
+                except EngineFailed as error:
+                    self._blame(error)
+                    raise
                 self._metrics.inference.observe(time.perf_counter() - begun)
                 self.failures = 0
         except Exception:

@@ -50,6 +50,12 @@ class OutputDecoder(object):
             return interleave([data.translate(table) for table in self._tables])
         return pack(self._real(unpack(data, self.dtype)), self.out_dtype)
 
+    def named_by(self, labels):
+        """Return the labels where this output has a value for each of them, else none: names of one output's classes
+        are not those of the others.
+        """
+        return labels if self.shape and self.shape[-1] == len(labels) else ()
+
     def numbers(self, decoded):
         """Return decoded bytes as a list of Python numbers (booleans for BOOL)."""
         values = unpack(decoded, self.out_dtype)
@@ -63,14 +69,14 @@ def classify(numbers, shape, k, labels):
     first.
 
     The form of the Open Inference Protocol's classification extension. Equal values keep the order of their
-    index.
+    index, and what is no number stands last.
     """
     width = shape[-1] if shape else 1
     k = min(k, width)
     strings = []
     for start in range(0, len(numbers), width):
         row = numbers[start : start + width]
-        for index in sorted(range(width), key=lambda i: (-row[i], i))[:k]:
+        for index in sorted(range(width), key=lambda i: (row[i] != row[i], -row[i], i))[:k]:
             text = "%f:%d" % (row[index], index)
             strings.append(text + ":" + labels[index] if index < len(labels) else text)
     return strings, list(shape[:-1]) + [k]

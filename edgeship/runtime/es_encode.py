@@ -16,6 +16,7 @@ from es_tensors import DATATYPES, DTYPES, RANGES, byte_tables, count, interleave
 # (modulo 256) in the lowest byte of the sum: the rounding of IEEE 754 done by the adder instead of a call per
 # element.
 _ROUND = 6755399441055744.0
+_INTEGERS = tuple(dtype for dtype in RANGES if dtype != "bool")
 
 
 class InputEncoder(object):
@@ -39,6 +40,8 @@ class InputEncoder(object):
         self.steps = self._channel_steps(rules)
         self.stored = bool(spec.get("stored"))
         self.as_is = not self.steps and self.scale is None and self.resize is None
+        # Indices and counts: numbers that nothing scales, so that a fraction has no meaning to be rounded to.
+        self.counts = self.as_is and self.dtype in _INTEGERS
         self._tables = self._in_range = self._shift = None
         self._check_sizes()
 
@@ -84,7 +87,7 @@ class InputEncoder(object):
         tensor's own where its stored numbers are taken."""
         return (
             datatype == self.datatype
-            or (datatype == "FP32" and not is_float(self.raw_dtype))
+            or (datatype == "FP32" and self.raw_dtype in _INTEGERS)
             or (self.stored and DATATYPES[datatype][0] == self.dtype if datatype in DATATYPES else False)
         )
 
@@ -110,12 +113,16 @@ class InputEncoder(object):
         if self.as_is and dtype == self.dtype:
             if is_float(dtype):
                 self._finite(unpack(data, dtype))
+            elif dtype == "bool" and bytes(data).strip(b"\0\1"):
+                raise Refused(400, "input %r: a BOOL is one byte, 0 or 1" % self.name)
             return data
         if width == 1 and self._tabled():
             return self._encode_bytes(bytes(data), shape)
         values = unpack(data, dtype)
         if is_float(dtype):
             self._finite(values)
+            if self.counts:
+                self._whole(values)
         return self._encode_values(self._resized(values, shape))
 
     def _as_stored(self, data, shape):
@@ -130,6 +137,13 @@ class InputEncoder(object):
         # An infinity or NaN anywhere makes the sum one; finite float32 values cannot overflow a double.
         if not math.isfinite(sum(values)):
             raise Refused(400, "input %r: holds a value that is not finite" % self.name)
+
+    def _whole(self, values):
+        low, high = RANGES[self.dtype]
+        wrong = [v for v in values if v % 1 or not low <= v <= high]
+        if wrong:
+            text = "input %r: takes whole numbers, %d to %d; %d of %d are none of these, the first is %r"
+            raise Refused(400, text % (self.name, low, high, len(wrong), len(values), wrong[0]))
 
     def _resized(self, values, shape):
         if self.resize is None:

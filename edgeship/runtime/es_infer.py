@@ -272,7 +272,8 @@ def _spelled(call, tensors, model):
         shape = decoder.shape
         entry = {"name": decoder.name, "datatype": decoder.datatype}
         if classes:
-            data, shape = classify(decoder.numbers(data), shape, classes, model.release.labels)
+            names = decoder.named_by(model.release.labels)
+            data, shape = classify(decoder.numbers(data), shape, classes, names)
             entry["datatype"] = "BYTES"
             data = _counted(data) if binary else data
         entry["shape"] = es_batch.widened(shape, call.runs)

@@ -125,13 +125,14 @@ class Server(object):
         self._signals += 1
 
     def _timeout(self):
-        """Return for how long epoll may sleep: for ever while there is no client and no watchdog."""
+        """Return for how long epoll may sleep: for ever while there is no client, no watchdog and no session."""
         waits = []
         now = time.monotonic()
         if self._hub.connections or self._drain_until is not None:
             waits.append(max(0.0, self._next_sweep - now))
-        if self._next_ping is not None:
-            waits.append(max(0.0, self._next_ping - now))
+        for moment in (self._next_ping, self._chores_due()):
+            if moment is not None:
+                waits.append(max(0.0, moment - now))
         return min(waits) if waits else -1
 
     def _look_at_the_clock(self):
@@ -146,6 +147,18 @@ class Server(object):
             self._next_sweep = now + self._tick
             self._hub.sweep(now)
         self._ping(now)
+        due = self._chores_due()
+        if due is not None and now >= due:
+            self._in_flight += 1
+            self._worker.submit(Job())
+
+    def _chores_due(self):
+        """Return the monotonic time of the model's next chore, None where there is none or the worker is busy: it looks
+        after its sessions with each request.
+        """
+        if self._in_flight or self._drain_until is not None or not self._worker.ready:
+            return None
+        return self._worker.model.due()
 
     def _done(self):
         if self._drain_until is None:
@@ -183,6 +196,8 @@ class Server(object):
         while worker.finished:
             job = worker.finished.popleft()
             self._in_flight -= 1
+            if job.request is None:
+                continue
             self.metrics.latency.observe(time.monotonic() - job.started)
             self._hub.deliver(job.connection, "infer", job.answer, job.request)
 

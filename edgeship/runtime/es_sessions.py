@@ -74,10 +74,10 @@ class Sessions(object):
 
     def engine(self, sequence):
         """Return the engine that holds the state of a request's session, fresh where it starts. Raises Refused:
-        400 for a session that is not open, 503 where all are in use.
+        400 for a session that is not open, 503 where all are in use or the device has no room for another.
         """
         now = self._clock()
-        self._sweep(now)
+        self.sweep()
         found = self._open.get(sequence.id)
         if found is None and not sequence.start:
             text = (
@@ -104,8 +104,9 @@ class Sessions(object):
     def _opened(self):
         try:
             return self._load()
-        except CannotRun as error:
-            raise EngineFailed("no further session can be opened: %s" % error.reason)
+        except CannotRun as error:  # Memory, most of the time; what is open already goes on.
+            text = "no further session can be opened: %s" % error.reason
+            raise Refused(503, text, [("Retry-After", "1")])
 
     def done(self, sequence):
         """Close the session where the request that was answered was its last; else its silence begins now."""
@@ -120,9 +121,14 @@ class Sessions(object):
         if found is not None:
             found.engine.close()
 
-    def _sweep(self, now):
+    def due(self):
+        """Return the monotonic time at which `sweep` will find something, None while nothing is open."""
+        return min(one.used for one in self._open.values()) + self.seconds if self._open else None
+
+    def sweep(self):
         """Close what was silent for too long."""
-        for name in [name for name, one in self._open.items() if now - one.used > self.seconds]:
+        now = self._clock()
+        for name in [name for name, one in self._open.items() if one.used + self.seconds < now]:
             self._open.pop(name).engine.close()
 
     def close(self):

@@ -20,11 +20,13 @@ _HERE_DELEGATES = ("xnnpack", "none")
 
 
 class Job(object):
-    """One inference request on its way through the worker; `answer` is filled in before it comes back."""
+    """One inference request on its way through the worker; `answer` is filled in before it comes back. One without
+    a request is for the model's chores, and has no answer.
+    """
 
     __slots__ = ("connection", "request", "started", "deadline", "answer")
 
-    def __init__(self, connection, request, started, deadline):
+    def __init__(self, connection=None, request=None, started=0.0, deadline=0.0):
         self.connection, self.request, self.started, self.deadline = connection, request, started, deadline
         self.answer = None
 
@@ -101,8 +103,11 @@ class Worker(object):
         while self.ready:
             job = self._jobs.get()
             self.busy_since = now = time.monotonic()
-            job.answer = self.model.answer(job.request, job.deadline)
-            self._last_seconds = time.monotonic() - now
+            if job.request is None:
+                self.model.chores()
+            else:
+                job.answer = self.model.answer(job.request, job.deadline)
+                self._last_seconds = time.monotonic() - now
             self.busy_since = None
             self.finished.append(job)
             self._wake()

@@ -221,6 +221,18 @@ def whole(folder):
     graph.save(folder / "whole.tflite", [x], [y])
 
 
+def lookup(folder):
+    """Rows of a table of five by their numbers: what lies beyond it no kernel computes."""
+    graph = Graph()
+    ids, rows = graph.tensor("ids", [1, 2], I32), graph.tensor("rows", [1, 2, 1], F32)
+    table = graph.tensor("table", [5, 1], F32, data=np.arange(5, dtype=np.float32))
+    options = schema.GatherOptionsT()
+    graph.operator(
+        schema.BuiltinOperator.GATHER, [table, ids], [rows], schema.BuiltinOptions.GatherOptions, options
+    )
+    graph.save(folder / "lookup.tflite", [ids], [rows])
+
+
 def wide(folder):
     """Four megabytes in and out: y = x + x."""
     graph = Graph()
@@ -263,6 +275,7 @@ def main(folder):
     pairs(folder)
     whole(folder)
     wide(folder)
+    lookup(folder)
     slow(folder)
     accumulate(folder)
     svdf(folder)

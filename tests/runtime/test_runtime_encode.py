@@ -199,3 +199,33 @@ def test_classify_orders_rows_and_keeps_ties_by_index() -> None:
     strings, shape = classify([0.5, 0.5, 0.1, 0.0, 2.0, 1.0], [2, 3], 2, ["a", "b"])
     assert shape == [2, 2]
     assert strings == ["0.500000:0:a", "0.500000:1:b", "2.000000:1:b", "1.000000:2"]
+
+
+def test_labels_are_of_the_outputs_that_have_a_value_for_each() -> None:
+    """Of a model of several outputs, the names of one's classes are nobody else's."""
+    decoder = OutputDecoder(tensor("y", [1, 4, 2]))
+    assert decoder.named_by(["no", "yes"]) == ["no", "yes"]
+    assert decoder.named_by(["a", "b", "c"]) == decoder.named_by(["one"]) == decoder.named_by([]) == ()
+
+
+def test_what_is_no_number_is_no_class_before_others() -> None:
+    nan = float("nan")
+    assert classify([nan, 0.5, nan, 0.75], [1, 4], 3, [])[0] == ["0.750000:3", "0.500000:1", "nan:0"]
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0**31, -(2.0**32)])
+def test_an_index_is_a_whole_number(value: float) -> None:
+    encoder = InputEncoder(tensor("ids", [1, 2], "int32", datatype="INT32"))
+    whole = np.array([[7, -3]], np.float32)
+    assert np.frombuffer(encoder.encode(whole.tobytes(), "FP32", [1, 2]), np.int32).tolist() == [7, -3]
+    with pytest.raises(Refused, match="input 'ids': takes whole numbers, .* 1 of 2 are none of these"):
+        encoder.encode(np.array([[7, value]], np.float64).astype(np.float32).tobytes(), "FP32", [1, 2])
+
+
+def test_a_bool_is_nothing_but_0_or_1() -> None:
+    encoder = InputEncoder(tensor("mask", [1, 3], "bool", datatype="BOOL"))
+    assert encoder.encode(b"\0\1\1", "BOOL", [1, 3]) == b"\0\1\1"
+    with pytest.raises(Refused, match="0 or 1"):
+        encoder.encode(b"\0\2\1", "BOOL", [1, 3])
+    with pytest.raises(Refused, match="datatype FP32; wanted BOOL"):
+        encoder.encode(bytes(12), "FP32", [1, 3])

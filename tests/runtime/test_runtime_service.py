@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import struct
+import time
 from typing import Any
 
 import pytest
 from es_release import sha256
-from island_lab import MakeRelease, Serve, Service, http
+from island_lab import MakeRelease, Serve, Service, http, tensor
 
 X = [1.0, -2.0, 0.5, 3.0, 0.0, -1.5]
 RAW = struct.pack("<6f", *X)
 INFER = "/v2/models/app/infer"
+
+SEVERAL_WIDTHS = [tensor("twice", [1, 3]), tensor("total", [1, 2, 3], raw_shape=[1, 3, 2])]
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -87,6 +90,20 @@ def test_classification_gives_labels_highest_first(dense_service: Service) -> No
     order = sorted(range(3), key=lambda i: -numbers[i])
     labels = ["up", "down", "sideways"]
     assert [text.split(":")[1:] for text in output["data"]] == [[str(i), labels[i]] for i in order[:2]]
+
+
+def test_labels_name_the_classes_of_one_output_and_no_others(release: MakeRelease, serve: Serve) -> None:
+    service = serve(release("several", labels=["a", "b"], outputs=SEVERAL_WIDTHS))
+    inputs = [
+        {"name": "a", "datatype": "FP32", "shape": [1, 2, 3], "data": [[[1, 2, 3], [6, 5, 4]]]},
+        {"name": "b", "datatype": "FP32", "shape": [1, 3], "data": [0, 0, 1]},
+    ]
+    one = {"parameters": {"classification": 1}}
+    reply = service.infer({"inputs": inputs, "outputs": [{"name": n, **one} for n in ("twice", "total")]})
+    assert [output["data"] for output in reply.json["outputs"]] == [
+        ["2.000000:2"],
+        ["2.000000:1:b", "6.000000:1:b", "5.000000:0:a"],
+    ]
 
 
 def test_several_inputs_by_name_and_outputs_in_the_order_asked_for(
@@ -228,6 +245,57 @@ def test_wrong_paths_and_methods(
     answer = dense_service.ask(method, path)
     assert answer.status == status and answer.json["error"]
     assert answer.headers.get("allow") == allow
+
+
+def test_values_that_the_engine_cannot_compute_take_the_service_from_nobody(
+    release: MakeRelease, serve: Serve
+) -> None:
+    service = serve(release("lookup"))
+
+    def ask(*ids: int) -> Any:
+        entry = {"name": "ids", "datatype": "INT32", "shape": [1, 2], "data": list(ids)}
+        return service.infer({"inputs": [entry]})
+
+    for _ in range(4):  # one more than make an engine unready
+        reply = ask(2, 900)
+        assert reply.status == 400
+        assert reply.json["error"].startswith("the engine computes other values (zeros), but not these: ")
+    assert ask(4, 1).json["outputs"][0]["data"] == [4.0, 1.0]
+    assert service.ask("GET", "/v2/health/ready").status == 200
+
+
+def test_an_engine_that_failed_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, release: MakeRelease, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import es_answers
+    import es_metrics
+    import es_release
+    from es_http import parse_head
+
+    monkeypatch.setattr(es_answers, "RETRY_SECONDS", 0.0)
+    loaded = es_release.load_release(str(release().path))
+    model = es_answers.Answering(loaded, es_metrics.Metrics({}))
+    works = model.engine.run
+
+    def gone(tensors: Any) -> Any:
+        raise es_answers.EngineFailed("unplugged")
+
+    def answer() -> int:
+        request = parse_head(f"POST {INFER} HTTP/1.1\r\nHost: test".encode())
+        request.body = json.dumps(document()).encode()
+        status: int = model.answer(request, time.monotonic() + 10.0).status
+        return status
+
+    assert answer() == 200 and model.due() is None
+    model.engine.run = gone
+    assert [answer() for _ in range(3)] == [500] * 3 and not model.healthy
+    model.chores()
+    assert not model.healthy and model.due() <= time.monotonic()
+    model.engine.run = works
+    model.chores()
+    assert model.healthy and model.due() is None and answer() == 200
+    assert "engine-recovered" in capsys.readouterr().err
+    model.close()
 
 
 def test_head_has_the_headers_of_get_and_no_body(dense_service: Service) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,6 +173,29 @@ def test_a_silent_session_makes_room() -> None:
     assert old.closed and len(sessions) == 0
 
 
+def test_the_state_of_a_silent_session_is_freed_though_nobody_asks(
+    release: MakeRelease, serve: Serve
+) -> None:
+    """Its memory is a loaded model: it does not wait for a client that may never come."""
+    service = serve(model_of(release, "accumulate", "litert", limits={"session_seconds": 0.5}))
+    wire = service.wire()
+    for number in (1, 2):
+        assert ask(service, "accumulate", 1.0, sequence_id=number, sequence_start=True)[0] == 200
+    assert service.metric("edgeship_sessions") == 2.0
+    wire.close()
+    time.sleep(1.2)  # no connection, no request, and metrics ask no model
+    assert service.metric("edgeship_sessions") == 0.0 and service.metric("edgeship_in_flight") == 0.0
+    assert ask(service, "accumulate", 1.0, sequence_id=1)[0] == 400
+    used = _processor_seconds(service)
+    time.sleep(0.5)
+    assert _processor_seconds(service) - used < 0.1, "and then it sleeps"
+
+
+def _processor_seconds(service: Service) -> float:
+    fields = Path(f"/proc/{service.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100.0
+
+
 def test_a_session_whose_engine_fails_is_gone() -> None:
     sessions = sessions_at([0.0])
     start = es_sessions.Sequence("a", True, False)
@@ -184,8 +208,9 @@ def test_a_session_whose_engine_fails_is_gone() -> None:
     def nothing() -> Any:
         raise CannotRun("model-load", "no memory")
 
-    with pytest.raises(EngineFailed, match="no further session can be opened: no memory"):
+    with pytest.raises(Refused, match="no further session can be opened: no memory") as caught:
         sessions_at([0.0], nothing).engine(start)
+    assert caught.value.status == 503, "the engine is well: requests without a session go on"
 
 
 @pytest.mark.parametrize(("name", "engine"), RUNS_ON)

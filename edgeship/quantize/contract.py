@@ -40,6 +40,8 @@ CUSTOM_BUILT_IN = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram",
 LACKING = "replace them by operations of TFLite's own, end the model before them, or take a target with a newer runtime"
 PLAIN = ("int32", "int64", "bool")
 """What stands for itself at a boundary where it has no scale."""
+CARRIED = (*BYTES, "int16", "uint16", "uint32", "uint64", "float16", "float64")
+"""And so where no compiler has to take it: what a service carries to and from a CPU."""
 
 
 def check(
@@ -85,16 +87,17 @@ def _precision(held: TfliteFile, recipe: Recipe) -> Outcome:
 def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -> Outcome:
     """Return whether input and output are stored as the target wants them.
 
-    Plain integers (token ids, class indices: no scale) are what they are; so are plain bytes (a camera's pixels
-    before a CAST) where no compiler has to take them. A model that came quantized may have either byte type
-    where an integer is wanted, as most were exported with uint8, and float32, TensorFlow Lite's own default: the
-    conversions at its edges run on the CPU of every target. An output whose parts keep scales of their own is joined
-    in float at the end, wherever the runtime of a device can.
+    Plain integers (token ids, class indices: no scale) are what they are; so are all numbers that a service carries (a
+    camera's pixels before a CAST, 16-bit audio, halves) where no compiler has to take them. A model that came
+    quantized may have either byte type where an integer is wanted, as most were exported with uint8, and float32,
+    TensorFlow Lite's own default: the conversions at its edges run on the CPU of every target.
+    An output whose parts keep scales of their own is joined in float at the end, wherever the runtime of a device can.
     """
     wanted = io_type(recipe, profile.precision.io)
     on_cpu = profile.compiler.backend == "none"
     fine = (*BYTES, wanted, recipe.precision.io, "float32") if given else (wanted,)
-    plain = (*PLAIN, *BYTES) if on_cpu else PLAIN
+    plain = (*PLAIN, *CARRIED) if on_cpu else PLAIN
+    names_one = wanted in ("float32", *PLAIN, *CARRIED)  # and not `mixed`, as of a model that came so
     graph = held.main
     joined = {i for i in graph.outputs if profile.deployable and float_tail(held, i)}
     groups: dict[tuple[str, str], list[str]] = {}
@@ -110,12 +113,13 @@ def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -
                 and not (side == "output" and tensor.index in joined)
             ):
                 groups.setdefault((side, tensor.dtype), []).append(as_said(spec.name))
+    wants = f"{profile.name} wants {wanted if names_one else 'numbers of 8 to 64 bits'}"
     found = [
         (
             len(names),
-            f"{side} '{names[0]}' is {dtype}, {profile.name} wants {wanted}"
+            f"{side} '{names[0]}' is {dtype}, {wants}"
             if len(names) == 1
-            else f"{len(names)} {side}s are {dtype}, the first '{names[0]}'; {profile.name} wants {wanted}",
+            else f"{len(names)} {side}s are {dtype}, the first '{names[0]}'; {wants}",
         )
         for (side, dtype), names in groups.items()
     ]

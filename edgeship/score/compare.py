@@ -9,6 +9,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+SHARE_STEP = 1.0 / 256.0
+"""The step that every 8-bit sigmoid and softmax has."""
+NEAR = 0.05
+"""Share of the larger of two shares within which they are one."""
+ALIKE = 0.999
+"""Cosine from which two rows of numbers are one: with ten entries they differ by a seventieth of their size each."""
+
 
 def cosines(one: Array, other: Array) -> NDArray[np.float64]:
     """Return the cosine similarity of each pair of rows, in [-1, 1].
@@ -47,6 +54,26 @@ def max_lsb(one: Array, other: Array) -> int:
 def argmax_share(one: Array, other: Array) -> float:
     """Return the share (0..1) of rows with the same largest entry (of equal ones the first)."""
     return float(np.mean(_rows(one).argmax(axis=1) == _rows(other).argmax(axis=1)))
+
+
+def near_ties(one: Array, other: Array, *, shares: bool) -> float:
+    """Return the share (0..1) of rows with another largest entry that says little: `other`, the float model, hardly
+    prefers its own.
+
+    With `shares` of one (what a softmax or a sigmoid made) it does so where both entries lie within one 8-bit step of
+    such an output and within NEAR of each other: that softmax of a thousand classes which 8 bits show as zeros is no
+    tie. Of other rows nothing says that they are classes: within one 8-bit step of all that the float model answers,
+    or where the rows are ALIKE as a whole.
+    """
+    a, b = _rows(one), _rows(other)
+    best, own = a.argmax(axis=1), b.argmax(axis=1)
+    rows = np.arange(len(b))
+    behind = b[rows, own] - b[rows, best]
+    if shares:
+        near = (behind <= SHARE_STEP) & (behind <= NEAR * b[rows, own])
+    else:
+        near = (behind <= (b.max(initial=0.0) - b.min(initial=0.0)) / 255.0) | (cosines(a, b) >= ALIKE)
+    return float(np.mean((best != own) & near))
 
 
 def has_classes(outputs: Array) -> bool:

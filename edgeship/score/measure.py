@@ -61,7 +61,7 @@ def score(
         task = task_of(goals, artifacts, float_model, ran, evaluation, show, bounds)
         agreements = [_agreement(artifact, float_model, ran, task) for artifact in artifacts]
     cards = []
-    for artifact, metric, agreement in zip(artifacts, task.metrics, agreements, strict=True):
+    for artifact, metric, (agreement, ties) in zip(artifacts, task.metrics, agreements, strict=True):
         latency, memory = _latency(artifact, prepared, show, bounds)
         cards.append(
             Scorecard(
@@ -71,14 +71,15 @@ def score(
                 agreement=agreement,
                 latency_ms=latency,
                 peak_rss_mb=memory,
+                near_ties=ties,
             )
         )
     return tuple(cards)
 
 
-def _agreement(artifact: Artifact, float_model: FloatModel, ran: Ran, task: Task) -> Agreement:
-    """Return how near an artifact's outputs are to the float model's; argmax from the output that labels are for,
-    the others from all.
+def _agreement(artifact: Artifact, float_model: FloatModel, ran: Ran, task: Task) -> tuple[Agreement, float]:
+    """Return how near an artifact's outputs are to the float model's, and the share of samples that are near ties;
+    both of classes from the output that labels are for, the others from all.
     """
     import numpy as np
 
@@ -88,26 +89,28 @@ def _agreement(artifact: Artifact, float_model: FloatModel, ran: Ran, task: Task
         if name not in ran.counts:
             said = ran.failed.get(name, "it was not run")
             why = Unavailable(reason=said if said == CAME_QUANTIZED else who + said)
-            return Agreement(argmax=why, cosine=why, max_abs=why)
+            return Agreement(argmax=why, cosine=why, max_abs=why), 0.0
     pairs = [
         (np.load(ran.path(artifact.sha256, k)), np.load(ran.path(FLOAT, k))) for k in range(ran.counts[FLOAT])
     ]
     if any(one.shape != other.shape for one, other in pairs):
         why = Unavailable(reason="outputs differ in shape from the float model's")
-        return Agreement(argmax=why, cosine=why, max_abs=why)
+        return Agreement(argmax=why, cosine=why, max_abs=why), 0.0
     if not all(np.isfinite(one).all() and np.isfinite(other).all() for one, other in pairs):
         why = Unavailable(reason="outputs hold NaN or infinity")
-        return Agreement(argmax=why, cosine=why, max_abs=why)
+        return Agreement(argmax=why, cosine=why, max_abs=why), 0.0
     lists = [(one, other) for one, other in pairs if one[0].size > 1]
     cosine: Figure = Unavailable(reason="of outputs that are one number, a cosine would be their sign alone")
     if lists:
         cosine = float(min(compare.cosines(one, other).min() for one, other in lists))
-    return Agreement(
-        argmax=_argmax(pairs, task),
+    argmax, ties = _argmax(pairs, task, float_model)
+    agreement = Agreement(
+        argmax=argmax,
         cosine=cosine,
         max_abs=max(compare.max_abs(one, other) for one, other in pairs),
         parts=_parts(pairs, float_model),
     )
+    return agreement, ties
 
 
 def _parts(pairs: Sequence[tuple[Any, Any]], float_model: FloatModel) -> tuple[OutputPart, ...]:
@@ -126,19 +129,24 @@ def _parts(pairs: Sequence[tuple[Any, Any]], float_model: FloatModel) -> tuple[O
     return parts_of(told)
 
 
-def _argmax(pairs: Sequence[tuple[Any, Any]], task: Task) -> Figure:
-    """Return the share of samples (or places) that both models put into the same class."""
+def _argmax(pairs: Sequence[tuple[Any, Any]], task: Task, float_model: FloatModel) -> tuple[Figure, float]:
+    """Return the share of samples (or places) that both models put into the same class, and that of near ties."""
     from edgeship.score import compare
+    from edgeship.tflite.reader import read_tflite
+    from edgeship.tflite.tails import gives_probabilities
 
     if task.output is None and len(pairs) > 1:
-        return Unavailable(reason="the model has several outputs, and no labels tell which holds classes")
+        why = "the model has several outputs, and no labels tell which holds classes"
+        return Unavailable(reason=why), 0.0
     one, other = pairs[task.output or 0]
     if task.cut is not None:
-        return float(((one > task.cut) == (other > task.cut)).mean())
+        return float(((one > task.cut) == (other > task.cut)).mean()), 0.0
     if task.places or compare.has_classes(one):
-        classes = one.shape[-1]
-        return compare.argmax_share(one.reshape(-1, classes), other.reshape(-1, classes))
-    return Unavailable(reason="the output is no list of class scores")
+        one, other = (values.reshape(-1, values.shape[-1]) for values in (one, other))
+        graph = read_tflite(float_model.path).main
+        shares = gives_probabilities(graph, graph.outputs[task.output or 0])
+        return compare.argmax_share(one, other), compare.near_ties(one, other, shares=shares)
+    return Unavailable(reason="the output is no list of class scores"), 0.0
 
 
 def _latency(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.score.compare import SHARE_STEP
 from edgeship.values import Figure, OutputPart, Unavailable
 
 Array = NDArray[Any]
@@ -29,8 +30,6 @@ NOTHING = 1e-6
 """Share of an output's largest value below which a column holds nothing but rounding."""
 LEAST_VALUES = 8
 """Values of a column from which a correlation means something."""
-UNIT_STEP = 1.0 / 256.0
-"""The step that every 8-bit sigmoid and softmax has."""
 VARIES = 0.01
 """Share of its size by which a column must vary to be more than a constant in 8 bits of its own."""
 FLAT = 1e-3
@@ -180,7 +179,7 @@ def _measured(name: str, axis: int, columns: Columns, total: int, held: _Moments
     varies = float((held.high[columns] - held.low[columns]).max())
     own, theirs = float(held.exact_squares[columns].sum()), float(held.variant_squares[columns].sum())
     shares = unit and low >= -1.0 and high <= 1.0 + 1e-6
-    least = 4 * UNIT_STEP if shares else VARIES * max(abs(low), abs(high))
+    least = 4 * SHARE_STEP if shares else VARIES * max(abs(low), abs(high))
     correlation: Figure
     if held.values < LEAST_VALUES:
         correlation = Unavailable(reason=f"{held.values} values are too few to tell")

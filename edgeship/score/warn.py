@@ -13,6 +13,8 @@ LARGE_DROP = 2.0
 LARGE_RISE = 10.0
 """Percent that an error may grow by without a word: rounding to 8 bits adds some to any error that is small."""
 LEAST_ARGMAX = 0.95
+MOST_TIES = 0.2
+"""Share of near ties from which samples are no ground to call two models alike."""
 LEAST_COSINE = 0.95
 LEAST_CORRELATION = 0.9
 """Of the worst part of an output: below, its small values have fewer than about three bits left."""
@@ -41,6 +43,8 @@ def _losses(chosen: Variant, variants: Sequence[Variant]) -> tuple[str, ...]:
         return (
             f"{recipe} follows the float model worst in {part.words}: correlation {part.correlation:.2f}",
         )
+    if loss is None and not limited and (ties := _tied(chosen)):
+        return (f"{chosen.artifact.recipe} {ties}",)
     if loss is None:
         unknown = not limited and _unknown(chosen)
         return (f"how accurate {chosen.artifact.recipe} is was not measured: {TELLS}",) if unknown else ()
@@ -79,7 +83,7 @@ def loss_of(variant: Variant) -> str | None:
         moved = f"moved {metric.name} by {change:.4g} %, which does not say whether higher is better"
         return f"{moved} ({_number(metric.value)}, float {_number(metric.float_value)})"
     if not isinstance(agreement.argmax, Unavailable):
-        if agreement.argmax < LEAST_ARGMAX:
+        if _kept(variant) < LEAST_ARGMAX:
             return _otherwise(variant)
         return _unlike(variant, "in one of its outputs") if _strays(variant) else None
     return _unlike(variant, "") if _cosine(variant) < LEAST_COSINE else None
@@ -106,9 +110,25 @@ def _is_error(variant: Variant) -> bool:
 
 def _decides_otherwise(variant: Variant) -> bool:
     """Return whether a metric of ranks is blind to decisions that are others than the float model's."""
-    share = variant.scorecard.agreement.argmax
+    return variant.scorecard.metric.name == "auc" and _kept(variant) < LEAST_ARGMAX
+
+
+def _kept(variant: Variant) -> float:
+    """Return the share of samples that keep the float model's class, of those that it does not leave open; 1.0 where
+    it is not known or it leaves all of them open."""
+    share, ties = variant.scorecard.agreement.argmax, variant.scorecard.near_ties
+    return 1.0 if isinstance(share, Unavailable) or ties >= 1.0 else share / (1.0 - ties)
+
+
+def _tied(variant: Variant) -> str | None:
+    """Return that samples tell little of what was lost: too many got another class that the float model rates alike."""
+    metric, ties = variant.scorecard.metric, variant.scorecard.near_ties
+    if ties <= MOST_TIES or not isinstance(metric.value, Unavailable):
+        return None
+    share = _percent(ties)
     return (
-        variant.scorecard.metric.name == "auc" and not isinstance(share, Unavailable) and share < LEAST_ARGMAX
+        f"puts {share} of the samples into another class than the float model, which rates both alike there "
+        f"(nearer than 8 bits can tell): such samples say nothing of what was lost; {TELLS}"
     )
 
 
@@ -139,7 +159,7 @@ def _unlike(variant: Variant, where: str) -> str:
 
 
 def _otherwise(variant: Variant) -> str:
-    share = _percent(variant.scorecard.agreement.argmax)
+    share = _percent(_kept(variant))
     return f"puts only {share} of the samples into the float model's class"
 
 
@@ -157,8 +177,7 @@ def _stays(variant: Variant, chosen: Variant) -> str:
     metric, agreement = variant.scorecard.metric, variant.scorecard.agreement
     if _dropped(chosen) or _change(chosen):
         return f"has {metric.name} {_number(metric.value)}"
-    share = chosen.scorecard.agreement.argmax
-    if not isinstance(share, Unavailable) and share < LEAST_ARGMAX:
+    if _kept(chosen) < LEAST_ARGMAX:
         return f"agrees in {_percent(agreement.argmax)}"
     return f"has cosine {_number(agreement.cosine)}"
 

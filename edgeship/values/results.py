@@ -135,6 +135,9 @@ class Scorecard:
     agreement: Agreement
     latency_ms: Latency
     peak_rss_mb: Figure
+    near_ties: float = 0.0
+    """Share (0..1) of samples with another largest output than the float model's that the float model rates (nearly)
+    as high as its own: `agreement.argmax` counts them as unlike, and they tell nothing of what was lost."""
 
 
 Verdict = Literal["pass", "fail", "inconclusive", "no-data"]

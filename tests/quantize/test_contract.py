@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -277,6 +278,33 @@ def test_plain_bytes_go_in_where_no_compiler_has_to_take_them(
     refused = io(compiler={"backend": "edgetpu"})
     assert refused.verdict == "fail"
     assert "give the .keras or .h5 file, whose input edgeship makes float32" in refused.reason
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "INT16", "UINT32", "FLOAT64", "COMPLEX64"])
+def test_what_a_service_carries_to_a_cpu(
+    tiny: ModuleType, make_profile: Any, tmp_path: Path, kind: str
+) -> None:
+    """Halves, 16-bit audio, doubles: the model casts them itself. Complex numbers nobody carries."""
+    build = tiny.Builder()
+    x, wide, y = (
+        build.tensor(name, [1, 8], kind=k) for name, k in (("x", kind), ("wide", "FLOAT32"), ("y", kind))
+    )
+    build.operation("CAST", [x], [wide])
+    build.operation("CAST", [wide], [y])
+    path = build.write(tmp_path / "plain.tflite", [x], [y])
+    given = recipe_of(precision_of(read_tflite(path)))
+
+    def io(recipe: Any, came: bool, **sections: Any) -> GateResult:
+        found = check(path, recipe, make_profile(**sections), given=came)
+        return next(g for g in found if g.name == "io-types")
+
+    for recipe, came in ((RECIPES["fp32"], False), (given, True)):
+        assert io(recipe, came).verdict == ("fail" if kind == "COMPLEX64" else "pass")
+    assert io(RECIPES["fp32"], False, compiler={"backend": "edgetpu"}).verdict == "fail"
+    if kind == "COMPLEX64":
+        mixed = replace(given, precision=replace(given.precision, io="mixed"))
+        said = io(mixed, True).reason
+        assert said.startswith("input 'x' is complex64, test-target wants numbers of 8 to 64 bits")
 
 
 LONG = ";".join(f"model/block_{n}/conv_{n}/Conv2D" for n in range(12))

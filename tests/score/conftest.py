@@ -73,6 +73,7 @@ def scorecard_of(
     higher: bool | None = True,
     argmax: Figure = NONE,
     cosine: Figure = NONE,
+    ties: float = 0.0,
 ) -> Scorecard:
     value: Figure = drop if isinstance(drop, Unavailable) else float_value - drop
     return Scorecard(
@@ -89,6 +90,7 @@ def scorecard_of(
         agreement=Agreement(argmax=argmax, cosine=cosine, max_abs=NONE),
         latency_ms=Latency(cold=NONE, p50=p50, p95=NONE),
         peak_rss_mb=rss,
+        near_ties=ties,
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgeship.score.compare import argmax_share, cosines, has_classes, max_abs, max_lsb
+from edgeship.score.compare import argmax_share, cosines, has_classes, max_abs, max_lsb, near_ties
 
 FLOATS = arrays(np.float32, (3, 5), elements=st.floats(-(2.0**100), 2.0**100, width=32))
 BYTES = arrays(np.int8, (2, 6), elements=st.integers(-128, 127))
@@ -57,3 +57,32 @@ def test_argmax_share_takes_the_first_of_equals() -> None:
 )
 def test_has_classes(shape: tuple[int, ...], expected: bool) -> None:
     assert has_classes(np.zeros(shape)) is expected
+
+
+def test_near_ties_are_those_that_the_float_model_leaves_open() -> None:
+    """Which class 8 bits show of a softmax is chance within a step; of 1,000 classes none reaches one, and that is no
+    tie where the float model has one that is three times as likely."""
+    even, clear = [0.1, 0.101, 0.099, 0.7 - 0.6], [0.05, 0.9, 0.03, 0.02]
+    exact = np.array([even, even, clear, clear])
+    first = np.eye(4)[[0, 1, 1, 0]]
+    assert near_ties(first, exact, shares=True) == 0.25, (
+        "one tie, one agrees, one agrees, one is another class"
+    )
+    many = np.full((1, 1000), 0.001)
+    many[0, 7] = 0.003
+    assert near_ties(np.zeros_like(many), many, shares=True) == 0.0
+    assert near_ties(np.zeros_like(many), np.full((1, 1000), 0.001), shares=True) == 0.0, (
+        "the first of equals"
+    )
+
+
+def test_near_ties_of_what_may_be_no_classes() -> None:
+    """An embedding, logits: a step of what the model answers, or rows that are alike."""
+    row = np.random.default_rng(0).normal(size=(1, 128))
+    best = int(row.argmax())
+    row[0, best - 1] = row[0, best] - 0.01
+    other = row.copy()
+    other[0, best - 1] += 0.02
+    assert near_ties(other, row, shares=False) == 1.0
+    logits = np.array([[8.0, 4.0, -8.0]])
+    assert near_ties(np.array([[3.0, 4.0, -8.0]]), logits, shares=False) == 0.0

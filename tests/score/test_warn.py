@@ -49,6 +49,16 @@ def test_goals_that_are_not_of_accuracy_are_named_as_such(make_variant: Any) -> 
         ({"drop": 0.1, "argmax": 0.6}, None),
         ({"drop": NONE, "argmax": 0.94}, "only 94.0 % of the samples"),
         ({"drop": NONE, "argmax": 0.96, "cosine": 0.5}, None),
+        ({"drop": NONE, "argmax": 0.85, "ties": 0.14}, None),
+        (
+            {"drop": NONE, "argmax": 0.6, "ties": 0.2},
+            "only 75.0 % of the samples into the float model's class",
+        ),
+        (
+            {"drop": NONE, "argmax": 0.0, "ties": 1.0},
+            "100.0 % of the samples into another class than the float model, which rates both alike there",
+        ),
+        ({"drop": 0.5, "argmax": 0.0, "ties": 1.0}, None),
         ({"drop": NONE, "cosine": 0.895}, "cosine 0.895 in the worst sample"),
         ({"drop": NONE, "cosine": 0.96}, None),
         ({"drop": NONE}, "how accurate int8 is was not measured: labelled data with --eval would tell"),

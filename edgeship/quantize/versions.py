@@ -38,12 +38,14 @@ def equivalent_release(engine: str, version: str) -> str:
     """Return the TensorFlow release whose operators an engine has at least: '2.5.0.post1' -> '2.5.0'.
 
     tflite_runtime carries TensorFlow's own number. LiteRT counts for itself: the table knows its major
-    releases, and a LiteRT that is not in it counts as `unknown`.
+    releases and minor ones that have more, and a LiteRT that is not in it counts as `unknown`.
     """
     if engine == "tflite_runtime":
         return ".".join(map(str, release(version)))
     known: dict[str, str] = _facts()["equivalent"].get(engine, {})
-    return known.get(version.split(".")[0], UNKNOWN)
+    numbers = [str(n) for n in release(version)]
+    beginnings = (".".join(numbers[:count]) for count in range(len(numbers), 0, -1))
+    return next((known[b] for b in beginnings if b in known), UNKNOWN)
 
 
 def per_channel_dense(kind: Literal["static", "dynamic", "weights", "float"], available: str) -> bool:

@@ -57,7 +57,7 @@ class _Moments:
 class _Measured:
     part: OutputPart
     judged: bool
-    """Whether the float model varies enough there for 8 bits to show it."""
+    """Whether there are values enough, and the float model varies enough for 8 bits to show it."""
     stands_still: bool
 
 
@@ -185,6 +185,8 @@ def _measured(name: str, axis: int, columns: Columns, total: int, held: _Moments
         correlation = Unavailable(reason=f"{held.values} values are too few to tell")
     elif own <= 0.0:
         correlation = Unavailable(reason="the float model's values are constant here")
+    elif varies < least:
+        correlation = Unavailable(reason="the float model's values vary too little for 8 bits to show it")
     elif theirs <= 0.0:
         correlation = 0.0
     else:
@@ -199,7 +201,7 @@ def _measured(name: str, axis: int, columns: Columns, total: int, held: _Moments
         high=high,
         correlation=correlation,
     )
-    return _Measured(part=part, judged=known and varies >= least, stands_still=theirs <= FLAT * own)
+    return _Measured(part=part, judged=known, stands_still=theirs <= FLAT * own)
 
 
 def _told(measured: _Measured, best: float) -> OutputPart:

@@ -18,6 +18,8 @@ MOST_TIES = 0.2
 LEAST_COSINE = 0.95
 LEAST_CORRELATION = 0.9
 """Of the worst part of an output: below, its small values have fewer than about three bits left."""
+LEAST_OF_CLASSES = 0.5
+"""Where the classes agree: a few samples between two classes lower a correlation that much, noise lowers it more."""
 TELLS = "labelled data with --eval would tell"
 
 
@@ -85,8 +87,12 @@ def loss_of(variant: Variant) -> str | None:
     if not isinstance(agreement.argmax, Unavailable):
         if _kept(variant) < LEAST_ARGMAX:
             return _otherwise(variant)
-        return _unlike(variant, "in one of its outputs") if _strays(variant) else None
-    return _unlike(variant, "") if _cosine(variant) < LEAST_COSINE else None
+        if _strays(variant):
+            return _unlike(variant, "in one of its outputs")
+        return _uncorrelated(variant, LEAST_OF_CLASSES)
+    if _cosine(variant) < LEAST_COSINE:
+        return _unlike(variant, "")
+    return _uncorrelated(variant, LEAST_CORRELATION)
 
 
 def _change(variant: Variant) -> float:
@@ -158,6 +164,24 @@ def _unlike(variant: Variant, where: str) -> str:
     return f"{words} (cosine {_cosine(variant):.3f} in the worst sample)"
 
 
+def _uncorrelated(variant: Variant, least: float) -> str | None:
+    """Return that outputs do not move with the float model's, in words, where they correlate below `least`.
+
+    What shares of samples and cosines cannot see: beside a class that nearly all samples have, or around a mean far
+    from 0, noise agrees, too. Parts of which only some stray are told by name, in `_losses`.
+    """
+    found = _correlation(variant)
+    if isinstance(found, Unavailable) or found >= least or _strays_in_part(variant) is not None:
+        return None
+    return f"does not follow the float model (correlation {found:.2f})"
+
+
+def _correlation(variant: Variant) -> Figure:
+    """Return the correlation of the worst part of all outputs."""
+    worst = worst_of(variant.scorecard.agreement.parts)
+    return Unavailable(reason="no part of the outputs was compared") if worst is None else worst.correlation
+
+
 def _otherwise(variant: Variant) -> str:
     share = _percent(_kept(variant))
     return f"puts only {share} of the samples into the float model's class"
@@ -166,7 +190,7 @@ def _otherwise(variant: Variant) -> str:
 def _unknown(variant: Variant) -> bool:
     """Return whether nothing says how near a variant of fewer bits is to the float model."""
     card = variant.scorecard
-    figures = (card.metric.value, card.agreement.argmax, card.agreement.cosine)
+    figures = (card.metric.value, card.agreement.argmax, card.agreement.cosine, _correlation(variant))
     return variant.artifact.precision.weights != "float32" and all(
         isinstance(f, Unavailable) for f in figures
     )
@@ -179,6 +203,9 @@ def _stays(variant: Variant, chosen: Variant) -> str:
         return f"has {metric.name} {_number(metric.value)}"
     if _kept(chosen) < LEAST_ARGMAX:
         return f"agrees in {_percent(agreement.argmax)}"
+    by_classes = not isinstance(share, Unavailable) and not _strays(chosen)
+    if by_classes or _cosine(chosen) >= LEAST_COSINE:
+        return f"has correlation {_number(_correlation(variant))}"
     return f"has cosine {_number(agreement.cosine)}"
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
 import pytest
 
+from edgeship.quantize import versions
 from edgeship.quantize.versions import (
     UNKNOWN,
     equivalent_release,
@@ -20,7 +27,8 @@ from edgeship.quantize.versions import (
     [
         ("tflite_runtime", "2.5.0.post1", "2.5.0"),
         ("tflite_runtime", "2.14.0", "2.14.0"),
-        ("litert", "2.3.0", "2.20"),
+        ("litert", "2.3.0", "2.23"),
+        ("litert", "2.1.0", "2.20"),
         ("litert", "1.0.1", "2.17"),
         ("litert", "9.0", UNKNOWN),
         ("other", "1.0", UNKNOWN),
@@ -28,6 +36,29 @@ from edgeship.quantize.versions import (
 )
 def test_equivalent_release(engine: str, version: str, expected: str) -> None:
     assert equivalent_release(engine, version) == expected
+
+
+def test_the_runtime_here_is_credited_with_what_it_has(tflite_files: ModuleType) -> None:
+    """Else what runs would be refused: an int8 SQRT of TensorFlow 2.21 runs in LiteRT 2.3."""
+    has = equivalent_release("litert", version("ai-edge-litert"))
+    facts = json.loads(Path(versions.__file__).with_name("operators.json").read_text())
+    known = [(op, n) for op, since in facts["since"].items() for n, at in enumerate(since, start=1) if at]
+    told = {(op, n) for op, n in known if supports(has, op, n).verdict == "yes"}
+    found = {(op, n) for op, n in known if opens(tflite_files.Builder(), op, n)}
+    assert told == found
+
+
+def opens(builder: Any, op: str, number: int) -> bool:
+    """Return whether LiteRT finds the operator in that version; whether its tensors fit is asked later."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    builder.op(op, [builder.tensor("a", [1])], [builder.tensor("b", [1])])
+    builder.codes[0].version = number
+    try:
+        Interpreter(model_content=builder.build([0], [1]))
+    except (RuntimeError, ValueError) as error:
+        return "Didn't find op" not in str(error)
+    return True
 
 
 def test_releases_compare_by_number() -> None:

@@ -23,6 +23,7 @@ from edgeship.values import (
     Latency,
     Metric,
     ModelSource,
+    OutputPart,
     Precision,
     Scorecard,
     Signature,
@@ -74,7 +75,13 @@ def scorecard_of(
     argmax: Figure = NONE,
     cosine: Figure = NONE,
     ties: float = 0.0,
+    correlation: Figure | None = None,
 ) -> Scorecard:
+    part = (
+        ()
+        if correlation is None
+        else (OutputPart(output="o", axis=1, columns="all", low=0.0, high=1.0, correlation=correlation),)
+    )
     value: Figure = drop if isinstance(drop, Unavailable) else float_value - drop
     return Scorecard(
         artifact_sha256="0" * 64,
@@ -87,7 +94,7 @@ def scorecard_of(
             drop_unit=unit,
             higher_is_better=higher,
         ),
-        agreement=Agreement(argmax=argmax, cosine=cosine, max_abs=NONE),
+        agreement=Agreement(argmax=argmax, cosine=cosine, max_abs=NONE, parts=part),
         latency_ms=Latency(cold=NONE, p50=p50, p95=NONE),
         peak_rss_mb=rss,
         near_ties=ties,

@@ -129,6 +129,13 @@ def test_no_false_alarm_where_one_scale_does(exact: Array, unit: bool) -> None:
     assert len(parts) <= 1, "ranges alike are one part"
 
 
+def test_what_8_bits_cannot_show_has_no_correlation() -> None:
+    """A sigmoid that stays between 0.500 and 0.501 for all samples: its int8 form is noise, and nobody's fault."""
+    exact = RANDOM.uniform(0.5, 0.501, (40, 1))
+    (part,) = parts_of([("o", int8(exact, unit=True), exact, True)])
+    assert isinstance(part.correlation, Unavailable) and "8 bits" in part.correlation.reason and not part.dead
+
+
 def test_columns_are_grouped_by_size_and_strays_join_the_next() -> None:
     high = np.array([640.0, 500.0, 1.0, 0.002, 0.0, 640e-9])
     low = np.zeros(6)

@@ -61,6 +61,15 @@ def test_goals_that_are_not_of_accuracy_are_named_as_such(make_variant: Any) -> 
         ({"drop": 0.5, "argmax": 0.0, "ties": 1.0}, None),
         ({"drop": NONE, "cosine": 0.895}, "cosine 0.895 in the worst sample"),
         ({"drop": NONE, "cosine": 0.96}, None),
+        ({"drop": NONE, "argmax": 0.96, "correlation": -0.12}, "(correlation -0.12), and no limit was set"),
+        ({"drop": NONE, "argmax": 0.96, "correlation": 0.8}, None),
+        (
+            {"drop": NONE, "cosine": 1.0, "correlation": 0.8},
+            "does not follow the float model (correlation 0.80)",
+        ),
+        ({"drop": NONE, "cosine": 1.0, "correlation": NONE}, None),
+        ({"drop": NONE, "correlation": 0.8}, "does not follow the float model (correlation 0.80)"),
+        ({"drop": 0.1, "correlation": 0.8}, None),
         ({"drop": NONE}, "how accurate int8 is was not measured: labelled data with --eval would tell"),
     ],
 )
@@ -84,6 +93,9 @@ def test_a_better_one_is_described_by_what_the_chosen_is_bad_at(make_variant: An
     assert "; fp16 agrees in 99.0 %: --recipe fp16 takes it" in warnings(int8, [int8, fp16])[0]
     far = make_variant("int8", 50, drop=NONE, cosine=0.3)
     assert "; fp16 has cosine 0.999: --recipe fp16 takes it" in warnings(far, [far, fp16])[0]
+    noise = make_variant("int8", 50, drop=NONE, argmax=0.97, cosine=0.1, correlation=0.1)
+    near = make_variant("fp16", 90, drop=NONE, argmax=1.0, cosine=0.9, correlation=0.998)
+    assert "; fp16 has correlation 0.998: --recipe fp16 takes it" in warnings(noise, [noise, near])[0]
 
 
 def test_one_of_several_outputs_that_strays_is_told_whatever_the_labels_say(make_variant: Any) -> None:

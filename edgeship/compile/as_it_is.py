@@ -9,7 +9,7 @@ from edgeship.compile import costs
 from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Placement, ordered
 from edgeship.profile import TargetProfile
-from edgeship.tflite.engine import EngineChoice, engine_for, refusal
+from edgeship.tflite.engine import COMPILED, EngineChoice, engine_for, refusal
 from edgeship.tflite.file import TfliteFile
 from edgeship.values import Unavailable
 
@@ -94,12 +94,13 @@ def _engine(model: TfliteFile, choice: EngineChoice) -> Iterator[Finding]:
 
 def _compiled(model: TfliteFile) -> Iterator[Finding]:
     """Yield one finding where a model was compiled for an accelerator."""
-    compiled = [o for o in model.main.operators if o.custom and o.op in ("edgetpu-custom-op", "ethos-u")]
+    compiled = [o for o in model.main.operators if o.custom and o.op in COMPILED]
     if compiled:
         yield Finding(
             code="compiled-elsewhere",
             severity="error",
-            message=f"the model was compiled for an accelerator this target does not have ({compiled[0].op})",
+            message=f"the model was compiled for {COMPILED[compiled[0].op]}, which this target does not have "
+            f"({compiled[0].op})",
             fix="give the .tflite from before compiling",
             operations=tuple(o.index for o in compiled),
         )

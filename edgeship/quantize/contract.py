@@ -16,7 +16,7 @@ from edgeship.data.named import as_said
 from edgeship.model.closing import open_hint
 from edgeship.quantize.recipes import RECIPES, io_type
 from edgeship.quantize.versions import equivalent_release, needed_version, per_channel_dense, supports
-from edgeship.tflite.engine import refusal
+from edgeship.tflite.engine import COMPILED, refusal
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
 from edgeship.tflite.flaws import flaws, in_words, name_of
 from edgeship.tflite.layer_names import layer_of
@@ -33,7 +33,7 @@ Found = tuple[int, str]
 """How many things are wrong in one way, and the sentence that says so."""
 Outcome = tuple[Verdict, list[Found], str]
 """The verdict, what is wrong, and what to say where nothing is."""
-INTEGERS = ("int8", "uint8", "int16", "int32", "int64", "bool")
+FLOATS = ("float32", "float16", "bfloat16", "float64")
 BYTES = ("int8", "uint8")
 CUSTOM_BUILT_IN = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"})
 """Custom operations that TensorFlow Lite's own resolver brings (tensorflow/lite/core/kernels/register.cc)."""
@@ -55,7 +55,7 @@ def check(
     """
     held = read_tflite(path)
     checks: tuple[tuple[str, Callable[[], Outcome]], ...] = (
-        ("precision", lambda: _precision(held, recipe)),
+        ("precision", lambda: _precision(held, recipe, given)),
         ("io-types", lambda: _io(held, recipe, profile, given)),
         ("fully-integer", lambda: _integer(held, recipe, profile, given)),
         ("static-shapes", lambda: _static(held, profile)),
@@ -72,10 +72,13 @@ def _result(name: str, verdict: Verdict, found: list[Found], good: str) -> GateR
     return GateResult(name=name, verdict=verdict, limit=0.0, value=value, reason=text or good)
 
 
-def _precision(held: TfliteFile, recipe: Recipe) -> Outcome:
-    """Return whether the recipe had any effect: its weights are of the type its name promises."""
+def _precision(held: TfliteFile, recipe: Recipe, given: bool) -> Outcome:
+    """Return whether the recipe had any effect: its weights are of the type its name promises.
+
+    A model that came quantized promised nothing, and one without weights (arithmetic of two inputs) has none to hold.
+    """
     wanted = recipe.precision.weights
-    if recipe.name not in RECIPES or wanted == "float32":
+    if given or recipe.name not in RECIPES or wanted == "float32":
         return "pass", [], "the weights are as they were handed over"
     kinds = {t.dtype for graph in held.subgraphs for t in graph.tensors if t.has_data and t.elements > 1}
     if wanted in kinds:
@@ -161,7 +164,7 @@ def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bo
                 continue
             for index in op.outputs:
                 tensor = graph.tensors[index]
-                if tensor.dtype in INTEGERS or (index in float_boundary and op.op == "DEQUANTIZE"):
+                if tensor.dtype not in FLOATS or (index in float_boundary and op.op == "DEQUANTIZE"):
                     continue
                 converts = op.op in ("DEQUANTIZE", "QUANTIZE")
                 group = conversions if converts else found
@@ -247,6 +250,7 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
     available = equivalent_release(runtime.engine, runtime.version)
     missing: dict[str, list[str]] = {}  # what is missing -> the operations that want it
     unknown: dict[str, list[str]] = {}
+    compiled: dict[str, list[str]] = {}  # what a compiler left -> where
     for graph in held.subgraphs:
         for op in graph.operators:
             needed = max(op.version, _needed(graph, op))
@@ -255,6 +259,9 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
                 if op.op not in CUSTOM_BUILT_IN and not (
                     op.op == "edgetpu-custom-op" and runtime.delegate == "edgetpu"
                 ):
+                    if op.op in COMPILED:
+                        compiled.setdefault(op.op, []).append(_place(graph, op))
+                        continue
                     kind = "a TensorFlow (Flex)" if op.op.startswith("Flex") else "a custom"
                     text = f"{op.op} is {kind} operation, which {runtime.engine} lacks"
                     missing.setdefault(text, []).append(_place(graph, op))
@@ -284,7 +291,10 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
     found += [(1, f"{text} ({name})") for text, places in missing.items() if not places]
     if missing:
         found.append((0, LACKING))
-    return verdict, found, f"{name} has every operator"
+    for op_name, places in compiled.items():
+        text = f"compiled for {COMPILED[op_name]}, which this target does not have ({op_name} at {places[0]})"
+        found.append((len(places), f"{text}: give the .tflite from before compiling"))
+    return "fail" if compiled else verdict, found, f"{name} has every operator"
 
 
 def _keeps(graph: Subgraph, op: Operator) -> bool:

@@ -14,6 +14,14 @@ from edgeship.tflite.state import states_of
 if TYPE_CHECKING:
     from edgeship.profile import TargetProfile
 
+COMPILED = {
+    "edgetpu-custom-op": "an Edge TPU",
+    "ethos-u": "an Arm Ethos-U",
+    "DISPATCH_OP": "a phone's NPU",
+}  # fmt: skip
+"""Custom operation that a compiler leaves in place of what it compiled -> for what. DISPATCH_OP is LiteRT's, for the
+NPUs of Qualcomm, MediaTek and Google Tensor."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineChoice:

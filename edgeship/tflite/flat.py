@@ -214,6 +214,8 @@ class _Reader:
         if not scales:
             return None, minimum, maximum, blockwise
         axis = parameters.QuantizedDimension() if len(scales) > 1 else None
+        if axis is not None and len(shape) == 1:
+            axis = 0  # a vector has no other; old converters wrote the axis of the weights into its bias
         if len(zeros) not in (0, 1, len(scales)):
             raise Inconsistent(f"{where} has {len(scales)} scales and {len(zeros)} zero points")
         if axis is not None and (not 0 <= axis < len(shape) or shape[axis] != len(scales)):

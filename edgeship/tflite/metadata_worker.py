@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.errors import ToolError
-from edgeship.tflite.attach import NAME, without_files
+from edgeship.tflite.attach import without_files
 from edgeship.tflite.metadata_tables import CONTENTS, IMAGE
-from edgeship.tflite.reader import read_tflite
 
 
 def pack(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, Any]:
@@ -68,7 +67,10 @@ def _tflite_support() -> Any:
 
 
 def _validated(support: Any, model: bytes, metadata: bytes, files: dict[str, bytes]) -> bytes:
-    """Return the metadata after tflite-support checked it against the model and noted the parser it needs."""
+    """Return the metadata after tflite-support checked it against the model and noted the parser it needs.
+
+    The copy itself is spoilt: a schema of years ago drops what it does not know. Only the entry is taken out of it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.tflite"
         copy.write_bytes(model)
@@ -77,9 +79,7 @@ def _validated(support: Any, model: bytes, metadata: bytes, files: dict[str, byt
         if files:
             populator.load_associated_file_buffers(files)
         populator.populate()
-        content = read_tflite(copy).metadata_bytes(NAME.decode())
-    assert content is not None
-    return content
+        return bytes(support.metadata.MetadataDisplayer.with_model_file(str(copy)).get_metadata_buffer())
 
 
 def _build(support: Any, tables: dict[str, Any]) -> bytes:

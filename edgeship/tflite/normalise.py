@@ -19,7 +19,8 @@ def normalised(content: bytes) -> bytes:
     The converter writes a hash of the in-memory graph and which of its interfaces was used into
     CONVERSION_METADATA; neither says anything about the model. A size that is open (-1) on the first axis
     only, of every tensor that has one, is a batch size: the shapes stored beside it are already those for one
-    sample. Then `refitted`.
+    sample. A vector's scales lie along its only axis: old converters wrote that of the weights into the biases of
+    depthwise convolutions, which TensorFlow Lite Micro never looks at and LiteRT refuses. Then `refitted`.
     """
     buffer = bytearray(content)
     model = tflite_schema().Model.GetRootAs(content, 0)
@@ -31,6 +32,8 @@ def normalised(content: bytes) -> bytes:
     if all(axis == 0 for axis, _, _ in opens):
         for _, position, size in opens:
             struct.pack_into("<i", buffer, position, size)
+    for position in _wrong_axes(model):
+        struct.pack_into("<i", buffer, position, 0)
     return refitted(bytes(buffer))
 
 
@@ -73,6 +76,22 @@ def _open_sizes(model: Any) -> Any:
                 if tensor.ShapeSignature(axis) == -1:
                     start = tensor._tab.Vector(tensor._tab.Offset(18))  # field 7: shape_signature
                     yield axis, start + 4 * axis, tensor.Shape(axis)
+
+
+def _wrong_axes(model: Any) -> Any:
+    """Yield the byte position of each quantized axis that a vector does not have."""
+    for g in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(g)
+        for t in range(graph.TensorsLength()):
+            tensor = graph.Tensors(t)
+            scaled = tensor.Quantization()
+            if (
+                tensor.ShapeLength() == 1
+                and scaled
+                and scaled.ScaleLength() > 1
+                and scaled.QuantizedDimension()
+            ):
+                yield scaled._tab.Pos + scaled._tab.Offset(16)  # field 6: quantized_dimension
 
 
 def _blank_environment(buffer: bytearray, data: Any) -> None:

@@ -307,6 +307,49 @@ def test_what_a_service_carries_to_a_cpu(
         assert said.startswith("input 'x' is complex64, test-target wants numbers of 8 to 64 bits")
 
 
+def test_a_model_without_weights_that_came_quantized_has_none_to_hold(
+    tiny: ModuleType, make_profile: Any, tmp_path: Path
+) -> None:
+    def integers(model: Any) -> None:
+        for tensor in model.subgraphs[0].tensors:
+            tensor.type, tensor.quantization = (
+                tiny.schema.TensorType.INT8,
+                tiny.schema.QuantizationParametersT(),
+            )
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [3]
+
+    path = tiny.edited(tiny.adder(tmp_path / "float.tflite"), tmp_path / "int8.tflite", integers)
+    recipe = recipe_of(precision_of(read_tflite(path)))
+    assert all(g.verdict == "pass" for g in check(path, recipe, make_profile(), given=True))
+
+
+def test_a_handle_of_a_variable_is_no_float(tiny: ModuleType, make_profile: Any, tmp_path: Path) -> None:
+    build = tiny.Builder()
+    x, y = (build.tensor(name, [1, 4], kind="INT8") for name in "xy")
+    build.operation("VAR_HANDLE", [], [handle := build.tensor("state", [], kind="RESOURCE")])
+    build.operation("READ_VARIABLE", [handle], [held := build.tensor("held", [1, 4], kind="INT8")])
+    build.operation("ADD", [x, held], [y])
+    path = build.write(tmp_path / "stream.tflite", [x], [y])
+    gate = next(g for g in check(path, RECIPES["int8"], make_profile()) if g.name == "fully-integer")
+    assert (gate.verdict, gate.reason) == ("pass", "every computed tensor is an integer")
+
+
+def test_what_was_compiled_for_another_accelerator_is_called_that(
+    tiny: ModuleType, make_profile: Any, tmp_path: Path
+) -> None:
+    for name, made_for in (("edgetpu-custom-op", "an Edge TPU"), ("DISPATCH_OP", "a phone's NPU")):
+        build = tiny.Builder()
+        x, y = (build.tensor(name, [1, 4]) for name in "xy")
+        build.operation("CUSTOM", [x], [y], custom=name)
+        path = build.write(tmp_path / "compiled.tflite", [x], [y])
+        gate = next(g for g in check(path, RECIPES["fp32"], make_profile()) if g.name == "operators")
+        assert gate.verdict == "fail" and gate.value == 1
+        assert gate.reason == (
+            f"compiled for {made_for}, which this target does not have ({name} at 'y' (operation 0)): "
+            "give the .tflite from before compiling"
+        )
+
+
 LONG = ";".join(f"model/block_{n}/conv_{n}/Conv2D" for n in range(12))
 
 

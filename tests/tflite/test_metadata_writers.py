@@ -105,6 +105,22 @@ def test_both_write_the_same_tables_and_bytes(models: dict[str, Path]) -> None:
 
 
 @pytest.mark.support
+def test_a_model_newer_than_tflite_supports_schema(tflite_files: Any, tmp_path: Path) -> None:
+    """Scales by block came years after that schema, which spoils its own copy of the model only."""
+    builder = tflite_files.Builder()
+    x, y = (builder.tensor(name, [1, 64], dtype) for name, dtype in (("x", "FLOAT32"), ("y", "FLOAT32")))
+    builder.op("CAST", [x], [y])
+    held = builder.graph.tensors[y].quantization = builder.schema.QuantizationParametersT()
+    held.detailsType = builder.schema.QuantizationDetails.BlockwiseQuantization
+    held.details = builder.schema.BlockwiseQuantizationT()
+    held.details.blockSize = 32
+    given_, out = tmp_path / "new.tflite", tmp_path / "out.tflite"
+    given_.write_bytes(builder.build([x], [y]))
+    assert list(write_metadata(given_, out, SAID["nothing"], progress=Silent())) == ["tflite-support"]
+    assert read_tflite(out).main.tensors[y].blockwise == 32
+
+
+@pytest.mark.support
 def test_tflite_supports_displayer_reads_edgeships_own(
     dense_int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,25 @@ def test_what_is_unknown_is_named(
     assert found.signature.inputs[0].shape == (1, 4)
 
 
+def test_a_bias_with_the_axis_of_its_weights_is_mended(make_dense: Any, tmp_path: Path) -> None:
+    """Of old converters' depthwise layers, known from TensorFlow Lite Micro: a vector has but one axis."""
+
+    def change(model: Any, schema: Any) -> None:
+        held = model.subgraphs[0].tensors[2].quantization = schema.QuantizationParametersT()
+        held.scale, held.zeroPoint, held.quantizedDimension = [1.0] * 3, [0] * 3, 3
+
+    path = tmp_path / "old.tflite"
+    path.write_bytes(changed(make_dense(), change))
+    with pytest.raises(ValueError, match="quantized_dimension"):
+        run(path.read_bytes())
+    mended = normalised(path.read_bytes())
+    assert run(mended) == run(make_dense())
+    for content in (path.read_bytes(), mended):
+        path.write_bytes(content)
+        (bias,) = (t for t in read_tflite(path).main.tensors if t.name == "b")
+        assert bias.quantization is not None and bias.quantization.axis == 0
+
+
 def test_what_contradicts_itself_is_not_called_damaged(make_dense: Any, tmp_path: Path) -> None:
     def change(model: Any, schema: Any) -> None:
         held = model.subgraphs[0].tensors[1].quantization = schema.QuantizationParametersT()

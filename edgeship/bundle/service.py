@@ -9,6 +9,7 @@ from typing import Any
 from edgeship.bundle.limits import service_limits
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import UNCOMPILED
+from edgeship.data.batches import sample_shape
 from edgeship.errors import InputError
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.state import states_of
@@ -109,7 +110,15 @@ def input_entry(spec: TensorSpec, samples: DatasetInfo | None, rule: InputRule) 
         datatype = DATATYPES.get(spec.dtype)
     else:
         datatype = "FP32"
-    shape = [*fixed_shape(spec)[:1], *samples.shape] if samples is not None else fixed_shape(spec)
+    shape = fixed_shape(spec)
+    if (
+        samples is not None
+        and preprocess.resize is None
+        and len(sample_shape(shape, samples.shape)) == len(shape)
+    ):
+        shape = list(samples.shape) if shape else []  # no batch axis: a sample is all of it
+    elif samples is not None:
+        shape = [*shape[:1], *samples.shape]
     if datatype is None:
         raise _not_servable(spec, f"samples of type {sent or spec.dtype} have no datatype")
     return {

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from edgeship.data.batches import sample_shape
 from edgeship.digest import sha256_json
 from edgeship.errors import InputError
 from edgeship.progress import Progress, Silent
@@ -115,7 +116,7 @@ def prepare(
     rescaling: float = 1.0,
 ) -> Path:
     """Return the `.npy` of a dataset in model units: `[n, ...]` float32 of the input's shape without its
-    batch axis.
+    batch axis (`sample_shape`).
 
     Inputs of int32 or int64 (indices into tables) keep their own dtype where nothing is to be preprocessed.
     Axes of size 1 are added or dropped where only they differ. Notes go to `progress` where values look
@@ -124,9 +125,9 @@ def prepare(
     `dataset-wrong-shape` naming both shapes and the fix, and what `apply` raises.
     """
     show = progress or Silent()
-    wanted = signature_input.shape[1:]
     raw = np.load(dataset.x_path, mmap_mode="r")
     first = apply(preprocess, raw[:1])
+    wanted = sample_shape(signature_input.shape, first.shape[1:])
     _check_shape(first.shape[1:], wanted, dataset.info, preprocess, signature_input)
     for note in _doubts(dataset.info, preprocess, rescaling):
         show.note(note)

@@ -26,6 +26,7 @@ from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.refit import with_output_shapes
 from edgeship.tflite.sizes import closed
+from edgeship.tflite.state import never_assigned
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
@@ -213,10 +214,10 @@ def _convert(
             progress.note(f"{route.name} could not convert it: {_first_line(error)}")
             continue
         content = in_order(raw.read_bytes(), result.value["inputs"], result.value["outputs"])
-        kept = [op for op in read_tflite(raw).main.operators if op.op == "VAR_HANDLE"]
+        kept = never_assigned(read_tflite(raw))
         raw.unlink()
         if kept:
-            failures.append((route, _stateful(len(kept))))
+            failures.append((route, _still_variables(len(kept))))
             continue
         return content, {name: _version(name) for name in route.packages}
     raise _all_failed(source, failures)
@@ -241,10 +242,10 @@ def _all_failed(source: ModelSource, failures: list[tuple[Route, EdgeshipError]]
     )
 
 
-def _stateful(count: int) -> ToolError:
+def _still_variables(count: int) -> ToolError:
     return ToolError(
         "model-keeps-variables",
-        f"{count} variables stayed variables instead of becoming weights: the model has state",
+        f"{count} variables that nothing assigns stayed variables instead of becoming weights",
     )
 
 

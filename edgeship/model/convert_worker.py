@@ -14,9 +14,9 @@ from typing import Any
 
 from edgeship.errors import InputError, ToolError
 from edgeship.model.closing import closed_sizes, open_hint
-from edgeship.model.frozen import NotPlain, entries_of, frozen_signature, graph_of
+from edgeship.model.frozen import WRITES, NotPlain, entries_of, frozen_signature, graph_of
 from edgeship.model.keras_load import load_keras3, load_tf_keras, short
-from edgeship.model.signatures import Entry, pick_signature
+from edgeship.model.signatures import DEFAULT, Entry, pick_signature
 
 Report = Callable[..., None]
 
@@ -65,7 +65,7 @@ def from_signature(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     fixed = _fixed({name: spec.shape for name, spec in wanted.items()}, payload)
     specs = {name: tf.TensorSpec(fixed[name], spec.dtype, name=name) for name, spec in wanted.items()}
     function = tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**specs)
-    _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], loaded), payload, report)
+    _convert_function(function, loaded, payload, report)
     return {"inputs": list(wanted), "outputs": list(signature.structured_outputs)}
 
 
@@ -158,10 +158,11 @@ def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[
     report(f"tracing {len(inputs)} input(s): {', '.join(str(list(spec.shape)) for spec in specs)}")
     function = tf.function(call).get_concrete_function(*specs)
     # Keras 3 hides its variables from TensorFlow's tracking: handed over with the model itself they stay
-    # variables (VAR_HANDLE, READ_VARIABLE) in the file instead of becoming weights.
+    # variables (VAR_HANDLE, READ_VARIABLE) in the file instead of becoming weights. The state of a stateful layer is
+    # not among the model's variables, only among those that the traced function uses.
     holder = tf.Module()
-    holder.kept = [v if callable(v.value) else v.value for v in model.variables]
-    _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], holder), payload, report)
+    holder.kept = list(function.graph.variables)
+    _convert_function(function, holder, payload, report)
     return {"inputs": names, "outputs": order}
 
 
@@ -241,6 +242,33 @@ def _sizes(shape: Any) -> list[int | None] | None:
     if not isinstance(shape, tuple | list) and getattr(shape, "rank", None) is None:
         return None
     return [None if size is None else int(size) for size in shape]
+
+
+def _convert_function(function: Any, holder: Any, payload: dict[str, Any], report: Report) -> None:
+    """Convert a traced function; `holder` keeps its variables alive.
+
+    Freezing turns every variable into a constant, which none that the function assigns can be. A function with such
+    goes by way of a SavedModel: there the converter keeps what is assigned, with its value at the start, and freezes
+    the rest.
+    """
+    import tensorflow as tf
+
+    if not _assigns(function):
+        _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], holder), payload, report)
+        return
+    kept = tf.Module()
+    kept.holder = holder
+    with tempfile.TemporaryDirectory() as folder:
+        report("exporting a function that keeps a state")
+        tf.saved_model.save(kept, folder, signatures={DEFAULT: function})
+        _convert(tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT]), payload, report)
+
+
+def _assigns(function: Any) -> bool:
+    """Return whether a traced function changes variables, itself or in what it calls."""
+    graph = function.graph.as_graph_def()
+    bodies = [graph.node, *(body.node_def for body in graph.library.function)]
+    return any(WRITES.match(node.op) for nodes in bodies for node in nodes)
 
 
 def _convert(converter: Any, payload: dict[str, Any], report: Report) -> None:

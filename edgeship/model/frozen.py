@@ -19,8 +19,9 @@ INIT = "__saved_model_init_op"
 REFERENCES = ("Variable", "VariableV2")
 HANDLES = ("VarHandleOp", "AutoReloadVariable")
 WRITES = re.compile(
-    r"^(Assign|Scatter(Add|Sub|Mul|Div|Min|Max|Update|Nd)|ResourceScatter|Count|ResourceApply|Apply)"
+    r"^(Assign|Scatter(Nd)?(Add|Sub|Mul|Div|Min|Max|Update)|(Resource)?CountUpTo|Resource(Scatter|Apply)|Apply)"
 )
+"""Operations that change a variable; ScatterNd and its NonAliasing kin make a new tensor."""
 TABLES = re.compile(r"Table(V2)?$|^Lookup")
 
 

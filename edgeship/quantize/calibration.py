@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeship.data.batches import sample_shape
 from edgeship.errors import InputError
 from edgeship.values import Dataset, Preprocess, TensorSpec
 
@@ -114,8 +115,9 @@ def _check_shape(dataset: Dataset, wanted: TensorSpec, preprocess: Preprocess) -
     shape = list(dataset.info.shape)
     if preprocess.resize is not None and len(shape) >= 2:
         shape[0], shape[1] = preprocess.resize.height, preprocess.resize.width
-    model = list(wanted.shape[1:])
-    if len(shape) != len(model) or any(w not in (-1, s) for s, w in zip(shape, model, strict=True)):
+    model = list(sample_shape(wanted.shape, shape))
+    have, want = ([n for n in sizes if n != 1] for sizes in (shape, model))
+    if len(have) != len(want) or any(w not in (-1, s) for s, w in zip(have, want, strict=True)):
         same_size = math.prod(shape) == math.prod(model)
         raise InputError(
             "calibration-shape",

@@ -84,11 +84,13 @@ class InputEncoder(object):
 
     def accepts(self, datatype):
         """Return whether a client may send this datatype: the declared one, FP32 for an integer one, or the
-        tensor's own where its stored numbers are taken."""
+        tensor's own where its numbers go in as they are."""
         return (
             datatype == self.datatype
             or (datatype == "FP32" and self.raw_dtype in _INTEGERS)
-            or (self.stored and DATATYPES[datatype][0] == self.dtype if datatype in DATATYPES else False)
+            or (
+                (self.stored or self.as_is) and datatype in DATATYPES and DATATYPES[datatype][0] == self.dtype
+            )
         )
 
     def check(self, datatype, shape):

@@ -193,6 +193,8 @@ def interpret(payload: dict[str, Any], report: Any) -> dict[str, Any]:
                 raw = held[f"{vector}.{i}"]
                 if payload["stored"][i] and raw.dtype == tensor["dtype"]:
                     values = _as_stored(raw, rules[i].resize)
+                elif rules[i].is_identity() and raw.dtype.kind in "iub" and not tensor["quantization"][0]:
+                    values = raw.astype(tensor["dtype"])  # a number above 2^24 is none of float32's
                 else:
                     values = stored(apply(rules[i], raw).reshape(tensor["shape"]), tensor)
                 model._interpreter.set_tensor(tensor["index"], values.reshape(tensor["shape"]))

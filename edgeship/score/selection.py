@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def select_inputs(entry: Mapping[str, Any], dataset: Dataset | None, count: int)
     lowest_and_highest = list(zip(*edges, strict=True))[: max(0, count - 1)]
     vectors = [
         tuple(
-            _batch(held, i, one["shape"][0]).astype(np.dtype(NUMPY_OF[one["datatype"]])).reshape(one["shape"])
+            _batch(held, i, one["shape"]).astype(np.dtype(NUMPY_OF[one["datatype"]]))
             for one, held in zip(inputs, samples, strict=True)
         )
         for i in pick(samples, labels, count - len(lowest_and_highest))
@@ -139,9 +140,11 @@ def value_range(entry: Mapping[str, Any]) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-def _batch(samples: Array, first: int, size: int) -> Array:
-    """Return `size` samples from `first` on, around the end."""
-    return np.stack([samples[(first + k) % len(samples)] for k in range(size)])
+def _batch(samples: Array, first: int, shape: Sequence[int]) -> Array:
+    """Return as many samples from `first` on, around the end, as an input of `shape` holds."""
+    size = math.prod(shape) // math.prod(samples.shape[1:])
+    made: Array = np.stack([samples[(first + k) % len(samples)] for k in range(size)]).reshape(shape)
+    return made
 
 
 def _edges(entry: Mapping[str, Any], minimum: float, maximum: float) -> list[Array]:

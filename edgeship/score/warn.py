@@ -203,7 +203,7 @@ def _stays(variant: Variant, chosen: Variant) -> str:
         return f"has {metric.name} {_number(metric.value)}"
     if _kept(chosen) < LEAST_ARGMAX:
         return f"agrees in {_percent(agreement.argmax)}"
-    by_classes = not isinstance(share, Unavailable) and not _strays(chosen)
+    by_classes = not isinstance(chosen.scorecard.agreement.argmax, Unavailable) and not _strays(chosen)
     if by_classes or _cosine(chosen) >= LEAST_COSINE:
         return f"has correlation {_number(_correlation(variant))}"
     return f"has cosine {_number(agreement.cosine)}"

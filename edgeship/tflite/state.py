@@ -37,6 +37,13 @@ def states_of(file: TfliteFile) -> tuple[State, ...]:
     return (*_tensors(file), *_resources(file))
 
 
+def never_assigned(file: TfliteFile) -> tuple[str, ...]:
+    """Return the names of variables (VAR_HANDLE) that no run assigns: weights, which should be constants."""
+    named = {name for graph in file.subgraphs for name in _handles(file, graph).values()}
+    assigned = {state.name for state in _resources(file)}
+    return tuple(sorted(shared for _, shared in named if shared not in assigned))
+
+
 def _tensors(file: TfliteFile) -> Iterator[State]:
     for graph in file.subgraphs:
         seen: set[int] = set()

@@ -14,13 +14,13 @@ import pytest
 
 from edgeship.bundle.make import runtime_files
 from edgeship.bundle.recording import host_engine, lay_out
-from edgeship.bundle.service import model_name, variant_entry
+from edgeship.bundle.service import input_entry, model_name, variant_entry
 from edgeship.data.dataset import load_dataset
 from edgeship.data.samples import Reading
 from edgeship.errors import ToolError
 from edgeship.score.golden import record
 from edgeship.score.selection import pick, select_inputs, value_range
-from edgeship.values import Dataset, GoldenTolerance, InputRule, Variant
+from edgeship.values import Dataset, GoldenTolerance, InputRule, TensorSpec, Variant
 
 TOLERANCE = GoldenTolerance(max_lsb=1, max_abs=0.001, min_cosine=0.999, argmax=True)
 INT8 = {"dtype": "int8", "shape": [1, 4], "scale": 0.5, "zero_point": -8}
@@ -46,6 +46,18 @@ def test_every_class_and_both_extremes_are_picked() -> None:
     assert chosen == pick([x], y, 7)
     assert len(pick([x[:3]], y[:3], 8)) == 3
     assert len(set(pick([x], None, 20))) == 20
+
+
+def test_an_input_without_a_batch_axis_is_one_sample(tmp_path: Path) -> None:
+    data = dataset(tmp_path, np.arange(120, dtype=np.float32).reshape(3, 40))
+    spec = TensorSpec(name="waveform", shape=(40,), dtype="float32")
+    entry = input_entry(spec, data.info.part(0), InputRule())
+    assert entry["shape"] == entry["tensor"]["shape"] == [40]
+    chosen = select_inputs({"inputs": [entry]}, data, 4)
+    assert [vector[0].shape for vector in chosen.vectors] == [(40,)] * 4
+    number = dataset(tmp_path, np.arange(3, dtype=np.float32))
+    scalar = input_entry(TensorSpec(name="gain", shape=(), dtype="float32"), number.info.part(0), InputRule())
+    assert scalar["shape"] == [] and select_inputs({"inputs": [scalar]}, number, 3).vectors[0][0].shape == ()
 
 
 def test_selection_from_data_has_both_edges_and_repeats(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeship.data.batches import sample_shape
 from edgeship.data.dataset import load_dataset
 from edgeship.data.preprocess import apply, prepare, resize
 from edgeship.data.samples import Reading
@@ -112,6 +113,16 @@ def test_token_ids_stay_integers(tmp_path: Path) -> None:
     dataset = _dataset(tmp_path, np.full((2, 5), 2**25 + 1, np.int64))
     made = np.load(prepare(dataset, Preprocess(), _spec(1, 5, dtype="int64"), tmp_path / "work"))
     assert (made.dtype, int(made[0, 0])) == (np.int64, 2**25 + 1)
+
+
+def test_an_input_without_a_batch_axis_takes_a_whole_sample(tmp_path: Path) -> None:
+    """A sound classifier's [15600], a spectrogram's [49, 40]: the first axis is none of samples."""
+    waves = np.random.default_rng(4).normal(size=(3, 40)).astype(np.float32)
+    made = np.load(prepare(_dataset(tmp_path, waves), Preprocess(), _spec(40), tmp_path / "work"))
+    assert np.array_equal(made, waves)
+    assert sample_shape((49, 40), (49, 40, 1)) == (49, 40)
+    assert sample_shape((4,), ()) == () and sample_shape((4, 40), (40,)) == (40,), "a batch of four"
+    assert sample_shape((1, 40), (40,)) == (40,) and sample_shape((), (1,)) == ()
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,21 @@ def test_dequantization_is_numpys_to_the_bit(dtype: str, scale: float, zero: int
 
 
 @pytest.mark.parametrize(
+    ("datatype", "dtype"), [("UINT8", "bool"), ("INT64", "int32"), ("FP32", "float64"), ("FP32", "int64")]
+)
+def test_the_tensors_own_type_is_taken_where_nothing_is_done_to_it(datatype: str, dtype: str) -> None:
+    """Samples of another type (NumPy's int64, uint8 for bool) do not shut out who sends what the model says."""
+    encoder = InputEncoder(tensor("x", [3], dtype, datatype=datatype))
+    own = np.array([0, 1, 1], dtype)
+    word = {"bool": "BOOL", "int32": "INT32", "float64": "FP64", "int64": "INT64"}[dtype]
+    assert encoder.encode(own.tobytes(), word, [3]) == own.tobytes()
+    sent = own.astype({"UINT8": "uint8", "INT64": "int64", "FP32": "float32"}[datatype])
+    assert encoder.encode(sent.tobytes(), datatype, [3]) == own.tobytes()
+    prepared = tensor("x", [3], dtype, datatype=datatype, preprocess={"scale": 0.5, "mean": [0], "std": [1]})
+    assert not InputEncoder(prepared).accepts(word)
+
+
+@pytest.mark.parametrize(
     ("dtype", "datatype"), [("float32", "FP32"), ("int32", "INT32"), ("bool", "BOOL"), ("int64", "FP32")]
 )
 def test_outputs_without_a_scale_are_passed_on_or_widened(dtype: str, datatype: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -79,6 +80,24 @@ def test_result_log_and_progress(jobs: tuple[Path, ...], capfd: pytest.CaptureFi
     assert result.peak_rss_mb > 5
     assert seen.events == [("step", "adding"), ("advance", 1, 2, "numbers"), ("note", "careful")]
     assert capfd.readouterr() == ("", "")
+
+
+def test_its_end_is_seen_at_once(jobs: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(seconds: float) -> None:
+        raise AssertionError(f"looks again after {seconds} s")
+
+    monkeypatch.setattr("time.sleep", never)
+    assert run_worker("jobs_of_this_test:add", {"a": 2, "b": 3}, python_path=jobs).value["sum"] == 5
+
+
+def test_a_kernel_without_handles_of_processes(
+    jobs: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "no such call")
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    assert run_worker("jobs_of_this_test:add", {"a": 2, "b": 3}, python_path=jobs).value["sum"] == 5
 
 
 def test_its_own_error_arrives_whole(jobs: tuple[Path, ...]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,18 @@ class Engine:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def engine() -> Iterator[Engine]:
     """A podman that runs in a system without cgroups of one kind and without a storage driver, as in a container."""
     real = shutil.which("podman")
     if real is None:
         pytest.skip("needs podman: apt install podman")
-    home = tmp_path / "engine"
+    # Where the paths of its sockets are too long for the kernel, podman waits 20 s for the end of every container.
+    with tempfile.TemporaryDirectory(prefix="es-", dir="/tmp") as folder:
+        yield engine_in(Path(folder), real)
+
+
+def engine_in(home: Path, real: str) -> Engine:
+    """Return a podman that keeps all it has in a folder; `real` is the program."""
     (home / "bin").mkdir(parents=True)
     (home / "containers.conf").write_text(
         '[containers]\ncgroups = "disabled"\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'

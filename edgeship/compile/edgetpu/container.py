@@ -87,7 +87,10 @@ class ContainerPlace:
                 shutil.copy(made, folder)
             return finished
         finally:
-            if not ended:  # killing the client leaves its container running
+            if (
+                not ended
+            ):  # killing the client leaves its container running; podman's rm alone gives it 10 s to end
+                self.runner.run([engine, "kill", name], timeout=60)
                 self.runner.run([engine, "rm", "--force", name], timeout=60)
             shutil.rmtree(inside, ignore_errors=True)
 

@@ -83,10 +83,8 @@ def check_targets(
 
 def _says_more(project: Project) -> bool:
     """Return whether a project says anything that decides between variants: samples, goals or recipes."""
-    goals = project.goals
-    limits = (goals.max_drop, goals.max_kb, goals.max_ms, goals.max_rss_mb)
     data = project.datasets.calibration or project.datasets.evaluation
-    return bool(data or project.recipes) or any(limit is not None for limit in limits)
+    return bool(data or project.recipes or project.goals.limited)
 
 
 def _types_tell(profile: TargetProfile) -> bool:

@@ -31,8 +31,8 @@ UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
 """What tells of a variant, not of the build: the next admitted one is tried."""
 
 
-UNSUITABLE = ("edgetpu-unsuitable", "vela-unsuitable", "vela-nothing-mapped")
-"""What tells of a model on one target's accelerator."""
+UNSUITABLE = ("edgetpu-unsuitable", "vela-unsuitable", "vela-nothing-mapped", *UNPROVEN)
+"""What tells of a model on one target: no end of the build where there are others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def build(
 
 
 def build_one(site: BuildSite, profile: TargetProfile, inputs: Inputs, alone: bool) -> TargetBuild:
-    """Build for one target; what its compiler has against the model is no end of the build where there are others."""
+    """Build for one target; what its compiler or engine has against the model leaves the others be."""
     try:
         return build_target(site, profile, inputs)
     except EdgeshipError as error:

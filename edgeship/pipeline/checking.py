@@ -112,6 +112,8 @@ def _as_built(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> CheckR
         looked_at = chosen or next(iter(made.variants), None)
         file = looked_at.artifact.path if looked_at else model.path
         report = replace(check_model(file, profile, accepted=site.project.accept), model=str(source.path))
+    if report.verdict == "fail" and (chosen or held):
+        return report  # the compiler, or what the file is, ends it before there is a choice
     if chosen is None:
         return _refused(report, "; ".join((reason, *(f"{name}: {why}" for name, why in made.failed))), LOOK)
     told = [

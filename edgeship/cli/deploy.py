@@ -227,7 +227,7 @@ def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
             "gate-failed",
             f"nothing was deployed: {built.reason}",
             context={"target": built.target, "model": path},
-            hint="relax the goal, or look at every variant with: "
+            hint=f"{'relax the goal, or ' if project.goals.limited else ''}look at every variant with: "
             f"edgeship build {path} --target {built.target} ...",
         )
     save_beside(report)

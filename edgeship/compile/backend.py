@@ -105,11 +105,13 @@ class CompilerBackend(Protocol):
         options: CompileOptions,
         progress: Progress,
     ) -> CompileResult:
-        """Compile into `out`. Raises ToolError; InputError where `accepts` gives reasons."""
+        """Compile into `out`. Raises ToolError; InputError `<name>-unsuitable` where `accepts` gives reasons."""
 
 
 MISSING = frozenset({"edgetpu-compiler-missing", "tool-missing"})
 """References of errors that say that there is no compiler, as against one that fails."""
+AGAINST_MODEL = ("-unsuitable", "-nothing-mapped")
+"""How references of errors end (`<backend>-unsuitable`) that say that a compiler can do nothing with a model."""
 UNCOMPILED = "uncompiled: runs on the CPU"
 """What manifest, service, tables and reports say of an artifact that ships without its compiler."""
 

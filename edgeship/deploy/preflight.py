@@ -188,7 +188,7 @@ def _hardware(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
     if ram and facts.memory_mb is not None:
         short = facts.memory_mb < ram
         reason = f"{facts.memory_mb} MB of memory, {ram} MB needed"
-        hint = "build a smaller variant: --recipe int8, or a device with more memory"
+        hint = "take a device with more memory, or a smaller model (goals.size.max_kb is a limit for it)"
         yield finding(
             "memory", "fail" if short else "pass", reason, limit=ram, value=facts.memory_mb, hint=hint
         )

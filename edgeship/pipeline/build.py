@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeship.bundle.make import make_bundle
 from edgeship.bundle.parts import BundleParts
-from edgeship.compile.backend import CompileOptions, CompileResult, Part
+from edgeship.compile.backend import AGAINST_MODEL, CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.errors import EdgeshipError, ToolError
 from edgeship.model.source import open_model
@@ -29,10 +29,6 @@ from edgeship.values import Bundle, GateResult, ModelSource, Variant
 
 UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
 """What tells of a variant, not of the build: the next admitted one is tried."""
-
-
-UNSUITABLE = ("edgetpu-unsuitable", "vela-unsuitable", "vela-nothing-mapped")
-"""What tells of a model on one target's accelerator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +111,12 @@ def build(
 
 
 def build_one(site: BuildSite, profile: TargetProfile, inputs: Inputs, alone: bool) -> TargetBuild:
-    """Build for one target; what its compiler has against the model is no end of the build where there are others."""
+    """Build for one target; what its compiler or engine has against the model leaves the others be."""
     try:
         return build_target(site, profile, inputs)
     except EdgeshipError as error:
-        if alone or error.reference not in UNSUITABLE:
+        of_model = error.reference in UNPROVEN or error.reference.endswith(AGAINST_MODEL)
+        if alone or not of_model:
             raise
         return TargetBuild(
             target=profile.name, variants=(), failed=(), chosen=None, reason=error.message, bundle=None

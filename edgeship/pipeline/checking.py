@@ -56,9 +56,10 @@ def check_targets(
     `to_float_tflite` and `check_model` raise.
     """
     source = open_model(model, project.input_shapes)
+    given = precision_given(source)
     for profile in profiles:
-        choose(profile, project.recipes)
-    if not _says_more(project) and all(profile.batch.fixed == 1 for profile in profiles):
+        choose(profile, project.recipes, given)
+    if not _says_more(project) and all(_types_tell(profile) for profile in profiles):
         return [_by_types(project, source, profile, cache, progress) for profile in profiles]
     opened = opened_for(project, model, profiles, cache, progress)
     shown = unlike_ranges(opened[0], profiles, progress)
@@ -82,10 +83,16 @@ def check_targets(
 
 def _says_more(project: Project) -> bool:
     """Return whether a project says anything that decides between variants: samples, goals or recipes."""
-    goals = project.goals
-    limits = (goals.max_drop, goals.max_kb, goals.max_ms, goals.max_rss_mb)
     data = project.datasets.calibration or project.datasets.evaluation
-    return bool(data or project.recipes) or any(limit is not None for limit in limits)
+    return bool(data or project.recipes or project.goals.limited)
+
+
+def _types_tell(profile: TargetProfile) -> bool:
+    """Return whether no variant has to be made where nothing is given: the float model is the target's last resort,
+    or all that it wants needs samples."""
+    wanted = choose(profile)
+    as_it_is = RECIPES["fp32"] in wanted or all(recipe.needs_calibration for recipe in wanted)
+    return profile.batch.fixed == 1 and as_it_is
 
 
 def _as_built(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> CheckReport:
@@ -105,6 +112,8 @@ def _as_built(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> CheckR
         looked_at = chosen or next(iter(made.variants), None)
         file = looked_at.artifact.path if looked_at else model.path
         report = replace(check_model(file, profile, accepted=site.project.accept), model=str(source.path))
+    if report.verdict == "fail" and (chosen or held):
+        return report  # the compiler, or what the file is, ends it before there is a choice
     if chosen is None:
         return _refused(report, "; ".join((reason, *(f"{name}: {why}" for name, why in made.failed))), LOOK)
     told = [
@@ -139,9 +148,9 @@ def _by_types(
         batch=profile.batch.fixed,
         signature=project.signature,
     )
-    if profile.compiler.backend != "none":
-        return _of_integers(model, path, profile, progress)
     recipes = choose(profile, project.recipes)
+    if all(recipe.needs_calibration for recipe in recipes):
+        return _of_integers(model, path, profile, progress)
     report = check_model(model.path, profile, shown_as=path)
     report = _judged(report, _gates(model.path, RECIPES["fp32"], profile))
     left = [recipe.alias for recipe in recipes if recipe.needs_calibration]
@@ -154,7 +163,7 @@ def _by_types(
         message=f"{', '.join(left)} was not judged: what it computes only samples tell",
         fix=f"{command} does it",
     )
-    return replace(_with(report, (note,)), proven=len(left) < len(recipes))
+    return _with(report, (note,))
 
 
 def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress: Progress) -> CheckReport:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeship.compile.report import Finding
+from edgeship.errors import EdgeshipError, InputError
 from edgeship.pipeline.inputs import Inputs
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
+from edgeship.quantize.recipes import row_of
 from edgeship.toolchain import run_worker
 
 LOOK = "edgeship.quantize.unlike_parts:look"
-EIGHT_BITS = frozenset({"int8", "static_wi8_ai8"})
 
 
 def unlike_ranges(
@@ -19,14 +20,21 @@ def unlike_ranges(
 ) -> dict[str, tuple[Finding, ...]]:
     """Return by target what the project's calibration samples show, and what a build will do about it.
 
-    Nothing for a model that came quantized: its own scales tell. Operations are named where a target without a
+    Nothing for a model that came quantized: its own scales tell; nothing where the samples cannot be run: whoever
+    derives from them tells why. Operations are named where a target without a
     compiler is told of the model as it came.
     """
-    if inputs.calibration_prepared is None or not inputs.float_model.is_float:
+    mine = [p for p in profiles if any(row_of(name).activation_bits == 8 for name in p.precision.wants)]
+    if inputs.calibration_prepared is None or not inputs.float_model.is_float or not mine:
         return {}
     samples = inputs.calibration_prepared.paths
     payload = {"model": str(inputs.float_model.path), "samples": [str(path) for path in samples]}
-    found = run_worker(LOOK, payload, progress=progress).value["found"]
+    try:
+        found = run_worker(LOOK, payload, progress=progress).value["found"]
+    except InputError:
+        raise
+    except EdgeshipError:
+        return {}
     return {
         profile.name: tuple(
             Finding(
@@ -38,6 +46,5 @@ def unlike_ranges(
             )
             for one in found
         )
-        for profile in profiles
-        if EIGHT_BITS & set(profile.precision.wants)
+        for profile in mine
     }

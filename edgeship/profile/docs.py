@@ -58,8 +58,8 @@ def documents(root: Path, folder: Path) -> dict[Path, str]:
 
 
 def table(targets: Sequence[TargetProfile]) -> str:
-    """Return the Markdown table of the README: name, aliases, what runs the model, what it wants."""
-    rows = ["| target | also | runs with | wants |", "|---|---|---|---|"]
+    """Return the Markdown table of the README: name, aliases, what runs the model, what it wants first."""
+    rows = ["| target | also | runs with | wants first |", "|---|---|---|---|"]
     for target in targets:
         wants = ", ".join(target.precision.wants[:2])
         rows.append(f"| `{target.name}` | {', '.join(target.aliases) or '-'} | {_engine(target)} | {wants} |")

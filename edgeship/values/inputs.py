@@ -252,3 +252,9 @@ class Goals:
     """p50 latency on the machine that measures, milliseconds."""
     max_rss_mb: float | None = None
     """Peak resident memory of one process that runs the model, MiB."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether any limit is set."""
+        limits = (self.max_drop, self.max_kb, self.max_ms, self.max_rss_mb)
+        return any(limit is not None for limit in limits)

@@ -121,3 +121,16 @@ def test_the_batch_of_a_target_is_heard(edgeship: Any, dies: None, tmp_path: Pat
     )
     said = edgeship(verb, "m.tflite", "-t", "four.yaml")
     assert said.status == 2 and "error: model-batch\n" in said.err and "not 4" in said.err
+
+
+def test_a_refusal_is_told_once(edgeship: Any, builder: Any, tmp_path: Path) -> None:
+    """Of a model that came quantized, the file's own fault is what is told, with goals as without."""
+    x = builder.tensor("x", [1, 4], "INT8", scales=[0.1])
+    y = builder.tensor("y", [1, 4], "INT8", scales=[float("nan")])
+    builder.op("RELU", [x], [y])
+    (tmp_path / "spoilt.tflite").write_bytes(builder.build([x], [y]))
+    for goal in ((), ("--max-kb", 100)):
+        said = edgeship("check", "spoilt.tflite", "-t", "host", *goal, "--json", "-q")
+        assert said.status == 3, said.err
+        codes = [f["code"] for f in said.document()["advice"] if f["severity"] != "note"]
+        assert codes == ["bad-scale"] and "choice" not in said.out

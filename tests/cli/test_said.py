@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,16 @@ def test_a_wrong_shape_on_the_command_line(edgeship: Any, open_model: Path) -> N
     assert said.status == 2
     assert "--input-shape" in said.err
     assert "expected sizes with the batch first, such as 1,224,224,3" in said.err
+
+
+def test_the_manual_names_options_that_are_there(edgeship: Any) -> None:
+    """Every option in docs/cli.md's table of verbs is one of its verb's own."""
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
+    rows = re.findall(r"^\| `edgeship ([a-z\\|]+) (.*?)` \|", manual, re.M)
+    alone = [(verb, rest) for verb, rest in rows if verb not in ("target", "keys", "toolchain")]
+    assert len(alone) > 8
+    for verbs, rest in alone:
+        for verb in verbs.replace("\\", "").split("|"):
+            told = edgeship(verb, "--help").out
+            missing = [option for option in re.findall(r"--[a-z-]+", rest) if option not in told]
+            assert not missing, (verb, missing)

@@ -282,3 +282,12 @@ def test_one_document_or_several(graph, written: Write, coral_profile: TargetPro
     report = check_model(written(graph), coral_profile)
     assert check_document([report]) == report.document()
     assert len(check_document([report, report])["targets"]) == 2
+
+
+def test_a_command_in_a_fix_can_be_copied(graph, written: Write, coral_profile: TargetProfile) -> None:
+    """Lines break at blanks: never inside `coral-dev-board`."""
+    graph.op("RELU", [graph.input([1, 8], "float32")], [1, 8], "float32")
+    for length in range(20, 44):
+        name = "m" * length + ".keras"
+        text = picture(check_model(written(graph), coral_profile, shown_as=Path(name)))
+        assert f"edgeship check {name} --target coral-dev-board --calibration DATA" in " ".join(text.split())

@@ -12,7 +12,7 @@ from edgeship.errors import InputError
 from edgeship.profile import load_profile
 from edgeship.quantize.choose import choose, explain
 from edgeship.quantize.derive import order_of
-from edgeship.quantize.recipes import RECIPES, ROWS, io_type, recipe_of, registry_of, row_of
+from edgeship.quantize.recipes import RECIPES, ROWS, io_type, recipe_of, registry_of, row_of, without_ranges
 from edgeship.quantize.settings import settings
 from edgeship.values import Precision, Recipe
 
@@ -139,3 +139,18 @@ def test_targets_that_differ_in_nothing_that_counts_get_the_same_files() -> None
     assert order_of(recipes, host) == order_of(recipes, pi)
     assert order_of(recipes, host) != order_of(recipes, coral)
     assert order_of(recipes, host) != order_of(recipes[:1], host)
+
+
+def test_what_has_no_ranges_is_told_of_recipes_that_the_target_takes(base_profile: Any) -> None:
+    """A loop's inside cannot be calibrated; where a target takes integers only, no other recipe is named."""
+    from types import SimpleNamespace
+
+    from edgeship.quantize.worker import _in_a_loop
+
+    assert without_ranges(base_profile.precision.accepts) == ("dynamic", "fp16")
+    assert without_ranges(("int8", "int16x8")) == ()
+    model = SimpleNamespace(subgraphs=[0, 1])
+    told = _in_a_loop(model, {"ranges": "narrowed", "others": ["dynamic", "fp16"]})
+    assert told is not None and told.endswith("unroll=True, and dynamic and fp16 do without ranges")
+    told = _in_a_loop(model, {"ranges": "narrowed", "others": []})
+    assert told is not None and told.endswith("unroll=True")

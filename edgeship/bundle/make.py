@@ -45,6 +45,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         listen=project.service.listen,
         drain_seconds=values["limits"]["drain_seconds"],
         body_bytes=values["limits"]["body_bytes"],
+        buffered_bytes=values["limits"]["buffered_bytes"],
     )
     files: dict[str, Path | bytes] = {
         **payload.files,

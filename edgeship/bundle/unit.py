@@ -40,6 +40,7 @@ def unit_values(
     listen: str,
     drain_seconds: float,
     body_bytes: int = LEAST_BODY_BYTES,
+    buffered_bytes: int = 0,
 ) -> dict[str, Any]:
     """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. Raises InputError `bad-unit-word` for a name
     that systemd or a shell would misread."""
@@ -62,7 +63,7 @@ def unit_values(
         "target": profile.name,
         "user": profile.service.user,
         "groups": list(profile.service.groups),
-        "memory_mb": memory_mb(profile, body_bytes),
+        "memory_mb": memory_mb(profile, body_bytes, buffered_bytes),
         "device_rules": device_rules(profile),
         "writes_code": profile.runtime.delegate in JUST_IN_TIME,
         "network": network(listen),
@@ -70,10 +71,10 @@ def unit_values(
     }
 
 
-def memory_mb(profile: TargetProfile, body_bytes: int) -> int:
-    """Return the MiB the service may take: the profile's, or more where the largest request needs it, up to half of
-    the device's memory."""
-    needed = ROOM_MB + TIMES_BODY * -(-body_bytes // (1 << 20))
+def memory_mb(profile: TargetProfile, body_bytes: int, buffered_bytes: int = 0) -> int:
+    """Return the MiB the service may take: the profile's, or more where the largest request and what waits beside it
+    need it, up to half of the device's memory."""
+    needed = ROOM_MB + TIMES_BODY * -(-body_bytes // (1 << 20)) + -(-buffered_bytes // (1 << 20))
     return max(profile.service.memory_max_mb, min(needed, profile.memory.ram_mb // 2))
 
 

@@ -56,6 +56,10 @@ def test_large_requests_get_the_memory_that_they_take() -> None:
     assert unit_values(zero, **given, body_bytes=20 << 20)["memory_mb"] == 64 + 6 * 20
     assert unit_values(zero, **given, body_bytes=200 << 20)["memory_mb"] == zero.memory.ram_mb // 2
     assert unit_values(pi, **given, body_bytes=33 << 20)["memory_mb"] == 262
+    assert unit_values(pi, **given, body_bytes=33 << 20, buffered_bytes=66 << 20)["memory_mb"] == 262 + 66
+    for profile in PROFILES.values():  # what every model has fits what every target gives
+        values = unit_values(profile, **given, buffered_bytes=16 << 20)
+        assert values["memory_mb"] == profile.service.memory_max_mb
     assert unit_values(pi, **given, body_bytes=20 << 20)["memory_mb"] == pi.service.memory_max_mb
 
 

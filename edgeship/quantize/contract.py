@@ -86,15 +86,15 @@ def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -
     """Return whether input and output are stored as the target wants them.
 
     Plain integers (token ids, class indices: no scale) are what they are; so are plain bytes (a camera's pixels
-    before a CAST) where no compiler has to take them. A model that came quantized may have either byte type
-    where an integer is wanted, as most were exported with uint8, and float32, TensorFlow Lite's own default: the
-    conversions at its edges run on the CPU of every target. An output whose parts keep scales of their own is joined
-    in float at the end, wherever the runtime of a device can.
+    before a CAST) and half floats where no compiler has to take them. A model that came quantized may have either
+    byte type where an integer is wanted, as most were exported with uint8, and float32, TensorFlow Lite's own
+    default: the conversions at its edges run on the CPU of every target. An output whose parts keep scales of their
+    own is joined in float at the end, wherever the runtime of a device can.
     """
     wanted = io_type(recipe, profile.precision.io)
     on_cpu = profile.compiler.backend == "none"
     fine = (*BYTES, wanted, recipe.precision.io, "float32") if given else (wanted,)
-    plain = (*PLAIN, *BYTES) if on_cpu else PLAIN
+    plain = (*PLAIN, *BYTES, "float16") if on_cpu else PLAIN
     graph = held.main
     joined = {i for i in graph.outputs if profile.deployable and float_tail(held, i)}
     groups: dict[tuple[str, str], list[str]] = {}

@@ -279,6 +279,27 @@ def test_plain_bytes_go_in_where_no_compiler_has_to_take_them(
     assert "give the .keras or .h5 file, whose input edgeship makes float32" in refused.reason
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_half_floats_go_in_and_out_where_no_compiler_has_to_take_them(
+    tiny: ModuleType, make_profile: Any, tmp_path: Path, given: bool
+) -> None:
+    build = tiny.Builder()
+    x, wide, y = (
+        build.tensor(name, [1, 8], kind=kind)
+        for name, kind in (("x", "FLOAT16"), ("wide", "FLOAT32"), ("y", "FLOAT32"))
+    )
+    build.operation("CAST", [x], [wide])
+    build.operation("NEG", [wide], [y])
+    path = build.write(tmp_path / "half.tflite", [x], [y])
+
+    def io(**sections: Any) -> GateResult:
+        found = check(path, RECIPES["fp32"], make_profile(**sections), given=given)
+        return next(g for g in found if g.name == "io-types")
+
+    assert (io().verdict, io().reason) == ("pass", "inputs and outputs are float16 and float32")
+    assert io(compiler={"backend": "edgetpu"}).verdict == "fail"
+
+
 LONG = ";".join(f"model/block_{n}/conv_{n}/Conv2D" for n in range(12))
 
 

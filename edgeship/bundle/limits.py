@@ -26,7 +26,9 @@ def service_limits(limits: Limits, variants: Sequence[Mapping[str, Any]]) -> dic
     `body_bytes` is set too small for one binary request of any of them."""
     for entry in variants:
         check_body_limit(limits, entry)
-    return limits.model_dump() | {"body_bytes": limits.body_bytes or body_bytes(variants)}
+    body = limits.body_bytes or body_bytes(variants)
+    held = limits.model_dump(exclude={"buffered_bodies"})
+    return held | {"body_bytes": body, "buffered_bytes": limits.buffered_bodies * body}
 
 
 def body_bytes(variants: Iterable[Mapping[str, Any]]) -> int:

@@ -18,7 +18,7 @@ from edgeship.bundle.render import render
 from edgeship.bundle.request import request_lines
 from edgeship.bundle.seal import seal
 from edgeship.bundle.service import check_names, golden_name, model_name, service_values
-from edgeship.bundle.unit import unit_values
+from edgeship.bundle.unit import sessions_that_fit, unit_values
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError
 from edgeship.progress import Progress
@@ -39,12 +39,15 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
     progress.step(f"bundle {app} for {profile.name}")
     payload = make_payload(profile, cache=cache, progress=progress)
     values = service_values(parts, engine_entry(profile, payload) | _threads(project))
+    loaded = _loaded_bytes(parts, values, progress)
     unit = unit_values(
         profile,
         app=app,
         listen=project.service.listen,
         drain_seconds=values["limits"]["drain_seconds"],
         body_bytes=values["limits"]["body_bytes"],
+        buffered_bytes=values["limits"]["buffered_bytes"],
+        loaded_bytes=loaded,
     )
     files: dict[str, Path | bytes] = {
         **payload.files,
@@ -91,6 +94,21 @@ def _check_carried(parts: BundleParts) -> None:
                 context={"file": artifact.path, "wanted": f"sha256 {artifact.sha256}"},
                 hint="build again; let nothing else write into the work folder meanwhile",
             )
+
+
+def _loaded_bytes(parts: BundleParts, values: Mapping[str, Any], progress: Progress) -> int:
+    """Return the bytes of model files that the service has loaded at most: one, and one a session of a model with
+    state; `limits.sessions` of `values` becomes what the device has memory for, which is told where it is less."""
+    model, limits = parts.chosen.artifact.bytes, values["limits"]
+    if not any(entry["state"] for entry in values["variants"]):
+        return model
+    asked, limits["sessions"] = limits["sessions"], sessions_that_fit(parts.profile, limits, model)
+    if limits["sessions"] < asked:
+        progress.note(
+            f"{limits['sessions']} sessions at a time, not {asked}: each loads the model once more, "
+            f"{model:,} bytes and as much again, and {parts.profile.name} has no memory for more"
+        )
+    return model * (1 + int(limits["sessions"]))
 
 
 def _threads(project: Project) -> dict[str, int]:

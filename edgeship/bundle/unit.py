@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from edgeship.errors import InputError
@@ -32,6 +33,11 @@ ROOM_MB, TIMES_BODY = 64, 6
 """Resident MiB of a service beside a request, and MiB for each one that a JSON body holds: measured 4.3 to 5.6 with
 nested lists of 1,048,576 numbers in and out, on CPython 3.11."""
 
+TIMES_MODEL = 2
+"""Bytes that a loaded model takes for each byte of its file: weights are packed for the kernels, those of fp16 to twice
+their size. Each session of a model with state loads it once more (16.5 MiB for a float file of 16.8 MB, measured)."""
+MIB = 1 << 20
+
 
 def unit_values(
     profile: TargetProfile,
@@ -40,6 +46,8 @@ def unit_values(
     listen: str,
     drain_seconds: float,
     body_bytes: int = LEAST_BODY_BYTES,
+    buffered_bytes: int = 0,
+    loaded_bytes: int = 0,
 ) -> dict[str, Any]:
     """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. Raises InputError `bad-unit-word` for a name
     that systemd or a shell would misread."""
@@ -62,7 +70,7 @@ def unit_values(
         "target": profile.name,
         "user": profile.service.user,
         "groups": list(profile.service.groups),
-        "memory_mb": memory_mb(profile, body_bytes),
+        "memory_mb": memory_mb(profile, body_bytes, buffered_bytes, loaded_bytes),
         "device_rules": device_rules(profile),
         "writes_code": profile.runtime.delegate in JUST_IN_TIME,
         "network": network(listen),
@@ -70,11 +78,26 @@ def unit_values(
     }
 
 
-def memory_mb(profile: TargetProfile, body_bytes: int) -> int:
-    """Return the MiB the service may take: the profile's, or more where the largest request needs it, up to half of
-    the device's memory."""
-    needed = ROOM_MB + TIMES_BODY * -(-body_bytes // (1 << 20))
-    return max(profile.service.memory_max_mb, min(needed, profile.memory.ram_mb // 2))
+def memory_mb(profile: TargetProfile, body_bytes: int, buffered_bytes: int = 0, loaded_bytes: int = 0) -> int:
+    """Return the MiB the service may take: the profile's, or more where the largest request, what waits beside it and
+    the models that are loaded (bytes of their files) need it, up to half of the device's memory."""
+    return max(
+        profile.service.memory_max_mb,
+        min(_needed_mb(body_bytes, buffered_bytes, loaded_bytes), profile.memory.ram_mb // 2),
+    )
+
+
+def sessions_that_fit(profile: TargetProfile, limits: Mapping[str, Any], model_bytes: int) -> int:
+    """Return how many sessions of a model with state may be open: `limits.sessions`, or as many as the service has
+    memory for beside the model itself and its largest request; one at least."""
+    most = max(profile.service.memory_max_mb, profile.memory.ram_mb // 2)
+    room = most - _needed_mb(limits["body_bytes"], limits["buffered_bytes"], model_bytes)
+    return max(1, min(int(limits["sessions"]), room * MIB // (TIMES_MODEL * model_bytes)))
+
+
+def _needed_mb(body_bytes: int, buffered_bytes: int, loaded_bytes: int) -> int:
+    body, buffered = -(-body_bytes // MIB), -(-buffered_bytes // MIB)
+    return ROOM_MB + TIMES_BODY * body + buffered + TIMES_MODEL * loaded_bytes // MIB
 
 
 def device_rules(profile: TargetProfile) -> list[str]:

@@ -230,6 +230,10 @@ class Limits(Section):
     body_bytes: Positive | None = None
     """Largest request body, decompressed; a longer one is answered 413. It also bounds the answer to a request of
     several samples. Nothing: what one request and one answer of the model take as JSON, 8 MiB at least."""
+    buffered_bodies: Positive = 2
+    """Bodies of the largest size (body_bytes) for which there is memory at a time, of all connections together, and
+    for answers in their place; those up to 64 KiB are not counted. What finds no room is answered 503 with
+    Retry-After."""
     header_bytes: Positive = 16_384
     """Largest request head; a longer one is answered 431."""
     request_seconds: Seconds = 10.0

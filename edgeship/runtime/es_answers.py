@@ -20,10 +20,11 @@ RETRY_SECONDS = 5.0
 class Answer(object):
     """Status, header lines and body of an HTTP answer; `close` ends the connection after it."""
 
-    __slots__ = ("status", "headers", "body", "close")
+    __slots__ = ("status", "headers", "body", "close", "held")
 
     def __init__(self, status, headers, body, close=False):
         self.status, self.headers, self.body, self.close = status, headers, body, close
+        self.held = 0  # Bytes of the budget that were taken for it beside those of the request.
 
 
 def json_answer(status, document, headers="", close=False):
@@ -48,9 +49,9 @@ def log(event, **facts):
 class Answering(Model):
     """A Model that answers HTTP requests."""
 
-    def __init__(self, release, metrics):
+    def __init__(self, release, metrics, budget):
         Model.__init__(self, release)
-        self._metrics = metrics
+        self._metrics, self._budget = metrics, budget
         self.sessions = None
         if self.states:
             self.sessions = Sessions(lambda: load_engine(release, self.spec), release.limits)
@@ -90,6 +91,7 @@ class Answering(Model):
         """Return the Answer to one POST .../infer. `deadline` is the monotonic time until which it may wait for
         its turn, and a request of several runs begin another. With `quick`, None for one of several runs.
         """
+        held = 0
         try:
             if self.sessions is not None:
                 self.sessions.sweep()
@@ -98,17 +100,22 @@ class Answering(Model):
             call = es_infer.decode(request, self)
             if quick and call.runs > 1:
                 return None
+            # The answer takes the place of the body.
+            further = es_batch.answer_bytes(call, self) - request.length
+            held = self._budget.take(further, request.length)
             request.body = b""  # Megabytes, for a large tensor; what is needed of it stands in the call.
             headers, body = es_infer.encode(call, self._outputs(call, deadline), self)
-            return Answer(200, headers, body)
+            answer = Answer(200, headers, body)
         except Refused as error:
-            return refusal(error)
+            answer = refusal(error)
         except EngineFailed as error:
             self._failed(error)
-            return json_answer(500, {"error": "the engine failed: %s" % error})
+            answer = json_answer(500, {"error": "the engine failed: %s" % error})
         except Exception as error:  # Whatever it is, the next request deserves an answer too.
             log("internal-error", kind=type(error).__name__, reason=str(error)[:300], line=_line(error))
-            return json_answer(500, {"error": "internal error (%s)" % type(error).__name__})
+            answer = json_answer(500, {"error": "internal error (%s)" % type(error).__name__})
+        answer.held = held
+        return answer
 
     def _blame(self, error):
         """Raise Refused (400) where the engine still computes, so that it failed by what the request holds (an index

@@ -53,17 +53,25 @@ def check_answer(call, model):
         if encoder.shape[0] != batch:
             text = "input %r has no batch axis in common with %r: send one sample a request"
             raise Refused(400, text % (encoder.name, model.encoders[0].name))
-    size = 0
-    for index, binary, _ in call.wanted:
+    for index, _, _ in call.wanted:
         decoder = model.decoders[index]
         if not decoder.shape or decoder.shape[0] != batch:
             text = "output %r of shape %s has no batch axis: send one sample a request"
             raise Refused(400, text % (decoder.name, decoder.shape))
-        size += count(decoder.shape) * (DATATYPES[decoder.datatype][2] if binary else JSON_NUMBER)
+    size = answer_bytes(call, model)
     most = model.release.limits["body_bytes"]
-    if size * call.runs > most:
+    if size > most:
         text = "the answer to %d samples takes up to %d bytes; at most %d are sent: send fewer at a time"
-        raise Refused(413, text % (call.runs * batch, size * call.runs, most))
+        raise Refused(413, text % (call.runs * batch, size, most))
+
+
+def answer_bytes(call, model):
+    """Return the most bytes that the outputs wanted take in the answer."""
+    size = 0
+    for index, binary, _ in call.wanted:
+        decoder = model.decoders[index]
+        size += count(decoder.shape) * (DATATYPES[decoder.datatype][2] if binary else JSON_NUMBER)
+    return size * call.runs
 
 
 def parts(samples, runs):

@@ -20,6 +20,7 @@ class Connection(object):
         "fd",
         "reader",
         "out",
+        "held",
         "state",
         "deadline",
         "idle",
@@ -35,6 +36,7 @@ class Connection(object):
         self.fd = sock.fileno()
         self.reader = RequestReader(limits["header_bytes"], limits["body_bytes"])
         self.out = b""
+        self.held = 0  # Bytes of the budget: of the request's body, then of its answer.
         self.state = READING
         self.idle = True
         self.closing = False  # The connection ends after the answer.

@@ -161,7 +161,7 @@ class RequestReader(object):
         self._buffer = bytearray()
         self._searched = 0
         self._request = None
-        self._chunks = None
+        self._chunks = None  # What came of a chunked body; not kept once it is complete.
         self._missing = 0
         self._trailer = False
         self.must_continue = False
@@ -176,6 +176,15 @@ class RequestReader(object):
         return len(self._buffer)
 
     @property
+    def announced(self):
+        """Bytes of body that the request that is arriving brings: those announced, of a chunked one those seen."""
+        return self._request.length if self._request is not None else 0
+
+    def forget(self):
+        """Free what came: the stream is not read on."""
+        self._buffer, self._request, self._chunks = bytearray(), None, None
+
+    @property
     def begun(self):
         """Whether a part of a request is here."""
         return self._request is not None or bool(self._buffer)
@@ -188,7 +197,7 @@ class RequestReader(object):
         if request.chunked:
             if not self._read_chunks():
                 return None
-            request.body = bytes(self._chunks)
+            request.body, self._chunks = bytes(self._chunks), None
         elif request.length:
             if len(self._buffer) < request.length:
                 return None
@@ -283,12 +292,13 @@ def response(status, headers, body, keep_alive, head_only=False):
     """Return the bytes of an answer. `headers` is text of whole lines ("Name: value\\r\\n..."), `body`
     bytes.
     """
+    connection = "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
     head = "HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n%s\r\n" % (
         status,
         REASONS.get(status, "Unknown"),
         headers,
         len(body),
-        "" if keep_alive else "Connection: close\r\n",
+        connection,
     )
     data = head.encode("latin-1")
     return data if head_only else data + body

@@ -7,6 +7,7 @@ import socket
 import time
 
 from es_answers import json_answer, log, refusal
+from es_budget import SMALL
 from es_connection import LINGERING, READING, WAITING, Connection
 from es_errors import Refused
 from es_http import response
@@ -27,7 +28,8 @@ class Hub(object):
     brings it later. Requests of one connection are answered one after another, so pipelining is safe.
     """
 
-    def __init__(self, epoll, listener, release, metrics, handle):
+    def __init__(self, epoll, listener, release, metrics, budget, handle):
+        self._budget = budget
         self._epoll, self._listener, self._metrics, self._handle = epoll, listener, metrics, handle
         self._release_id, self._limits = release.id, release.limits
         self.connections = {}
@@ -99,6 +101,8 @@ class Hub(object):
         if self.connections.get(connection.fd) is not connection:
             return
         del self.connections[connection.fd]
+        if connection.state != WAITING:  # Else the worker has the body still.
+            self._release(connection)
         try:
             self._epoll.unregister(connection.fd)
         except OSError:
@@ -134,9 +138,13 @@ class Hub(object):
         while connection.state == READING and not connection.out and connection.fd in self.connections:
             try:
                 request = connection.reader.next()
+                size = connection.reader.announced if request is None else request.length
+                connection.held += self._budget.take(size - connection.held, connection.held)
             except Refused as error:
                 connection.started = time.monotonic()
-                return self._answer(connection, "malformed", refusal(error), keep_alive=False)
+                connection.reader.forget()
+                route = "full" if error.status == 503 else "malformed"
+                return self._answer(connection, route, refusal(error), keep_alive=False)
             if request is None:
                 if connection.reader.must_continue:
                     connection.reader.must_continue = False
@@ -153,6 +161,7 @@ class Hub(object):
     def deliver(self, connection, route, answer, request):
         """Send the answer that `handle` promised, and go on with what the client sent meanwhile."""
         if self.connections.get(connection.fd) is not connection:
+            self._release(connection, answer.held)
             return self._metrics.count(route, answer.status)
         connection.state = READING
         self._answer(connection, route, answer, request.keep_alive)
@@ -161,6 +170,8 @@ class Hub(object):
 
     def _answer(self, connection, route, answer, keep_alive, head_only=False):
         self._metrics.count(route, answer.status)
+        large = len(answer.body) if len(answer.body) > SMALL else 0
+        self._release(connection, answer.held, min(connection.held + answer.held, large))
         keep_alive = keep_alive and not (answer.close or connection.closing or self.draining)
         headers = "Date: %s\r\nEdgeship-Release: %s\r\n%s" % (self._now(), self._release_id, answer.headers)
         data = response(answer.status, headers, answer.body, keep_alive, head_only)
@@ -171,8 +182,16 @@ class Hub(object):
         if not connection.out:
             self._sent(connection)
 
+    def _release(self, connection, further=0, keep=0):
+        """Give back what the connection holds of the budget, and `further` bytes that come with an answer; it holds
+        `keep` of them on.
+        """
+        self._budget.give(connection.held + further - keep)
+        connection.held = keep
+
     def _sent(self, connection):
         """An answer is out: linger and close, or wait for the next request."""
+        self._release(connection)
         now = time.monotonic()
         if connection.closing:
             try:

@@ -204,7 +204,7 @@ def _wanted(document, model):
     """Return [(output's index, binary, classes)] in the order asked for."""
     binary_all = _flag(_parameters(document, "the request"), "binary_data_output")
     outputs = document.get("outputs")
-    if outputs is None:
+    if outputs is None or outputs == []:  # To Triton a list of none means all, too.
         return [(index, binary_all, 0) for index in range(len(model.decoders))]
     if not isinstance(outputs, list):
         raise Refused(400, "`outputs` must be a list")

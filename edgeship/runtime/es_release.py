@@ -128,6 +128,8 @@ def check_service(service):
     _need(service, "chosen", str, None, "a recipe")
     for key in _COUNTS:
         _need(service, "limits." + key, int, lambda n: n >= 1, "a whole number from 1")
+    if "buffered_bytes" in service["limits"]:
+        _need(service, "limits.buffered_bytes", int, lambda n: n >= 1, "a whole number from 1")
     for key in _SECONDS:
         _need(service, "limits." + key, (int, float), lambda n: n > 0, "seconds above 0")
     _need(service, "engine.name", str, None, "an engine's name")

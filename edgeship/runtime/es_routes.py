@@ -33,12 +33,12 @@ class Routes(object):
         405).
         """
         path = request.path
-        if path in self._infer:
+        if "%" in path:
+            path = _decoded(path)
+        if path in self._infer or path.rstrip("/") in self._infer:
             if request.method != "POST":
                 raise Refused(405, "%s needs POST" % path, [("Allow", "POST")])
             return "infer", None
-        if "%" in path:
-            path = _decoded(path)
         found = self._plain.get(path) or self._plain.get(path.rstrip("/"))
         if found is None:
             raise Refused(404, self._unknown(path))

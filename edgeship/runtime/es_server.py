@@ -9,6 +9,7 @@ import signal
 import time
 
 from es_answers import Answering, log, refusal
+from es_budget import Budget
 from es_errors import Refused
 from es_hub import Hub
 from es_listen import open_listener
@@ -36,10 +37,11 @@ class Server(object):
         note = release.variant().get("note")
         if note:
             self._serving["note"] = note
-        self._worker = Worker(lambda: Answering(release, self.metrics), self._wake_write)
+        self._budget = Budget(self._limits)
+        self._worker = Worker(lambda: Answering(release, self.metrics, self._budget), self._wake_write)
         self._routes = Routes(release, self.metrics, self)
         self._epoll = select.epoll()
-        self._hub = Hub(self._epoll, self._listener, release, self.metrics, self._handle)
+        self._hub = Hub(self._epoll, self._listener, release, self.metrics, self._budget, self._handle)
         self._in_flight = 0
         self._started = False
         self._signals = 0
@@ -74,6 +76,8 @@ class Server(object):
             ("edgeship_queue_depth", "Inference requests waiting for the engine.", self._queued()),
             ("edgeship_queue_limit", "Inference requests that may wait.", self._limits["queue"]),
             ("edgeship_in_flight", "Inference requests waiting or running.", self._in_flight),
+            ("edgeship_buffered_bytes", "Held by large bodies and answers on their way.", self._budget.held),
+            ("edgeship_buffered_bytes_limit", "What they may hold.", self._budget.most),
             ("edgeship_connections", "Open connections.", len(self._hub.connections)),
             *self._session_gauges(),
             ("edgeship_ready", "1 while inference is served.", 0 if self.unready_reason() else 1),

@@ -87,6 +87,13 @@ def test_a_limit_that_is_set_is_kept() -> None:
     check_body_limit(Limits(body_bytes=needed), YOLO)
 
 
+def test_what_all_connections_hold_follows_from_the_largest_request() -> None:
+    assert service_limits(Limits(), [SMALL])["buffered_bytes"] == 16 << 20
+    assert service_limits(Limits(), [YOLO])["buffered_bytes"] == 2 * body_bytes([YOLO])
+    held = service_limits(Limits(buffered_bodies=5), [YOLO])
+    assert held["buffered_bytes"] == 5 * body_bytes([YOLO]) and "buffered_bodies" not in held
+
+
 def test_a_limit_that_holds_no_request_is_refused_in_words() -> None:
     needed = binary_request_bytes(YOLO["inputs"])
     with pytest.raises(InputError) as caught:

@@ -11,7 +11,7 @@ import pytest
 
 from edgeship.assets import targets_folder, templates_folder
 from edgeship.bundle.render import render, to_json
-from edgeship.bundle.unit import device_rules, network, unit_values
+from edgeship.bundle.unit import device_rules, network, sessions_that_fit, unit_values
 from edgeship.errors import EdgeshipError, InputError
 from edgeship.profile import list_profiles, load_profile
 
@@ -56,7 +56,24 @@ def test_large_requests_get_the_memory_that_they_take() -> None:
     assert unit_values(zero, **given, body_bytes=20 << 20)["memory_mb"] == 64 + 6 * 20
     assert unit_values(zero, **given, body_bytes=200 << 20)["memory_mb"] == zero.memory.ram_mb // 2
     assert unit_values(pi, **given, body_bytes=33 << 20)["memory_mb"] == 262
+    assert unit_values(pi, **given, body_bytes=33 << 20, buffered_bytes=66 << 20)["memory_mb"] == 262 + 66
+    for profile in PROFILES.values():  # what every model has fits what every target gives
+        values = unit_values(profile, **given, buffered_bytes=16 << 20)
+        assert values["memory_mb"] == profile.service.memory_max_mb
     assert unit_values(pi, **given, body_bytes=20 << 20)["memory_mb"] == pi.service.memory_max_mb
+
+
+def test_models_that_are_loaded_count_and_sessions_are_as_many_as_fit() -> None:
+    """16 sessions of a model of 17 MB took 292 MB beside its file: more than MemoryMax of most boards."""
+    zero, pi = PROFILES["raspberry-pi-zero-2w"], PROFILES["raspberry-pi-5"]
+    limits = {"body_bytes": 8 << 20, "buffered_bytes": 16 << 20, "sessions": 16}
+    assert sessions_that_fit(zero, limits, 100_000) == 16 and sessions_that_fit(pi, limits, 16 << 20) == 11
+    few = sessions_that_fit(zero, limits, 16 << 20)
+    assert few == (256 - 128 - 32) // 32 and sessions_that_fit(zero, limits, 900 << 20) == 1
+    given = {"app": "kws", "listen": "127.0.0.1:8500", "drain_seconds": 10.0, "buffered_bytes": 16 << 20}
+    assert unit_values(zero, **given, loaded_bytes=(1 + few) * (16 << 20))["memory_mb"] == 256
+    assert unit_values(pi, **given, loaded_bytes=100 << 20)["memory_mb"] == 64 + 6 * 8 + 16 + 200
+    assert unit_values(pi, **given, loaded_bytes=50_000)["memory_mb"] == pi.service.memory_max_mb
 
 
 def script_of(name: str) -> str:

@@ -84,6 +84,7 @@ IO: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "pairs": ([tensor("x", [2, 3])], [tensor("y", [2, 3])]),
     "whole": ([tensor("x", [1, 4])], [tensor("y", [4])]),
     "lookup": ([tensor("ids", [1, 2], "int32", datatype="INT32")], [tensor("rows", [1, 2, 1])]),
+    "tiled": ([tensor("x", [1, 1])], [tensor("y", [1, 2_000_000])]),
     "wide": ([tensor("x", [1, 1_000_000])], [tensor("y", [1, 1_000_000])]),
     "accumulate": ([tensor("x", [1, 2])], [tensor("after", [1, 2])]),
     "svdf": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),

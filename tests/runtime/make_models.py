@@ -221,6 +221,15 @@ def whole(folder):
     graph.save(folder / "whole.tflite", [x], [y])
 
 
+def tiled(folder):
+    """A small request with a large answer: one number, two million times."""
+    graph = Graph()
+    x, y = graph.tensor("x", [1, 1], F32), graph.tensor("y", [1, 2_000_000], F32)
+    multiples = graph.tensor("multiples", [2], I32, data=np.array([1, 2_000_000], np.int32))
+    graph.operator(schema.BuiltinOperator.TILE, [x, multiples], [y])
+    graph.save(folder / "tiled.tflite", [x], [y])
+
+
 def lookup(folder):
     """Rows of a table of five by their numbers: what lies beyond it no kernel computes."""
     graph = Graph()
@@ -275,6 +284,7 @@ def main(folder):
     pairs(folder)
     whole(folder)
     wide(folder)
+    tiled(folder)
     lookup(folder)
     slow(folder)
     accumulate(folder)

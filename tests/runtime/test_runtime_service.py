@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from es_budget import Budget
 from es_release import sha256
 from island_lab import MakeRelease, Serve, Service, http, tensor
 
@@ -90,6 +91,25 @@ def test_classification_gives_labels_highest_first(dense_service: Service) -> No
     order = sorted(range(3), key=lambda i: -numbers[i])
     labels = ["up", "down", "sideways"]
     assert [text.split(":")[1:] for text in output["data"]] == [[str(i), labels[i]] for i in order[:2]]
+
+
+def test_a_list_of_no_outputs_means_all_of_them(dense_service: Service) -> None:
+    assert dense_service.infer(document(outputs=[])).json == dense_service.infer(document()).json
+
+
+@pytest.mark.parametrize("path", ["/v2/models/%61pp/infer", INFER + "/"])
+def test_inference_is_found_as_other_paths_are(dense_service: Service, path: str) -> None:
+    assert dense_service.ask("POST", path, json.dumps(document()).encode()).status == 200
+
+
+def test_an_old_client_that_keeps_its_connection_is_told_so(dense_service: Service) -> None:
+    """HTTP/1.0 reads an answer to the end of the connection unless it is told that there is none (`ab -k`)."""
+    wire = dense_service.wire()
+    for _ in range(2):
+        reply = wire.send(b"GET /v2 HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").reply()
+        assert reply.status == 200 and reply.headers["connection"] == "keep-alive"
+    assert wire.send(b"GET /v2 HTTP/1.0\r\n\r\n").reply().headers["connection"] == "close"
+    assert wire.closed()
 
 
 def test_labels_name_the_classes_of_one_output_and_no_others(release: MakeRelease, serve: Serve) -> None:
@@ -274,7 +294,7 @@ def test_an_engine_that_failed_is_tried_again(
 
     monkeypatch.setattr(es_answers, "RETRY_SECONDS", 0.0)
     loaded = es_release.load_release(str(release().path))
-    model = es_answers.Answering(loaded, es_metrics.Metrics({}))
+    model = es_answers.Answering(loaded, es_metrics.Metrics({}), Budget(loaded.limits))
     works = model.engine.run
 
     def gone(tensors: Any) -> Any:

@@ -7,6 +7,7 @@ process of its own, in order of what usually works, and when none does, every wa
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -91,8 +92,8 @@ def to_float_tflite(
     False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
     `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
     `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
-    `saved-model-unfed`; ToolError `conversion-failed` with each route's error. `signature` names the entry point of a
-    SavedModel; nothing else has a choice.
+    `saved-model-unfed`, and what `check_boundary` raises; ToolError `conversion-failed` with each route's error.
+    `signature` names the entry point of a SavedModel; nothing else has a choice.
     """
     key = sha256_json(
         {
@@ -124,10 +125,35 @@ def to_float_tflite(
     if unsaid_outputs(read_tflite(path)):
         content = with_output_shapes(content, _shapes(path, progress))
         path.write_bytes(content)
+    check_boundary(read_tflite(path), source)
     _check_static(read_tflite(path), source, batch, progress)
     check_sizes(read_tflite(path), source, limits or WorkerLimits())
     record.write_bytes(canonical_json({"sha256": sha256_bytes(content), "tools": tools}))
     return _finish(path, source, tools)
+
+
+def check_boundary(file: TfliteFile, source: ModelSource) -> None:
+    """Raise InputError `model-not-servable` where there is nothing to ask or nothing to answer: no input, no output, or
+    one of them without a single number."""
+    tensors = file.main.tensors
+    why = "" if file.main.outputs else "the model gives no output"
+    if not file.main.inputs:
+        why = why or "the model takes no input: whatever is asked, the answer is the same"
+    for side, indices in (("input", file.main.inputs), ("output", file.main.outputs)):
+        for index in indices:
+            if tensors[index].elements == 0:
+                shape = list(tensors[index].shape)
+                why = (
+                    why or f"the {side} '{as_said(name_of(tensors[index]))}' of shape {shape} holds no number"
+                )
+    if why:
+        raise InputError(
+            "model-not-servable",
+            why,
+            context={"model": source.path},
+            hint=f"edgeship inspect {shlex.quote(str(source.path))}   (shows inputs and outputs: export the model with "
+            "those that you ask and read)",
+        )
 
 
 def unsaid_outputs(file: TfliteFile) -> bool:

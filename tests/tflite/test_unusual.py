@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -158,6 +159,28 @@ def test_a_graph_without_operations(builder: Any, tmp_path: Path) -> None:
     path.write_bytes(builder.build([x], [x]))
     model = to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
     assert run(model.path.read_bytes()) == [[[1.0] * 4]]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "inputs", "outputs", "says"),
+    [
+        ([[1, 4]], [], [0], "the model takes no input"),
+        ([[1, 4]], [0], [], "the model gives no output"),
+        ([], [], [], "the model gives no output"),
+        ([[1, 4], [1, 0]], [0, 1], [0], "the input 't1' of shape [1, 0] holds no number"),
+    ],
+)
+def test_nothing_to_ask_or_to_answer(
+    shapes: list[list[int]], inputs: list[int], outputs: list[int], says: str, builder: Any, tmp_path: Path
+) -> None:
+    for number, shape in enumerate(shapes):
+        builder.tensor(f"t{number}", shape)
+    path = tmp_path / "none.tflite"
+    path.write_bytes(builder.build(inputs, outputs))
+    with pytest.raises(InputError, match=re.escape(says)) as caught:
+        to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
+    assert f"hint: edgeship inspect {path}" in caught.value.render()
+    assert inspect_model(path).operations == {}
 
 
 def test_packed_int4_weights(builder: Any, tmp_path: Path) -> None:

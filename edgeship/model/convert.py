@@ -157,13 +157,11 @@ def check_boundary(file: TfliteFile, source: ModelSource) -> None:
 
 
 def unsaid_outputs(file: TfliteFile) -> bool:
-    """Return whether an output's shape is left out of the file: custom operations such as detectors' last one say
-    theirs only to the runtime that prepares them."""
+    """Return whether an output's shape is left out of the file (a single number looks the same): custom operations
+    such as detectors' last one, and old converters, leave it to the runtime that prepares them."""
     graph = file.main
-    made_by = {tensor: op for op in graph.operators for tensor in op.outputs}
-    return any(
-        not graph.tensors[i].shape and (op := made_by.get(i)) is not None and op.custom for i in graph.outputs
-    )
+    made = {tensor for op in graph.operators for tensor in op.outputs}
+    return any(not graph.tensors[i].shape and i in made for i in graph.outputs)
 
 
 def _shapes(path: Path, progress: Progress) -> list[list[int]]:

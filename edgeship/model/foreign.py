@@ -36,7 +36,7 @@ WEBPAGE = (
 )
 ARCHITECTURE = (
     "the architecture of a Keras model without its weights",
-    "keras.models.model_from_json(open(FILE).read()), then model.load_weights(...), model.save('model.keras')",
+    "keras.models.model_from_json(open(PATH).read()), then model.load_weights(...), model.save('model.keras')",
 )
 WEIGHTS = (
     "a file of weights without the model",

@@ -10,6 +10,7 @@ import re
 import shlex
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def open_model(path: Path, shapes: tuple[tuple[str, tuple[int, ...]], ...] = ())
 
     Raises InputError: `model-not-found`, `model-empty`, `model-truncated`, `model-is-lfs-pointer`,
     `model-foreign` (another framework's or format's file, with how to convert it),
-    `model-extension-mismatch`, `model-not-keras`, `saved-model-incomplete`, `model-unknown`.
+    `model-extension-mismatch`, `model-not-keras`, `model-corrupt`, `saved-model-incomplete`, `model-unknown`.
     """
     if not path.exists():
         if path.is_symlink():
@@ -155,8 +156,16 @@ def _kind_of_zip(path: Path, size: int) -> ModelKind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            bad = archive.testzip() if config_folder(names) is not None else None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, zlib.error, RuntimeError):
         raise _truncated(path, size, "a zip archive (as .keras files are)", "its index at the end") from None
+    if bad is not None:
+        raise InputError(
+            "model-corrupt",
+            f"the archive is damaged: what it holds as {bad} is not what was packed (its checksum differs)",
+            context={"file": path, "bytes": size},
+            hint="copy or download it again, and compare its SHA-256 with the original's: sha256sum",
+        )
     if (inside := config_folder(names)) is not None:
         if not names & {f"{inside}model.weights.h5", f"{inside}model.weights.json"}:
             raise InputError(
@@ -322,6 +331,7 @@ def _lfs_pointer(path: Path) -> InputError:
 
 
 def _foreign(path: Path, what: str, advice: str) -> InputError:
-    """Return the error for another format's file; FILE in the advice is this one."""
-    hint = re.sub(r"\bFILE\b", lambda _: _quoted(path), advice)
+    """Return the error for another format's file, which is FILE in the advice, in Python PATH."""
+    said = {"FILE": _quoted(path), "PATH": repr(str(path))}
+    hint = re.sub(r"\b(FILE|PATH)\b", lambda found: said[found[0]], advice)
     return InputError("model-foreign", f"this is {what}", context={"file": path}, hint=hint)

@@ -70,7 +70,7 @@ REFUSED = [
     ("page.tflite", _write(b"\n<!DOCTYPE html><html>"), "model-foreign", "a web page", "download the file itself"),
     ("gone.h5", _write(b'{"message": "Not Found"}'), "model-foreign", "a server's answer", "download the file itself"),
     ("denied.h5", _write(b'<?xml version="1.0"?><Error>'), "model-foreign", "a server's answer", "download the"),
-    ("m.json", _write(b'{"class_name": "Sequential"'), "model-foreign", "without its weights", "model_from_json(open("),
+    ("m.json", _write(b'{"class_name": "Sequential"'), "model-foreign", "without its weights", "_json(open('/"),
     ("graph.pbtxt", _write(b'node {\n  name: "x"'), "model-foreign", "a frozen TensorFlow 1 graph", "SavedModel"),
     ("m.ckpt.meta", _write(b"\n\x96\x0e\x12\xf2"), "model-foreign", "a TensorFlow checkpoint", "load_weights"),
     ("m.data-00000-of-00001", _write(bytes(9)), "model-foreign", "a TensorFlow checkpoint", "load_weights"),
@@ -124,6 +124,16 @@ def test_layouts_of_other_tools(tmp_path: Path) -> None:
     (tmp_path / "big").mkdir()
     (tmp_path / "big" / "saved_model.cpb").write_bytes(b"chunks")
     assert open_model(tmp_path / "big").kind == "saved_model"
+
+
+def test_an_archive_with_damage_inside(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "m.keras", "config.json", "model.weights.h5")
+    path.write_bytes(path.read_bytes().replace(b"model.weights.h5{}", b"model.weights.h5[]", 1))
+    with pytest.raises(
+        InputError, match=r"what it holds as model\.weights\.h5 is not what was packed"
+    ) as caught:
+        open_model(path)
+    assert caught.value.reference == "model-corrupt"
 
 
 def test_two_models_in_one_archive(tmp_path: Path) -> None:

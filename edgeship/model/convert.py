@@ -29,7 +29,7 @@ from edgeship.tflite.sizes import closed
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
-FORMAT = 3
+FORMAT = 4
 """Part of the cache key: raise it when the worker's way of exporting changes."""
 
 

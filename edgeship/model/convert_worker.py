@@ -19,6 +19,8 @@ from edgeship.model.keras_load import load_keras3, load_tf_keras, short
 from edgeship.model.signatures import Entry, pick_signature
 
 Report = Callable[..., None]
+HALF = re.compile(r"(?:\b|x)b?f16>")
+DOUBLE = re.compile(r"(?:\b|x)f64>")
 
 
 def from_keras3(payload: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -294,13 +296,21 @@ def _conversion_error(error: Exception, source: str) -> Exception:
             f"the TFLite converter failed: {short(' '.join(text.split()))}",
             context={"model": source},
         )
-    if operations <= _in_half_precision(text):
+    if operations <= _only_in(HALF, text):
         return InputError(
             "model-half-precision",
             "the model computes in half precision (float16 or bfloat16), and TFLite has no operations for that",
             context={"model": source, "operations": ", ".join(sorted(operations))},
             hint="give the .keras or .h5 file, which is converted in float32; or keras.config.set_dtype_policy("
             "'float32'), build the model again, new.set_weights(old.get_weights()), new.export(FOLDER)",
+        )
+    if operations <= _only_in(DOUBLE, text):
+        return InputError(
+            "unsupported-operation",
+            "the model computes in double precision (float64), and TFLite has no "
+            f"{', '.join(sorted(operations))} for that",
+            context={"model": source, "operations": ", ".join(sorted(operations))},
+            hint="export it in float32: tf.float32 placeholders and variables, or tf.cast(x, tf.float32) at its inputs",
         )
     layers: dict[str, None] = {}
     for entry in getattr(error, "errors", ()):
@@ -319,9 +329,8 @@ def _conversion_error(error: Exception, source: str) -> Exception:
     )
 
 
-def _in_half_precision(text: str) -> set[str]:
-    """Return the operations that a converter's message shows with float16 or bfloat16 tensors only."""
-    halves = re.compile(r"(?:\b|x)b?f16>")
+def _only_in(kind: re.Pattern[str], text: str) -> set[str]:
+    """Return the operations that a converter's message shows with tensors of a kind of number only."""
     seen = re.findall(r'see current operation:[^"\n]*"tf\.(\w+)"([^\n]*)', text)
-    half = {name for name, line in seen if halves.search(line)}
-    return half - {name for name, line in seen if not halves.search(line)}
+    shown = {name for name, line in seen if kind.search(line)}
+    return shown - {name for name, line in seen if not kind.search(line)}

@@ -38,6 +38,9 @@ BYTES = ("int8", "uint8")
 CUSTOM_BUILT_IN = frozenset({"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"})
 """Custom operations that TensorFlow Lite's own resolver brings (tensorflow/lite/core/kernels/register.cc)."""
 LACKING = "replace them by operations of TFLite's own, end the model before them, or take a target with a newer runtime"
+COMPILED = ("edgetpu-custom-op", "ethos-u")
+"""Operations that compilers of accelerators leave in place of what they took."""
+BEFORE = "give the .tflite from before compiling"
 PLAIN = ("int32", "int64", "bool")
 """What stands for itself at a boundary where it has no scale."""
 CARRIED = (*BYTES, "int16", "uint16", "uint32", "uint64", "float16", "float64")
@@ -245,6 +248,7 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
     """Return whether the runtime has every operator in the version that the file and its types ask for."""
     runtime = profile.runtime
     available = equivalent_release(runtime.engine, runtime.version)
+    advice = LACKING
     missing: dict[str, list[str]] = {}  # what is missing -> the operations that want it
     unknown: dict[str, list[str]] = {}
     for graph in held.subgraphs:
@@ -257,6 +261,9 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
                 ):
                     kind = "a TensorFlow (Flex)" if op.op.startswith("Flex") else "a custom"
                     text = f"{op.op} is {kind} operation, which {runtime.engine} lacks"
+                    if op.op in COMPILED:
+                        text = f"{op.op} was compiled for an accelerator that {profile.name} does not have"
+                        advice = BEFORE
                     missing.setdefault(text, []).append(_place(graph, op))
             elif support.verdict == "no":
                 text = f"{op.op} version {needed} is of TensorFlow {support.since}, the runtime is older"
@@ -283,7 +290,7 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
     ]
     found += [(1, f"{text} ({name})") for text, places in missing.items() if not places]
     if missing:
-        found.append((0, LACKING))
+        found.append((0, advice))
     return verdict, found, f"{name} has every operator"
 
 

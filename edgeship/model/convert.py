@@ -7,6 +7,7 @@ process of its own, in order of what usually works, and when none does, every wa
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -30,7 +31,7 @@ from edgeship.tflite.state import never_assigned
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
-FORMAT = 3
+FORMAT = 4
 """Part of the cache key: raise it when the worker's way of exporting changes."""
 
 
@@ -93,8 +94,8 @@ def to_float_tflite(
     False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
     `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
     `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
-    `saved-model-unfed`; ToolError `conversion-failed` with each route's error. `signature` names the entry point of a
-    SavedModel; nothing else has a choice.
+    `saved-model-unfed`, and what `check_boundary` raises; ToolError `conversion-failed` with each route's error.
+    `signature` names the entry point of a SavedModel; nothing else has a choice.
     """
     key = sha256_json(
         {
@@ -119,6 +120,7 @@ def to_float_tflite(
     with tempfile.TemporaryDirectory(prefix="converting-", dir=folder) as scratch:
         draft = Path(scratch) / path.name
         tools = _made(source, draft, progress, bounds, (batch, signature))
+        check_boundary(read_tflite(draft), source)
         _check_static(read_tflite(draft), source, batch, progress)
         check_sizes(read_tflite(draft), source, bounds)
         noted = Path(scratch) / record.name
@@ -151,14 +153,36 @@ def _made(
     return tools
 
 
+def check_boundary(file: TfliteFile, source: ModelSource) -> None:
+    """Raise InputError `model-not-servable` where there is nothing to ask or nothing to answer: no input, no output, or
+    one of them without a single number."""
+    tensors = file.main.tensors
+    why = "" if file.main.outputs else "the model gives no output"
+    if not file.main.inputs:
+        why = why or "the model takes no input: whatever is asked, the answer is the same"
+    for side, indices in (("input", file.main.inputs), ("output", file.main.outputs)):
+        for index in indices:
+            if tensors[index].elements == 0:
+                shape = list(tensors[index].shape)
+                why = (
+                    why or f"the {side} '{as_said(name_of(tensors[index]))}' of shape {shape} holds no number"
+                )
+    if why:
+        raise InputError(
+            "model-not-servable",
+            why,
+            context={"model": source.path},
+            hint=f"edgeship inspect {shlex.quote(str(source.path))}   (shows inputs and outputs: export the model with "
+            "those that you ask and read)",
+        )
+
+
 def unsaid_outputs(file: TfliteFile) -> bool:
-    """Return whether an output's shape is left out of the file: custom operations such as detectors' last one say
-    theirs only to the runtime that prepares them."""
+    """Return whether an output's shape is left out of the file (a single number looks the same): custom operations
+    such as detectors' last one, and old converters, leave it to the runtime that prepares them."""
     graph = file.main
-    made_by = {tensor: op for op in graph.operators for tensor in op.outputs}
-    return any(
-        not graph.tensors[i].shape and (op := made_by.get(i)) is not None and op.custom for i in graph.outputs
-    )
+    made = {tensor for op in graph.operators for tensor in op.outputs}
+    return any(not graph.tensors[i].shape and i in made for i in graph.outputs)
 
 
 def _shapes(path: Path, progress: Progress) -> list[list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from edgeship.model.keras_load import load_keras3, load_tf_keras, short
 from edgeship.model.signatures import DEFAULT, Entry, pick_signature
 
 Report = Callable[..., None]
+HALF = re.compile(r"(?:\b|x)b?f16>")
+DOUBLE = re.compile(r"(?:\b|x)f64>")
 
 
 def from_keras3(payload: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -63,10 +65,18 @@ def from_signature(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     signature = loaded.signatures[key]
     wanted = signature.structured_input_signature[1]
     fixed = _fixed({name: spec.shape for name, spec in wanted.items()}, payload)
-    specs = {name: tf.TensorSpec(fixed[name], spec.dtype, name=name) for name, spec in wanted.items()}
-    function = tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**specs)
+    words = _words(wanted)
+    specs = {
+        words[name]: tf.TensorSpec(fixed[name], spec.dtype, name=words[name]) for name, spec in wanted.items()
+    }
+    function = _with_words(tf, signature, words).get_concrete_function(**specs)
     _convert_function(function, loaded, payload, report)
-    return {"inputs": list(wanted), "outputs": list(signature.structured_outputs)}
+    return {"inputs": list(words.values()), "outputs": list(signature.structured_outputs)}
+
+
+def _with_words(tf: Any, signature: Callable[..., Any], words: Mapping[str, str]) -> Any:
+    """Return a signature as a function of other names; `words` are input -> its new name."""
+    return tf.function(lambda **given: signature(**{name: given[word] for name, word in words.items()}))
 
 
 def _from_frozen(graph: Any, payload: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -78,13 +88,14 @@ def _from_frozen(graph: Any, payload: dict[str, Any], report: Report) -> dict[st
     shapes = _fixed({name: tf.TensorShape(inputs[name].tensor_shape) for name in sorted(inputs)}, payload)
     report("freezing a SavedModel of TensorFlow 1")
     frozen = frozen_signature(graph, key, payload["source"], shapes)
+    words = _words(shapes)
     specs = {
-        name: tf.TensorSpec(shape, inputs[name].dtype, name=re.sub(r"\W", "_", name))
+        words[name]: tf.TensorSpec(shape, inputs[name].dtype, name=words[name])
         for name, shape in shapes.items()
     }
-    function = tf.function(lambda **given: frozen(**given)).get_concrete_function(**specs)
+    function = _with_words(tf, frozen, words).get_concrete_function(**specs)
     _convert(tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module()), payload, report)
-    return {"inputs": list(shapes), "outputs": sorted(graph.signature_def[key].outputs)}
+    return {"inputs": list(words.values()), "outputs": sorted(graph.signature_def[key].outputs)}
 
 
 def from_saved_model(payload: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -200,16 +211,28 @@ def _named_outputs(model: Any, made: Any) -> dict[str, Any]:
         pairs = list(zip(names, flat, strict=True))
     named: dict[str, Any] = {}
     for name, tensor in pairs:
-        word, number = _word(name), 1
-        while word in named:
-            word, number = f"{_word(name)}_{number}", number + 1
-        named[word] = tensor
+        named[_free(name, named)] = tensor
     return named
 
 
+def _words(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> as TensorFlow takes it for an argument; of several that become one, the later are numbered."""
+    words: dict[str, str] = {}
+    for name in names:
+        words[name] = _free(name, words.values())
+    return words
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    held, word, number = set(taken), _word(name), 1
+    while word in held:
+        word, number = f"{_word(name)}_{number}", number + 1
+    return word
+
+
 def _word(name: str) -> str:
-    """Return a name as TensorFlow takes it for an argument."""
-    return re.sub(r"\W", "_", name)
+    """Return a name as TensorFlow takes it for an argument: letters, digits and _, no digit first."""
+    return re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", name)
 
 
 def _fixed(shapes: Mapping[str, Any], payload: dict[str, Any]) -> dict[str, list[int]]:
@@ -301,13 +324,21 @@ def _conversion_error(error: Exception, source: str) -> Exception:
             f"the TFLite converter failed: {short(' '.join(text.split()))}",
             context={"model": source},
         )
-    if operations <= _in_half_precision(text):
+    if operations <= _only_in(HALF, text):
         return InputError(
             "model-half-precision",
             "the model computes in half precision (float16 or bfloat16), and TFLite has no operations for that",
             context={"model": source, "operations": ", ".join(sorted(operations))},
             hint="give the .keras or .h5 file, which is converted in float32; or keras.config.set_dtype_policy("
             "'float32'), build the model again, new.set_weights(old.get_weights()), new.export(FOLDER)",
+        )
+    if operations <= _only_in(DOUBLE, text):
+        return InputError(
+            "unsupported-operation",
+            "the model computes in double precision (float64), and TFLite has no "
+            f"{', '.join(sorted(operations))} for that",
+            context={"model": source, "operations": ", ".join(sorted(operations))},
+            hint="export it in float32: tf.float32 placeholders and variables, or tf.cast(x, tf.float32) at its inputs",
         )
     layers: dict[str, None] = {}
     for entry in getattr(error, "errors", ()):
@@ -326,9 +357,8 @@ def _conversion_error(error: Exception, source: str) -> Exception:
     )
 
 
-def _in_half_precision(text: str) -> set[str]:
-    """Return the operations that a converter's message shows with float16 or bfloat16 tensors only."""
-    halves = re.compile(r"(?:\b|x)b?f16>")
+def _only_in(kind: re.Pattern[str], text: str) -> set[str]:
+    """Return the operations that a converter's message shows with tensors of a kind of number only."""
     seen = re.findall(r'see current operation:[^"\n]*"tf\.(\w+)"([^\n]*)', text)
-    half = {name for name, line in seen if halves.search(line)}
-    return half - {name for name, line in seen if not halves.search(line)}
+    shown = {name for name, line in seen if kind.search(line)}
+    return shown - {name for name, line in seen if not kind.search(line)}

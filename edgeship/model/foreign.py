@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from pathlib import Path
 
 from edgeship.model.wire import first_fields
@@ -24,6 +26,18 @@ CHECKPOINT = (
 )
 TFJS = ("a TensorFlow.js model", "export the model it was made from: model.save('model.keras')")
 ARCHIVE = ("a packed archive", "unpack it and give what is inside: tar xf FILE")
+PACKED = ("a file packed with gzip", "unpack it and give what is inside: gunzip -c FILE > OTHER")
+COREML = ("a Core ML model", "export the model it was made from: model.save('model.keras')")
+OPENVINO = ("an OpenVINO model", "export the model it was made from: model.save('model.keras')")
+ENGINE = ("a TensorRT engine, which one GPU alone runs", "give the model it was made from")
+WEBPAGE = (
+    "a web page or a server's answer, saved in place of the file",
+    "open the address in a browser, and download the file itself (on GitHub: Raw)",
+)
+ARCHITECTURE = (
+    "the architecture of a Keras model without its weights",
+    "keras.models.model_from_json(open(PATH).read()), then model.load_weights(...), model.save('model.keras')",
+)
 WEIGHTS = (
     "a file of weights without the model",
     "load them into the model in Python, then model.save('model.keras')",
@@ -34,7 +48,8 @@ PICKLE = (
 )
 BY_SUFFIX = {
     ".onnx": ONNX, ".pt": PYTORCH, ".pth": PYTORCH, ".pt2": PYTORCH, ".ckpt": CHECKPOINT,
-    ".index": CHECKPOINT, ".safetensors": WEIGHTS, ".gguf": WEIGHTS, ".pkl": PICKLE, ".joblib": PICKLE,
+    ".index": CHECKPOINT, ".meta": CHECKPOINT, ".mlmodel": COREML, ".mlpackage": COREML, ".engine": ENGINE,
+    ".trt": ENGINE, ".safetensors": WEIGHTS, ".gguf": WEIGHTS, ".pkl": PICKLE, ".joblib": PICKLE,
 }  # fmt: skip
 
 
@@ -47,13 +62,51 @@ def name_foreign(path: Path, head: bytes, names: set[str]) -> tuple[str, str] | 
         return CHECKPOINT
     if "model.json" in names:
         return TFJS
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:262] == b"ustar":
+    if path.suffix == ".mlmodel" or any(name.partition("/")[0].endswith(".mlpackage") for name in names):
+        return COREML
+    if ".data-0" in path.name and "-of-" in path.name:
+        return CHECKPOINT
+    if (found := _text(head)) is not None:
+        return found
+    if head.startswith(b"\x1f\x8b"):
+        return ARCHIVE if _is_tar(head) else PACKED
+    if head.startswith((b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:262] == b"ustar":
         return ARCHIVE
     if (found := _protobuf(head)) is not None:
         return found
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return PYTORCH if b"torch" in head or path.suffix in (".pt", ".pth") else PICKLE
     return BY_SUFFIX.get(path.suffix.lower())
+
+
+def _is_tar(head: bytes) -> bool:
+    """Return whether the beginning of a gzip stream unpacks to that of a tar archive."""
+    try:
+        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, 512)[257:262] == b"ustar"
+    except zlib.error:
+        return False
+
+
+def _text(head: bytes) -> tuple[str, str] | None:
+    """Tell what people have in place of a model among texts: a page, an error of a server, a model's description."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    small = start[:64].lower()
+    if small.startswith((b"<!doctype html", b"<html")) or (small.startswith(b"<?xml") and b"<Error>" in head):
+        return WEBPAGE
+    if small.startswith(b"<?xml"):
+        return OPENVINO if b"<net " in head else None
+    if start.startswith((b"node {", b"node{")):
+        return FROZEN
+    if not start.startswith(b"{"):
+        return None
+    if b'"modelTopology"' in head:
+        return TFJS
+    if b'"class_name"' in head:
+        return ARCHITECTURE
+    try:
+        return WEBPAGE if {"message", "error", "detail"} & set(json.loads(start)) else None
+    except ValueError:
+        return None
 
 
 def _protobuf(head: bytes) -> tuple[str, str] | None:
@@ -65,6 +118,8 @@ def _protobuf(head: bytes) -> tuple[str, str] | None:
     number, value = fields[0]
     if number == 1 and isinstance(value, int) and value < 64 and len(fields) > 1:
         second, content = fields[1]
+        if second == 2 and isinstance(content, bytes) and content[:1] < b" ":
+            return COREML  # a description where ONNX has the producer's name
         return ONNX if second in (2, 7, 8) and isinstance(content, bytes) else None
     if number == 1 and isinstance(value, bytes):
         node = first_fields(value, 2)

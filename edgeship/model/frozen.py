@@ -47,7 +47,8 @@ def entries_of(graph: Any) -> list[Entry]:
     import tensorflow as tf
 
     def part(tensors: Any) -> tuple[tuple[str, str], ...]:
-        return tuple((name, tf.as_dtype(tensors[name].dtype).name) for name in sorted(tensors))
+        # a variable is handed over by reference (float32_ref): what is read is the same
+        return tuple((name, tf.as_dtype(tensors[name].dtype).base_dtype.name) for name in sorted(tensors))
 
     return [
         Entry(key=key, inputs=part(d.inputs), outputs=part(d.outputs), method=d.method_name)

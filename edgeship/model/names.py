@@ -66,10 +66,13 @@ def _of_signature(content: bytes) -> tuple[str, ...]:
     """Return the inputs of a SavedModel's signature serving_default, or of its only one.
 
     SavedModel.meta_graphs is field 2, MetaGraphDef.signature_def field 5, a map from a name (1) to a SignatureDef (2)
-    whose field 1 is the map of inputs (tensorflow/core/protobuf/saved_model.proto, meta_graph.proto).
+    whose field 1 is the map of inputs (tensorflow/core/protobuf/saved_model.proto, meta_graph.proto). Tags are field 4
+    of a graph's MetaInfoDef, field 1: of several graphs the plainest for serving is taken, as the conversion does.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for graph in fields_of(content, 2)[:1]:
+    tagged = [(fields_of(b"".join(fields_of(graph, 1)), 4), graph) for graph in fields_of(content, 2)]
+    served = [held for held in tagged if b"serve" in held[0]]
+    for _, graph in sorted(served or tagged, key=lambda held: len(held[0]))[:1]:
         for entry in fields_of(graph, 5):
             name = b"".join(fields_of(entry, 1)).decode()
             signature = b"".join(fields_of(entry, 2))

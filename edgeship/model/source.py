@@ -6,9 +6,12 @@ used is refused here with what it is and what to do, before any tool spends a mi
 
 from __future__ import annotations
 
+import re
 import shlex
 import struct
 import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgeship.digest import sha256_tree
@@ -43,15 +46,21 @@ def open_model(path: Path, shapes: tuple[tuple[str, tuple[int, ...]], ...] = ())
 
     Raises InputError: `model-not-found`, `model-empty`, `model-truncated`, `model-is-lfs-pointer`,
     `model-foreign` (another framework's or format's file, with how to convert it),
-    `model-extension-mismatch`, `model-not-keras`, `saved-model-incomplete`, `model-unknown`.
+    `model-extension-mismatch`, `model-not-keras`, `model-corrupt`, `saved-model-incomplete`, `model-unknown`.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise _broken_link(path)
         nearby = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         raise InputError(
             "model-not-found",
             "there is no such model",
             context={"file": path, **({"beside it": ", ".join(nearby[:8])} if nearby else {})},
-            hint=f"ls {shlex.quote(str(path.parent))}   ({ACCEPTED})",
+            hint=f"ls {_quoted(path.parent)}   ({ACCEPTED})",
+        )
+    if not path.is_dir() and not path.is_file():
+        raise InputError(
+            "model-unknown", "this is neither a file nor a folder", context={"file": path}, hint=ACCEPTED
         )
     try:
         kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
@@ -61,7 +70,7 @@ def open_model(path: Path, shapes: tuple[tuple[str, tuple[int, ...]], ...] = ())
             "model-unreadable",
             f"the model cannot be read: {error.strerror or error}",
             context={"file": error.filename or path},
-            hint=f"ls -l {shlex.quote(str(path))}",
+            hint=f"ls -l {_quoted(path)}",
         ) from None
 
 
@@ -81,7 +90,7 @@ def _kind_of_file(path: Path) -> ModelKind:
             "model-foreign",
             "this is one part of a SavedModel; the model is the folder",
             context={"file": path},
-            hint=f"give the folder instead: {path.parent}",
+            hint=f"give the folder instead: {_quoted(path.parent)}",
         )
     kind = _sniff(path, head, size)
     if kind is None:
@@ -92,7 +101,7 @@ def _kind_of_file(path: Path) -> ModelKind:
             "model-extension-mismatch",
             f"the name says {WORDS[named]}, the content is {WORDS[kind]}",
             context={"file": path},
-            hint=f"mv {path} {path.with_suffix(SUFFIX_OF_KIND[kind])}",
+            hint=f"mv {_quoted(path)} {_quoted(path.with_suffix(SUFFIX_OF_KIND[kind]))}",
         )
     return kind
 
@@ -147,8 +156,16 @@ def _kind_of_zip(path: Path, size: int) -> ModelKind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            bad = archive.testzip() if config_folder(names) is not None else None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, zlib.error, RuntimeError):
         raise _truncated(path, size, "a zip archive (as .keras files are)", "its index at the end") from None
+    if bad is not None:
+        raise InputError(
+            "model-corrupt",
+            f"the archive is damaged: what it holds as {bad} is not what was packed (its checksum differs)",
+            context={"file": path, "bytes": size},
+            hint="copy or download it again, and compare its SHA-256 with the original's: sha256sum",
+        )
     if (inside := config_folder(names)) is not None:
         if not names & {f"{inside}model.weights.h5", f"{inside}model.weights.json"}:
             raise InputError(
@@ -160,12 +177,26 @@ def _kind_of_zip(path: Path, size: int) -> ModelKind:
         return "keras"
     if foreign := name_foreign(path, b"PK", names):
         raise _foreign(path, *foreign)
+    inside_it = _models_among(names)
     raise InputError(
         "model-not-keras",
         "this zip archive is no .keras model: it holds no config.json at its top level, nor in one folder",
         context={"file": path, "holds": ", ".join(sorted(names)[:6]) or "nothing"},
-        hint=f"unzip it and give what is inside, if that is a model ({ACCEPTED})",
+        hint=f"unzip {_quoted(path)}   (and give {_quoted(inside_it[0])})"
+        if inside_it
+        else f"unzip it and give what is inside, if that is a model ({ACCEPTED})",
     )
+
+
+def _models_among(names: Iterable[str]) -> list[str]:
+    """Return the names that are a model's, the best guess first: SavedModels (the newest version), then files."""
+    folders = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "saved_model.pb"]
+    # TensorFlow Serving keeps a folder a version, and serves the one with the highest number.
+    folders.sort(
+        key=lambda name: int(last) if (last := name.rpartition("/")[2]).isdigit() else -1, reverse=True
+    )
+    files = [name for name in names if Path(name).suffix.lower() in KIND_OF_SUFFIX]
+    return [name for name in folders if name] + sorted(files)
 
 
 def _kind_of_folder(path: Path) -> ModelKind:
@@ -175,14 +206,21 @@ def _kind_of_folder(path: Path) -> ModelKind:
     if "saved_model.pb" not in names and names & {"saved_model.pbtxt", "saved_model.cpb"}:
         return "saved_model"  # as text, or in chunks, as TensorFlow writes graphs beyond 2 GB
     if "saved_model.pb" not in names:
-        inside = sorted(p.parent for p in path.glob("*/saved_model.pb"))
         if foreign := name_foreign(path, b"", names):
             raise _foreign(path, *foreign)
+        if config_folder(names) == "" and "model.weights.h5" in names:
+            raise InputError(
+                "model-not-saved-model",
+                "this folder is a .keras archive that was unpacked",
+                context={"folder": path},
+                hint=f"(cd {_quoted(path)} && zip -r - .) > model.keras",
+            )
+        inside = _models_among([*names, *(str(p.relative_to(path)) for p in path.glob("*/saved_model.pb"))])
         raise InputError(
             "model-not-saved-model",
             "this folder is no SavedModel: it holds no saved_model.pb",
             context={"folder": path, "holds": ", ".join(sorted(names)[:8]) or "nothing"},
-            hint=f"did you mean {inside[0]}?"
+            hint=f"did you mean {_quoted(path / inside[0])}?"
             if inside
             else f"export one with model.export(FOLDER)   ({ACCEPTED})",
         )
@@ -270,6 +308,19 @@ def _truncated(path: Path, size: int, what: str, wanted: object) -> InputError:
     )
 
 
+def _broken_link(path: Path) -> InputError:
+    return InputError(
+        "model-not-found",
+        "this is a link that leads nowhere",
+        context={"file": path, "leads to": path.readlink()},
+        hint=f"ls -l {_quoted(path)}",
+    )
+
+
+def _quoted(path: Path | str) -> str:
+    return shlex.quote(str(path))
+
+
 def _lfs_pointer(path: Path) -> InputError:
     return InputError(
         "model-is-lfs-pointer",
@@ -280,4 +331,7 @@ def _lfs_pointer(path: Path) -> InputError:
 
 
 def _foreign(path: Path, what: str, advice: str) -> InputError:
-    return InputError("model-foreign", f"this is {what}", context={"file": path}, hint=advice)
+    """Return the error for another format's file, which is FILE in the advice, in Python PATH."""
+    said = {"FILE": _quoted(path), "PATH": repr(str(path))}
+    hint = re.sub(r"\b(FILE|PATH)\b", lambda found: said[found[0]], advice)
+    return InputError("model-foreign", f"this is {what}", context={"file": path}, hint=hint)

@@ -19,7 +19,7 @@ from edgeship.compile.report import CheckReport, Finding, ordered
 from edgeship.digest import sha256_bytes
 from edgeship.errors import InputError
 from edgeship.model.closing import resized
-from edgeship.model.convert import to_float_tflite
+from edgeship.model.convert import check_boundary, to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.pipeline.inputs import Inputs, opened_for
 from edgeship.pipeline.plan import precision_given
@@ -199,6 +199,7 @@ def _as_given(
         whole = resized(given, source, progress) if source.shapes else given
         content, _ = as_runtime_reads(normalised(whole), profile)
         shipped.write_bytes(content)
+        check_boundary(read_tflite(shipped), source)
         report = replace(
             check_model(shipped, profile, accepted=accepted), model=str(path), sha256=sha256_bytes(given)
         )

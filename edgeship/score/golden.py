@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.data.preprocess import apply, resize
-from edgeship.errors import ToolError
+from edgeship.errors import InputError, ToolError
 from edgeship.progress import Progress, Silent
 from edgeship.score.compare import cosines, has_classes, max_abs
 from edgeship.score.selection import Selection, preprocess_of, with_sequence
@@ -162,6 +162,13 @@ def second_opinion(
         for k, (spec, a, b) in enumerate(zip(entry["outputs"], one, two, strict=True)):
             if k < len(loose) and loose[k]:
                 continue
+            if a.size != b.size:
+                raise InputError(
+                    "model-inconsistent",
+                    f"the output '{spec['name']}' has {a.size} numbers by the file, and {b.size} when the model runs",
+                    context={"recipe": recipe, "the file says": list(spec["shape"])},
+                    hint="convert the model again, or give the .keras, .h5 or SavedModel it was made from",
+                )
             cosine = float(cosines(a.reshape(1, -1), b.reshape(1, -1))[0])
             step = spec["tensor"]["scale"] or 0.0
             if cosine < SECOND_OPINION_COSINE and max_abs(a, b) > 2 * step:

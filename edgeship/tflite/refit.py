@@ -34,7 +34,7 @@ ORDERED = "model_control_dependencies"
 
 def refitted(content: bytes) -> bytes:
     """Return the file with shape arithmetic folded, pixels repeated by one resize, biases as vectors, a tensor
-    of its own for every output, and operator codes where today's tools read them; the same bytes where nothing
+    of its own for every output, and operator codes and names as today's tools read them; the same bytes where nothing
     of that is to be done.
 
     Files packed behind the model stay.
@@ -46,12 +46,16 @@ def refitted(content: bytes) -> bytes:
     repeats = any(op.op in REPEATS for op in graph.operators)
     schema = tflite_schema()
     view = schema.Model.GetRootAs(content, 0)
-    old = _has_old_codes(view) and is_float(precision_of(file))
-    if not (biases or shared or shapes or repeats or old) or _cannot_be_moved(view, file):
+    quantizable = is_float(precision_of(file))
+    old = quantizable and _has_old_codes(view)
+    named = _own_names(file) if quantizable else {}
+    if not (biases or shared or shapes or repeats or old or named) or _cannot_be_moved(view, file):
         return content
     model = schema.ModelT.InitFromObj(view)
     for code in model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    for (graph_index, index), name in named.items():
+        model.subgraphs[graph_index].tensors[index].name = name
     for index in biases:
         tensor = model.subgraphs[0].tensors[index]
         tensor.shape, tensor.shapeSignature = [int(tensor.shape[-1])], None
@@ -63,9 +67,34 @@ def refitted(content: bytes) -> bytes:
         _part_outputs(model, schema, set(shared))
     if folded or resized:
         _prune(model)
-    if not (biases or shared or folded or resized or old):
+    if not (biases or shared or folded or resized or old or named):
         return content
     return packed(model, schema, content)
+
+
+def _own_names(file: TfliteFile) -> dict[tuple[int, int], str]:
+    """Return (graph, tensor) -> a name of its own, where a tensor has none, one that is no text, or another's.
+
+    The quantizer knows tensors by their names, over all graphs of a file; runtimes by their places. Inputs and outputs
+    of the main graph keep theirs before all others.
+    """
+    first = [(0, i) for i in dict.fromkeys((*file.main.inputs, *file.main.outputs))]
+    rest = [(graph.index, tensor.index) for graph in file.subgraphs for tensor in graph.tensors]
+    taken = {tensor.name for graph in file.subgraphs for tensor in graph.tensors}
+    held: set[str] = set()
+    named: dict[tuple[int, int], str] = {}
+    for place in dict.fromkeys((*first, *rest)):
+        name = file.subgraphs[place[0]].tensors[place[1]].name
+        if not name or name in held or "\ufffd" in name:
+            word = name.replace("\ufffd", "_") or f"tensor_{place[1]}"
+            number, name = 0, word
+            while name in taken:
+                number += 1
+                name = f"{word}_{number}"
+            taken.add(name)
+            named[place] = name
+        held.add(name)
+    return named
 
 
 def _has_old_codes(view: Any) -> bool:

@@ -107,6 +107,8 @@ def producer_of(graph: Subgraph) -> dict[int, Operator]:
 def bad_scales(graph: Subgraph) -> Iterator[BadScale]:
     """Yield every scale that is zero, negative, infinite, not a number or denormal, tensor by tensor."""
     for tensor in graph.tensors:
+        if tensor.dtype.startswith("float"):  # whatever scale a converter left there, nothing reads it
+            continue
         scales = tensor.quantization.scales if tensor.quantization else ()
         bad = [(c, s) for c, s in enumerate(scales) if not math.isfinite(s) or s < SMALLEST_NORMAL]
         for channel, scale in bad:

@@ -362,3 +362,26 @@ def test_the_legacy_h5(shared_data: Path) -> None:
     found = inspect_model(shared_data / "cifar10" / "resnet8.h5")
     assert (found.kind, found.converted, found.macs) == ("h5", True, 12_501_632)
     assert found.signature.outputs[0].name == "dense"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference", "says"),
+    [
+        (
+            "f64",
+            "unsupported-operation",
+            "computes in double precision (float64), and TFLite has no Sum for that",
+        ),
+        ("f16", "model-half-precision", "computes in half precision"),
+        ("f32", "unsupported-operation", "TFLite has no operation for Sum"),
+    ],
+)
+def test_an_operation_that_is_lacking_for_a_kind_of_number(kind: str, reference: str, says: str) -> None:
+    from edgeship.model.convert_worker import _conversion_error
+
+    operation = f'%1 = "tf.Sum"(%arg0, %0) : (tensor<1x4x{kind}>, tensor<2xi32>) -> tensor<{kind}>'
+    text = (
+        f"error: 'tf.Sum' op is neither a custom op nor a flex op\nnote: see current operation: {operation}\n"
+    )
+    error = _conversion_error(Exception(text), "m")
+    assert isinstance(error, InputError) and error.reference == reference and says in error.message

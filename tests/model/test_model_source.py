@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,7 @@ HDF5 = (
     + (4096).to_bytes(8, "little")
     + bytes(8)
 )
+TARRED = gzip.compress(bytes(257) + b"ustar" + bytes(250))
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
 
 REFUSED = [
@@ -62,7 +65,18 @@ REFUSED = [
     ("model.pt", lambda p: _zip(p, "archive/data.pkl"), "model-foreign", "a PyTorch file", "litert_torch"),
     ("old.pth", _write(b"\x80\x02\x8a\nl\xfc\x9cF\xf9"), "model-foreign", "a PyTorch file", "litert_torch"),
     ("model.pkl", _write(b"\x80\x04\x95\x10"), "model-foreign", "a Python pickle", "model.save"),
-    ("model.tar.gz", _write(b"\x1f\x8b\x08\0" + bytes(20)), "model-foreign", "a packed archive", "unpack"),
+    ("model.tar.gz", _write(TARRED), "model-foreign", "a packed archive", "tar xf"),
+    ("model.tflite", _write(gzip.compress(b"\x1c\0\0\0TFL3")), "model-foreign", "packed with gzip", "gunzip -c"),
+    ("page.tflite", _write(b"\n<!DOCTYPE html><html>"), "model-foreign", "a web page", "download the file itself"),
+    ("gone.h5", _write(b'{"message": "Not Found"}'), "model-foreign", "a server's answer", "download the file itself"),
+    ("denied.h5", _write(b'<?xml version="1.0"?><Error>'), "model-foreign", "a server's answer", "download the"),
+    ("m.json", _write(b'{"class_name": "Sequential"'), "model-foreign", "without its weights", "_json(open('/"),
+    ("graph.pbtxt", _write(b'node {\n  name: "x"'), "model-foreign", "a frozen TensorFlow 1 graph", "SavedModel"),
+    ("m.ckpt.meta", _write(b"\n\x96\x0e\x12\xf2"), "model-foreign", "a TensorFlow checkpoint", "load_weights"),
+    ("m.data-00000-of-00001", _write(bytes(9)), "model-foreign", "a TensorFlow checkpoint", "load_weights"),
+    ("m.mlmodel", _write(b"\x08\x01\x12\x07\x0a\x05input"), "model-foreign", "a Core ML model", "model.save"),
+    ("m.zip", lambda p: _zip(p, "a/readme", "a/m.tflite"), "model-not-keras", "no config", "(and give a/m.tflite)"),
+    ("of a.zip", lambda p: _zip(p, "m/saved_model.pb"), "model-not-keras", "no config", "of a.zip'   (and give m)"),
     ("data.keras", lambda p: _zip(p, "x.npy"), "model-not-keras", "holds no config.json", "unzip"),
     ("half.keras", lambda p: _zip(p, "config.json"), "model-not-keras", "no weights", "model.save"),
 ]  # fmt: skip
@@ -112,6 +126,16 @@ def test_layouts_of_other_tools(tmp_path: Path) -> None:
     assert open_model(tmp_path / "big").kind == "saved_model"
 
 
+def test_an_archive_with_damage_inside(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "m.keras", "config.json", "model.weights.h5")
+    path.write_bytes(path.read_bytes().replace(b"model.weights.h5{}", b"model.weights.h5[]", 1))
+    with pytest.raises(
+        InputError, match=r"what it holds as model\.weights\.h5 is not what was packed"
+    ) as caught:
+        open_model(path)
+    assert caught.value.reference == "model-corrupt"
+
+
 def test_two_models_in_one_archive(tmp_path: Path) -> None:
     path = _zip(tmp_path / "two.keras", "a/config.json", "a/model.weights.h5", "b/config.json")
     with pytest.raises(InputError, match=r"holds no config\.json at its top level, nor in one folder"):
@@ -136,6 +160,37 @@ def test_a_folder_that_is_no_saved_model_names_the_one_below(tmp_path: Path) -> 
         open_model(tmp_path / "export")
     assert "error: model-not-saved-model" in caught.value.render()
     assert f"hint: did you mean {tmp_path / 'export' / '1'}?" in caught.value.render()
+
+
+def test_a_folder_names_what_is_in_it(tmp_path: Path, dense_float: Path) -> None:
+    """Of TensorFlow Serving's versions the one it serves; a .tflite with its labels; an archive that was unpacked."""
+    for version in ("2", "10", "9"):
+        _saved_model(tmp_path / "versions" / version)
+    (tmp_path / "with labels").mkdir()
+    dense_float.rename(tmp_path / "with labels" / "model.tflite")
+    (tmp_path / "with labels" / "labels.txt").write_text("a")
+    (tmp_path / "unpacked").mkdir()
+    for name in ("config.json", "model.weights.h5"):
+        (tmp_path / "unpacked" / name).write_text("{}")
+    for folder, hint in (
+        ("versions", f"did you mean {tmp_path}/versions/10?"),
+        ("with labels", f"did you mean '{tmp_path}/with labels/model.tflite'?"),
+        ("unpacked", f"(cd {tmp_path}/unpacked && zip -r - .) > model.keras"),
+    ):
+        with pytest.raises(InputError) as caught:
+            open_model(tmp_path / folder)
+        assert caught.value.reference == "model-not-saved-model" and caught.value.hint == hint
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe is not waited for, and a link that leads nowhere says where it leads."""
+    os.mkfifo(tmp_path / "pipe.tflite")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        open_model(tmp_path / "pipe.tflite")
+    (tmp_path / "link.tflite").symlink_to("nowhere.tflite")
+    with pytest.raises(InputError, match="a link that leads nowhere") as caught:
+        open_model(tmp_path / "link.tflite")
+    assert "leads to: nowhere.tflite" in caught.value.render()
 
 
 def test_the_graph_file_of_a_saved_model_points_to_its_folder(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
+from edgeship.model.names import input_names
 from edgeship.model.signatures import Entry, pick_signature
 from edgeship.model.source import open_model
 
@@ -92,7 +93,14 @@ with v1.Graph().as_default(), v1.Session() as s:
     counter, delta = v1.Variable(0.0, name="counter"), v1.placeholder_with_default(1.0, [], name="delta")
     s.run(v1.global_variables_initializer())
     save("counter", s, {"get": signed({}, {"output": tf.identity(counter)}),
-                        "add": signed({"delta": delta}, {"output": tf.identity(v1.assign_add(counter, delta))})})
+                        "add": signed({"delta": delta}, {"output": v1.assign_add(counter, delta)})})
+with v1.Graph().as_default(), v1.Session() as s:      # names that no argument can have, and two that become one
+    a, b = (v1.placeholder(tf.float32, [None, 4], name=name) for name in "ab")
+    builder = v1.saved_model.builder.SavedModelBuilder(str(out / "names"))
+    builder.add_meta_graph_and_variables(s, ["train"], signature_def_map={"predict": signed({"x": a}, {"y": a})})
+    builder.add_meta_graph(["serve"], signature_def_map={
+        "predict": signed({"in/a-1": a, "in/a_1": b}, {"less": a - 2 * b, "more-1": a + b})})
+    builder.save()
 for kind in ("reference", "resource"):
     (v1.enable_resource_variables if kind == "resource" else v1.disable_resource_variables)()
     with v1.Graph().as_default(), v1.Session() as s:
@@ -136,7 +144,8 @@ from edgeship.errors import EdgeshipError
 from edgeship.model.convert_worker import from_signature
 out, found = pathlib.Path(sys.argv[1]), {}
 for name, signature in (("half_plus_two", None), ("counter", None), ("reference", "scores"), ("resource", "scores"),
-                        ("reference", "number"), ("ids", "mean"), ("ids", "unfed"), ("bare", "scores")):
+                        ("reference", "number"), ("ids", "mean"), ("ids", "unfed"), ("bare", "scores"),
+                        ("names", None)):
     file, told = out / f"{name}-{signature}.tflite", []
     payload = {"source": str(out / name), "out": str(file), "batch": 1, "signature": signature}
     try:
@@ -212,6 +221,18 @@ def test_signatures_that_no_service_can_have(made: Path) -> None:
     ):
         assert found[key].startswith(f"error: {reference}\n"), (key, found[key])
         assert says in found[key] and "\nhint: " in found[key]
+
+
+@pytest.mark.slow
+def test_names_that_no_argument_can_have(made: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    value = json.loads((made / "found.json").read_text())["names-None"]
+    assert value["inputs"] == ["in_a_1", "in_a_1_1"] and value["outputs"] == ["less", "more-1"], value
+    assert input_names(open_model(made / "names")) == ("in/a-1", "in/a_1"), "of the graph for serving"
+    ask = Interpreter(str(made / "names-None.tflite")).get_signature_runner()
+    a, b = np.ones((1, 4), np.float32), np.full((1, 4), 3, np.float32)
+    assert np.array_equal(ask(in_a_1=a, in_a_1_1=b)["less"], a - 2 * b)
 
 
 @pytest.mark.slow

@@ -58,3 +58,12 @@ def changed(file: Any, scale: float) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def test_a_scale_that_nothing_reads(builder: Any, tmp_path: Path) -> None:
+    """Old converters left scales of 0 at tensors of floats."""
+    x, y = (builder.tensor(name, [1, 4], scales=[0.0]) for name in "xy")
+    builder.op("RELU", [x], [y])
+    path = tmp_path / "model.tflite"
+    path.write_bytes(builder.build([x], [y]))
+    assert not list(bad_scales(read_tflite(path).main))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from edgeship.model.inspect import inspect_model
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.tflite.attach import files_of
+from edgeship.tflite.flat import parse
 from edgeship.tflite.normalise import normalised
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.schema import tflite_schema
@@ -134,9 +137,26 @@ def shared_weights(content: bytes) -> bytes:
     return changed(content, change)
 
 
+def shapeless_output(content: bytes) -> bytes:
+    return changed(content, lambda model, _: setattr(model.subgraphs[0].tensors[3], "shape", None))
+
+
+def one_name_for_all(content: bytes) -> bytes:
+    def change(model: Any, _: Any) -> None:
+        for tensor in model.subgraphs[0].tensors:
+            tensor.name = b"same"
+
+    return changed(content, change)
+
+
+def no_text_for_a_name(content: bytes) -> bytes:
+    raw = changed(content, lambda model, _: setattr(model.subgraphs[0].tensors[1], "name", b"gewicht-xx"))
+    return raw.replace(b"gewicht-xx", b"gewicht-\xe4\xff")
+
+
 KINDS: list[Callable[[bytes], bytes]] = [
     nameless, stray_metadata, unread_tensors, strange_options, empty_signature, with_labels, weights_behind, old_codes,
-    shared_weights, lambda content: content + bytes(1000),
+    shared_weights, shapeless_output, one_name_for_all, lambda content: content + bytes(1000),
 ]  # fmt: skip
 
 
@@ -152,12 +172,59 @@ def test_whole_and_unusual(kind: Callable[[bytes], bytes], make_dense: Any, tmp_
     assert inspect_model(path).operations == {"FULLY_CONNECTED": 1}
 
 
+def test_tensors_get_names_that_the_quantizer_can_tell_apart(make_dense: Any) -> None:
+    """It knows them by their names, over all graphs of the file; what people ask and read keeps its own."""
+
+    def twice(model: Any, schema: Any) -> None:
+        model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
+
+    def names(content: bytes) -> list[list[str]]:
+        return [[t.name for t in graph.tensors] for graph in parse(Path("m"), content, "").subgraphs]
+
+    assert names(normalised(one_name_for_all(make_dense()))) == [["same", "same_2", "same_3", "same_1"]]
+    assert names(normalised(nameless(make_dense()))) == [["tensor_0", "tensor_1", "tensor_2", "tensor_3"]]
+    assert names(normalised(no_text_for_a_name(make_dense()))) == [["x", "gewicht-__", "b", "y"]]
+    two = [["x", "w", "b", "y"], ["x_1", "w_1", "b_1", "y_1"]]
+    assert names(normalised(changed(make_dense(), twice))) == two
+    given = one_name_for_all(make_dense(dtype="INT8"))
+    assert normalised(given) == given, "no quantizer sees it"
+
+
+def test_an_output_whose_size_the_file_leaves_out(make_dense: Any, tmp_path: Path) -> None:
+    path = tmp_path / "old.tflite"
+    path.write_bytes(shapeless_output(make_dense()))
+    model = to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
+    assert model.signature.outputs[0].shape == (1, 3)
+
+
 def test_a_graph_without_operations(builder: Any, tmp_path: Path) -> None:
     x = builder.tensor("x", [1, 4])
     path = tmp_path / "same.tflite"
     path.write_bytes(builder.build([x], [x]))
     model = to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
     assert run(model.path.read_bytes()) == [[[1.0] * 4]]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "inputs", "outputs", "says"),
+    [
+        ([[1, 4]], [], [0], "the model takes no input"),
+        ([[1, 4]], [0], [], "the model gives no output"),
+        ([], [], [], "the model gives no output"),
+        ([[1, 4], [1, 0]], [0, 1], [0], "the input 't1' of shape [1, 0] holds no number"),
+    ],
+)
+def test_nothing_to_ask_or_to_answer(
+    shapes: list[list[int]], inputs: list[int], outputs: list[int], says: str, builder: Any, tmp_path: Path
+) -> None:
+    for number, shape in enumerate(shapes):
+        builder.tensor(f"t{number}", shape)
+    path = tmp_path / "none.tflite"
+    path.write_bytes(builder.build(inputs, outputs))
+    with pytest.raises(InputError, match=re.escape(says)) as caught:
+        to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
+    assert f"hint: edgeship inspect {path}" in caught.value.render()
+    assert inspect_model(path).operations == {}
 
 
 def test_packed_int4_weights(builder: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeship.tflite.repeats import operator_code
 from edgeship.tflite.schema import enum_names
 
 PRODUCTS = frozenset({"NEG", "SQUARE"})
@@ -28,24 +29,11 @@ def multiply_instead(model: Any, schema: Any) -> int:
         if name == "NEG" and minus_one < 0:
             minus_one = _minus_one(model, schema)
         factor = minus_one if name == "NEG" else int(op.inputs[0])
-        op.opcodeIndex = _multiplication(model, schema)
+        op.opcodeIndex = operator_code(model, schema, schema.BuiltinOperator.MUL)
         op.inputs = [int(op.inputs[0]), factor]
         op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
         turned += 1
     return turned
-
-
-def _multiplication(model: Any, schema: Any) -> int:
-    """Return the place of MUL among the operator codes."""
-    number = schema.BuiltinOperator.MUL
-    for place, code in enumerate(model.operatorCodes):
-        if code.builtinCode == number and code.version == 1:
-            return place
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = number
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
 
 
 def _minus_one(model: Any, schema: Any) -> int:

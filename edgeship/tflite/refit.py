@@ -21,6 +21,7 @@ from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.products import PRODUCTS, multiply_instead
 from edgeship.tflite.repeats import REPEATS, resize_repeats
 from edgeship.tflite.schema import FILE_IDENTIFIER, tflite_schema
+from edgeship.tflite.unit_length import normalise_at_once
 
 ALIGNMENT = 16
 """Bytes; what TensorFlow Lite's own writer aligns constants to."""
@@ -34,9 +35,9 @@ ORDERED = "model_control_dependencies"
 
 
 def refitted(content: bytes) -> bytes:
-    """Return the file with shape arithmetic folded, pixels repeated by one resize, negations and squares of a float
-    model as products, biases as vectors, a tensor of its own for every output, and operator codes where today's
-    tools read them; the same bytes where nothing of that is to be done.
+    """Return the file with shape arithmetic folded, pixels repeated by one resize, vectors brought to length 1 at
+    once and negations and squares as products (of a float model), biases as vectors, a tensor of its own for every
+    output, and operator codes where today's tools read them; the same bytes where nothing of that is to be done.
 
     Files packed behind the model stay.
     """
@@ -64,7 +65,7 @@ def refitted(content: bytes) -> bytes:
     resized = resize_repeats(model, schema)
     if shared:
         _part_outputs(model, schema, set(shared))
-    multiplied = multiply_instead(model, schema) if products else 0
+    multiplied = normalise_at_once(model, schema) + multiply_instead(model, schema) if products else 0
     if folded or resized or multiplied:
         pruned(model)
     if not (biases or shared or folded or resized or multiplied or old):

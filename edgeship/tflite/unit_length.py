@@ -17,7 +17,8 @@ from edgeship.tflite.repeats import operator_code
 from edgeship.tflite.schema import enum_names
 
 LEAST = 1e-6
-"""Length below which the kernel divides by this; Keras bounds the inverse length by one over it."""
+"""Length below which the kernel divides by this. Keras bounds the inverse length by 1e6 or 1e12: so short a vector is
+rounding, which nothing can rest on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,6 @@ def _steps(held: _Graph, last: Any, schema: Any) -> list[Any]:
         is_float = tensors[int(vector)].type == schema.TensorType.FLOAT32
         if not is_float or over not in ([-1], [len(shape) - 1]) or summed != [*shape[:-1], 1]:
             continue
-        if len(limit) == 1 and abs(limit[0] * LEAST - 1) < 1e-3:
+        if len(limit) == 1 and limit[0] * LEAST > 1 - 1e-3:
             return [least, inverse, total, square]
     return []

@@ -24,7 +24,7 @@ from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.refit import with_output_shapes
-from edgeship.tflite.simulated import without_simulation
+from edgeship.tflite.simulated import float_form
 from edgeship.tflite.sizes import closed
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
@@ -118,12 +118,12 @@ def to_float_tflite(
         read_tflite(source.path)
     else:
         content, tools = _convert(source, folder, progress, limits or WorkerLimits(), (batch, signature))
-        content, simulated = without_simulation(content)
-        if simulated:
-            progress.note(
-                f"the model was trained to be quantized: of the fake quantization of {simulated} tensors the ranges "
-                "are kept for integers, the rounding is left out"
-            )
+    content, simulated = float_form(content)
+    if simulated:
+        progress.note(
+            f"the model was trained to be quantized: of the fake quantization of {simulated} tensors the ranges are "
+            "kept for integers, the rounding is left out"
+        )
     if source.shapes:
         content = resized(content, source, progress)
     content = closed(normalised(content), folder, limits or WorkerLimits())

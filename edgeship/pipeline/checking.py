@@ -14,6 +14,7 @@ from edgeship.digest import sha256_bytes
 from edgeship.errors import InputError
 from edgeship.model.closing import resized
 from edgeship.model.convert import to_float_tflite
+from edgeship.pipeline.plan import precision_given
 from edgeship.pipeline.twin import int8_twin
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
@@ -23,7 +24,6 @@ from edgeship.quantize.recipes import RECIPES, recipe_of
 from edgeship.quantize.recurrent import needs_tensorflow
 from edgeship.tflite.engine import engine_for
 from edgeship.tflite.normalise import normalised
-from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import FloatModel, GateResult, ModelSource, Precision, Recipe
 
@@ -44,8 +44,8 @@ def check_target(
     the entry point of a SavedModel. Raises what `to_float_tflite` and `check_model` raise.
     """
     path = source.path
-    held = precision_of(read_tflite(path)) if source.kind == "tflite" else None
-    if held is not None and not is_float(held):
+    held = precision_given(source)
+    if held is not None:
         return _as_given(source, held, profile, progress, accepted)
     converted = to_float_tflite(
         source, work, batch=profile.batch.fixed, progress=progress, signature=signature

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from edgeship.tflite.flat import parse
+from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.refit import packed, pruned, unpacked
 from edgeship.tflite.schema import enum_names
 
@@ -68,6 +71,15 @@ def without_simulation(content: bytes) -> tuple[bytes, int]:
         graph.tensors[_last(kept, index)].quantization = told
     pruned(model)
     return packed(model, schema, content), len(ranges)
+
+
+def float_form(content: bytes) -> tuple[bytes, int]:
+    """Return a file that only simulates quantization as `without_simulation` does; any other file, and 0."""
+    file = parse(Path("model.tflite"), content, "")
+    if is_float(precision_of(file)) or not any(op.op == "QUANTIZE" for op in file.main.operators):
+        return content, 0
+    plain, count = without_simulation(content)
+    return (plain, count) if is_float(precision_of(parse(Path("model.tflite"), plain, ""))) else (content, 0)
 
 
 def _last(kept: Mapping[int, int], index: int) -> int:

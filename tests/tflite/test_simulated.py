@@ -11,7 +11,7 @@ import pytest
 from edgeship.tflite.flat import parse
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.refit import unpacked
-from edgeship.tflite.simulated import trained_ranges, without_simulation
+from edgeship.tflite.simulated import float_form, trained_ranges, without_simulation
 
 
 def rounded(builder: Any, source: int, name: str, scale: float, shape: list[int]) -> int:
@@ -63,7 +63,7 @@ def test_what_is_rounded_becomes_float_and_keeps_its_range(builder: Any, at_the_
 
 def test_a_model_without_it_keeps_its_bytes(make_dense: Any) -> None:
     content = make_dense()
-    assert without_simulation(content) == (content, 0)
+    assert without_simulation(content) == float_form(content) == (content, 0)
     assert trained_ranges(unpacked(content)[0]) == {}
 
 
@@ -75,3 +75,14 @@ def test_integers_that_something_reads_stay(builder: Any) -> None:
     builder.op("DEQUANTIZE", [moved], [y])
     content = builder.build([x], [y])
     assert without_simulation(content) == (content, 0)
+
+
+def test_a_file_that_computes_in_integers_besides_keeps_its_bytes(builder: Any) -> None:
+    """It came quantized: what it rounds is its own affair."""
+    x, y = builder.tensor("x", [1, 4]), builder.tensor("y", [1, 4])
+    held, moved = (builder.tensor(name, [1, 4], "INT8", scales=[0.5]) for name in ("held", "moved"))
+    builder.op("QUANTIZE", [rounded(builder, x, "xq", 0.5, [1, 4])], [held])
+    builder.op("RELU", [held], [moved])
+    builder.op("DEQUANTIZE", [moved], [y])
+    content = builder.build([x], [y])
+    assert without_simulation(content)[1] == 1 and float_form(content) == (content, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
-from edgeship.tflite.int8_forms import FORMS, SAME
+from edgeship.tflite.int8_forms import FIXED, FORMS, SAME
 
 BIAS_POSITION = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
 
@@ -37,8 +37,9 @@ def stays_float(model: TfliteFile) -> frozenset[int]:
         for operator in turned:
             maker = makers.get(operator.inputs[0])
             behind = readers.get(operator.outputs[0], [])
-            alone = maker is not None and maker.op in FORMS and operator.op not in SAME
-            if (maker and maker.index in left and maker.op not in FORMS) or alone:
+            waits = FORMS.difference(FIXED)  # for its scale; what has one of its own is turned by itself
+            alone = maker is not None and maker.op in waits and operator.op not in SAME
+            if (maker and maker.index in left and maker.op not in waits) or alone:
                 left.add(operator.index)
             if any(o.index in left for o in behind):
                 left.add(operator.index)

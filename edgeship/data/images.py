@@ -19,6 +19,8 @@ from edgeship.progress import Progress
 from edgeship.values import Resize
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+TF_DATA = "dataset_spec.pb"
+"""What `tf.data.Dataset.save` writes beside the samples."""
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval"}
 
 
@@ -120,6 +122,14 @@ def _list(folder: Path, reference: str, limit: int | None) -> tuple[list[tuple[P
             "move the loose images into their classes' folders",
         )
     if not loose and not classes:
+        if (folder / TF_DATA).is_file():
+            raise _folder(
+                reference,
+                "the folder holds a saved tf.data.Dataset",
+                {"wanted": "arrays, images, or a function that yields samples"},
+                f"echo \"import tensorflow as tf; samples = lambda: tf.data.Dataset.load('{folder}')\" > saved.py, and "
+                "give saved:samples",
+            )
         deeper = {
             str(p.parent.parent.relative_to(folder))
             for p in folder.glob("*/*/*")

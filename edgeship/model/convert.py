@@ -26,6 +26,7 @@ from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.refit import with_output_shapes
+from edgeship.tflite.simulated import float_form
 from edgeship.tflite.sizes import closed
 from edgeship.tflite.state import never_assigned
 from edgeship.toolchain import WorkerLimits, run_worker
@@ -144,6 +145,12 @@ def _made(
         read_tflite(source.path)
     else:
         content, tools = _convert(source, draft.parent, progress, limits, wanted)
+    content, simulated = float_form(content)
+    if simulated:
+        progress.note(
+            f"the model was trained to be quantized: of the fake quantization of {simulated} tensors the ranges are "
+            "kept for integers, the rounding is left out"
+        )
     if source.shapes:
         content = resized(content, source, progress)
     content = closed(normalised(content), draft.parent, limits)

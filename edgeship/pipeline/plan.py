@@ -11,8 +11,10 @@ from edgeship.profile import TargetProfile
 from edgeship.project import Project
 from edgeship.quantize.choose import choose, explain
 from edgeship.quantize.recipes import RECIPES
+from edgeship.tflite.flat import parse
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.simulated import float_form
 from edgeship.values import ModelSource, Precision, Recipe
 
 
@@ -40,10 +42,11 @@ def recipes_for(
 
 
 def precision_given(source: ModelSource) -> Precision | None:
-    """Return what a `.tflite` holds that came quantized; None for a float model."""
+    """Return what a `.tflite` holds that came quantized; None for a float model, one that simulates it included."""
     if source.kind != "tflite":
         return None
-    held = precision_of(read_tflite(source.path))
+    read_tflite(source.path)  # which says what is wrong with a file
+    held = precision_of(parse(source.path, float_form(source.path.read_bytes())[0], ""))
     return None if is_float(held) else held
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeship.data.named import as_said, find
@@ -13,10 +14,15 @@ from edgeship.errors import InputError
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.registry import did_you_mean
-from edgeship.tflite.findings import rescalings_of
+from edgeship.tflite.findings import rescalings_of, unscaled_inputs
 from edgeship.tflite.metadata import metadata_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Dataset, FloatModel, InputRule, PreparedSamples, Preprocess, TensorSpec
+
+AS_THEY_ARE = (
+    "pixels go into '{name}' as bytes, 0 to 255, and the model scales nothing: if it was trained on 0..1 or -1..1, say "
+    "so in edgeship.yaml, preprocess: {{scale: 1/255}} or {{scale: 1/127.5, mean: [1]}}; {{scale: 1}} says it was not"
+)
 
 
 def check_declared(project: Project, inputs: Sequence[TensorSpec]) -> None:
@@ -52,7 +58,8 @@ def rules_of(
 
     Raises InputError `preprocess-channels`.
     """
-    described = (metadata_of(read_tflite(model.path)) or {}).get("inputs") or []
+    file = read_tflite(model.path)
+    described, unscaled = (metadata_of(file) or {}).get("inputs") or [], unscaled_inputs(file)
     rules = []
     for k, spec in enumerate(model.signature.inputs):
         name = find(spec.name, list(project.preprocess_by_input))
@@ -66,6 +73,11 @@ def rules_of(
         )
         check_channels(rule.preprocess, spec)
         rules.append(rule)
+        pixels = spec.dtype == "float32" and len(spec.shape) == 4 and unscaled[k]
+        bytes_given = pixels and any(dataset.info.part(k).dtype == "uint8" for dataset in data.values())
+        untouched = replace(rule.preprocess, resize=None).is_identity() and not project.says_arithmetic(name)
+        if bytes_given and untouched:
+            progress.note(AS_THEY_ARE.format(name=as_said(spec.name)))
     return tuple(rules)
 
 

@@ -41,9 +41,10 @@ def _turn(model: Any, graph: Any, op: Any) -> bool:
     before, behind, made = makers.get(op.inputs[0]), readers[op.outputs[0]], op.outputs[0]
     if before is None or tensors[made].type != kinds["FLOAT32"] or made in graph.outputs:
         return False
-    if not behind or any(named[id(o)] != "QUANTIZE" for o in behind):
+    chained = name in FIXED and any(named[id(o)] in FORMS for o in behind)
+    if not behind or any(named[id(o)] != "QUANTIZE" and not chained for o in behind):
         return False
-    if {tensors[o.outputs[0]].type for o in behind} != {kinds["INT8"]}:
+    if not chained and {tensors[o.outputs[0]].type for o in behind} != {kinds["INT8"]}:
         return False
     if name in SAME and named[id(before)] in FORMS:
         return _quantize_sooner(graph, op, behind)
@@ -53,6 +54,8 @@ def _turn(model: Any, graph: Any, op: Any) -> bool:
     if name == "PRELU" and not _quantize_slopes(model, graph, op):
         return False
     op.inputs = [before.inputs[0], *list(op.inputs)[1:]]
+    if chained:
+        made = _dequantize_behind(graph, op, before)
     if name in FREE:
         _make_what_was_made(graph, op, behind)
     else:
@@ -74,6 +77,20 @@ def _make_what_was_made(graph: Any, op: Any, behind: list[Any]) -> None:
     _remove(graph, behind[0])
     for other in behind[1:]:
         other.inputs = [wanted]
+
+
+def _dequantize_behind(graph: Any, op: Any, conversion: Any) -> int:
+    """Put a conversion like `conversion` behind an operation whose scale is known without one, and return the tensor
+    between both: so the next operation stands behind integers, too."""
+    made = op.outputs[0]
+    between = copy.deepcopy(graph.tensors[made])
+    between.name = (between.name or b"") + b"_quant"
+    graph.tensors.append(between)
+    back = copy.deepcopy(conversion)
+    op.outputs = [len(graph.tensors) - 1]
+    back.inputs, back.outputs = list(op.outputs), [made]
+    graph.operators.insert(next(n for n, o in enumerate(graph.operators) if o is op) + 1, back)
+    return len(graph.tensors) - 1
 
 
 def _quantize_sooner(graph: Any, op: Any, behind: list[Any]) -> bool:

@@ -99,7 +99,7 @@ def observe(
             tensor.high = max(tensor.high, float(values.max()))
             tensor.total = tensor.total + values.astype(np.float64)
         if advance is not None:
-            advance(number, 2 * runs)
+            advance(math.ceil(number / 2), runs)
     inner = {i: t for i, t in tensors.items() if not t.is_boundary and t.high > t.low}
     for number, _ in enumerate(_run(interpreter, entries, samples, batch), start=1):
         for index, tensor in inner.items():
@@ -107,7 +107,7 @@ def observe(
             values = values[:: 1 + values.size // HISTOGRAM_VALUES]
             tensor.histogram += np.histogram(values, bins=BINS, range=(tensor.low, tensor.high))[0]
         if advance is not None:
-            advance(runs + number, 2 * runs)
+            advance(math.ceil((runs + number) / 2), runs)
     return Observation(tensors=tensors, runs=runs)
 
 

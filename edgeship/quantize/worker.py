@@ -17,6 +17,7 @@ from edgeship.quantize.finish import constants_of, correct_biases, set_versions,
 from edgeship.quantize.integer_forms import use_integer_forms
 from edgeship.quantize.observe import Observation, observe
 from edgeship.quantize.unlike_parts import cut, join, unlike_tails, words_of
+from edgeship.tflite.simulated import trained_ranges
 
 TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 
@@ -122,7 +123,10 @@ def _quantize(
 
 
 def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, outputs: set[int]) -> Any:
-    """Return the object form of a float model as ai-edge-quantizer makes it; `outputs` keep their full ranges."""
+    """Return the object form of a float model as ai-edge-quantizer makes it; `outputs` keep their full ranges.
+
+    A range that the model was trained with counts before what samples show.
+    """
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import quantizer
 
@@ -132,6 +136,7 @@ def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, ou
     if job["ranges"] != "none" and seen is not None:
         ranges = seen.ranges(job["ranges"])
         ranges |= {t.name: (t.low, t.high) for i, t in seen.tensors.items() if i in outputs}
+        ranges |= trained_ranges(flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
         statistics = {
             name: {
                 "min": np.array([[low]], dtype=np.float32),

@@ -23,6 +23,14 @@ class Finding:
     operations: tuple[int, ...] = ()
 
 
+MOVES = frozenset({
+    "PAD", "PADV2", "MIRROR_PAD", "RESHAPE", "TRANSPOSE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE",
+    "STRIDED_SLICE",
+})  # fmt: skip
+"""What stands before the first layer of picture models and changes no value of theirs, or none by much."""
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+
+
 def find_problems(file: TfliteFile) -> tuple[Finding, ...]:
     """Return everything found, in a fixed order; an empty tuple for a file without doubts."""
     graph = file.main
@@ -153,6 +161,20 @@ def _name(file: TfliteFile) -> Iterator[Finding]:
 def rescalings_of(file: TfliteFile) -> tuple[float, ...]:
     """Return the constant by which the model multiplies each of its inputs before anything else; 1 for none."""
     return tuple(_rescaling(file, entry) or 1.0 for entry in file.main.inputs)
+
+
+def unscaled_inputs(file: TfliteFile) -> tuple[bool, ...]:
+    """Return for each input whether its values reach weights with nothing but moves of them in between."""
+    return tuple(_reaches_weights(file.main, entry) for entry in file.main.inputs)
+
+
+def _reaches_weights(graph: Subgraph, index: int) -> bool:
+    users = [operator for operator in graph.operators if index in operator.inputs[:1]]
+    if len(users) != 1:
+        return False
+    if users[0].op in MOVES:
+        return _reaches_weights(graph, users[0].outputs[0])
+    return users[0].op in WEIGHTED
 
 
 def _rescaling(file: TfliteFile, entry: int) -> float | None:

@@ -18,8 +18,10 @@ from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flat import parse
 from edgeship.tflite.folding import fold_shapes
 from edgeship.tflite.precision import is_float, precision_of
+from edgeship.tflite.products import PRODUCTS, multiply_instead
 from edgeship.tflite.repeats import REPEATS, resize_repeats
 from edgeship.tflite.schema import FILE_IDENTIFIER, tflite_schema
+from edgeship.tflite.unit_length import normalise_at_once
 
 ALIGNMENT = 16
 """Bytes; what TensorFlow Lite's own writer aligns constants to."""
@@ -33,9 +35,9 @@ ORDERED = "model_control_dependencies"
 
 
 def refitted(content: bytes) -> bytes:
-    """Return the file with shape arithmetic folded, pixels repeated by one resize, biases as vectors, a tensor
-    of its own for every output, and operator codes and names as today's tools read them; the same bytes where nothing
-    of that is to be done.
+    """Return the file with shape arithmetic folded, pixels repeated by one resize, vectors brought to length 1 at
+    once and negations and squares as products (of a float model), biases as vectors, a tensor of its own for every
+    output, and operator codes and names as today's tools read them; the same bytes where nothing of that is to be done.
 
     Files packed behind the model stay.
     """
@@ -46,10 +48,12 @@ def refitted(content: bytes) -> bytes:
     repeats = any(op.op in REPEATS for op in graph.operators)
     schema = tflite_schema()
     view = schema.Model.GetRootAs(content, 0)
-    quantizable = is_float(precision_of(file))
-    old = quantizable and _has_old_codes(view)
-    named = _own_names(file) if quantizable else {}
-    if not (biases or shared or shapes or repeats or old or named) or _cannot_be_moved(view, file):
+    floats = is_float(precision_of(file))
+    old = floats and _has_old_codes(view)
+    named = _own_names(file) if floats else {}
+    products = floats and any(op.op in PRODUCTS for op in graph.operators)
+    todo = biases or shared or shapes or repeats or old or named or products
+    if not todo or _cannot_be_moved(view, file):
         return content
     model = schema.ModelT.InitFromObj(view)
     for code in model.operatorCodes:
@@ -65,9 +69,10 @@ def refitted(content: bytes) -> bytes:
     resized = resize_repeats(model, schema)
     if shared:
         _part_outputs(model, schema, set(shared))
-    if folded or resized:
-        _prune(model)
-    if not (biases or shared or folded or resized or old or named):
+    multiplied = normalise_at_once(model, schema) + multiply_instead(model, schema) if products else 0
+    if folded or resized or multiplied:
+        pruned(model)
+    if not (biases or shared or folded or resized or multiplied or old or named):
         return content
     return packed(model, schema, content)
 
@@ -228,8 +233,8 @@ def _part_outputs(model: Any, schema: Any, positions: set[int]) -> None:
                     entry.tensorIndex = left[entry.tensorIndex].pop(0)
 
 
-def _prune(model: Any) -> None:
-    """Drop tensors and operator codes that nothing refers to any more."""
+def pruned(model: Any) -> None:
+    """Drop tensors and operator codes that nothing refers to any more, in place."""
     graph = model.subgraphs[0]
     maps = [d for d in model.signatureDefs or () if d.subgraphIndex == 0]
     entries = [entry for d in maps for entry in (*(d.inputs or ()), *(d.outputs or ()))]

@@ -207,7 +207,7 @@ def _replace(model: Any, schema: Any, part: list[Any], found: Enlargement) -> No
         result = _tensor(model, schema, base + b"/resized", kind, found.after)
     size = _constant(model, schema, base + b"/size", found.after[1:3])
     resize, options = schema.OperatorT(), schema.ResizeNearestNeighborOptionsT()
-    resize.opcodeIndex = _code(model, schema, schema.BuiltinOperator.RESIZE_NEAREST_NEIGHBOR)
+    resize.opcodeIndex = operator_code(model, schema, schema.BuiltinOperator.RESIZE_NEAREST_NEIGHBOR)
     resize.inputs, resize.outputs = [given, size], [result]
     resize.builtinOptionsType = schema.BuiltinOptions.ResizeNearestNeighborOptions
     resize.builtinOptions = options
@@ -227,7 +227,7 @@ def _replace(model: Any, schema: Any, part: list[Any], found: Enlargement) -> No
 def _reshape(model: Any, schema: Any, source: int, target: int, shape: list[int], name: bytes) -> Any:
     reshape, options = schema.OperatorT(), schema.ReshapeOptionsT()
     options.newShape = shape
-    reshape.opcodeIndex = _code(model, schema, schema.BuiltinOperator.RESHAPE)
+    reshape.opcodeIndex = operator_code(model, schema, schema.BuiltinOperator.RESHAPE)
     reshape.inputs, reshape.outputs = [source, _constant(model, schema, name, shape)], [target]
     reshape.builtinOptionsType, reshape.builtinOptions = schema.BuiltinOptions.ReshapeOptions, options
     return reshape
@@ -249,7 +249,7 @@ def _constant(model: Any, schema: Any, name: bytes, values: list[int]) -> int:
     return index
 
 
-def _code(model: Any, schema: Any, number: int) -> int:
+def operator_code(model: Any, schema: Any, number: int) -> int:
     """Return the operator code of an operation in version 1, added where the model has none."""
     for index, code in enumerate(model.operatorCodes):
         if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version == 1:

@@ -181,6 +181,18 @@ def test_what_stays_in_float_after_quantizing_fails_as_the_build_would(
     assert "first what is wrong, then: edgeship build model.keras" in picture(report).replace("\n  ", " ")
 
 
+def test_normalisations_in_a_row_both_get_their_int8_form(
+    graph, written: Write, coral_profile: TargetProfile
+) -> None:
+    """As a build makes them: their scale is known without what stands behind."""
+    x = graph.op("RELU", [graph.input([1, 4], "float32")], [1, 4], "float32")
+    x = graph.op("L2_NORMALIZATION", [x], [1, 4], "float32")
+    x = graph.op("L2_NORMALIZATION", [x], [1, 4], "float32")
+    graph.op("RELU", [x], [1, 4], "float32")
+    report = check_model(written(graph), coral_profile, shown_as=Path("model.keras"))
+    assert report.exit_code == 0 and not [f for f in report.findings if f.code == "stays-float"]
+
+
 def test_two_inputs_are_judged_like_one(graph, written: Write, coral_profile: TargetProfile) -> None:
     one, other = graph.input([1, 8], "float32"), graph.input([1, 8], "float32")
     graph.op("ADD", [one, other], [1, 8], "float32")

@@ -190,6 +190,7 @@ def test_images_of_several_sizes_need_a_resize(tmp_path: Path) -> None:
     ("make", "says"),
     [
         (lambda p: (p / "x.txt").write_text("x"), "the folder holds no images"),
+        (lambda p: (p / "dataset_spec.pb").write_text("x"), "the folder holds a saved tf.data.Dataset"),
         (lambda p: (_image(p / "a.png"), _image(p / "k" / "a.png")), "both images and sub-folders"),
         (
             lambda p: (_image(p / "train" / "a.png"), _image(p / "test" / "a.png")),
@@ -198,7 +199,7 @@ def test_images_of_several_sizes_need_a_resize(tmp_path: Path) -> None:
         (lambda p: (p / "a.png").write_bytes(b"no image"), "an image cannot be read"),
         (lambda p: _image(p / "split" / "k" / "a.png"), "did you mean"),
     ],
-    ids=["none", "mixed", "splits", "broken", "deeper"],
+    ids=["none", "tf.data", "mixed", "splits", "broken", "deeper"],
 )
 def test_bad_folders(tmp_path: Path, make: Callable[[Path], Any], says: str) -> None:
     (tmp_path / "images").mkdir()

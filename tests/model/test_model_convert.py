@@ -76,6 +76,22 @@ def test_a_corrupt_tflite_is_refused(dense_float: Path, tmp_path: Path) -> None:
         to_float_tflite(open_model(dense_float), tmp_path / "work", progress=Silent())
 
 
+def test_fake_quantization_is_no_model_that_came_quantized(
+    builder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a model trained for int8 converts to: it must still be quantized, and without its conversions."""
+    x, y, z = (builder.tensor(name, [1, 4]) for name in "xyz")
+    held = builder.tensor("held", [1, 4], "UINT8", scales=[0.1])
+    builder.op("QUANTIZE", [x], [held])
+    builder.op("DEQUANTIZE", [held], [y])
+    builder.op("RELU", [y], [z])
+    content = builder.build([x], [z])
+    monkeypatch.setattr(convert, "_convert", lambda *_: (content, {}))
+    source = ModelSource(path=tmp_path, kind="saved_model", sha256="0" * 64)
+    model = to_float_tflite(source, tmp_path / "work", progress=Silent())
+    assert model.is_float and [op.op for op in read_tflite(model.path).main.operators] == ["RELU"]
+
+
 def test_outputs_come_back_in_the_models_order(builder: Any) -> None:
     schema = builder.schema
     x, a, b = (builder.tensor(name, [1, 4]) for name in ("x", "a", "b"))

@@ -337,6 +337,47 @@ def test_operations_that_move_values_do_so_in_int8(
     assert np.abs(found - exact).max() < 0.06 * np.ptp(exact)
 
 
+def test_operations_in_a_row_that_the_quantizer_leaves_in_float_all_get_their_integer_form(
+    builder: Any, model_of: Any, make_profile: Any, tmp_path: Path
+) -> None:
+    """A cosine of embeddings normalises what was normalised."""
+    a, b, c, d, e = (builder.tensor(name, [1, 4]) for name in "abcde")
+    for name, source, made in (
+        ("RELU", a, b), ("L2_NORMALIZATION", b, c), ("L2_NORMALIZATION", c, d), ("RELU", d, e),
+    ):  # fmt: skip
+        options = builder.schema.L2NormOptionsT() if name != "RELU" else None
+        builder.op(name, [source], [made], options)
+    path, samples = tmp_path / "model.tflite", tmp_path / "x.npy"
+    path.write_bytes(normalised(builder.build([a], [e])))
+    np.save(samples, np.random.default_rng(0).uniform(0.1, 3, (40, 4)).astype(np.float32))
+    profile, int8 = make_profile(precision={"io": "int8"}), (RECIPES["int8"],)
+    made = derive_all(model_of(path), int8, fed(samples), tmp_path / "out", profile=profile)
+    graph = read_tflite(made.artifacts[0].path).main
+    assert {graph.tensors[i].dtype for op in graph.operators for i in op.outputs} == {"int8"}
+    x = np.load(samples)
+    assert np.abs(run(made.artifacts[0].path, x) - run(path, x)).max() < 0.02
+
+
+def test_a_range_that_training_found_counts_before_the_samples(
+    tflite_files: Any, model_of: Any, base_profile: Any, tmp_path: Path
+) -> None:
+    builder = tflite_files.Builder()
+    path, samples = tmp_path / "model.tflite", tmp_path / "x.npy"
+    tflite_files.dense(builder)
+    told = builder.schema.QuantizationParametersT()
+    told.min, told.max = [0.0], [51.0]
+    builder.graph.tensors[-1].quantization = told
+    path.write_bytes(normalised(builder.build([0], [3])))
+    np.save(samples, np.random.default_rng(0).uniform(0, 0.1, (40, 4)).astype(np.float32))
+    made = derive_all(
+        model_of(path), (RECIPES["int8"],), fed(samples), tmp_path / "out", profile=base_profile
+    )
+    assert made.failed == ()
+    (held,) = (t for t in read_tflite(made.artifacts[0].path).main.tensors if t.name == "y")
+    assert held.dtype == "int8" and held.quantization is not None
+    assert held.quantization.scales[0] == pytest.approx(0.2)
+
+
 def test_an_old_files_operations_are_read_as_what_they_are(
     float_model: FloatModel, tiny: ModuleType, model_of: Any, samples: Path, base_profile: Any, tmp_path: Path
 ) -> None:

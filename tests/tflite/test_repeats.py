@@ -31,12 +31,12 @@ def run(content: bytes, x: np.ndarray[Any, Any], output: int = 0) -> np.ndarray[
 def chained(
     builder: Any, shape: list[int], steps: list[tuple[str, list[int]]], shown: int | None = None
 ) -> bytes:
-    """Return NEG, the steps and NEG: RESHAPE and BROADCAST_TO by their shape, TILE by its multiples.
+    """Return ABS, the steps and ABS: RESHAPE and BROADCAST_TO by their shape, TILE by its multiples.
 
     `shown` makes the result of that step an output, too.
     """
     x, current = builder.tensor("x", shape), builder.tensor("before", shape)
-    builder.op("NEG", [x], [current])
+    builder.op("ABS", [x], [current])
     outputs = []
     for number, (name, values) in enumerate(steps):
         held = builder.tensor(f"values{number}", [len(values)], "INT32", data=ints(*values))
@@ -48,7 +48,7 @@ def chained(
         if shown == number:
             outputs.append(made)
     y = builder.tensor("y", shape)
-    builder.op("NEG", [current], [y])
+    builder.op("ABS", [current], [y])
     return bytes(builder.build([x], [y, *outputs]))
 
 
@@ -80,7 +80,7 @@ def test_repeated_pixels_become_a_resize(
     content = chained(builder, shape, steps)
     after = normalised(content)
     graph = parse(Path("m"), after, "").main
-    assert [op.op for op in graph.operators] == ["NEG", *operations, "NEG"]
+    assert [op.op for op in graph.operators] == ["ABS", *operations, "ABS"]
     resize = next(op for op in graph.operators if op.op == "RESIZE_NEAREST_NEIGHBOR")
     assert resize.version == 1
     assert not resize.options.get("align_corners") and not resize.options.get("half_pixel_centers")

@@ -31,7 +31,7 @@ from edgeship.score.gates import judge
 from edgeship.score.measure import score
 from edgeship.tflite.engine import EngineChoice, engine_for
 from edgeship.tflite.metadata import write_all_metadata
-from edgeship.tflite.precision import precision_of
+from edgeship.tflite.precision import boundary, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Artifact, Bundle, GateResult, InputMetadata, ModelSource, Recipe, Variant
 
@@ -173,7 +173,8 @@ def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Targe
         profile=profile,
         progress=progress,
     )
-    if given and profile.compiler.backend != "none" and given.io in ("float32", "mixed"):
+    edges = boundary(read_tflite(inputs.float_model.path))
+    if given and profile.compiler.backend != "none" and any(tensor.dtype == "float32" for tensor in edges):
         progress.note(
             f"{profile.name}: the model came with float inputs or outputs: QUANTIZE and DEQUANTIZE at its edges stay "
             "on the CPU"

@@ -97,7 +97,7 @@ def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -
     wanted = io_type(recipe, profile.precision.io)
     on_cpu = profile.compiler.backend == "none"
     fine = (*BYTES, wanted, recipe.precision.io, "float32") if given else (wanted,)
-    plain = (*PLAIN, *BYTES) if on_cpu else PLAIN
+    plain = (*PLAIN, *BYTES, "int16") if on_cpu else PLAIN
     graph = held.main
     joined = {i for i in graph.outputs if profile.deployable and float_tail(held, i)}
     groups: dict[tuple[str, str], list[str]] = {}
@@ -109,7 +109,7 @@ def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -
         for tensor, spec in zip((graph.tensors[i] for i in indices), specs, strict=True):
             if (
                 tensor.dtype not in fine
-                and not (tensor.dtype in plain and tensor.quantization is None)
+                and not (tensor.dtype in plain and (given or tensor.quantization is None))
                 and not (side == "output" and tensor.index in joined)
             ):
                 groups.setdefault((side, tensor.dtype), []).append(as_said(spec.name))
@@ -267,6 +267,9 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
             elif support.verdict == "unknown":
                 text = f"nothing is recorded of {op.op} version {needed} in this runtime"
                 unknown.setdefault(text, []).append(_place(graph, op))
+            elif runtime.engine != "tflm" and _is_integer_svdf(graph, op):
+                text = f"SVDF with an int8 state is TensorFlow Lite Micro's, {runtime.engine} crashes on it"
+                missing.setdefault(text, []).append(_place(graph, op))
             elif _is_wrong_dense(graph, op, recipe, available):
                 text = f"FULLY_CONNECTED has a scale per channel, too new for TensorFlow {available}"
                 missing.setdefault(text, []).append(_place(graph, op))
@@ -308,6 +311,12 @@ def _needed(graph: Subgraph, op: Operator) -> int:
             for t in tensors
         ),
     )
+
+
+def _is_integer_svdf(graph: Subgraph, op: Operator) -> bool:
+    """Return whether this is an SVDF that keeps int8: TensorFlow Lite writes int16 there, whatever stands in the file
+    (measured: LiteRT 2.3, tflite_runtime 2.14, both die)."""
+    return op.op == "SVDF" and len(op.inputs) > 4 and graph.tensors[op.inputs[4]].dtype == "int8"
 
 
 def _is_wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: str) -> bool:

@@ -18,6 +18,7 @@ from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.closing import check_sizes, open_hint, resized
 from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
+from edgeship.tflite.entry import other_entries, read_entry
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.flaws import name_of
 from edgeship.tflite.normalise import in_order, normalised
@@ -28,7 +29,7 @@ from edgeship.tflite.sizes import closed
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
-FORMAT = 3
+FORMAT = 4
 """Part of the cache key: raise it when the worker's way of exporting changes."""
 
 
@@ -91,9 +92,11 @@ def to_float_tflite(
     False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
     `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
     `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
-    `saved-model-unfed`; ToolError `conversion-failed` with each route's error. `signature` names the entry point of a
-    SavedModel; nothing else has a choice.
+    `saved-model-unfed`, `tflite-signature`; ToolError `conversion-failed` with each route's error. `signature` names
+    the entry point of a SavedModel or a `.tflite`; nothing else has a choice.
     """
+    if source.kind == "tflite" and signature is None:
+        _say_entry(read_tflite(source.path), progress)
     key = sha256_json(
         {
             "format": FORMAT,
@@ -113,8 +116,7 @@ def to_float_tflite(
         return _finish(path, source, cached)
     folder.mkdir(parents=True, exist_ok=True)
     if source.kind == "tflite":
-        content, tools = source.path.read_bytes(), dict[str, str]()
-        read_tflite(source.path)
+        content, tools = read_entry(source.path, signature).content, dict[str, str]()
     else:
         content, tools = _convert(source, folder, progress, limits or WorkerLimits(), (batch, signature))
     if source.shapes:
@@ -128,6 +130,16 @@ def to_float_tflite(
     check_sizes(read_tflite(path), source, limits or WorkerLimits())
     record.write_bytes(canonical_json({"sha256": sha256_bytes(content), "tools": tools}))
     return _finish(path, source, tools)
+
+
+def _say_entry(file: TfliteFile, progress: Progress) -> None:
+    """Tell which signature of several is taken."""
+    taken, others = other_entries(file)
+    if others:
+        names = " or ".join(others)
+        progress.note(
+            f"the .tflite has {len(others) + 1} signatures: '{taken}' is taken; --signature {names} takes another"
+        )
 
 
 def unsaid_outputs(file: TfliteFile) -> bool:

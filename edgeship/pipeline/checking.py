@@ -10,7 +10,6 @@ from typing import Any
 
 from edgeship.compile.check import check_model
 from edgeship.compile.report import CheckReport, Finding, ordered
-from edgeship.digest import sha256_bytes
 from edgeship.errors import InputError
 from edgeship.model.closing import resized
 from edgeship.model.convert import to_float_tflite
@@ -22,10 +21,12 @@ from edgeship.quantize.dense import as_runtime_reads
 from edgeship.quantize.recipes import RECIPES, recipe_of
 from edgeship.quantize.recurrent import needs_tensorflow
 from edgeship.tflite.engine import engine_for
+from edgeship.tflite.entry import read_entry
+from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.normalise import normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import FloatModel, GateResult, ModelSource, Precision, Recipe
+from edgeship.values import FloatModel, GateResult, ModelSource, Recipe
 
 
 def check_target(
@@ -41,12 +42,12 @@ def check_target(
 
     A quantized `.tflite` is judged as it is; any other model is converted to a float one first, kept under `work`, and
     judged by the form that the target takes. `accepted` are the flaws that the user ships all the same, `signature`
-    the entry point of a SavedModel. Raises what `to_float_tflite` and `check_model` raise.
+    the entry point of a SavedModel or a `.tflite`. Raises what `to_float_tflite` and `check_model` raise.
     """
     path = source.path
-    held = precision_of(read_tflite(path)) if source.kind == "tflite" else None
-    if held is not None and not is_float(held):
-        return _as_given(source, held, profile, progress, accepted)
+    entry = read_entry(path, signature) if source.kind == "tflite" else None
+    if entry is not None and not is_float(precision_of(entry)):
+        return _as_given(source, entry, profile, progress, accepted)
     converted = to_float_tflite(
         source, work, batch=profile.batch.fixed, progress=progress, signature=signature
     )
@@ -72,7 +73,7 @@ def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress
 
 def _as_given(
     source: ModelSource,
-    held: Precision,
+    entry: TfliteFile,
     profile: TargetProfile,
     progress: Progress,
     accepted: Sequence[str],
@@ -80,15 +81,14 @@ def _as_given(
     """Judge a model that came quantized in the form in which a build ships it: sizes closed, one scale where a runtime
     reads no more."""
     path = source.path
-    recipe = recipe_of(held)
+    recipe = recipe_of(precision_of(entry))
     with tempfile.TemporaryDirectory(prefix="edgeship-check-") as folder:
         shipped = Path(folder) / path.name
-        given = path.read_bytes()
-        whole = resized(given, source, progress) if source.shapes else given
+        whole = resized(entry.content, source, progress) if source.shapes else entry.content
         content, _ = as_runtime_reads(normalised(whole), profile)
         shipped.write_bytes(content)
         report = replace(
-            check_model(shipped, profile, accepted=accepted), model=str(path), sha256=sha256_bytes(given)
+            check_model(shipped, profile, accepted=accepted), model=str(path), sha256=entry.sha256
         )
         return _judged(report, _gates(shipped, recipe, profile, given=True, accepted=accepted))
 

@@ -47,7 +47,7 @@ def refitted(content: bytes) -> bytes:
     schema = tflite_schema()
     view = schema.Model.GetRootAs(content, 0)
     old = _has_old_codes(view) and is_float(precision_of(file))
-    if not (biases or shared or shapes or repeats or old) or _cannot_be_moved(view, file):
+    if not (biases or shared or shapes or repeats or old) or cannot_be_moved(file):
         return content
     model = schema.ModelT.InitFromObj(view)
     for code in model.operatorCodes:
@@ -89,7 +89,7 @@ def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes
         for index, shape in zip(graph.outputs, shapes, strict=True)
         if graph.tensors[index].shape != tuple(shape)
     }
-    if not told or _cannot_be_moved(view, file):
+    if not told or cannot_be_moved(file):
         return content
     model = schema.ModelT.InitFromObj(view)
     for index, shape in told.items():
@@ -115,9 +115,10 @@ def with_shapes(content: bytes, shapes: Mapping[int, Sequence[int]]) -> bytes:
     return packed(model, schema, content)
 
 
-def _cannot_be_moved(view: Any, file: TfliteFile) -> bool:
+def cannot_be_moved(file: TfliteFile) -> bool:
     """Return whether something counts on its place: constants behind the flatbuffer (files beyond 2 GB), or
     metadata that numbers operations."""
+    view = tflite_schema().Model.GetRootAs(file.content, 0)
     behind = any(view.Buffers(i).Offset() > 1 for i in range(view.BuffersLength()))
     return behind or any(name == ORDERED for name, _ in file.metadata)
 

@@ -325,7 +325,7 @@ def test_what_was_compiled_for_another_accelerator_is_called_that(
 def test_an_int8_state_of_svdf_is_told_before_it_ends_the_engine(
     tiny: ModuleType, make_profile: Any, tmp_path: Path
 ) -> None:
-    """A model for TensorFlow Lite Micro: scaled int16 in, scaled int32 out, which a CPU's service carries as they are."""
+    """A model for TensorFlow Lite Micro: scaled int16 in, scaled int32 out, which services carry as they are."""
     for state, verdict in (("INT8", "fail"), ("INT16", "pass")):
         build = tiny.Builder()
         x, y = build.tensor("x", [1, 2], kind="INT16"), build.tensor("y", [1, 2], kind="INT32")

@@ -11,8 +11,8 @@ from edgeship.profile import TargetProfile
 from edgeship.project import Project
 from edgeship.quantize.choose import choose, explain
 from edgeship.quantize.recipes import RECIPES
+from edgeship.tflite.entry import read_entry
 from edgeship.tflite.precision import is_float, precision_of
-from edgeship.tflite.reader import read_tflite
 from edgeship.values import ModelSource, Precision, Recipe
 
 
@@ -39,11 +39,11 @@ def recipes_for(
     return kept, left_out
 
 
-def precision_given(source: ModelSource) -> Precision | None:
-    """Return what a `.tflite` holds that came quantized; None for a float model."""
+def precision_given(source: ModelSource, signature: str | None = None) -> Precision | None:
+    """Return what a `.tflite`, or that signature of it, holds that came quantized; None for a float model."""
     if source.kind != "tflite":
         return None
-    held = precision_of(read_tflite(source.path))
+    held = precision_of(read_entry(source.path, signature))
     return None if is_float(held) else held
 
 
@@ -58,7 +58,10 @@ def plan_build(
             lines.append(f"read and check the {role} data {reference}")
     for profile in profiles:
         recipes, left_out = recipes_for(
-            project, profile, precision_given(source), calibrated=bool(project.datasets.calibration)
+            project,
+            profile,
+            precision_given(source, project.signature),
+            calibrated=bool(project.datasets.calibration),
         )
         lines += [f"{profile.name}: leave out {alias}: no calibration data is given" for alias in left_out]
         lines += [f"{profile.name}: derive {line}" for line in explain(profile, recipes, project.recipes)]

@@ -12,10 +12,12 @@ import pytest
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.inspect import inspect_model
+from edgeship.model.names import input_names
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.tflite.entry import read_entry
 from edgeship.tflite.reader import read_tflite
+from edgeship.values import ModelSource
 
 
 class Told(Silent):
@@ -106,6 +108,41 @@ def test_each_signature_can_be_the_model(two: Path, tmp_path: Path) -> None:
     found = read_entry(two, "count")
     assert [len(g.operators) for g in found.subgraphs] == [1, 1, 1] and found.main.operators[0].op == "WHILE"
     assert found.main.operators[0].options["body_subgraph_index"] == 2
+
+
+def test_a_tensor_that_is_input_and_output_has_a_name_as_each(two: Path, tflite_files: Any) -> None:
+    """Models that pass on what they were given: the name of the output stood for the input, too."""
+    model = tflite_files.Builder().schema.ModelT.InitFromObj(
+        tflite_files.Builder().schema.Model.GetRootAs(two.read_bytes(), 0)
+    )
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    graph.outputs = graph.inputs
+    signature.outputs[0].tensorIndex = signature.inputs[0].tensorIndex
+    import flatbuffers
+
+    packer = flatbuffers.Builder(1024)
+    packer.Finish(model.Pack(packer), b"TFL3")
+    two.write_bytes(bytes(packer.Output()))
+    found = read_tflite(two).signature
+    assert (found.inputs[0].name, found.outputs[0].name) == ("value", "answer")
+
+
+def test_data_is_read_for_the_signature_that_is_asked_for(tmp_path: Path) -> None:
+    """Names of a signature's inputs, in the least of a saved_model.pb: field 2, in it field 5 a map of signatures."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def signature(key: str, name: str) -> bytes:
+        return field(5, field(1, key.encode()) + field(2, field(1, field(1, name.encode()))))
+
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    told = signature("serving_default", "image") + signature("encode", "text")
+    (folder / "saved_model.pb").write_bytes(field(2, told))
+    source = ModelSource(path=folder, kind="saved_model", sha256="0" * 64)
+    assert input_names(source) == ("image",)
+    assert input_names(source, "encode") == ("text",) and input_names(source, "none") == ()
 
 
 def test_what_is_taken_is_told(two: Path, tmp_path: Path) -> None:

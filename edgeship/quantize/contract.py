@@ -291,7 +291,7 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
     if missing:
         found.append((0, LACKING))
     for op_name, places in compiled.items():
-        text = f"compiled for {COMPILED[op_name]}, which this target does not have ({op_name} at {places[0]})"
+        text = f"compiled for {COMPILED[op_name]} already ({op_name} at {places[0]})"
         found.append((len(places), f"{text}: give the .tflite from before compiling"))
     return "fail" if compiled else verdict, found, f"{name} has every operator"
 

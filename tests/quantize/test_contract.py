@@ -317,7 +317,7 @@ def test_what_was_compiled_for_another_accelerator_is_called_that(
         gate = next(g for g in check(path, RECIPES["fp32"], make_profile()) if g.name == "operators")
         assert gate.verdict == "fail" and gate.value == 1
         assert gate.reason == (
-            f"compiled for {made_for}, which this target does not have ({name} at 'y' (operation 0)): "
+            f"compiled for {made_for} already ({name} at 'y' (operation 0)): "
             "give the .tflite from before compiling"
         )
 

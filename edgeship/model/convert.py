@@ -253,21 +253,18 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
         tensor = graph.tensors[index]
         if tensor.is_dynamic:
             made_by = producers.get(index)
+            place = f"operation {made_by.index} ({made_by.op})" if made_by else "the model's input"
+            cut = f"end the model before {place}, whose size depends on values, and do the rest on the host"
             raise InputError(
                 "model-dynamic-shape",
                 f"the size of '{as_said(name_of(tensor))}' is only known when the model runs",
                 context={
                     "model": source.path,
                     "shape": list(tensor.shape_signature),
-                    "made by": f"operation {made_by.index} ({made_by.op})"
-                    if made_by
-                    else "the model's input",
+                    "made by": place,
                     "wanted": "fixed sizes",
                 },
-                hint=f"end the model before operation {made_by.index} ({made_by.op}), whose size depends on values, "
-                "and do the rest on the host"
-                if made_by
-                else open_hint(declared),
+                hint=_without_flex(file) or (cut if made_by else open_hint(declared)),
             )
     for index in graph.inputs:
         shape = graph.tensors[index].shape
@@ -286,6 +283,24 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
             + (f", from operation {op.index} ({op.op})" if op else "")
             + ": accelerators will not take it"
         )
+
+
+def _without_flex(file: TfliteFile) -> str:
+    """Return what to do before any size matters: nothing that edgeship brings to devices runs TensorFlow's own
+    operations. "" where there are none."""
+    operators = [op for graph in file.subgraphs for op in graph.operators]
+    flex = [op.op for op in operators if op.custom and op.op.startswith("Flex")]
+    if not flex:
+        return ""
+    held = (
+        f"{len(flex)} operations of TensorFlow itself, the first"
+        if len(flex) > 1
+        else "TensorFlow's own operation"
+    )
+    return (
+        f"no device runs it, whatever its sizes: it holds {held} {flex[0]}; do that work outside of the model, and "
+        "convert it with supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]"
+    )
 
 
 def _finish(path: Path, source: ModelSource, tools: dict[str, str]) -> FloatModel:

@@ -48,7 +48,7 @@ def signature_option(command: F) -> F:
     return click.option(
         "--signature",
         metavar="NAME",
-        help="Signature of a SavedModel to convert.  [default: serving_default, or what fits]",
+        help="Signature of a SavedModel or a .tflite to take.  [default: serving_default, or what fits; the first]",
     )(command)
 
 

@@ -20,6 +20,7 @@ from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.closing import check_sizes, open_hint, resized
 from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
+from edgeship.tflite.entry import other_entries, read_entry
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.flaws import name_of
 from edgeship.tflite.normalise import in_order, normalised
@@ -95,9 +96,11 @@ def to_float_tflite(
     False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
     `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
     `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
-    `saved-model-unfed`, and what `check_boundary` raises; ToolError `conversion-failed` with each route's error.
-    `signature` names the entry point of a SavedModel; nothing else has a choice.
+    `saved-model-unfed`, `tflite-signature`, and what `check_boundary` raises; ToolError `conversion-failed` with each
+    route's error. `signature` names the entry point of a SavedModel or a `.tflite`; nothing else has a choice.
     """
+    if source.kind == "tflite" and signature is None:
+        _say_entry(read_tflite(source.path), progress)
     key = sha256_json(
         {
             "format": FORMAT,
@@ -141,8 +144,7 @@ def _made(
     """Write the float model to `draft`, open sizes closed as far as they can be; return versions of tools."""
     tools: dict[str, str] = {}
     if source.kind == "tflite":
-        content = source.path.read_bytes()
-        read_tflite(source.path)
+        content = read_entry(source.path, wanted[1]).content
     else:
         content, tools = _convert(source, draft.parent, progress, limits, wanted)
     content, simulated = float_form(content)
@@ -158,6 +160,16 @@ def _made(
     if unsaid_outputs(read_tflite(draft)):
         draft.write_bytes(with_output_shapes(content, _shapes(draft, progress)))
     return tools
+
+
+def _say_entry(file: TfliteFile, progress: Progress) -> None:
+    """Tell which signature of several is taken."""
+    taken, others = other_entries(file)
+    if others:
+        names = " or ".join(others)
+        progress.note(
+            f"the .tflite has {len(others) + 1} signatures: '{taken}' is taken; --signature {names} takes another"
+        )
 
 
 def check_boundary(file: TfliteFile, source: ModelSource) -> None:
@@ -293,21 +305,18 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
         tensor = graph.tensors[index]
         if tensor.is_dynamic:
             made_by = producers.get(index)
+            place = f"operation {made_by.index} ({made_by.op})" if made_by else "the model's input"
+            cut = f"end the model before {place}, whose size depends on values, and do the rest on the host"
             raise InputError(
                 "model-dynamic-shape",
                 f"the size of '{as_said(name_of(tensor))}' is only known when the model runs",
                 context={
                     "model": source.path,
                     "shape": list(tensor.shape_signature),
-                    "made by": f"operation {made_by.index} ({made_by.op})"
-                    if made_by
-                    else "the model's input",
+                    "made by": place,
                     "wanted": "fixed sizes",
                 },
-                hint=f"end the model before operation {made_by.index} ({made_by.op}), whose size depends on values, "
-                "and do the rest on the host"
-                if made_by
-                else open_hint(declared),
+                hint=_without_flex(file) or (cut if made_by else open_hint(declared)),
             )
     for index in graph.inputs:
         shape = graph.tensors[index].shape
@@ -326,6 +335,24 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
             + (f", from operation {op.index} ({op.op})" if op else "")
             + ": accelerators will not take it"
         )
+
+
+def _without_flex(file: TfliteFile) -> str:
+    """Return what to do before any size matters: nothing that edgeship brings to devices runs TensorFlow's own
+    operations. "" where there are none."""
+    operators = [op for graph in file.subgraphs for op in graph.operators]
+    flex = [op.op for op in operators if op.custom and op.op.startswith("Flex")]
+    if not flex:
+        return ""
+    held = (
+        f"{len(flex)} operations of TensorFlow itself, the first"
+        if len(flex) > 1
+        else "TensorFlow's own operation"
+    )
+    return (
+        f"no device runs it, whatever its sizes: it holds {held} {flex[0]}; do that work outside of the model, and "
+        "convert it with supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]"
+    )
 
 
 def _finish(path: Path, source: ModelSource, tools: dict[str, str]) -> FloatModel:

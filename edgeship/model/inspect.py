@@ -12,6 +12,7 @@ from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.progress import Progress, Silent
 from edgeship.tflite.cost import Parameters, macs, operator_macs, parameters
+from edgeship.tflite.entry import read_entry
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.findings import Finding, find_problems
 from edgeship.tflite.metadata import metadata_of
@@ -74,7 +75,8 @@ def inspect_model(
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = (),
 ) -> Inspection:
     """Return what the model at `path` holds. Other kinds than `.tflite` are converted to float first (some
-    seconds), a SavedModel by its `signature`; so is a `.tflite` whose open sizes are closed by `shapes` (input, sizes).
+    seconds); so is a `.tflite` whose open sizes are closed by `shapes` (input, sizes). `signature` names the entry
+    point of a SavedModel or a `.tflite`.
 
     Raises what `open_model`, `to_float_tflite` and `read_tflite` raise.
     """
@@ -86,7 +88,8 @@ def inspect_model(
         else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     )
     if source.kind == "tflite" and not shapes:
-        return _inspection(read_tflite(path, unknown=True), path, source.kind, source.sha256, size)
+        file = read_tflite(path, unknown=True) if signature is None else read_entry(path, signature)
+        return _inspection(file, path, source.kind, source.sha256, size)
     with tempfile.TemporaryDirectory(prefix="edgeship-inspect-") as folder:
         model = to_float_tflite(source, Path(folder), progress=show, signature=signature)
         return _inspection(read_tflite(model.path), path, source.kind, source.sha256, size)

@@ -9,23 +9,24 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeship.model.wire import fields_of
-from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.entry import read_entry
 from edgeship.values import ModelSource
 
 SERVING = "serving_default"
 
 
-def input_names(source: ModelSource) -> tuple[str, ...]:
-    """Return the names of the model's inputs in its order; () where the file does not tell them.
+def input_names(source: ModelSource, signature: str | None = None) -> tuple[str, ...]:
+    """Return the names of the inputs of the model, or of that signature of it, in its order; () where the file does not
+    tell them.
 
     What cannot be read says nothing here: conversion tells why. Names are those that the float model will have, up to
     letters that TensorFlow changes.
     """
     if source.kind == "tflite":
-        return tuple(spec.name for spec in read_tflite(source.path).signature.inputs)
+        return tuple(spec.name for spec in read_entry(source.path, signature).signature.inputs)
     if source.kind == "saved_model":
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            return _of_signature((source.path / "saved_model.pb").read_bytes())
+            return _of_signature((source.path / "saved_model.pb").read_bytes(), signature)
         return ()
     with contextlib.suppress(OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
         return _of_config(_config(source))
@@ -62,8 +63,8 @@ def _layers(held: Any) -> Iterator[str]:
             yield from _layers(part)
 
 
-def _of_signature(content: bytes) -> tuple[str, ...]:
-    """Return the inputs of a SavedModel's signature serving_default, or of its only one.
+def _of_signature(content: bytes, wanted: str | None) -> tuple[str, ...]:
+    """Return the inputs of a SavedModel's signature `wanted`; for None of serving_default, or of its only one.
 
     SavedModel.meta_graphs is field 2, MetaGraphDef.signature_def field 5, a map from a name (1) to a SignatureDef (2)
     whose field 1 is the map of inputs (tensorflow/core/protobuf/saved_model.proto, meta_graph.proto). Tags are field 4
@@ -79,6 +80,6 @@ def _of_signature(content: bytes) -> tuple[str, ...]:
             names = (b"".join(fields_of(one, 1)).decode() for one in fields_of(signature, 1))
             found[name] = tuple(sorted(names))
     found.pop("__saved_model_init_op", None)
-    if SERVING in found:
-        return found[SERVING]
+    if wanted is not None or SERVING in found:
+        return found.get(wanted or SERVING, ())
     return next(iter(found.values())) if len(found) == 1 else ()

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.entry import read_entry
 from edgeship.values import ModelSource, Resize
 
 SHAPE = re.compile(r'"batch_(?:input_)?shape": (\[[^\]]*\])')
@@ -23,9 +23,10 @@ class Picture:
     channels: int | None = None
 
 
-def input_picture(source: ModelSource) -> Picture:
-    """Return what a model's file says of the pictures it takes, channels last; sizes that the user closes count."""
-    shapes = _shapes(source)
+def input_picture(source: ModelSource, signature: str | None = None) -> Picture:
+    """Return what a model's file, or that signature of it, says of the pictures it takes, channels last; sizes that the
+    user closes count."""
+    shapes = _shapes(source, signature)
     if len(shapes) != 1 or len(shapes[0]) != 4:
         return Picture()
     said = source.shapes[0][1] if len(source.shapes) == 1 else ()
@@ -34,10 +35,10 @@ def input_picture(source: ModelSource) -> Picture:
     return Picture(size=size, channels=sizes[3] if sizes[3] > 0 else None)
 
 
-def _shapes(source: ModelSource) -> list[Sequence[int | None]]:
+def _shapes(source: ModelSource, signature: str | None) -> list[Sequence[int | None]]:
     """Return the shapes of the inputs with None or -1 where a size is open; [] where the file does not tell them."""
     if source.kind == "tflite":
-        return [spec.shape for spec in read_tflite(source.path).signature.inputs]
+        return [spec.shape for spec in read_entry(source.path, signature).signature.inputs]
     with contextlib.suppress(OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
         text = _config(source)
         return [json.loads(shape) for shape in dict.fromkeys(SHAPE.findall(text))]

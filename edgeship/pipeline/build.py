@@ -89,7 +89,8 @@ def build(
     started = time.monotonic()
     writable(out, "bundles", "name another folder with -o DIR")
     writable(work, "what may be used again", "set EDGESHIP_CACHE=DIR to a folder you may write")
-    given, calibrated = precision_given(open_model(model, project.input_shapes)), project.datasets.calibration
+    given = precision_given(open_model(model, project.input_shapes), project.signature)
+    calibrated = project.datasets.calibration
     for profile in profiles:  # what cannot be made for one of them is refused before anything is converted
         recipes_for(project, profile, given, calibrated=bool(calibrated))
     options = compiling or CompileOptions()

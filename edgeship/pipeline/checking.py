@@ -16,13 +16,12 @@ from typing import Any
 from edgeship.compile.backend import CompileOptions
 from edgeship.compile.check import check_model
 from edgeship.compile.report import CheckReport, Finding, ordered
-from edgeship.digest import sha256_bytes
 from edgeship.errors import InputError
 from edgeship.model.closing import resized
 from edgeship.model.convert import check_boundary, to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.pipeline.inputs import Inputs, opened_for
-from edgeship.pipeline.plan import precision_given
+from edgeship.pipeline.plan import given_entry, precision_given
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.twin import int8_twin
 from edgeship.pipeline.unlike_ranges import unlike_ranges
@@ -37,9 +36,11 @@ from edgeship.quantize.recipes import RECIPES, recipe_of
 from edgeship.quantize.recurrent import needs_tensorflow
 from edgeship.score.warn import warnings
 from edgeship.tflite.engine import engine_for
+from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.normalise import normalised
+from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import FloatModel, GateResult, ModelSource, Precision, Recipe
+from edgeship.values import FloatModel, GateResult, ModelSource, Recipe
 
 NEEDS_INT8 = ("nothing-for-npu", "not-quantized", "after-int8", "assumed-int8")
 """Findings that tell people to quantize: in vain where it cannot be done."""
@@ -56,7 +57,7 @@ def check_targets(
     `to_float_tflite` and `check_model` raise.
     """
     source = open_model(model, project.input_shapes)
-    given = precision_given(source)
+    given = precision_given(source, project.signature)
     for profile in profiles:
         choose(profile, project.recipes, given)
     if not _says_more(project) and all(_types_tell(profile) for profile in profiles):
@@ -98,21 +99,22 @@ def _types_tell(profile: TargetProfile) -> bool:
 def _as_built(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> CheckReport:
     """Judge the variants that a build makes, and the one that it would choose."""
     source, model = inputs.source, inputs.float_model
-    wanted = choose(profile, site.project.recipes, precision_given(source))
+    entry = given_entry(source, site.project.signature)
+    wanted = choose(profile, site.project.recipes, precision_of(entry) if entry else None)
     if inputs.calibration is None and model.is_float and all(r.needs_calibration for r in wanted):
         return _by_types(site.project, source, profile, site.work, site.progress)
     here = engine_for(read_tflite(model.path), profile).profile
     made = make_variants(site, here, inputs)
     chosen, reason = made.chosen(here, site.project.goals)
-    if (held := precision_given(source)) is not None:
-        report = _as_given(source, held, profile, site.progress, site.project.accept)
+    if entry is not None:
+        report = _as_given(source, entry, profile, site.progress, site.project.accept)
     elif profile.compiler.backend == "none":
         report = check_model(model.path, profile, shown_as=source.path)
     else:
         looked_at = chosen or next(iter(made.variants), None)
         file = looked_at.artifact.path if looked_at else model.path
         report = replace(check_model(file, profile, accepted=site.project.accept), model=str(source.path))
-    if report.verdict == "fail" and (chosen or held):
+    if report.verdict == "fail" and (chosen or entry):
         return report  # the compiler, or what the file is, ends it before there is a choice
     if chosen is None:
         return _refused(report, "; ".join((reason, *(f"{name}: {why}" for name, why in made.failed))), LOOK)
@@ -138,9 +140,9 @@ def _by_types(
     A quantized `.tflite` is judged as it is; any other model is converted to a float one first, and judged by the form
     that the target takes.
     """
-    path, held = source.path, precision_given(source)
-    if held is not None:
-        return _as_given(source, held, profile, progress, project.accept)
+    path, entry = source.path, given_entry(source, project.signature)
+    if entry is not None:
+        return _as_given(source, entry, profile, progress, project.accept)
     model = to_float_tflite(
         source,
         cache / "models",
@@ -184,7 +186,7 @@ def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress
 
 def _as_given(
     source: ModelSource,
-    held: Precision,
+    entry: TfliteFile,
     profile: TargetProfile,
     progress: Progress,
     accepted: Sequence[str],
@@ -192,16 +194,15 @@ def _as_given(
     """Judge a model that came quantized in the form in which a build ships it: sizes closed, one scale where a runtime
     reads no more."""
     path = source.path
-    recipe = recipe_of(held)
+    recipe = recipe_of(precision_of(entry))
     with tempfile.TemporaryDirectory(prefix="edgeship-check-") as folder:
         shipped = Path(folder) / path.name
-        given = path.read_bytes()
-        whole = resized(given, source, progress) if source.shapes else given
+        whole = resized(entry.content, source, progress) if source.shapes else entry.content
         content, _ = as_runtime_reads(normalised(whole), profile)
         shipped.write_bytes(content)
         check_boundary(read_tflite(shipped), source)
         report = replace(
-            check_model(shipped, profile, accepted=accepted), model=str(path), sha256=sha256_bytes(given)
+            check_model(shipped, profile, accepted=accepted), model=str(path), sha256=entry.sha256
         )
         return _judged(report, _gates(shipped, recipe, profile, given=True, accepted=accepted))
 

@@ -9,8 +9,8 @@ from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.project.labels import without_numbers
 from edgeship.score.task import is_detection
+from edgeship.tflite.entry import read_entry
 from edgeship.tflite.metadata import metadata_of
-from edgeship.tflite.reader import read_tflite
 from edgeship.values import Dataset, FloatModel, Goals, ModelSource
 
 
@@ -52,7 +52,7 @@ def class_names(project: Project, source: ModelSource, progress: Progress) -> tu
         return names
     if source.kind != "tflite":
         return ()
-    file = read_tflite(source.path)
+    file = read_entry(source.path, project.signature)
     own = tuple(line.strip() for line in (metadata_of(file) or {}).get("labels") or () if line.strip())
     outputs = file.signature.outputs
     if len(outputs) != 1 or not own or outputs[0].shape[-1:] != (len(own),):

@@ -11,9 +11,10 @@ from edgeship.profile import TargetProfile
 from edgeship.project import Project
 from edgeship.quantize.choose import choose, explain
 from edgeship.quantize.recipes import RECIPES
+from edgeship.tflite.entry import read_entry
+from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.flat import parse
 from edgeship.tflite.precision import is_float, precision_of
-from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.simulated import float_form
 from edgeship.values import ModelSource, Precision, Recipe
 
@@ -41,13 +42,20 @@ def recipes_for(
     return kept, left_out
 
 
-def precision_given(source: ModelSource) -> Precision | None:
-    """Return what a `.tflite` holds that came quantized; None for a float model, one that simulates it included."""
+def given_entry(source: ModelSource, signature: str | None = None) -> TfliteFile | None:
+    """Return a `.tflite` that came quantized, that signature of it alone; None for a float model, one that simulates
+    being quantized included. Raises as `read_entry`."""
     if source.kind != "tflite":
         return None
-    read_tflite(source.path)  # which says what is wrong with a file
-    held = precision_of(parse(source.path, float_form(source.path.read_bytes())[0], ""))
-    return None if is_float(held) else held
+    entry = read_entry(source.path, signature)
+    floats = is_float(precision_of(parse(source.path, float_form(entry.content)[0], "")))
+    return None if floats else entry
+
+
+def precision_given(source: ModelSource, signature: str | None = None) -> Precision | None:
+    """Return what such a `.tflite` holds; None and raises as `given_entry`."""
+    entry = given_entry(source, signature)
+    return None if entry is None else precision_of(entry)
 
 
 def plan_build(
@@ -61,7 +69,10 @@ def plan_build(
             lines.append(f"read and check the {role} data {reference}")
     for profile in profiles:
         recipes, left_out = recipes_for(
-            project, profile, precision_given(source), calibrated=bool(project.datasets.calibration)
+            project,
+            profile,
+            precision_given(source, project.signature),
+            calibrated=bool(project.datasets.calibration),
         )
         lines += [f"{profile.name}: leave out {alias}: no calibration data is given" for alias in left_out]
         lines += [f"{profile.name}: derive {line}" for line in explain(profile, recipes, project.recipes)]

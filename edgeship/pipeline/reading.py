@@ -20,9 +20,9 @@ def read_data(
     project: Project, labels: Sequence[str], source: ModelSource, work: Path, progress: Progress
 ) -> dict[Role, Dataset]:
     """Return the datasets that the project names, images brought to what the model takes as far as its file says."""
-    picture = input_picture(source)
+    picture = input_picture(source, project.signature)
     channels = {"": picture.channels} if picture.channels else {}
-    return _read(project, labels, (input_names(source), picture, channels), work, progress)
+    return _read(project, labels, (input_names(source, project.signature), picture, channels), work, progress)
 
 
 def with_channels(
@@ -57,7 +57,9 @@ def with_channels(
         return bound
     names = tuple(as_said(spec.name) for spec in specs)
     channels = {("" if len(specs) == 1 else names[k]): count for k, count in wanted.items()}
-    again = _read(project, labels, (names, input_picture(model.source), channels), work, progress)
+    again = _read(
+        project, labels, (names, input_picture(model.source, project.signature), channels), work, progress
+    )
     return {role: bind(dataset, specs) for role, dataset in again.items()}
 
 

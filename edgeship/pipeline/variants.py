@@ -17,7 +17,7 @@ from edgeship.score.choice import choose_best
 from edgeship.score.gates import judge
 from edgeship.score.measure import score
 from edgeship.tflite.metadata import write_all_metadata
-from edgeship.tflite.precision import precision_of
+from edgeship.tflite.precision import boundary, precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Artifact, Goals, InputMetadata, Precision, Recipe, Variant
 
@@ -60,7 +60,8 @@ def make_variants(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Ma
     progress, given = site.progress, given_precision(inputs)
     recipes = recipes_of(site, profile, inputs)
     derived = derive(site, profile, inputs, recipes)
-    if given and profile.compiler.backend != "none" and given.io in ("float32", "mixed"):
+    edges = boundary(read_tflite(inputs.float_model.path))
+    if given and profile.compiler.backend != "none" and any(tensor.dtype == "float32" for tensor in edges):
         progress.note(
             f"{profile.name}: the model came with float inputs or outputs: QUANTIZE and DEQUANTIZE at its edges stay "
             "on the CPU"

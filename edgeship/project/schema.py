@@ -338,7 +338,7 @@ class ProjectFile(Section):
     """What you trained: .keras, .h5, a SavedModel folder, or .tflite."""
     signature: str | None = None
     """Of a SavedModel with several signatures, the one to convert; nothing: serving_default, or the only one that takes
-    numbers and answers with numbers."""
+    numbers and answers with numbers. Of a .tflite with several, the one to serve; nothing: that of its first graph."""
     input_shape: InputShapes = ()
     """Sizes of inputs that the model leaves open, batch first: [1, 224, 224, 3]; for a model of several inputs by
     name: {left: [1, 64], right: [1, 64]}."""

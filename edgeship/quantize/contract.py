@@ -112,7 +112,7 @@ def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -
         for tensor, spec in zip((graph.tensors[i] for i in indices), specs, strict=True):
             if (
                 tensor.dtype not in fine
-                and not (tensor.dtype in plain and tensor.quantization is None)
+                and not (tensor.dtype in plain and (given or tensor.quantization is None))
                 and not (side == "output" and tensor.index in joined)
             ):
                 groups.setdefault((side, tensor.dtype), []).append(as_said(spec.name))
@@ -271,6 +271,9 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
             elif support.verdict == "unknown":
                 text = f"nothing is recorded of {op.op} version {needed} in this runtime"
                 unknown.setdefault(text, []).append(_place(graph, op))
+            elif runtime.engine != "tflm" and _is_integer_svdf(graph, op):
+                text = f"SVDF with an int8 state is TensorFlow Lite Micro's, {runtime.engine} crashes on it"
+                missing.setdefault(text, []).append(_place(graph, op))
             elif _is_wrong_dense(graph, op, recipe, available):
                 text = f"FULLY_CONNECTED has a scale per channel, too new for TensorFlow {available}"
                 missing.setdefault(text, []).append(_place(graph, op))
@@ -292,7 +295,7 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
     if missing:
         found.append((0, LACKING))
     for op_name, places in compiled.items():
-        text = f"compiled for {COMPILED[op_name]}, which this target does not have ({op_name} at {places[0]})"
+        text = f"compiled for {COMPILED[op_name]} already ({op_name} at {places[0]})"
         found.append((len(places), f"{text}: give the .tflite from before compiling"))
     return "fail" if compiled else verdict, found, f"{name} has every operator"
 
@@ -312,6 +315,12 @@ def _needed(graph: Subgraph, op: Operator) -> int:
             for t in tensors
         ),
     )
+
+
+def _is_integer_svdf(graph: Subgraph, op: Operator) -> bool:
+    """Return whether this is an SVDF that keeps int8: TensorFlow Lite writes int16 there, whatever stands in the file
+    (measured: LiteRT 2.3, tflite_runtime 2.14, both die)."""
+    return op.op == "SVDF" and len(op.inputs) > 4 and graph.tensors[op.inputs[4]].dtype == "int8"
 
 
 def _is_wrong_dense(graph: Subgraph, op: Operator, recipe: Recipe, available: str) -> bool:

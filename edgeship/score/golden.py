@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -236,12 +237,24 @@ def _run_island(release: Path, recipe: str, selection: Selection) -> dict[str, A
     try:
         document: Any = json.loads(done.stdout)
     except ValueError:
-        words = done.stderr.decode(errors="replace").strip()
-        raise _cannot(recipe, words[-500:] or f"status {done.returncode} and no result") from None
+        raise _cannot(recipe, _last_words(done.returncode, done.stderr)) from None
     if done.returncode != 0 or document.get("schema") != SCHEMA:
         why = str(document.get("reason") or document.get("error") or document)[:500]
         raise _cannot(recipe, why, _complaints(done.stderr))
     return dict(document)
+
+
+def _last_words(status: int, stderr: bytes) -> str:
+    """Return how an engine ended that gave no answer: the signal that ended it, and what it said beside its chatter."""
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    words = "\n".join(line for line in lines if not line.startswith(("INFO: ", "WARNING: ")))[-500:]
+    if status >= 0:
+        return words or f"status {status} and no result"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"the engine crashed ({name})" + (f": {words}" if words else "")
 
 
 def _complaints(stderr: bytes) -> str:
@@ -255,7 +268,8 @@ def _cannot(recipe: str, why: str, engine: str = "") -> ToolError:
         "golden-cannot-record",
         f"the runtime for devices cannot run {recipe} on this machine",
         context={"it said": why} | ({"engine": engine} if engine else {}),
-        hint="try another recipe with --recipe, or look at the model with: edgeship inspect MODEL",
+        hint="give samples that the model takes with --eval D (without data it is asked noise), or look at it with: "
+        "edgeship inspect MODEL",
     )
 
 

@@ -140,15 +140,15 @@ class TfliteFile:
 
     @property
     def signature(self) -> Signature:
-        """Inputs and outputs in the graph's order, by their signature names where the file has them."""
-        names: dict[int, str] = {}
-        for definition in self.signature_defs:
-            if definition.subgraph == 0 and not names:
-                names = {index: name for name, index in (*definition.inputs, *definition.outputs)}
+        """Inputs and outputs in the graph's order, by their signature names where the file has them; a tensor that is
+        both has a name as each."""
+        named = next((d for d in self.signature_defs if d.subgraph == 0), None)
+        given = {index: name for name, index in named.inputs} if named else {}
+        made = {index: name for name, index in named.outputs} if named else {}
         tensors = self.main.tensors
         return Signature(
-            inputs=tuple(tensors[i].spec(names.get(i)) for i in self.main.inputs),
-            outputs=tuple(tensors[i].spec(names.get(i)) for i in self.main.outputs),
+            inputs=tuple(tensors[i].spec(given.get(i) or made.get(i)) for i in self.main.inputs),
+            outputs=tuple(tensors[i].spec(made.get(i) or given.get(i)) for i in self.main.outputs),
         )
 
     def buffer_bytes(self, index: int) -> bytes:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgeship.tflite.entry import other_entries
 from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flaws import CODES, WORDS, flaws, name_of, told
 from edgeship.tflite.precision import activation_tensors, boundary, precision_of
@@ -36,6 +37,7 @@ def find_problems(file: TfliteFile) -> tuple[Finding, ...]:
     graph = file.main
     return (
         *_unknown(file),
+        *_entries(file),
         *_dynamic(graph),
         *_unsound(file),
         *_concatenations(graph),
@@ -51,6 +53,16 @@ def _unknown(file: TfliteFile) -> Iterator[Finding]:
             code="unknown-parts",
             message=f"TFLite as it is installed here does not know {', '.join(file.unknown[:4])}, and cannot run it: "
             "something newer made the file, or something very old",
+        )
+
+
+def _entries(file: TfliteFile) -> Iterator[Finding]:
+    taken, others = other_entries(file)
+    if others:
+        yield Finding(
+            code="several-signatures",
+            message=f"{len(others) + 1} signatures: '{taken}' is what is shown and built; "
+            f"--signature {' or '.join(others)} takes another",
         )
 
 

@@ -53,7 +53,7 @@ def refitted(content: bytes) -> bytes:
     named = _own_names(file) if floats else {}
     products = floats and any(op.op in PRODUCTS for op in graph.operators)
     todo = biases or shared or shapes or repeats or old or named or products
-    if not todo or _cannot_be_moved(view, file):
+    if not todo or cannot_be_moved(file):
         return content
     model = schema.ModelT.InitFromObj(view)
     for code in model.operatorCodes:
@@ -123,7 +123,7 @@ def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes
         for index, shape in zip(graph.outputs, shapes, strict=True)
         if graph.tensors[index].shape != tuple(shape)
     }
-    if not told or _cannot_be_moved(view, file):
+    if not told or cannot_be_moved(file):
         return content
     model = schema.ModelT.InitFromObj(view)
     for index, shape in told.items():
@@ -149,9 +149,10 @@ def with_shapes(content: bytes, shapes: Mapping[int, Sequence[int]]) -> bytes:
     return packed(model, schema, content)
 
 
-def _cannot_be_moved(view: Any, file: TfliteFile) -> bool:
+def cannot_be_moved(file: TfliteFile) -> bool:
     """Return whether something counts on its place: constants behind the flatbuffer (files beyond 2 GB), or
     metadata that numbers operations."""
+    view = tflite_schema().Model.GetRootAs(file.content, 0)
     behind = any(view.Buffers(i).Offset() > 1 for i in range(view.BuffersLength()))
     return behind or any(name == ORDERED for name, _ in file.metadata)
 

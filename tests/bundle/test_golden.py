@@ -237,20 +237,31 @@ def test_what_the_island_cannot_run_is_said_in_its_words(twin: Any, kws: Any) ->
     assert "service.json says uint8" in caught.value.context["it said"]
 
 
-def test_what_the_engine_itself_complained_of_is_told(tmp_path: Path) -> None:
-    """LiteRT 2.3 answers an int8 SPLIT that XNNPACK cannot take with a status; the reason is on stderr only."""
-    (tmp_path / "runtime").mkdir()
-    (tmp_path / "runtime" / "main.py").write_text(
-        "import sys\nprint('INFO: XNNPACK\\nERROR: failed to delegate SPLIT node #3', file=sys.stderr)\n"
-        'print(\'{"error": "engine-failed", "reason": "runtime failure (status 3)"}\')\nsys.exit(2)\n'
-    )
+def refused_by(folder: Path, program: str) -> str:
+    """Return what is told where the runtime of a release is `program`."""
+    (folder / "runtime").mkdir(parents=True)
+    (folder / "runtime" / "main.py").write_text(program)
     entry = {"recipe": "static_wi8_ai8", "inputs": [one_input()], "outputs": []}
-    (tmp_path / "service.json").write_text(json.dumps({"variants": [entry]}))
+    (folder / "service.json").write_text(json.dumps({"variants": [entry]}))
     with pytest.raises(ToolError) as caught:
         record(
-            tmp_path, "static_wi8_ai8", select_inputs(entry, None, 3),
-            tolerance=TOLERANCE, exact=True, keep=3, model=tmp_path / "none.tflite",
+            folder, "static_wi8_ai8", select_inputs(entry, None, 3),
+            tolerance=TOLERANCE, exact=True, keep=3, model=folder / "none.tflite",
         )  # fmt: skip
-    text = caught.value.render()
+    return caught.value.render()
+
+
+def test_what_the_engine_itself_complained_of_is_told(tmp_path: Path) -> None:
+    """LiteRT 2.3 answers an int8 SPLIT that XNNPACK cannot take with a status; the reason is on stderr only. An engine
+    that dies leaves its chatter there, and how it died."""
+    chatter = "import os, sys\nprint('INFO: XNNPACK', file=sys.stderr)\n"
+    text = refused_by(
+        tmp_path / "status",
+        chatter + "print('ERROR: failed to delegate SPLIT node #3', file=sys.stderr)\n"
+        'print(\'{"error": "engine-failed", "reason": "runtime failure (status 3)"}\')\nsys.exit(2)\n',
+    )
     assert "it said: runtime failure (status 3)" in text
     assert "engine:  failed to delegate SPLIT node #3" in text and "INFO" not in text
+    text = refused_by(tmp_path / "died", chatter + "sys.stderr.flush()\nos.kill(os.getpid(), 9)\n")
+    assert "it said: the engine crashed (SIGKILL)" in text and "INFO" not in text
+    assert "--eval D (without data it is asked noise)" in text

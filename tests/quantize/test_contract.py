@@ -355,9 +355,32 @@ def test_what_was_compiled_for_another_accelerator_is_called_that(
         gate = next(g for g in check(path, RECIPES["fp32"], make_profile()) if g.name == "operators")
         assert gate.verdict == "fail" and gate.value == 1
         assert gate.reason == (
-            f"compiled for {made_for}, which this target does not have ({name} at 'y' (operation 0)): "
+            f"compiled for {made_for} already ({name} at 'y' (operation 0)): "
             "give the .tflite from before compiling"
         )
+
+
+def test_an_int8_state_of_svdf_is_told_before_it_ends_the_engine(
+    tiny: ModuleType, make_profile: Any, tmp_path: Path
+) -> None:
+    """A model for TensorFlow Lite Micro: scaled int16 in, scaled int32 out, which services carry as they are."""
+    for state, verdict in (("INT8", "fail"), ("INT16", "pass")):
+        build = tiny.Builder()
+        x, y = build.tensor("x", [1, 2], kind="INT16"), build.tensor("y", [1, 2], kind="INT32")
+        for index in (x, y):
+            held = build.graph.tensors[index].quantization = tiny.schema.QuantizationParametersT()
+            held.scale, held.zeroPoint = [0.5], [0]
+        weights = [build.tensor(n, [2, 2], np.zeros((2, 2), np.int8), "INT8") for n in ("feature", "time")]
+        bias = build.tensor("bias", [2], np.zeros(2, np.int32), "INT32")
+        build.operation("SVDF", [x, *weights, bias, kept := build.tensor("state", [1, 4], kind=state)], [y])
+        build.graph.tensors[kept].isVariable = True
+        path = build.write(tmp_path / "svdf.tflite", [x], [y])
+        recipe = recipe_of(precision_of(read_tflite(path)))
+        profile = make_profile(runtime={"engine": "tflite_runtime", "version": "2.14.0"})
+        found = {g.name: g for g in check(path, recipe, profile, given=True)}
+        assert found["operators"].verdict == verdict and found["io-types"].verdict == "pass"
+        told = "SVDF with an int8 state is TensorFlow Lite Micro's, tflite_runtime crashes on it"
+        assert (told in found["operators"].reason) == (verdict == "fail")
 
 
 LONG = ";".join(f"model/block_{n}/conv_{n}/Conv2D" for n in range(12))

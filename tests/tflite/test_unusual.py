@@ -296,6 +296,20 @@ def test_a_bias_with_the_axis_of_its_weights_is_mended(make_dense: Any, tmp_path
         assert bias.quantization is not None and bias.quantization.axis == 0
 
 
+def test_sizes_are_not_asked_for_where_no_device_runs_the_model(tflite_files: Any, tmp_path: Path) -> None:
+    """Tokenizers and policies with TensorFlow's own operations, open sizes too: closing them leads nowhere."""
+    build = tflite_files.Builder()
+    x = build.tensor("x", [1, 1], signature=[-1, -1])
+    y = build.tensor("y", [1, 1], signature=[-1, -1])
+    build.op("CUSTOM", [x], [y], custom="FlexMultinomial")
+    path = tmp_path / "flex.tflite"
+    path.write_bytes(build.build([x], [y]))
+    with pytest.raises(InputError) as caught:
+        to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
+    assert caught.value.hint is not None and "--input-shape" not in caught.value.hint
+    assert "it holds TensorFlow's own operation FlexMultinomial" in caught.value.hint
+
+
 def test_what_contradicts_itself_is_not_called_damaged(make_dense: Any, tmp_path: Path) -> None:
     def change(model: Any, schema: Any) -> None:
         held = model.subgraphs[0].tensors[1].quantization = schema.QuantizationParametersT()

@@ -69,8 +69,8 @@ ROUTES: dict[ModelKind, tuple[Route, ...]] = {
 }
 DECISIVE = {
     "model-dynamic-shape", "unsupported-operation", "saved-model-signatures", "model-weights-only",
-    "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision", "saved-model-incomplete",
-    "saved-model-state", "saved-model-unfed", "input-shape",
+    "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision", "model-double-precision",
+    "saved-model-incomplete", "saved-model-state", "saved-model-unfed", "input-shape",
 }  # fmt: skip
 """Errors that no other route can change: shown at once instead of after two more conversions."""
 
@@ -90,7 +90,7 @@ def to_float_tflite(
     The same source gives the same bytes in any folder on any day (same tool versions); what was converted
     once under `work` is used again. A `.tflite` is taken as it is but for what `normalised` does, `is_float`
     False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
-    `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
+    `model-half-precision`, `model-double-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
     `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
     `saved-model-unfed`; ToolError `conversion-failed` with each route's error. `signature` names the entry point of a
     SavedModel; nothing else has a choice.

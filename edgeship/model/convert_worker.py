@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +286,8 @@ def _convert(converter: Any, payload: dict[str, Any], report: Report) -> None:
 
 
 def _conversion_error(error: Exception, source: str) -> Exception:
-    """Return `model-half-precision` or `unsupported-operation` with operations and layers where that is why,
-    else `converter-failed`."""
+    """Return why a conversion failed: `model-half-precision`, `model-double-precision`, `unsupported-operation` with
+    operations and layers, else `converter-failed`."""
     text = str(error)
     operations = {
         name.strip().removeprefix("tf.")
@@ -301,14 +302,14 @@ def _conversion_error(error: Exception, source: str) -> Exception:
             f"the TFLite converter failed: {short(' '.join(text.split()))}",
             context={"model": source},
         )
-    if operations <= _in_half_precision(text):
-        return InputError(
-            "model-half-precision",
-            "the model computes in half precision (float16 or bfloat16), and TFLite has no operations for that",
-            context={"model": source, "operations": ", ".join(sorted(operations))},
-            hint="give the .keras or .h5 file, which is converted in float32; or keras.config.set_dtype_policy("
-            "'float32'), build the model again, new.set_weights(old.get_weights()), new.export(FOLDER)",
-        )
+    for numbers in UNSUITED:
+        if operations <= _only_on(numbers.pattern, text):
+            return InputError(
+                numbers.reference,
+                f"{numbers.said}, and TFLite has no {', '.join(sorted(operations))} for that",
+                context={"model": source, "operations": ", ".join(sorted(operations))},
+                hint=numbers.hint,
+            )
     layers: dict[str, None] = {}
     for entry in getattr(error, "errors", ()):
         if entry.operator.name.removeprefix("tf.") in operations and entry.location.call:
@@ -326,9 +327,44 @@ def _conversion_error(error: Exception, source: str) -> Exception:
     )
 
 
-def _in_half_precision(text: str) -> set[str]:
-    """Return the operations that a converter's message shows with float16 or bfloat16 tensors only."""
-    halves = re.compile(r"(?:\b|x)b?f16>")
+@dataclass(frozen=True)
+class Unsuited:
+    """Numbers that TFLite's operations do not take, as a converter's message shows them."""
+
+    reference: str
+    pattern: str
+    said: str
+    hint: str
+
+
+UNSUITED = (
+    Unsuited(
+        "model-half-precision",
+        r"(?:\b|x)b?f16>",
+        "the model computes in half precision (float16 or bfloat16)",
+        "give the .keras or .h5 file, which is converted in float32; or keras.config.set_dtype_policy("
+        "'float32'), build the model again, new.set_weights(old.get_weights()), new.export(FOLDER)",
+    ),
+    Unsuited(
+        "model-double-precision",
+        r"(?:\b|x)f64>",
+        "the model computes in double precision (float64)",
+        "give the .keras or .h5 file, which is converted in float32; or cast inputs and variables to tf.float32 where "
+        "it was made, and export it again",
+    ),
+    Unsuited(
+        "unsupported-operation",
+        r"complex<f\d+>>",
+        "the model computes with complex numbers",
+        "take tf.abs or tf.math.real straight behind tf.signal.stft or rfft; a cosine transform (mfccs_from_log_mel_"
+        "spectrograms) is a product with its matrix: tf.matmul(log_mel, tf.constant(dct))",
+    ),
+)
+
+
+def _only_on(pattern: str, text: str) -> set[str]:
+    """Return the operations that a converter's message shows with tensors of such numbers only."""
+    numbers = re.compile(pattern)
     seen = re.findall(r'see current operation:[^"\n]*"tf\.(\w+)"([^\n]*)', text)
-    half = {name for name, line in seen if halves.search(line)}
-    return half - {name for name, line in seen if not halves.search(line)}
+    found = {name for name, line in seen if numbers.search(line)}
+    return found - {name for name, line in seen if not numbers.search(line)}

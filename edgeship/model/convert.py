@@ -15,7 +15,7 @@ from typing import Any
 from edgeship.data.named import as_said
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
-from edgeship.model.closing import check_sizes, open_hint, resized
+from edgeship.model.closing import check_flex, check_sizes, open_hint, resized
 from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
 from edgeship.tflite.file import TfliteFile
@@ -241,6 +241,7 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
         if tensor.is_dynamic:
+            check_flex(file, source)
             made_by = producers.get(index)
             raise InputError(
                 "model-dynamic-shape",

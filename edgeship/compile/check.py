@@ -15,7 +15,7 @@ from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.edgetpu.view import Settings
 from edgeship.compile.lint import lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Verdict, ordered
-from edgeship.errors import InputError
+from edgeship.errors import InputError, ToolError
 from edgeship.profile import TargetProfile
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
@@ -54,6 +54,17 @@ def check_model(
     return check_as_it_is(model, profile, accepted)
 
 
+def check_unquantized(path: Path, profile: TargetProfile, why: str, *, shown_as: Path) -> CheckReport:
+    """Return the report of the float model at `path`, which cannot be quantized for a compiler that wants integers."""
+    if profile.compiler.backend != "vela":
+        return check_model(path, profile, shown_as=shown_as)
+    from edgeship.compile.vela_check import not_asked
+
+    report = not_asked(read_tflite(path), profile, why)
+    found = tuple(f for f in report.findings if f.code != "not-quantized")  # its advice is to quantize it
+    return replace(report, model=str(shown_as), findings=found)
+
+
 def _converted(
     model: TfliteFile, profile: TargetProfile, shown_as: Path, vela: tuple[str, ...] | None
 ) -> CheckReport:
@@ -72,7 +83,7 @@ def _twin(
     model: TfliteFile, profile: TargetProfile, shown_as: Path, vela: tuple[str, ...] | None
 ) -> CheckReport:
     """Ask Vela about the int8 twin of a float model. Raises InputError `check-needs-int8` where it is float itself."""
-    from edgeship.compile.vela_check import check_with_vela
+    from edgeship.compile.vela_check import check_with_vela, not_asked
 
     if is_float(model):
         raise InputError(
@@ -81,8 +92,13 @@ def _twin(
             context={"model": shown_as, "target": profile.name},
             hint=f"edgeship build {shown_as} --target {profile.name} --calibration DATA",
         )
-    report = check_with_vela(model, profile, vela)
     left = _left_in_float(model)
+    try:
+        report = check_with_vela(model, profile, vela)
+    except ToolError as error:
+        if not left or error.reference != "vela-failed":
+            raise
+        report = not_asked(model, profile, left[0].message)  # it is refused before Vela would see it
     message = "Vela was asked about its int8 form, quantized with made-up samples"
     assumed = _assumed(message, shown_as, profile, bool(left))
     found = ordered((*report.findings, *left, assumed))

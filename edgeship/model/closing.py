@@ -119,8 +119,8 @@ def check_flex(file: TfliteFile, source: ModelSource) -> None:
             "unsupported-operation",
             f"the model needs TensorFlow's own kernels for {', '.join(names)}, which no device gets",
             context={"model": source.path, "operations": ", ".join(names)},
-            hint="convert it with tf.lite.OpsSet.TFLITE_BUILTINS alone, without SELECT_TF_OPS; or give the .keras, .h5 or "
-            "SavedModel that it was made from",
+            hint="convert it with tf.lite.OpsSet.TFLITE_BUILTINS alone, without SELECT_TF_OPS; or give the .keras, .h5 "
+            "or SavedModel that it was made from",
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeship.compile.check import check_model
+from edgeship.compile.check import check_model, check_unquantized
 from edgeship.compile.report import CheckReport, Finding, ordered
 from edgeship.digest import sha256_bytes
 from edgeship.errors import InputError
@@ -65,8 +65,9 @@ def _of_integers(model: FloatModel, path: Path, profile: TargetProfile, progress
             report = report or check_model(twin, profile, shown_as=path)
             return _judged(report, _gates(twin, RECIPES["int8"], profile))
     except InputError as error:
-        if report is None or error.reference != "check-needs-int8":
+        if error.reference != "check-needs-int8":
             raise
+        report = report or check_unquantized(model.path, profile, error.message, shown_as=path)
         return _refused(report, error.message, error.hint or "")
 
 

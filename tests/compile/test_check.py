@@ -16,7 +16,7 @@ import pytest
 
 from edgeship.assets import target_folders
 from edgeship.cli.check import check
-from edgeship.compile.check import check_model
+from edgeship.compile.check import check_model, check_unquantized
 from edgeship.compile.picture import WIDTH, picture
 from edgeship.compile.report import check_document
 from edgeship.errors import InputError
@@ -194,6 +194,30 @@ def test_the_same_float_model_is_fine_on_a_cpu(graph, written: Write) -> None:
     report = check_model(written(graph), profile("host"))
     assert (report.verdict, report.basis, report.exit_code) == ("pass", "not-needed", 0)
     assert {f.severity for f in report.findings} == {"note"}
+
+
+def test_what_no_quantizer_takes_is_a_verdict_not_an_error(graph, written: Write) -> None:
+    """With several targets, one that cannot be asked must not hide what the others say."""
+    graph.op("RELU", [graph.input([1, 8], "float32")], [1, 8], "float32")
+    for target in ("ethos-u55-128", "coral"):
+        report = check_unquantized(
+            written(graph), profile(target), "it has a loop", shown_as=Path("model.keras")
+        )
+        assert report.model == "model.keras" and "not-quantized" not in {f.code for f in report.findings}
+        valid(check_document([report]))
+    report = check_unquantized(written(graph), profile("ethos-u55-128"), "it has a loop", shown_as=Path("m"))
+    assert (report.verdict, {o.reason for o in report.operations}) == ("fail", {"it has a loop"})
+
+
+def test_what_stays_in_float_is_told_where_vela_fails_on_it(graph, written: Write) -> None:
+    x = graph.op("QUANTIZE", [graph.input([1, 8], "float32")], [1, 8])
+    x = graph.op("RELU", [x], [1, 8])
+    y = graph.op("CUMSUM", [graph.op("DEQUANTIZE", [x], [1, 8], "float32")], [1, 8], "float32")
+    graph.op("RELU", [graph.op("QUANTIZE", [y], [1, 8])], [1, 8])
+    report = check_model(
+        written(graph), profile("ethos-u55-128"), shown_as=Path("model.keras"), vela=("false",)
+    )
+    assert report.verdict == "fail" and "stays-float" in {f.code for f in report.findings}
 
 
 def test_ethos_u_needs_the_quantized_file(graph, written: Write) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,7 @@ def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[
 
     inputs = _inputs(model, payload["source"])
     names = [_word(str(getattr(tensor, "name", "input")).split(":")[0]) for tensor in inputs]
+    _check_numbers([(name, str(tensor.dtype)) for tensor, name in zip(inputs, names, strict=True)], payload)
     fixed = _fixed({name: tensor.shape for tensor, name in zip(inputs, names, strict=True)}, payload)
     specs = [
         tf.TensorSpec(fixed[name], tensor.dtype, name=name)
@@ -182,6 +183,20 @@ def _inputs(model: Any, source: str) -> list[Any]:
         context={"model": source},
         hint="give it an Input(shape=...) layer, or call it once on a sample, and save it again",
     )
+
+
+def _check_numbers(inputs: Sequence[tuple[str, str]], payload: dict[str, Any]) -> None:
+    """Raise `unsupported-operation` where an input (name, dtype) takes text: what splits and looks up words is
+    TensorFlow's alone."""
+    words = [name for name, dtype in inputs if "string" in dtype]
+    if words:
+        raise InputError(
+            "unsupported-operation",
+            f"the model takes text ('{words[0]}'), and TFLite computes with numbers only",
+            context={"model": payload["source"], "inputs": ", ".join(f"{n} {dtype}" for n, dtype in inputs)},
+            hint="save the part behind TextVectorization or StringLookup as a model of its own, whose input are the "
+            "integers that these make, and turn words into integers where requests are made",
+        )
 
 
 def _named_outputs(model: Any, made: Any) -> dict[str, Any]:

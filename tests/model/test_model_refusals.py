@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeship.errors import EdgeshipError
-from edgeship.model.convert_worker import _conversion_error
+from edgeship.errors import EdgeshipError, InputError
+from edgeship.model.convert_worker import _check_numbers, _conversion_error
 
 MESSAGE = """Could not translate MLIR to FlatBuffer.x.py:9:1: error: 'tf.{op}' op is neither a custom op nor a flex op
 x.py:9:1: note: see current operation: %1 = "tf.{op}"(%arg0) {{device = ""}} : (tensor<{of}>) -> tensor<{of}>
@@ -36,3 +36,9 @@ def test_the_kind_of_numbers_is_told(op: str, of: str, reference: str, words: st
     error = _conversion_error(ValueError(MESSAGE.format(op=op, of=of)), "model.keras")
     assert isinstance(error, EdgeshipError)
     assert error.reference == reference and words in error.message
+
+
+def test_text_is_told_as_text() -> None:
+    with pytest.raises(InputError, match=r"takes text \('comment'\)"):
+        _check_numbers([("stars", "float32"), ("comment", "string")], {"source": "model.keras"})
+    _check_numbers([("ids", "<dtype: 'int64'>")], {"source": "model.keras"})

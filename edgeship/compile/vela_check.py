@@ -29,7 +29,12 @@ def check_with_vela(
     """Return what Vela makes of a model. Raises ToolError `tool-missing`, `vela-failed`, `vela-timeout`."""
     against = reasons_against(model)
     if against:
-        return _refused(model, profile, against)
+        fix = how_to_quantize(model)
+        found = [
+            Finding(code="nothing-for-npu", severity="error", message=why, fix=fix, operations=())
+            for why in against
+        ]
+        return not_asked(model, profile, against[0], found)
     tool = None if command else require("vela")
     with run_vela(
         model.path, profile.compiler.options, command or (tool.command if tool else ()), timeout_s=TIMEOUT_S
@@ -145,17 +150,10 @@ def _cuts(model: TfliteFile, on_cpu: tuple[int, ...]) -> tuple[Cut, ...]:
     )
 
 
-def _refused(model: TfliteFile, profile: TargetProfile, against: tuple[str, ...]) -> CheckReport:
-    found = [
-        Finding(
-            code="nothing-for-npu",
-            severity="error",
-            message=reason,
-            fix=how_to_quantize(model),
-            operations=(),
-        )
-        for reason in against
-    ]
+def not_asked(
+    model: TfliteFile, profile: TargetProfile, reason: str, found: Iterable[Finding] = ()
+) -> CheckReport:
+    """Return the report of a model that Vela cannot be asked about: `reason` keeps all of it off the NPU."""
     return CheckReport(
         model=str(model.path),
         sha256=model.sha256,
@@ -171,7 +169,7 @@ def _refused(model: TfliteFile, profile: TargetProfile, against: tuple[str, ...]
                 layer=_layer(model, o.outputs),
                 placement="cpu",
                 status=CPU,
-                reason=against[0],
+                reason=reason,
                 confidence="high",
             )
             for o in model.main.operators

@@ -74,6 +74,7 @@ def resized(content: bytes, source: ModelSource, progress: Progress) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgeship-sizes-") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(content)
+        check_flex(read_tflite(path), source)
         graph = read_tflite(path).main
         signature = read_tflite(path).signature
         declared = {
@@ -105,6 +106,22 @@ def resized(content: bytes, source: ModelSource, progress: Progress) -> bytes:
     stays = _depending_on_values(graph)
     shapes = {int(i): shape for i, shape in value["shapes"].items() if int(i) not in stays}
     return with_shapes(content, shapes)
+
+
+def check_flex(file: TfliteFile, source: ModelSource) -> None:
+    """Raise InputError `unsupported-operation` for TensorFlow's own operations in a file of open sizes: only
+    TensorFlow could say what follows from the sizes of its inputs, and no device could run it then."""
+    names = dict.fromkeys(
+        op.op for graph in file.subgraphs for op in graph.operators if op.op.startswith("Flex")
+    )
+    if names:
+        raise InputError(
+            "unsupported-operation",
+            f"the model needs TensorFlow's own kernels for {', '.join(names)}, which no device gets",
+            context={"model": source.path, "operations": ", ".join(names)},
+            hint="convert it with tf.lite.OpsSet.TFLITE_BUILTINS alone, without SELECT_TF_OPS; or give the .keras, .h5 "
+            "or SavedModel that it was made from",
+        )
 
 
 def check_sizes(file: TfliteFile, source: ModelSource, limits: WorkerLimits) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from edgeship.data.named import as_said
 from edgeship.digest import canonical_json, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
-from edgeship.model.closing import check_sizes, open_hint, resized
+from edgeship.model.closing import check_flex, check_sizes, open_hint, resized
 from edgeship.model.keras_version import newer_keras
 from edgeship.progress import Progress
 from edgeship.tflite.entry import other_entries, read_entry
@@ -73,8 +73,8 @@ ROUTES: dict[ModelKind, tuple[Route, ...]] = {
 }
 DECISIVE = {
     "model-dynamic-shape", "unsupported-operation", "saved-model-signatures", "model-weights-only",
-    "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision", "saved-model-incomplete",
-    "saved-model-state", "saved-model-unfed", "input-shape",
+    "model-custom-object", "model-lambda", "model-no-input-shape", "model-half-precision", "model-double-precision",
+    "saved-model-incomplete", "saved-model-state", "saved-model-unfed", "input-shape",
 }  # fmt: skip
 """Errors that no other route can change: shown at once instead of after two more conversions."""
 
@@ -94,7 +94,7 @@ def to_float_tflite(
     The same source gives the same bytes in any folder on any day (same tool versions); what was converted
     once under `work` is used again. A `.tflite` is taken as it is but for what `normalised` does, `is_float`
     False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
-    `model-half-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
+    `model-half-precision`, `model-double-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
     `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
     `saved-model-unfed`, `tflite-signature`, and what `check_boundary` raises; ToolError `conversion-failed` with each
     route's error. `signature` names the entry point of a SavedModel or a `.tflite`; nothing else has a choice.
@@ -304,6 +304,7 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
         if tensor.is_dynamic:
+            check_flex(file, source)
             made_by = producers.get(index)
             place = f"operation {made_by.index} ({made_by.op})" if made_by else "the model's input"
             cut = f"end the model before {place}, whose size depends on values, and do the rest on the host"

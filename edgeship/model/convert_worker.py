@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeship.errors import InputError, ToolError
+from edgeship.errors import InputError
 from edgeship.model.closing import closed_sizes, open_hint
+from edgeship.model.conversion_error import conversion_error
 from edgeship.model.frozen import WRITES, NotPlain, entries_of, frozen_signature, graph_of
-from edgeship.model.keras_load import load_keras3, load_tf_keras, short
+from edgeship.model.keras_load import load_keras3, load_tf_keras
 from edgeship.model.signatures import DEFAULT, Entry, pick_signature
 
 Report = Callable[..., None]
-HALF = re.compile(r"(?:\b|x)b?f16>")
-DOUBLE = re.compile(r"(?:\b|x)f64>")
 
 
 def from_keras3(payload: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -150,6 +149,7 @@ def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[
 
     inputs = _inputs(model, payload["source"])
     names = [_word(str(getattr(tensor, "name", "input")).split(":")[0]) for tensor in inputs]
+    _check_numbers([(name, str(tensor.dtype)) for tensor, name in zip(inputs, names, strict=True)], payload)
     fixed = _fixed({name: tensor.shape for tensor, name in zip(inputs, names, strict=True)}, payload)
     specs = [
         tf.TensorSpec(fixed[name], tensor.dtype, name=name)
@@ -192,6 +192,20 @@ def _inputs(model: Any, source: str) -> list[Any]:
         context={"model": source},
         hint="give it an Input(shape=...) layer, or call it once on a sample, and save it again",
     )
+
+
+def _check_numbers(inputs: Sequence[tuple[str, str]], payload: dict[str, Any]) -> None:
+    """Raise `unsupported-operation` where an input (name, dtype) takes text: what splits and looks up words is
+    TensorFlow's alone."""
+    words = [name for name, dtype in inputs if "string" in dtype]
+    if words:
+        raise InputError(
+            "unsupported-operation",
+            f"the model takes text ('{words[0]}'), and TFLite computes with numbers only",
+            context={"model": payload["source"], "inputs": ", ".join(f"{n} {dtype}" for n, dtype in inputs)},
+            hint="save the part behind TextVectorization or StringLookup as a model of its own, whose input are the "
+            "integers that these make, and turn words into integers where requests are made",
+        )
 
 
 def _named_outputs(model: Any, made: Any) -> dict[str, Any]:
@@ -303,62 +317,5 @@ def _convert(converter: Any, payload: dict[str, Any], report: Report) -> None:
     try:
         content = converter.convert()
     except Exception as error:
-        raise _conversion_error(error, payload["source"]) from error
+        raise conversion_error(error, payload["source"]) from error
     Path(payload["out"]).write_bytes(content)
-
-
-def _conversion_error(error: Exception, source: str) -> Exception:
-    """Return `model-half-precision` or `unsupported-operation` with operations and layers where that is why,
-    else `converter-failed`."""
-    text = str(error)
-    operations = {
-        name.strip().removeprefix("tf.")
-        for line in re.findall(r"(?:TF Select|Flex|Custom) ops:([^\n]*)", text)
-        for name in line.split(",")
-        if name.strip()
-    }
-    operations |= set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text))
-    if not operations:
-        return ToolError(
-            "converter-failed",
-            f"the TFLite converter failed: {short(' '.join(text.split()))}",
-            context={"model": source},
-        )
-    if operations <= _only_in(HALF, text):
-        return InputError(
-            "model-half-precision",
-            "the model computes in half precision (float16 or bfloat16), and TFLite has no operations for that",
-            context={"model": source, "operations": ", ".join(sorted(operations))},
-            hint="give the .keras or .h5 file, which is converted in float32; or keras.config.set_dtype_policy("
-            "'float32'), build the model again, new.set_weights(old.get_weights()), new.export(FOLDER)",
-        )
-    if operations <= _only_in(DOUBLE, text):
-        return InputError(
-            "unsupported-operation",
-            "the model computes in double precision (float64), and TFLite has no "
-            f"{', '.join(sorted(operations))} for that",
-            context={"model": source, "operations": ", ".join(sorted(operations))},
-            hint="export it in float32: tf.float32 placeholders and variables, or tf.cast(x, tf.float32) at its inputs",
-        )
-    layers: dict[str, None] = {}
-    for entry in getattr(error, "errors", ()):
-        if entry.operator.name.removeprefix("tf.") in operations and entry.location.call:
-            layers[entry.location.call[0].name.partition("@")[0]] = None
-    return InputError(
-        "unsupported-operation",
-        f"TFLite has no operation for {', '.join(sorted(operations))}",
-        context={
-            "model": source,
-            "operations": ", ".join(sorted(operations)),
-            "in": ", ".join(list(layers)[:6]) or "not told by the converter",
-        },
-        hint="use layers that TFLite has (TensorFlow's own kernels are not shipped to devices), "
-        "or cut the model before them and compute the rest outside",
-    )
-
-
-def _only_in(kind: re.Pattern[str], text: str) -> set[str]:
-    """Return the operations that a converter's message shows with tensors of a kind of number only."""
-    seen = re.findall(r'see current operation:[^"\n]*"tf\.(\w+)"([^\n]*)', text)
-    shown = {name for name, line in seen if kind.search(line)}
-    return shown - {name for name, line in seen if not kind.search(line)}

@@ -1,9 +1,10 @@
 """A Keras file that computes in float32 throughout: `in_float32(path, folder)`. Worker side.
 
 Half precision is for training on GPUs: TFLite has no kernels for it, and the weights are the same numbers
-wider. Byte inputs are for pictures as cameras give them: the same numbers again, and a recipe decides
-afterwards how the input is stored. Both stand in the model's config, so a copy of the file with another config
-is the same model; each library then loads its own weights its own way.
+wider. It has as few for doubles, whose weights are rounded once. Byte inputs are for pictures as cameras give
+them: the same numbers again, and a recipe decides afterwards how the input is stored. All of it stands in the
+model's config, so a copy of the file with another config is the same model; each library then loads its own
+weights its own way.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-HALVES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
-MIXED = HALVES[2:]
+OTHERS = ("float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+MIXED = OTHERS[3:]
 """Policies; what they compute with stands beside them in the config and tells nothing new."""
 BYTES = ("uint8", "int8", "uint16", "int16")
 INDEXED = ("Embedding", "IntegerLookup", "CategoryEncoding", "Hashing", "HashedCrossing")
@@ -39,7 +40,7 @@ def in_float32(path: Path, folder: Path) -> tuple[Path, list[str]]:
         return path, []
     copy = folder / path.name
     _write(path, copy, json.dumps(changed))
-    halves = sorted(found.intersection(MIXED) or found.intersection(HALVES))
+    halves = sorted(found.intersection(MIXED) or found.intersection(OTHERS))
     inputs = sorted(found.intersection(BYTES))
     notes = [f"the model was trained in {', '.join(halves)}: converted in float32"] if halves else []
     if inputs:
@@ -48,7 +49,7 @@ def in_float32(path: Path, folder: Path) -> tuple[Path, list[str]]:
 
 
 def _rewritten(value: Any, found: set[str], numbers: tuple[str, ...]) -> Any:
-    """Return a config with float32 for half precision, and for the integers `numbers` at the inputs; `found`
+    """Return a config with float32 for other precisions, and for the integers `numbers` at the inputs; `found`
     takes what was replaced."""
     if isinstance(value, list):
         return [_rewritten(item, found, numbers) for item in value]
@@ -57,13 +58,13 @@ def _rewritten(value: Any, found: set[str], numbers: tuple[str, ...]) -> Any:
     made = {key: _rewritten(item, found, numbers) for key, item in value.items()}
     kind, inner = made.get("class_name"), made.get("config")
     if isinstance(inner, dict):
-        if kind in POLICIES and inner.get("name") in HALVES:
+        if kind in POLICIES and inner.get("name") in OTHERS:
             found.add(inner["name"])
             inner["name"] = "float32"
         if kind == "InputLayer" and inner.get("dtype") in numbers:
             found.add(inner["dtype"])
             inner["dtype"] = "float32"
-    if made.get("dtype") in HALVES:
+    if made.get("dtype") in OTHERS:
         found.add(made["dtype"])
         made["dtype"] = "float32"
     return made

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.quantize.bias_fit import Fit, Floats, Layer, fit, rounded
+from edgeship.quantize.buffers import own_buffer
 from edgeship.quantize.finish import operator_name, tensor_types, weights_of
 from edgeship.tflite.layer_names import layer_name
 from edgeship.tflite.soundness import BIASED, RANGES
@@ -243,8 +244,6 @@ def _store(model: Any, readers: Sequence[tuple[Any, int]], values: NDArray[Any],
     """Put a constant's integers and scales in place for `readers`, (operation, position of the input); whoever else
     reads the tensor or its buffer keeps what was there.
     """
-    from ai_edge_litert.schema_py_generated import BufferT
-
     graph = model.subgraphs[0]
     index = int(readers[0][0].inputs[readers[0][1]])
     uses = sum(int(i) == index for op in graph.operators for i in op.inputs)
@@ -254,9 +253,7 @@ def _store(model: Any, readers: Sequence[tuple[Any, int]], values: NDArray[Any],
         for op, position in readers:
             op.inputs = [index if n == position else int(i) for n, i in enumerate(op.inputs)]
     tensor = graph.tensors[index]
-    if sum(t.buffer == tensor.buffer for part in model.subgraphs for t in part.tensors) > 1:
-        model.buffers.append(BufferT())
-        tensor.buffer = len(model.buffers) - 1
+    own_buffer(model, tensor)
     model.buffers[tensor.buffer].data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
     tensor.quantization.scale = scales.astype(np.float32)
 

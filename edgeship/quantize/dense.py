@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeship.quantize.buffers import own_buffer
 from edgeship.quantize.versions import equivalent_release, per_channel_dense
 from edgeship.tflite.refit import packed, unpacked
 
@@ -63,9 +64,14 @@ def _one(quantization: Any, scale: float) -> None:
 
 
 def _bias(model: Any, bias: Any, ratio: np.ndarray[Any, Any]) -> None:
-    buffer = model.buffers[bias.buffer]
-    if buffer.data is None or bias.quantization is None or bias.quantization.scale is None:
+    if (
+        model.buffers[bias.buffer].data is None
+        or bias.quantization is None
+        or bias.quantization.scale is None
+    ):
         return
+    own_buffer(model, bias)
+    buffer = model.buffers[bias.buffer]
     stored = np.frombuffer(bytes(bytearray(buffer.data)), "<i4").astype(np.float64)
     buffer.data = np.clip(np.rint(stored * ratio), INT32.min, INT32.max).astype("<i4").tobytes()
     _one(bias.quantization, float(np.max(bias.quantization.scale)))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.quantize.buffers import own_buffer
 from edgeship.quantize.observe import Observation
 from edgeship.quantize.versions import needed_version, oldest_release
 
@@ -73,7 +74,7 @@ def correct_biases(quantized: Any, original: Any, seen: Observation) -> int:
     if [name for name, _ in layers] != [name for name, _ in sources]:
         return 0
     tensors = quantized.subgraphs[0].tensors
-    uses = Counter(tensors[op.inputs[2]].buffer for _, op in layers if len(op.inputs) > 2)
+    uses = Counter(int(i) for op in quantized.subgraphs[0].operators for i in op.inputs)
     done = 0
     for (name, op), (_, source) in zip(layers, sources, strict=True):
         if len(op.inputs) < 3 or op.inputs[2] < 0:
@@ -84,7 +85,7 @@ def correct_biases(quantized: Any, original: Any, seen: Observation) -> int:
         exact = weights_of(original, source.inputs[1])
         if mean is None or now is None or exact is None or now.shape != exact.shape:
             continue
-        if uses[bias.buffer] > 1 or not _has_data(quantized, bias):
+        if uses[int(op.inputs[2])] > 1 or not _has_data(quantized, bias):
             continue
         _add_to_bias(quantized, bias, -output_shift(name, now - exact, mean))
         done += 1
@@ -141,6 +142,7 @@ def weights_of(model: Any, index: int) -> Floats | None:
 
 def _add_to_bias(model: Any, bias: Any, amount: Floats) -> None:
     """Add real values to a bias in place, in its own type: float32, or int32 or int64 steps of its scale."""
+    own_buffer(model, bias)
     data = bytes(model.buffers[bias.buffer].data)
     kinds = tensor_types()
     if bias.type == kinds["FLOAT32"]:

@@ -33,6 +33,12 @@ class Selection:
     """Where they come from, for people."""
     continues: frozenset[int] = frozenset()
     """Numbers of the vectors that go on with the state which the one before them left."""
+    made_up: int = 0
+    """How many vectors at the end are no samples: all lowest and all highest value."""
+
+    def samples_only(self) -> Selection:
+        """Return the selection without what is made up."""
+        return replace(self, vectors=self.vectors[: len(self.vectors) - self.made_up], made_up=0)
 
 
 def with_sequence(selection: Selection) -> Selection:
@@ -72,6 +78,7 @@ def select_inputs(entry: Mapping[str, Any], dataset: Dataset | None, count: int)
     return Selection(
         vectors=(*vectors, *lowest_and_highest),
         source=f"samples of {Path(dataset.info.reference).name}, and the edges of its range",
+        made_up=len(lowest_and_highest),
     )
 
 
@@ -117,7 +124,11 @@ def _seeded(inputs: Sequence[Mapping[str, Any]], count: int) -> Selection:
             values = low + at * (high - low)
             arrays.append((np.rint(values) if dtype.kind in "iub" else values).astype(dtype))
         vectors.append(tuple(arrays))
-    return Selection(vectors=tuple(vectors), source="seeded noise over the inputs' range: no data was given")
+    return Selection(
+        vectors=tuple(vectors),
+        source="seeded noise over the inputs' range: no data was given",
+        made_up=2 if count > 2 else 0,
+    )
 
 
 def value_range(entry: Mapping[str, Any]) -> tuple[float, float]:

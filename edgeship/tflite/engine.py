@@ -48,10 +48,17 @@ def refusal(file: TfliteFile, engine: str) -> str | None:
     """Return what in a file an engine is known to refuse, whatever its operations are, or None.
 
     LiteRT's C API loads no model with variable tensors ("Variable tensors not yet supported", measured with 2.3);
-    variables of the model itself (VAR_HANDLE) it runs.
+    variables of the model itself (VAR_HANDLE) it runs, but where one's value is an output as it is ("Failed to set
+    custom allocation for output tensor": the runtime allocates what READ_VARIABLE makes by itself).
     """
-    held = [s.name for s in states_of(file) if s.kind == "tensor"]
-    if engine != "litert" or not held:
+    if engine != "litert":
         return None
-    operations = ", ".join(dict.fromkeys(name.partition(":")[0] for name in held))
-    return f"the state that {operations} keeps between runs (variable tensors)"
+    held = [s.name for s in states_of(file) if s.kind == "tensor"]
+    if held:
+        operations = ", ".join(dict.fromkeys(name.partition(":")[0] for name in held))
+        return f"the state that {operations} keeps between runs (variable tensors)"
+    read = {i for op in file.main.operators if op.op == "READ_VARIABLE" for i in op.outputs}
+    names = [
+        spec.name for spec, i in zip(file.signature.outputs, file.main.outputs, strict=True) if i in read
+    ]
+    return f"an output that is a variable's own value ('{names[0]}')" if names else None

@@ -19,7 +19,7 @@ from edgeship.data.dataset import load_dataset
 from edgeship.data.samples import Reading
 from edgeship.errors import ToolError
 from edgeship.score.golden import record
-from edgeship.score.selection import pick, select_inputs, value_range
+from edgeship.score.selection import Selection, pick, select_inputs, value_range
 from edgeship.values import Dataset, GoldenTolerance, InputRule, TensorSpec, Variant
 
 TOLERANCE = GoldenTolerance(max_lsb=1, max_abs=0.001, min_cosine=0.999, argmax=True)
@@ -46,6 +46,36 @@ def test_every_class_and_both_extremes_are_picked() -> None:
     assert chosen == pick([x], y, 7)
     assert len(pick([x[:3]], y[:3], 8)) == 3
     assert len(set(pick([x], None, 20))) == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"), [("gather index out of bounds; Node number 5", [8, 6]), ("out of memory", [8])]
+)
+def test_made_up_vectors_that_lead_out_of_a_table_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, asked: list[int]
+) -> None:
+    """The highest value of all is no index of every column's table; each sample is."""
+    data = dataset(tmp_path, np.random.default_rng(1).integers(0, 9, (50, 4)).astype(np.int32))
+    entry = {"recipe": "r", "inputs": [one_input(datatype="INT32")], "outputs": []}
+    (tmp_path / "service.json").write_text(json.dumps({"variants": [entry]}))
+    seen = []
+
+    def refuses(release: Path, recipe: str, selection: Selection) -> None:
+        seen.append(len(selection.vectors))
+        raise ToolError("golden-cannot-record", "it does not run", context={"engine": words})
+
+    monkeypatch.setattr("edgeship.score.golden._run_island", refuses)
+    with pytest.raises(ToolError):
+        record(
+            tmp_path,
+            "r",
+            select_inputs(entry, data, 8),
+            tolerance=TOLERANCE,
+            exact=True,
+            keep=8,
+            model=tmp_path,
+        )
+    assert seen == asked
 
 
 def test_an_input_without_a_batch_axis_is_one_sample(tmp_path: Path) -> None:

@@ -208,6 +208,17 @@ def test_the_same_float_model_is_fine_on_a_cpu(graph, written: Write) -> None:
     assert {f.severity for f in report.findings} == {"note"}
 
 
+def test_what_stays_in_float_is_told_where_vela_fails_on_it(graph, written: Write) -> None:
+    x = graph.op("QUANTIZE", [graph.input([1, 8], "float32")], [1, 8])
+    x = graph.op("RELU", [x], [1, 8])
+    y = graph.op("CUMSUM", [graph.op("DEQUANTIZE", [x], [1, 8], "float32")], [1, 8], "float32")
+    graph.op("RELU", [graph.op("QUANTIZE", [y], [1, 8])], [1, 8])
+    report = check_model(
+        written(graph), profile("ethos-u55-128"), shown_as=Path("model.keras"), vela=("false",)
+    )
+    assert report.verdict == "fail" and "stays-float" in {f.code for f in report.findings}
+
+
 def test_ethos_u_needs_the_quantized_file(graph, written: Write) -> None:
     graph.op("RELU", [graph.input([1, 8], "float32")], [1, 8], "float32")
     with pytest.raises(InputError) as error:

@@ -125,3 +125,17 @@ def test_a_size_that_values_decide_is_no_batch(builder: Any, tmp_path: Path) -> 
         to_float_tflite(open_model(path), tmp_path / "work", progress=Silent())
     assert caught.value.reference == "model-dynamic-shape"
     assert "end the model before operation 0 (WHERE)" in str(caught.value.hint)
+
+
+def test_open_sizes_of_tensorflows_own_operations_are_told_as_what_they_are(
+    builder: Any, tmp_path: Path
+) -> None:
+    """No sizes help here: the runtime cannot work them out, and no device could run it then."""
+    x, y = builder.tensor("x", [1, 4], signature=[-1, 4]), builder.tensor("y", [1, 1], signature=[-1, -1])
+    builder.op("CUSTOM", [x], [y], custom="FlexErf")
+    path = tmp_path / "m.tflite"
+    path.write_bytes(builder.build([x], [y]))
+    for shapes in ((), (("", (1, 4)),)):
+        with pytest.raises(InputError) as caught:
+            to_float_tflite(open_model(path, shapes), tmp_path / "work", progress=Silent())
+        assert caught.value.reference == "unsupported-operation" and "FlexErf" in caught.value.message

@@ -393,11 +393,11 @@ def test_the_legacy_h5(shared_data: Path) -> None:
     ],
 )
 def test_an_operation_that_is_lacking_for_a_kind_of_number(kind: str, reference: str, says: str) -> None:
-    from edgeship.model.convert_worker import _conversion_error
+    from edgeship.model.conversion_error import conversion_error
 
     operation = f'%1 = "tf.Sum"(%arg0, %0) : (tensor<1x4x{kind}>, tensor<2xi32>) -> tensor<{kind}>'
     text = (
         f"error: 'tf.Sum' op is neither a custom op nor a flex op\nnote: see current operation: {operation}\n"
     )
-    error = _conversion_error(Exception(text), "m")
+    error = conversion_error(Exception(text), "m")
     assert isinstance(error, InputError) and error.reference == reference and says in error.message

@@ -51,6 +51,16 @@ def test_the_copy_is_the_same_file_with_another_config(tmp_path: Path) -> None:
     assert dense == [{**POLICY, "config": {"name": "float32"}}, "float32"]
 
 
+def test_doubles_become_float32(tmp_path: Path) -> None:
+    double = {**POLICY, "config": {"name": "float64"}}
+    config = layer("Functional", layers=[layer("InputLayer", dtype="float64"), layer("Dense", dtype=double)])
+    (tmp_path / "copy").mkdir()
+    path, notes = in_float32(archive(tmp_path / "m.keras", config), tmp_path / "copy")
+    assert notes == ["the model was trained in float64: converted in float32"]
+    with zipfile.ZipFile(path) as file:
+        assert b"float64" not in file.read("config.json")
+
+
 @pytest.mark.parametrize(
     "config",
     [

@@ -73,6 +73,18 @@ def test_a_variable_assigned_inside_a_loop_has_its_own_name(models: Path) -> Non
     assert states_of(looped) == (TOTAL,), "and loops that call each other end"
 
 
+def test_litert_gives_no_variables_own_value_out(models: Path) -> None:
+    """Measured: "Failed to set custom allocation for output tensor" for what READ_VARIABLE makes."""
+    held = read_tflite(models / "accumulate.tflite")
+    assert refusal(held, "litert") is None
+    read = next(o for o in held.main.operators if o.op == "READ_VARIABLE").outputs[0]
+    given = dataclasses.replace(
+        held, subgraphs=(dataclasses.replace(held.main, outputs=(read,)), *held.subgraphs[1:])
+    )
+    assert "an output that is a variable's own value ('before')" in (refusal(given, "litert") or "")
+    assert refusal(given, "tflite_runtime") is None
+
+
 def test_inspect_tells_it(models: Path) -> None:
     text = model_text(inspect_model(models / "accumulate.tflite"), operations=False)
     assert "\n  state   total: float32 [1 x 2]\n" in text

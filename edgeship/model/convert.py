@@ -317,7 +317,7 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
                     "made by": place,
                     "wanted": "fixed sizes",
                 },
-                hint=_without_flex(file) or (cut if made_by else open_hint(declared)),
+                hint=cut if made_by else open_hint(declared),
             )
     for index in graph.inputs:
         shape = graph.tensors[index].shape
@@ -336,24 +336,6 @@ def _check_static(file: TfliteFile, source: ModelSource, batch: int, progress: P
             + (f", from operation {op.index} ({op.op})" if op else "")
             + ": accelerators will not take it"
         )
-
-
-def _without_flex(file: TfliteFile) -> str:
-    """Return what to do before any size matters: nothing that edgeship brings to devices runs TensorFlow's own
-    operations. "" where there are none."""
-    operators = [op for graph in file.subgraphs for op in graph.operators]
-    flex = [op.op for op in operators if op.custom and op.op.startswith("Flex")]
-    if not flex:
-        return ""
-    held = (
-        f"{len(flex)} operations of TensorFlow itself, the first"
-        if len(flex) > 1
-        else "TensorFlow's own operation"
-    )
-    return (
-        f"no device runs it, whatever its sizes: it holds {held} {flex[0]}; do that work outside of the model, and "
-        "convert it with supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]"
-    )
 
 
 def _finish(path: Path, source: ModelSource, tools: dict[str, str]) -> FloatModel:

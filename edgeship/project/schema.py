@@ -237,7 +237,8 @@ class Limits(Section):
     header_bytes: Positive = 16_384
     """Largest request head; a longer one is answered 431."""
     request_seconds: Seconds = 10.0
-    """Time to send a request completely; then to wait for its turn, and to begin the last of its samples."""
+    """Time to send a request completely, and a second more a MiB; then to wait for its turn, and to begin the last of
+    its samples."""
     idle_seconds: Seconds = 60.0
     """How long a connection may stay silent."""
     drain_seconds: Seconds = 10.0

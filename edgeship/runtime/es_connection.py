@@ -22,6 +22,7 @@ class Connection(object):
         "out",
         "held",
         "state",
+        "begun",
         "deadline",
         "idle",
         "closing",
@@ -44,7 +45,8 @@ class Connection(object):
         self.events = 0
         self.discarded = 0
         self.started = 0.0
-        self.deadline = time.monotonic() + limits["request_seconds"]
+        self.begun = time.monotonic()  # Since when the request arrives, or the answer leaves.
+        self.deadline = self.begun + limits["request_seconds"]
 
     def receive(self, size=65536):
         """Return received bytes, b"" at the end of the stream, None where nothing is there."""

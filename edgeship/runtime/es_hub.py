@@ -17,6 +17,8 @@ _IN, _OUT, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP | select.EPO
 _ACCEPTS_A_TURN = 16
 # A client that sends a large body reads the answer only after it; what it still sends is cheap to throw away.
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 1 << 26
+# Bytes a second that large bodies and answers may take longer for: a board's wireless link brings no more.
+_SLOWEST = 1 << 20
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -127,7 +129,7 @@ class Hub(object):
             return
         if connection.idle:
             connection.idle = False
-            connection.deadline = time.monotonic() + self._limits["request_seconds"]
+            self._begin(connection, 0)
         connection.reader.feed(data)
         self._next_requests(connection)
 
@@ -146,6 +148,7 @@ class Hub(object):
                 route = "full" if error.status == 503 else "malformed"
                 return self._answer(connection, route, refusal(error), keep_alive=False)
             if request is None:
+                connection.deadline = connection.begun + self._seconds(size)
                 if connection.reader.must_continue:
                     connection.reader.must_continue = False
                     connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -176,7 +179,7 @@ class Hub(object):
         headers = "Date: %s\r\nEdgeship-Release: %s\r\n%s" % (self._now(), self._release_id, answer.headers)
         data = response(answer.status, headers, answer.body, keep_alive, head_only)
         connection.closing = not keep_alive
-        connection.deadline = time.monotonic() + self._limits["request_seconds"]
+        self._begin(connection, len(data))
         if not connection.send(data):
             return self.drop(connection)
         if not connection.out:
@@ -204,8 +207,19 @@ class Hub(object):
                 self.drop(connection)
             return
         connection.idle = not connection.reader.begun
-        span = self._limits["idle_seconds"] if connection.idle else self._limits["request_seconds"]
-        connection.deadline = now + span
+        if connection.idle:
+            connection.deadline = now + self._limits["idle_seconds"]
+        else:
+            self._begin(connection, 0)
+
+    def _begin(self, connection, size):
+        """From now on `size` bytes are on their way."""
+        connection.begun = time.monotonic()
+        connection.deadline = connection.begun + self._seconds(size)
+
+    def _seconds(self, size):
+        """Return for how long `size` bytes may be on their way."""
+        return self._limits["request_seconds"] + size / float(_SLOWEST)
 
     def _now(self):
         """Return the Date header's text; made once a second."""
@@ -226,7 +240,7 @@ class Hub(object):
             arriving = connection.state == READING and not connection.out and not connection.closing
             if arriving and connection.reader.begun:
                 connection.started = now
-                text = "the request did not arrive within %g s" % self._limits["request_seconds"]
+                text = "the request did not arrive within %.3g s" % (connection.deadline - connection.begun)
                 self._answer(
                     connection, "timeout", json_answer(408, {"error": text}, close=True), keep_alive=False
                 )

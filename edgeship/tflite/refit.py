@@ -37,7 +37,8 @@ ORDERED = "model_control_dependencies"
 def refitted(content: bytes) -> bytes:
     """Return the file with shape arithmetic folded, pixels repeated by one resize, vectors brought to length 1 at
     once and negations and squares as products (of a float model), biases as vectors, a tensor of its own for every
-    output, and operator codes and names as today's tools read them; the same bytes where nothing of that is to be done.
+    output, and operator codes, names and data as today's tools read them; the same bytes where nothing of that is to be
+    done.
 
     Files packed behind the model stay.
     """
@@ -49,7 +50,7 @@ def refitted(content: bytes) -> bytes:
     schema = tflite_schema()
     view = schema.Model.GetRootAs(content, 0)
     floats = is_float(precision_of(file))
-    old = floats and _has_old_codes(view)
+    old = floats and (_has_old_codes(view) or _has_empty_data(view))
     named = _own_names(file) if floats else {}
     products = floats and any(op.op in PRODUCTS for op in graph.operators)
     todo = biases or shared or shapes or repeats or old or named or products
@@ -58,6 +59,8 @@ def refitted(content: bytes) -> bytes:
     model = schema.ModelT.InitFromObj(view)
     for code in model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    for buffer in model.buffers if old else ():
+        buffer.data = buffer.data if buffer.data is not None and len(buffer.data) else None
     for (graph_index, index), name in named.items():
         model.subgraphs[graph_index].tensors[index].name = name
     for index in biases:
@@ -110,6 +113,12 @@ def _has_old_codes(view: Any) -> bool:
     """
     codes = [view.OperatorCodes(i) for i in range(view.OperatorCodesLength())]
     return any(code.BuiltinCode() < code.DeprecatedBuiltinCode() for code in codes)
+
+
+def _has_empty_data(view: Any) -> bool:
+    """Return whether a buffer holds data of no bytes, which the quantizer takes for the value of its tensors."""
+    buffers = (view.Buffers(i) for i in range(view.BuffersLength()))
+    return any(not buffer.DataIsNone() and not buffer.DataLength() for buffer in buffers)
 
 
 def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:

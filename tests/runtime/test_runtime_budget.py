@@ -156,6 +156,22 @@ def test_twelve_large_bodies_at_once_take_no_more_memory_than_the_limit(
     assert held(service) == 0
 
 
+def test_what_is_large_may_take_longer(release: MakeRelease, serve: Serve) -> None:
+    """4 MB over a board's wireless link, both ways: what a small request may take would cut both of them."""
+    service = serve(release("wide", limits={"body_bytes": 8 * MIB, "request_seconds": 0.5}))
+    data = http("POST", INFER, bytes(4_000_000), BARE)
+    wire = service.wire()
+    wire.sock.setsockopt(1, 8, 1 << 17)  # SO_RCVBUF: the answer does not fit, and waits for the reader.
+    for piece in range(0, len(data), 1_000_000):
+        wire.send(data[piece : piece + 1_000_000])
+        time.sleep(0.25)
+    time.sleep(1.0)
+    reply = wire.reply()
+    assert reply.status == 200 and len(reply.body) > 4_000_000
+    slow = service.wire().send(upload(200_000))
+    assert slow.reply().json["error"] == "the request did not arrive within 0.691 s"
+
+
 def test_an_idle_connection_keeps_no_body(release: MakeRelease, serve: Serve) -> None:
     service = serve(release("wide", limits={"body_bytes": 8 * MIB}))
     body = bytes(4_000_000)

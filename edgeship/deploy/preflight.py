@@ -30,7 +30,12 @@ def preflight(
     checks = [
         *_machine(probed, requires),
         *_libc(probed, requires),
-        *_python(probed, requires, exact=_has_compiled_packages(manifest)),
+        *_python(
+            probed,
+            requires,
+            exact=_has_compiled_packages(manifest),
+            passed_over=manifest.get("engine", {}).get("reason"),
+        ),
         *_hardware(probed, requires),
         *_software(probed, requires),
         *_delegate(probed, requires),
@@ -139,8 +144,10 @@ def _libc(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         yield finding("libc", "pass", have, limit=need, value=have)
 
 
-def _python(probed: Probed, requires: Mapping[str, Any], *, exact: bool) -> Iterator[Finding]:
-    """Python's presence and version."""
+def _python(
+    probed: Probed, requires: Mapping[str, Any], *, exact: bool, passed_over: str | None
+) -> Iterator[Finding]:
+    """Python's presence and version; `passed_over`: why the bundle has not the target's first engine."""
     versions = [str(version) for version in requires.get("python", [])] or ["3.7"]
     floor = min(versions, key=version_key)
     have = probed.host.python_version
@@ -162,7 +169,10 @@ def _python(probed: Probed, requires: Mapping[str, Any], *, exact: bool) -> Iter
             reason,
             limit=known,
             value=have,
-            hint="build again with this Python in the target",
+            hint=f"the first engine of the target would run on any Python, but {passed_over}: export the model without "
+            f"that, or take a device with Python {known}"
+            if passed_over
+            else "build again with this Python in the target",
         )
     else:
         yield finding("python", "pass", f"python3 {have}", limit=floor, value=have)

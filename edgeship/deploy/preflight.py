@@ -169,10 +169,8 @@ def _python(
             reason,
             limit=known,
             value=have,
-            hint=f"the first engine of the target would run on any Python, but {passed_over}: export the model without "
-            f"that, or take a device with Python {known}"
-            if passed_over
-            else "build again with this Python in the target",
+            hint="build again with this Python in the target"
+            + (f"; the target's first engine would run on any, but {passed_over}" if passed_over else ""),
         )
     else:
         yield finding("python", "pass", f"python3 {have}", limit=floor, value=have)

@@ -15,8 +15,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-HAS_TFLITE_RUNTIME = ("3.9", "3.10", "3.11")
-"""Pythons that tflite_runtime 2.14.0 has wheels for."""
 SCRIPT = """
 import os; os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np, keras, tf_keras
@@ -64,16 +62,11 @@ def test_fused_layers_answer_as_keras_does(
 ) -> None:
     """Their state would go on from request to request; LiteRT's C API does not take them, tflite_runtime does."""
     data, want = np.load(recurrent / "data.npz")["x"], np.load(recurrent / "want.npz")["fused"]
-    if python_here() not in HAS_TFLITE_RUNTIME:  # Debian 13: told before anything changes, with a way out
-        host = f"local:{tmp_path / 'newer'}"
+    if python_here() != "3.11":  # which the packages are for: told before anything changes, with a way out
+        host = f"local:{tmp_path / 'other'}"
         said = edgeship("deploy", recurrent / "fused.h5", "-t", "host", "--recipe", "fp32", "--host", host)
-        assert (
-            said.status == 1 and "the bundle's packages are built for 3.11, 3.10, 3.9" in said.out + said.err
-        )
-        assert (
-            "the first engine of the target would run on any Python, but litert 2.3.0 refuses the state"
-            in (said.out + said.err)
-        )
+        assert said.status == 1 and "the bundle's packages are built for 3.11" in said.out
+        assert "the target's first engine would run on any, but litert 2.3.0 refuses the state" in said.out
         return
     service = served(recurrent / "fused.h5", "--recipe", "fp32", "--eval", recurrent / "data.npz")
     assert "host: runs with tflite_runtime 2.14.0: litert 2.3.0 refuses the state that" in service.said.err

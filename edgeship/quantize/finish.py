@@ -174,6 +174,9 @@ def set_versions(model: Any) -> None:
     release = oldest_release([(operator_name(code), code.version) for code in model.operatorCodes])
     for entry in model.metadata or ():
         if entry.name == VERSION_ENTRY and release is not None:
+            if not _holds(model.buffers[entry.buffer]):  # the quantizer lets all that hold nothing be one
+                model.buffers.append(type(model.buffers[0])())
+                entry.buffer = len(model.buffers) - 1
             text = release.encode().ljust(VERSION_BYTES, b"\0")
             model.buffers[entry.buffer].data = np.frombuffer(text, np.uint8)
 
@@ -185,8 +188,11 @@ def _layers(model: Any) -> list[tuple[str, Any]]:
 
 
 def _has_data(model: Any, tensor: Any) -> bool:
-    data = model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
+    return _holds(model.buffers[tensor.buffer])
+
+
+def _holds(buffer: Any) -> bool:
+    return buffer.data is not None and len(buffer.data) > 0
 
 
 def _is_per_channel(tensor: Any) -> bool:

@@ -124,6 +124,10 @@ def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, ou
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import quantizer
 
+    given = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    if given.signatureDefs is None:  # it walks them where it puts a conversion before an output
+        given.signatureDefs = []
+        content = bytes(flatbuffer_utils.convert_object_to_bytearray(given))
     tool = quantizer.Quantizer(bytearray(content))
     tool.load_quantization_recipe(job["settings"])
     statistics = None
@@ -138,4 +142,6 @@ def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, ou
             for name, (low, high) in ranges.items()
         }
     result = tool.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
+    made = flatbuffer_utils.read_model_from_bytearray(bytearray(result.quantized_model))
+    made.signatureDefs = made.signatureDefs or None
+    return made

@@ -34,8 +34,8 @@ ORDERED = "model_control_dependencies"
 
 def refitted(content: bytes) -> bytes:
     """Return the file with shape arithmetic folded, pixels repeated by one resize, biases as vectors, a tensor
-    of its own for every output, and operator codes where today's tools read them; the same bytes where nothing
-    of that is to be done.
+    of its own for every output, and, in a float model, what today's quantizer reads: operator codes in the wider
+    field, a name of its own for every tensor, no empty data; the same bytes where nothing of that is to be done.
 
     Files packed behind the model stay.
     """
@@ -46,12 +46,19 @@ def refitted(content: bytes) -> bytes:
     repeats = any(op.op in REPEATS for op in graph.operators)
     schema = tflite_schema()
     view = schema.Model.GetRootAs(content, 0)
-    old = _has_old_codes(view) and is_float(precision_of(file))
+    old = (_has_old_codes(view) or _has_empty_data(view) or _names_taken(file)) and is_float(
+        precision_of(file)
+    )
     if not (biases or shared or shapes or repeats or old) or cannot_be_moved(file):
         return content
     model = schema.ModelT.InitFromObj(view)
     for code in model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if old:
+        for buffer in model.buffers:
+            buffer.data = buffer.data if buffer.data is not None and len(buffer.data) else None
+        for (graph_index, index), name in _names_taken(file).items():
+            model.subgraphs[graph_index].tensors[index].name = name.encode()
     for index in biases:
         tensor = model.subgraphs[0].tensors[index]
         tensor.shape, tensor.shapeSignature = [int(tensor.shape[-1])], None
@@ -76,6 +83,31 @@ def _has_old_codes(view: Any) -> bool:
     """
     codes = [view.OperatorCodes(i) for i in range(view.OperatorCodesLength())]
     return any(code.BuiltinCode() < code.DeprecatedBuiltinCode() for code in codes)
+
+
+def _has_empty_data(view: Any) -> bool:
+    """Return whether a buffer holds data of no bytes, which the quantizer takes for the value of its tensors."""
+    buffers = (view.Buffers(i) for i in range(view.BuffersLength()))
+    return any(not buffer.DataIsNone() and not buffer.DataLength() for buffer in buffers)
+
+
+def _names_taken(file: TfliteFile) -> dict[tuple[int, int], str]:
+    """Return (graph, tensor) -> a name of its own, for tensors called as one before them: the quantizer and its ranges
+    tell tensors apart by name."""
+    held = {tensor.name for graph in file.subgraphs for tensor in graph.tensors}
+    seen: set[str] = set()
+    renamed: dict[tuple[int, int], str] = {}
+    for graph in file.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.name not in seen:
+                seen.add(tensor.name)
+                continue
+            number = 1
+            while (name := f"{tensor.name}_{number}") in held:
+                number += 1
+            held.add(name)
+            renamed[graph.index, tensor.index] = name
+    return renamed
 
 
 def with_output_shapes(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:

@@ -352,6 +352,43 @@ def test_an_old_files_operations_are_read_as_what_they_are(
     assert found["old"] == found["new"]
 
 
+def test_what_old_and_careless_converters_leave_out_costs_no_recipe(
+    tiny: ModuleType, model_of: Any, make_profile: Any, tmp_path: Path
+) -> None:
+    """No signatures, two tensors of one name, data of no bytes, and a version entry that is empty, which the quantizer
+    lets share a buffer with the input; the last operation has no int8 form of the quantizer's."""
+    samples = tmp_path / "x.npy"
+    np.save(samples, np.random.default_rng(0).normal(size=(48, 8, 8, 3)).astype(np.float32))
+
+    def careless(model: Any) -> None:
+        model.signatureDefs = None
+        graph = model.subgraphs[0]
+        for tensor in graph.tensors:
+            if tensor.name in (b"a", b"b"):
+                tensor.name = b"same"
+            if not tensor.buffer:
+                model.buffers.append(tiny.schema.BufferT())
+                tensor.buffer = len(model.buffers) - 1
+                model.buffers[-1].data = np.zeros(0, np.uint8) if tensor.name == b"c" else None
+        entry = tiny.schema.MetadataT()
+        model.buffers.append(tiny.schema.BufferT())
+        entry.name, entry.buffer = b"min_runtime_version", len(model.buffers) - 1
+        model.metadata = [entry]
+
+    whole = tiny.activated(tmp_path / "whole.tflite", "PRELU")
+    odd = tiny.edited(whole, tmp_path / "odd.tflite", careless)
+    odd.write_bytes(normalised(odd.read_bytes()))
+    assert len({t.name for t in read_tflite(odd).main.tensors}) == len(read_tflite(odd).main.tensors)
+    profile = make_profile(precision={"io": "int8"})
+    made = derive_all(model_of(odd), (RECIPES["int8"],), fed(samples), tmp_path / "out", profile=profile)
+    assert made.failed == ()
+    path = made.artifacts[0].path
+    assert not read_tflite(path).main.tensors[0].has_data
+    x = np.load(samples)
+    exact, found = run(whole, x), run(path, x)
+    assert np.abs(found - exact).max() < 0.06 * np.ptp(exact)
+
+
 def test_samples_that_cannot_be_run_cost_the_recipes_that_need_ranges_only(
     float_model: FloatModel, base_profile: Any, tmp_path: Path
 ) -> None:

@@ -6,15 +6,18 @@ things help, and nothing that could be seen is lost by either:
 
 - *The bias stays at the limit* where the channel is beyond its output's range with any input, as it was: a RELU
   behind a bias of -1000 gives 0. Nothing changes at all.
-- *The weight scale is raised* until the bias fits, and the weights are rounded anew. What that moves an output by is
-  at most `sum |w - w'| * max|x|`, where x lies within the range that the input's scale can hold.
+- *The weight scale is raised* until the bias fits, or as much of it as keeps the channel beyond its range, and the
+  weights are rounded anew. What that moves an output by is at most `sum |w - w'| * max|x|`, where x lies within the
+  range that the input's scale can hold.
 
-Why the second stays below a step of the output, for int8: a scale raised to `|b| / (2^30 * input scale)` rounds each
-of K weights by half of it at most, and |x| <= 255 * input scale, so an output moves by `K * |b| * 255 / 2^31` at most.
-What the channel adds to its bias is less than `A = K * 127 * 255 * |b| / 2^30` (its scale was too small before). If
-its output can be seen at all, the output's range reaches `|b| - A` and has 255 steps, so a step is at least
-`(|b| - A) / 255`. The quotient is below 1 for K < 16,500, with one scale a tensor as with one a channel. It is
-computed for each channel all the same (`loss_bound`), and told where a step is reached.
+Why the second stays below a step of the output, for int8, with one scale a tensor as with one a channel. Let e be the
+input's scale, s the weights', K the weights of a channel, E the end of the output's range on the bias' side. A channel
+reaches `r <= K * 127 * s * 255 * e` to either side of its bias, which at s is stored up to `2^30 * s * e`. A bias of
+`(E + r) * (1 + K * 255 / 2^31)` keeps it beyond E, also with weights rounded anew (to a half of a scale each), and
+no larger one is asked for; so a scale raised is at most `t = (E + r) / (2^30 * e)`, but for that factor. As t is above
+s, `r < c * (E + r)` with `c = K * 127 * 255 / 2^30`, hence `E + r < E / (1 - c)`. Rounding to t moves any channel under
+that scale by `K * t / 2 * 255 * e`, and a step of the output is `E / 255` at least: `K * 255^2 / 2^31 / (1 - c)` steps,
+below 1 for K < 16,500. It is computed for each channel all the same (`loss_bound`), and told where a step is reached.
 
 With int16 activations a bias has 64 bits: 40 of them (an Ethos-U has no more) where that is fine enough, else the 48
 that TensorFlow Lite's kernels take. TensorFlow's own converter raises scales as well (`AdjustWeightsForBiasScale`).
@@ -90,7 +93,7 @@ def fit(layers: Sequence[Layer], scales: Floats, limit: float) -> Fit:
     for layer in layers:
         kept = limited(layer, own, limit)
         seen = (kept != layer.bias) & (loss_bound(layer, layer.held, kept) > 0)
-        wanted = np.where(seen, np.maximum(wanted, np.abs(layer.bias) / (limit * layer.entry)), wanted)
+        wanted = np.where(seen, np.maximum(wanted, _needed(layer, limit) / (limit * layer.entry)), wanted)
         raised |= seen
     if scales.size == 1:
         wanted[:] = wanted.max()
@@ -102,6 +105,18 @@ def fit(layers: Sequence[Layer], scales: Floats, limit: float) -> Fit:
         lost = loss_bound(layer, after, limited(layer, wanted, limit)) / layer.step
         steps = np.maximum(steps, np.where(changed, lost, 0.0))
     return Fit(scales=wanted, raised=raised, steps=steps)
+
+
+def _needed(layer: Layer, limit: float) -> Floats:
+    """Return how much [C] of each bias, in size, makes no difference: all of it, or what keeps the channel beyond its
+    output's range whatever the input and however its weights are rounded."""
+    taps = layer.weights.shape[1]
+    rounding = taps * layer.largest / 2 / (limit * layer.entry)
+    if rounding >= 1:
+        return np.abs(layer.bias)
+    edge = np.maximum(np.where(layer.bias > 0, layer.high, -layer.low), 0)
+    beyond = (edge + np.abs(layer.weights).sum(1) * layer.largest) / (1 - rounding)
+    return np.asarray(np.minimum(np.abs(layer.bias), beyond * (1 + 1e-6)))
 
 
 def limited(layer: Layer, scales: Floats, limit: float) -> Floats:

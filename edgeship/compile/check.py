@@ -16,7 +16,7 @@ from edgeship.compile.edgetpu.predict import predict
 from edgeship.compile.edgetpu.view import Settings
 from edgeship.compile.lint import how_to_quantize, lint
 from edgeship.compile.report import CheckReport, Finding, Placed, Verdict, ordered
-from edgeship.errors import InputError, ToolError
+from edgeship.errors import InputError
 from edgeship.profile import TargetProfile
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
@@ -75,7 +75,7 @@ def _twin(
     model: TfliteFile, profile: TargetProfile, shown_as: Path, vela: tuple[str, ...] | None
 ) -> CheckReport:
     """Ask Vela about the int8 twin of a float model. Raises InputError `check-needs-int8` where it is float itself."""
-    from edgeship.compile.vela_check import check_with_vela, not_asked
+    from edgeship.compile.vela_check import check_with_vela
 
     if is_float(model):
         raise InputError(
@@ -85,12 +85,7 @@ def _twin(
             hint=f"edgeship build {shlex.quote(str(shown_as))} --target {profile.name} --calibration DATA",
         )
     left = _left_in_float(model)
-    try:
-        report = check_with_vela(model, profile, vela)
-    except ToolError as error:
-        if not left or error.reference != "vela-failed":
-            raise
-        report = not_asked(model, profile, left[0].message)  # it is refused before Vela would see it
+    report = check_with_vela(model, profile, vela)
     message = (
         "Vela was asked about its int8 form, made with made-up samples; what that computes only yours tell"
     )

@@ -11,6 +11,7 @@ from edgeship.compile.lint import how_to_quantize, lint
 from edgeship.compile.report import CheckReport, Cut, Finding, Placed, Verdict, ordered
 from edgeship.compile.vela import cpu_count, reasons_against
 from edgeship.compile.vela_tool import NPU_OP, VelaRun, run_vela
+from edgeship.errors import ToolError
 from edgeship.profile import TargetProfile
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.layer_names import layer_name
@@ -26,7 +27,10 @@ TIMEOUT_S = 300.0
 def check_with_vela(
     model: TfliteFile, profile: TargetProfile, command: tuple[str, ...] | None = None
 ) -> CheckReport:
-    """Return what Vela makes of a model. Raises ToolError `tool-missing`, `vela-failed`, `vela-timeout`."""
+    """Return what Vela makes of a model; that it fails on it is a verdict as well, beside those of other targets.
+
+    Raises ToolError `tool-missing`.
+    """
     against = reasons_against(model)
     if against:
         fix = how_to_quantize(model)
@@ -34,13 +38,24 @@ def check_with_vela(
             Finding(code="nothing-for-npu", severity="error", message=why, fix=fix, operations=())
             for why in against
         ]
-        return not_asked(model, profile, against[0], found)
+        return _all_on_cpu(model, profile, against[0], found)
     tool = None if command else require("vela")
-    with run_vela(
-        model.path, profile.compiler.options, command or (tool.command if tool else ()), timeout_s=TIMEOUT_S
-    ) as made:
-        version = tool.version if tool else "of the caller"
-        return _report(model, profile, made, f"Vela {version}")
+    name = f"Vela {tool.version if tool else 'of the caller'}"
+    arguments = command or (tool.command if tool else ())
+    try:
+        with run_vela(model.path, profile.compiler.options, arguments, timeout_s=TIMEOUT_S) as made:
+            return _report(model, profile, made, name)
+    except ToolError as error:
+        if not error.reference.startswith("vela-"):
+            raise
+        last = str(error.context.get("last words", "")).strip().rpartition("\n")[2]
+        said = Finding(
+            code=error.reference,
+            severity="error",
+            message=f"{error.message}: {last}" if last and last not in error.message else error.message,
+            fix=error.hint or "",
+        )
+        return replace(_all_on_cpu(model, profile, error.message, (said,)), tool=name)
 
 
 def _report(model: TfliteFile, profile: TargetProfile, made: VelaRun, tool: str) -> CheckReport:
@@ -150,10 +165,10 @@ def _cuts(model: TfliteFile, on_cpu: tuple[int, ...]) -> tuple[Cut, ...]:
     )
 
 
-def not_asked(
+def _all_on_cpu(
     model: TfliteFile, profile: TargetProfile, reason: str, found: Iterable[Finding] = ()
 ) -> CheckReport:
-    """Return the report of a model that Vela cannot be asked about: `reason` keeps all of it off the NPU."""
+    """Return the report of a model that Vela was not asked about: `reason` keeps all of it off the NPU."""
     return CheckReport(
         model=str(model.path),
         sha256=model.sha256,

@@ -216,7 +216,18 @@ def test_what_stays_in_float_is_told_where_vela_fails_on_it(graph, written: Writ
     report = check_model(
         written(graph), profile("ethos-u55-128"), shown_as=Path("model.keras"), vela=("false",)
     )
-    assert report.verdict == "fail" and "stays-float" in {f.code for f in report.findings}
+    assert report.verdict == "fail" and {"stays-float", "vela-failed"} <= {f.code for f in report.findings}
+
+
+def test_that_vela_fails_is_a_verdict(graph, written: Write) -> None:
+    """With several targets, one whose compiler fails must not hide what the others say."""
+    graph.op("RELU", [graph.input([1, 8])], [1, 8])
+    crash = (sys.executable, "-c", "raise SystemExit('NotEqual could not run on NPU')")
+    report = check_model(written(graph), profile("ethos-u55-128"), vela=crash)
+    assert report.verdict == "fail" and {o.placement for o in report.operations} == {"cpu"}
+    (finding,) = (f for f in report.findings if f.code == "vela-failed")
+    assert finding.message.endswith("NotEqual could not run on NPU")
+    valid(check_document([report]))
 
 
 def test_ethos_u_needs_the_quantized_file(graph, written: Write) -> None:

@@ -93,6 +93,11 @@ class InputEncoder(object):
             )
         )
 
+    def zeros(self):
+        """Return the tensor's bytes where every real value is 0."""
+        zero = 0 if self.scale is None else self.zero_point
+        return bytes(pack([zero], self.dtype)) * count(self.tensor_shape)
+
     def check(self, datatype, shape):
         """Raise Refused (400) unless the client's datatype and shape fit this input."""
         if not self.accepts(datatype):

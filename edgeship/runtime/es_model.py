@@ -38,8 +38,8 @@ class Model(object):
         return self.engine.run(tensors)
 
     def zeros(self):
-        """Return the input tensors' bytes of an all-zero sample."""
-        return [bytes(count(e.tensor_shape) * DTYPES[e.dtype][2]) for e in self.encoders]
+        """Return the input tensors' bytes of real zeros: what every table that the model looks up has a row for."""
+        return [e.zeros() for e in self.encoders]
 
     def warm_up(self, runs):
         """Run the engine on zeros; return the milliseconds of each run. The first one is what a cold start

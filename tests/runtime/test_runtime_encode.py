@@ -246,3 +246,13 @@ def test_a_bool_is_nothing_but_0_or_1() -> None:
         encoder.encode(b"\0\2\1", "BOOL", [1, 3])
     with pytest.raises(Refused, match="datatype FP32; wanted BOOL"):
         encoder.encode(bytes(12), "FP32", [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero"),
+    [("int8", 0.1, -7), ("uint8", 0.5, 128), ("int16", 0.1, 0), ("float32", None, 0), ("int32", None, 0)],
+)
+def test_zeros_are_real_ones(dtype: str, scale: float | None, zero: int) -> None:
+    """A warm-up with zero bytes would be the middle of an int8 input's range: an index beyond a small table's end."""
+    encoder = InputEncoder(tensor("x", [1, 3], dtype, scale, zero, datatype="FP32"))
+    assert encoder.zeros() == bytes(encoder.encode(np.zeros((1, 3), np.float32).tobytes(), "FP32", [1, 3]))

@@ -78,10 +78,18 @@ def make_variants(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Ma
 def derive(site: BuildSite, profile: TargetProfile, inputs: Inputs, recipes: Sequence[Recipe]) -> Derivation:
     """Derive every recipe, or take what an earlier target got of the same. Raises as `derive_all`."""
     site.progress.step(f"{profile.name}: deriving {', '.join(r.alias for r in recipes)}")
+    if not inputs.float_model.is_float:  # what came quantized is rewritten for the target's own runtime
+        return _derived(site, profile, inputs, recipes)
     key = (inputs.float_model.sha256, order_of(recipes, profile))
-    if key in site.earlier.derived:
-        return site.earlier.derived[key]
-    derived = derive_all(
+    if key not in site.earlier.derived:
+        site.earlier.derived[key] = _derived(site, profile, inputs, recipes)
+    return site.earlier.derived[key]
+
+
+def _derived(
+    site: BuildSite, profile: TargetProfile, inputs: Inputs, recipes: Sequence[Recipe]
+) -> Derivation:
+    return derive_all(
         inputs.float_model,
         recipes,
         inputs.calibration_prepared,
@@ -89,9 +97,6 @@ def derive(site: BuildSite, profile: TargetProfile, inputs: Inputs, recipes: Seq
         profile=profile,
         progress=site.progress,
     )
-    if inputs.float_model.is_float:  # what came quantized is rewritten for the target's own runtime
-        site.earlier.derived[key] = derived
-    return derived
 
 
 def scored(

@@ -338,7 +338,7 @@ def test_int16_activations_map_nothing_and_the_advice_is_int8(graph, read) -> No
     prediction = predict(model)
     assert {o.status for o in prediction.operations} == {status.DATA_TYPE}
     (first, _) = advice(model, prediction)
-    assert first.code == "int16-activations" and "--recipe int8" in first.fix
+    assert first.code == "int16-activations" and "quantize activations to 8 bits: edgeship build" in first.fix
 
 
 def test_a_detector_with_its_own_last_operation(graph, read) -> None:

@@ -385,7 +385,7 @@ def test_the_legacy_h5(shared_data: Path) -> None:
     [
         (
             "f64",
-            "unsupported-operation",
+            "model-double-precision",
             "computes in double precision (float64), and TFLite has no Sum for that",
         ),
         ("f16", "model-half-precision", "computes in half precision"),

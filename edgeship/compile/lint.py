@@ -14,6 +14,7 @@ from edgeship.tflite.file import Subgraph, TfliteFile
 from edgeship.tflite.flaws import CODES, flaws, name_of, told
 from edgeship.tflite.layer_names import layer_of
 from edgeship.tflite.precision import is_float, precision_of
+from edgeship.tflite.tails import float_tail
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 INTEGERS = frozenset({"int8", "uint8", "int16"})
@@ -90,6 +91,9 @@ def float_tensors(model: TfliteFile) -> Iterator[Finding]:
     graph = model.main
     by_op: dict[str, list[int]] = defaultdict(list)
     boundary, integer = [], False
+    joined = frozenset[int]().union(
+        *(tail.operators for i in graph.outputs if (tail := float_tail(model, i)))
+    )  # on purpose: one scale would lose the small parts
     for operator in graph.operators:
         if operator.op == "QUANTIZE" and any(
             graph.tensors[i].dtype in FLOATS for i in operator.inputs if i >= 0
@@ -100,7 +104,7 @@ def float_tensors(model: TfliteFile) -> Iterator[Finding]:
             if set(operator.outputs) & set(graph.outputs):
                 boundary.append(operator)
         elif any(graph.tensors[i].dtype in FLOATS for i in (*operator.inputs, *operator.outputs) if i >= 0):
-            if not operator.custom:
+            if not operator.custom and operator.index not in joined:
                 by_op[operator.op].append(operator.index)
         else:
             integer |= any(graph.tensors[i].dtype in INTEGERS for i in operator.outputs if i >= 0)

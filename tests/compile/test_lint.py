@@ -70,6 +70,15 @@ def test_a_float_operation_inside_an_integer_model_is_named_for_itself(graph, re
     assert "NEG x1" in found["float-inside"].message and "no int8 kernel" in found["float-inside"].fix
 
 
+def test_parts_that_are_joined_in_float_at_the_end_are_no_fault(graph, read: Read) -> None:
+    """Boxes and scores keep scales of their own: edgeship makes such files, and nothing is to be replaced in them."""
+    sides = [graph.op("RELU", [graph.input([1, 8])], [1, 8]) for _ in range(2)]
+    graph.op(
+        "CONCATENATION", [graph.op("DEQUANTIZE", [x], [1, 8], "float32") for x in sides], [1, 16], "float32"
+    )
+    assert "float-inside" not in findings(read(graph))
+
+
 def test_an_operation_that_only_stores_a_state(graph, read: Callable[..., TfliteFile]) -> None:
     """A streaming model keeps what it heard: ASSIGN_VARIABLE has no output."""
     x = graph.input([1, 8], "float32")

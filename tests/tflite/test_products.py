@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeship.tflite.flat import parse
 from edgeship.tflite.normalise import normalised
 
 
-def operations(content: bytes) -> list[str]:
-    return [op.op for op in parse(Path("m.tflite"), content, "").main.operators]
-
-
-def run(content: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-
-
 @pytest.mark.parametrize("shape", [[1, 4], [2, 3, 4]])
-def test_negations_and_squares_become_products(builder: Any, shape: list[int]) -> None:
+def test_negations_and_squares_become_products(
+    builder: Any, shape: list[int], run: Any, operations: Any
+) -> None:
     x, a, b, y = (builder.tensor(name, shape) for name in "xaby")
     builder.op("NEG", [x], [a])
     builder.op("SQUARE", [a], [b])

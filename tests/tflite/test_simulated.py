@@ -38,18 +38,8 @@ def trained(builder: Any, *, at_the_end: bool) -> bytes:
     return bytes(builder.build([x], [rounded(builder, y, "yq", 0.25, shape) if at_the_end else y]))
 
 
-def run(content: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-
-
 @pytest.mark.parametrize("at_the_end", [False, True])
-def test_what_is_rounded_becomes_float_and_keeps_its_range(builder: Any, at_the_end: bool) -> None:
+def test_what_is_rounded_becomes_float_and_keeps_its_range(builder: Any, at_the_end: bool, run: Any) -> None:
     content = trained(builder, at_the_end=at_the_end)
     made, count = without_simulation(content)
     file = parse(Path("m.tflite"), made, "")

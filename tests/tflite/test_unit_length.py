@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeship.tflite.flat import parse
 from edgeship.tflite.normalise import normalised
 
 
@@ -30,22 +28,10 @@ def unit(builder: Any, *, axis: int = -1, bound: float = 1e6, shown: bool = Fals
     return bytes(builder.build([x], [y, least] if shown else [y]))
 
 
-def operations(content: bytes) -> list[str]:
-    return [op.op for op in parse(Path("m.tflite"), content, "").main.operators]
-
-
-def run(content: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-
-
 @pytest.mark.parametrize(("axis", "bound"), [(-1, 1e12), (2, 1e6)])
-def test_vectors_are_brought_to_length_1_at_once(builder: Any, axis: int, bound: float) -> None:
+def test_vectors_are_brought_to_length_1_at_once(
+    builder: Any, axis: int, bound: float, run: Any, operations: Any
+) -> None:
     content = unit(builder, axis=axis, bound=bound)
     made = normalised(content)
     assert operations(made) == ["L2_NORMALIZATION"]
@@ -57,5 +43,5 @@ def test_vectors_are_brought_to_length_1_at_once(builder: Any, axis: int, bound:
 
 
 @pytest.mark.parametrize("how", [{"axis": 1}, {"bound": 1000.0}, {"shown": True}])
-def test_what_means_something_else_stays(builder: Any, how: dict[str, Any]) -> None:
+def test_what_means_something_else_stays(builder: Any, how: dict[str, Any], operations: Any) -> None:
     assert operations(normalised(unit(builder, **how))) == ["MUL", "SUM", "RSQRT", "MINIMUM", "MUL"]

@@ -180,7 +180,7 @@ class Sshd:
         )
         for _ in range(200):
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0 and self.process.poll() is None:
                     return
             time.sleep(0.02)
         raise RuntimeError((self.folder / "sshd.log").read_text())

@@ -13,7 +13,6 @@ from edgeship.quantize.choose import choose, explain
 from edgeship.quantize.recipes import RECIPES
 from edgeship.tflite.entry import read_entry
 from edgeship.tflite.file import TfliteFile
-from edgeship.tflite.flat import parse
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.simulated import float_form
 from edgeship.values import ModelSource, Precision, Recipe
@@ -48,8 +47,9 @@ def given_entry(source: ModelSource, signature: str | None = None) -> TfliteFile
     if source.kind != "tflite":
         return None
     entry = read_entry(source.path, signature)
-    floats = is_float(precision_of(parse(source.path, float_form(entry.content)[0], "")))
-    return None if floats else entry
+    if is_float(precision_of(entry)) or float_form(entry.content)[0] is not entry.content:
+        return None
+    return entry
 
 
 def precision_given(source: ModelSource, signature: str | None = None) -> Precision | None:

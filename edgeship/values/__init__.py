@@ -7,6 +7,7 @@ Each value carries the digests of what it came from. The target profile itself i
 of edgeship, and everything of edgeship may import it.
 """
 
+from edgeship.values.candidates import Candidate, Setting, Step, StepRecord
 from edgeship.values.devices import (
     EXIT_CODE_OF_STATE,
     DeployReport,
@@ -65,6 +66,7 @@ __all__ = [
     "ArrayInfo",
     "Artifact",
     "Bundle",
+    "Candidate",
     "Dataset",
     "DatasetInfo",
     "DeployReport",
@@ -95,8 +97,11 @@ __all__ = [
     "Recipe",
     "Resize",
     "Scorecard",
+    "Setting",
     "Signature",
     "SignedStatement",
+    "Step",
+    "StepRecord",
     "StepReport",
     "TensorSpec",
     "Unavailable",

@@ -1,0 +1,127 @@
+"""The methods as data: one row says how a step is written, what it may be told and which function does it.
+
+Adding a method is adding a module and a row to ROWS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeship.errors import InputError
+from edgeship.registry import did_you_mean
+from edgeship.values import Setting, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One setting of a method, as it stands in a label: `prune-80` gives its first one, `key=value` any other."""
+
+    name: str
+    default: Setting
+    least: float | None = None
+    most: float | None = None
+    words: tuple[str, ...] = ()
+    """What a text may be; empty: any."""
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A method."""
+
+    name: str
+    about: str
+    """What it does and what it cannot do, in a line."""
+    function: str
+    """`package.module:function` of a Work that returns an Outcome; runs in a worker."""
+    options: tuple[Option, ...] = ()
+    """The first one is what stands behind the name in a label."""
+    needs: Literal["nothing", "samples", "training"] = "nothing"
+    """`samples`: real inputs (calibration or training data); `training`: training data, labels optional."""
+    ranges: bool = False
+    """Whether it is told the ranges of activations."""
+    structural: bool = False
+    """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
+
+
+ROWS: tuple[Row, ...] = ()
+
+
+def rows_by_name(rows: Sequence[Row] = ROWS) -> Mapping[str, Row]:
+    """Return the rows by the names of their methods."""
+    return {row.name: row for row in rows}
+
+
+def step_of(label: str, *, seed: int = 0, rows: Sequence[Row] = ROWS) -> Step:
+    """Return the step that a label says: `METHOD`, `METHOD-VALUE`, and further settings as `:key=value`.
+
+    `prune-80`, `prune-2x4`, `qat-int4:epochs=6:rate=0.0005`. Raises InputError `unknown-method`, `bad-setting`.
+    """
+    head, *rest = label.split(":")
+    named = rows_by_name(rows)
+    name = next(
+        (n for n in sorted(named, key=len, reverse=True) if head == n or head.startswith(n + "-")), None
+    )
+    if name is None:
+        likely = did_you_mean(head.split("-")[0], named)
+        raise InputError(
+            "unknown-method",
+            f"'{label}' is no method",
+            context={"known": ", ".join(named)},
+            hint=f"--method {likely}" if likely else "edgeship compress --help lists them",
+        )
+    row = named[name]
+    given: dict[str, str] = {}
+    if head != name:
+        if not row.options:
+            raise _bad(label, row, f"{name} takes no value")
+        given[row.options[0].name] = head[len(name) + 1 :]
+    for text in rest:
+        key, equals, value = text.partition("=")
+        if not equals or key not in {option.name for option in row.options}:
+            raise _bad(label, row, f"'{text}' is no setting of {name}")
+        given[key] = value
+    settings = tuple(
+        sorted((option.name, _setting(label, row, option, given.get(option.name))) for option in row.options)
+    )
+    return Step(label=label, method=name, settings=settings, seed=seed)
+
+
+def _setting(label: str, row: Row, option: Option, text: str | None) -> Setting:
+    if text is None:
+        return option.default
+    if isinstance(option.default, str):
+        if option.words and text not in option.words:
+            raise _bad(label, row, f"{option.name} is {', '.join(option.words)}, not '{text}'")
+        return text
+    if isinstance(option.default, bool):
+        if text not in ("yes", "no"):
+            raise _bad(label, row, f"{option.name} is yes or no, not '{text}'")
+        return text == "yes"
+    whole = isinstance(option.default, int)
+    if not re.fullmatch(r"\d+" if whole else r"\d+(\.\d+)?(e-?\d+)?", text):
+        raise _bad(label, row, f"{option.name} is a {'whole ' if whole else ''}number, not '{text}'")
+    value = int(text) if whole else float(text)
+    if (option.least is not None and value < option.least) or (
+        option.most is not None and value > option.most
+    ):
+        raise _bad(label, row, f"{option.name} is {option.least:g} to {option.most:g}, not {text}")
+    return value
+
+
+def _bad(label: str, row: Row, why: str) -> InputError:
+    known = ", ".join(f"{option.name}={_said(option.default)}" for option in row.options)
+    example = row.name + (f"-{_said(row.options[0].default)}" if row.options else "")
+    return InputError(
+        "bad-setting",
+        f"--method {label}: {why}",
+        context={"settings": known or "(none)"},
+        hint=f"--method {example}",
+    )
+
+
+def _said(value: Setting) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value}"

@@ -1,0 +1,73 @@
+"""The worker that does one step to a float model. TensorFlow is loaded by the methods that train, and only there."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeship.compress.methods import rows_by_name
+from edgeship.compress.samples import Samples, parted
+from edgeship.compress.work import Report, Work
+from edgeship.values import Step
+
+HELD_OUT = 0.15
+"""Share of the training data by which epochs and candidates are compared."""
+
+
+def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Do `payload["step"]` and write the changed model to `payload["out"]`; return `{"figures", "notes", "seconds"}`.
+
+    `payload`: `model` (path), `original` (path), `step` and `before` (steps as their JSON says), `recipe`, `train` and
+    `calibration` (`{"inputs": [paths], "labels": path or null}` or null), `ranges` (name -> [low, high]), `folder`.
+    """
+    started = time.monotonic()
+    step = step_from(payload["step"])
+    train, held_out = _training(payload["train"], payload.get("split_seed", 0))
+    given = payload["calibration"]
+    work = Work(
+        content=Path(payload["model"]).read_bytes(),
+        step=step,
+        before=tuple(step_from(told) for told in payload["before"]),
+        original=Path(payload["original"]).read_bytes(),
+        recipe=payload["recipe"],
+        train=train,
+        held_out=held_out,
+        calibration=Samples.opened(given["inputs"]) if given else None,
+        ranges={name: (low, high) for name, (low, high) in (payload.get("ranges") or {}).items()},
+        folder=payload.get("folder"),
+        report=report,
+    )
+    np.random.seed(step.seed)
+    module, name = rows_by_name()[step.method].function.split(":")
+    outcome = getattr(importlib.import_module(module), name)(work)
+    Path(payload["out"]).write_bytes(outcome.content)
+    return {
+        "figures": {key: float(value) for key, value in outcome.figures.items()},
+        "notes": list(outcome.notes),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def step_from(told: dict[str, Any]) -> Step:
+    """Return the step that `Step.to_json` wrote."""
+    return Step(
+        label=told["label"],
+        method=told["method"],
+        settings=tuple(sorted(told["settings"].items())),
+        seed=told["seed"],
+    )
+
+
+def _training(given: dict[str, Any] | None, seed: int) -> tuple[Samples | None, Samples | None]:
+    if given is None:
+        return None, None
+    everything = Samples.opened(given["inputs"], given["labels"])
+    rows, held = parted(len(everything), HELD_OUT, seed)
+    return (
+        Samples(everything.inputs, everything.labels, rows),
+        Samples(everything.inputs, everything.labels, held),
+    )

@@ -15,7 +15,7 @@ PER_CHANNEL = ("ADD", "MUL", "SUB", "DIV")
 
 def trained_constants(graph: Subgraph, layers: Sequence[Layer]) -> tuple[int, ...]:
     """Return the tensors that are trained, each once: weights and biases of layers, slopes, constant factors of
-    products, and scales and shifts of channels behind a layer (those in front of all layers are of the preprocessing)."""
+    products, and scales and shifts of channels behind a layer (those in front of all are of the preprocessing)."""
     found = [index for layer in layers for index in (layer.weight, layer.bias) if index is not None]
     behind = _behind(graph, {layer.operator.index for layer in layers})
     for op in graph.operators:

@@ -51,6 +51,9 @@ def _training(rate: float, epochs: int = 6) -> tuple[Option, ...]:
     """Return the settings that every method that trains has."""
     return (
         Option(name="epochs", default=epochs, least=0, most=10_000, about="passes over the training data"),
+        Option(
+            name="steps", default=2000, least=1, most=1e7, about="steps at least, where there are few samples"
+        ),
         Option(name="batch", default=64, least=1, most=4096, about="samples a step"),
         Option(
             name="rate",

@@ -188,11 +188,11 @@ def rows_by_name(rows: Sequence[Row] = ROWS) -> Mapping[str, Row]:
 
 
 def step_of(label: str, *, seed: int = 0, rows: Sequence[Row] = ROWS) -> Step:
-    """Return the step that a label says: `METHOD`, `METHOD-VALUE`, and further settings as `:key=value`.
+    """Return the step that a label says: `METHOD`, `METHOD-VALUE`, and further settings as `,key=value`.
 
-    `prune-80`, `prune-2x4`, `qat-int4:epochs=6:rate=0.0005`. Raises InputError `unknown-method`, `bad-setting`.
+    `prune-80`, `prune-2x4`, `qat-int4,epochs=6,rate=0.0005`. Raises InputError `unknown-method`, `bad-setting`.
     """
-    head, *rest = label.split(":")
+    head, *rest = label.split(",")
     named = rows_by_name(rows)
     name = next(
         (n for n in sorted(named, key=len, reverse=True) if head == n or head.startswith(n + "-")), None

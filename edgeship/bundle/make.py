@@ -131,6 +131,7 @@ def _readme(
             "model_bytes": chosen.artifact.bytes,
             "notes": [note for note in (values["variants"][0]["note"], *chosen.artifact.notes) if note],
             "chosen": chosen.artifact.name,
+            "others": [variant.artifact.name for variant in parts.carried[1:]],
             "engine": values["engine"],
             "listen": values["listen"],
             "machine": profile.architecture,

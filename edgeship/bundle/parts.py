@@ -53,6 +53,18 @@ class BundleParts:
         chosen, *also = told_apart(self.carried)
         return replace(self, chosen=chosen, also=tuple(also))
 
+    def without(self, name: str) -> BundleParts:
+        """Return the parts without the variant of `also` that is called so; these very parts where there is none."""
+        _, *also = zip(self.carried, self.told_apart().carried, strict=True)
+        gone = next((v.artifact.digest for v, named in also if named.artifact.name == name), None)
+        if gone is None:
+            return self
+        return replace(
+            self,
+            also=tuple(v for v in self.also if v.artifact.digest != gone),
+            beside=tuple(s for s in self.beside if s.variant.artifact.digest != gone),
+        )
+
     def shipped_as(self, variant: Variant) -> Shipped | None:
         """Return how a variant carried was compiled; None where the target has no compiler."""
         every = (*((self.shipped,) if self.shipped else ()), *self.beside)

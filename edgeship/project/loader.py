@@ -42,6 +42,7 @@ OPTIONS: dict[str, KeyPath] = {
     "accept": ("accept",),
     "targets": ("targets",),
     "recipes": ("recipes",),
+    "ladder": ("ladder",),
     "hosts": ("hosts",),
     "labels": ("labels",),
     "calibration": ("datasets", "calibration"),
@@ -133,6 +134,11 @@ class Project:
     def recipes(self) -> tuple[str, ...]:
         """Recipes to try, as written; empty: what each target wants."""
         return self.file.recipes
+
+    @property
+    def ladder(self) -> bool:
+        """Whether a bundle carries the variants that no other beats, not the chosen one alone."""
+        return self.file.ladder
 
     @property
     def hosts(self) -> tuple[str, ...]:

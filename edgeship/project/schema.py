@@ -314,6 +314,9 @@ class ProjectFile(Section):
     """Names of the classes, in the order of the model's output: a list, or a text file with one a line."""
     recipes: Texts = ()
     """Quantization recipes to try; nothing: what each target wants."""
+    ladder: bool = False
+    """Whether a bundle carries, beside the chosen variant, every admitted one that no other beats in accuracy, file and
+    latency: `deploy BUNDLE --variant NAME` serves another one without a new build."""
     goals: GoalsSection = GoalsSection()
     compress: CompressSection = CompressSection()
     compiler: CompilerSection = CompilerSection()

@@ -37,6 +37,7 @@ def _target(built: TargetBuild) -> dict[str, Any]:
         "co_compiled": [_part(part) for part in built.together],
         "chosen": chosen.artifact.name if chosen else none,
         "reason": built.reason,
+        "ladder": [variant.artifact.name for variant in built.ladder],
         "warnings": list(warnings(built.chosen, built.variants)),
         "variants": [_variant(variant) | {"compile": _compile(variant, built)} for variant in built.variants],
         "failed": [{"recipe": recipe, "reason": reason} for recipe, reason in built.failed],

@@ -32,6 +32,9 @@ def target_text(built: TargetBuild) -> str:
         lines.append(
             f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}"
         )
+        if built.ladder:
+            names = ", ".join(variant.artifact.name for variant in built.ladder)
+            lines.append(f"also in it: {names}: edgeship deploy BUNDLE --variant NAME serves another one")
         lines += parts_lines("shares the chip", built.together)
     elif built.chosen and built.segments:
         lines += [f"chosen: {built.reason}", *compile_lines(built), *parts_lines("segment", built.segments)]

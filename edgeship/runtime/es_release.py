@@ -51,6 +51,10 @@ class Release(object):
         known = ", ".join(v["name"] for v in self.service["variants"])
         raise CannotRun("unknown-variant", "this release has no variant %r; it has: %s" % (wanted, known))
 
+    def choose(self, name):
+        """Have the variant called `name` serve, as if it were the chosen one; None: the chosen one as it is."""
+        self.service["chosen"] = self.variant(name)["name"]
+
     def engine_triple(self):
         """Return {"name", "version", "delegate"} of the engine as the release pins it."""
         engine = self.engine

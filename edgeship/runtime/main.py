@@ -14,13 +14,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from es_errors import CannotRun  # noqa: E402
 from es_release import load_release  # noqa: E402
 
-USAGE = """usage: main.py serve  --release DIR [--listen ADDR] [--announce FILE]
+USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE]
        main.py prove  --release DIR [--variant NAME] [--live URL]
        main.py record --release DIR --inputs FILE [--variant NAME]
        main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]"""
 
 _OPTIONS = {
-    "serve": ("release", "listen", "announce"),
+    "serve": ("release", "variant", "listen", "announce"),
     "prove": ("release", "variant", "live"),
     "record": ("release", "inputs", "variant"),
     "bench": ("release", "variant", "seconds", "runs"),
@@ -103,6 +103,7 @@ def run(arguments):
         sys.path.insert(1, release.path(site))
     name = options.get("variant")
     if command == "serve":
+        release.choose(name)
         return serve(release, options)
     if command == "prove":
         from es_prove import prove, prove_live

@@ -1,4 +1,4 @@
-"""The choice between variants: the best one, and the ladder of those worth carrying. Pure."""
+"""The choice between variants: the best one, and why. Pure."""
 
 from __future__ import annotations
 
@@ -39,25 +39,6 @@ def choose_best(
     if all(g.name == AGREEMENT for g in nearest.gates if g.stops):
         told += f"; --accept {AGREEMENT} ships it all the same"
     return None, told
-
-
-def pareto(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """Return the ladder: the variants no other one matches or beats in drop, bytes and p50 latency, cheap to
-    costly.
-
-    Cheap is a small p50, then few bytes. A figure that is not known beats nothing. Of variants equal in all
-    three the first stays.
-    """
-    kept = [
-        v
-        for i, v in enumerate(variants)
-        if not any(
-            _dominates(o, v) or (j < i and _costs(o) == _costs(v))
-            for j, o in enumerate(variants)
-            if o is not v
-        )
-    ]
-    return tuple(sorted(kept, key=lambda v: (_cost(v.scorecard.latency_ms.p50), v.artifact.bytes)))
 
 
 def describe(variant: Variant) -> str:
@@ -168,13 +149,3 @@ def _goals(goals: Goals) -> list[str]:
 
 def _cost(figure: Figure) -> float:
     return math.inf if isinstance(figure, Unavailable) or figure != figure else figure
-
-
-def _costs(variant: Variant) -> tuple[float, float, float]:
-    card = variant.scorecard
-    return _cost(card.metric.drop), float(variant.artifact.bytes), _cost(card.latency_ms.p50)
-
-
-def _dominates(one: Variant, other: Variant) -> bool:
-    a, b = _costs(one), _costs(other)
-    return all(x <= y for x, y in zip(a, b, strict=True)) and a != b

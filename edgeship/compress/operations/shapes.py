@@ -72,7 +72,10 @@ def _split(call: Call) -> Any:
 
 
 def _split_v(call: Call) -> Any:
-    return call.tf.split(call.x(), call.numbers(1), axis_of(call.numbers(2)[0], len(call.shape())))
+    axis = axis_of(call.numbers(2)[0], len(call.shape()))
+    parts = call.numbers(1)
+    rest = call.shape()[axis - 1] - sum(size for size in parts if size != -1)
+    return call.tf.split(call.x(), [rest if size == -1 else size for size in parts], axis)
 
 
 def _pack(call: Call) -> Any:
@@ -148,7 +151,10 @@ def _depth_to_space(call: Call) -> Any:
 
 
 def _blocks(call: Call, function: Any) -> Any:
-    made = function(flat(call, call.x()), int(call.options["block_size"]))
+    size = int(call.options["block_size"])
+    if size == 1:
+        return call.x()
+    made = function(flat(call, call.x()), size)
     return lifted_again(call, made, call.shape()[0])
 
 

@@ -140,7 +140,9 @@ def deploy(
 
 def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
     """Return the report with a word on a model that was not compiled for the accelerator of its target."""
-    chosen = (v for v in bundle.manifest["variants"] if v["recipe"] == bundle.manifest["chosen"])
+    from edgeship.bundle.form import variant_name
+
+    chosen = (v for v in bundle.manifest["variants"] if variant_name(v) == bundle.manifest["chosen"])
     entry: dict[str, Any] = next(chosen, {})
     said = entry.get("compile", {"compiled": True})
     return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")

@@ -45,25 +45,18 @@ def apply(work: Work) -> Outcome:
     if work.recipe.endswith("_ai8"):  # what is trained is what runs
         constraints.append(ActivationGrid(graph.file.main, ranges_by_index(work, graph), 8))
     all_of_them = Constraints(*constraints)
-    plan = Plan(
-        epochs=work.step.setting("epochs"),
-        batch=work.step.setting("batch"),
-        rate=work.step.setting("rate"),
-        augment=work.step.setting("augment"),
-        seed=work.step.seed,
-    )
+    plan = Plan.of(work.step)
     trained = train(graph, all_of_them, teacher, work, plan)
-    most = max(
-        (np.unique(book_values(work, layer, trained.values, limits)).size for layer in layers), default=0
-    )
+    used = book.told() or limits
+    placed = {
+        layer.weight: trained.values[layer.weight]
+        / spread_over(used[layer.weight], layer.axis, values[layer.weight].ndim)
+        for layer in layers
+    }
+    distinct = [np.unique(np.rint(s * steps) if steps else np.round(s, 6)).size for s in placed.values()]
     return Outcome(
         content=written(work, all_of_them, trained, graph),
-        figures=dict(trained.figures) | counted(graph, trained.values) | {"unique_weights": float(most)},
+        figures=dict(trained.figures)
+        | counted(graph, trained.values)
+        | {"unique_weights": float(max(distinct, default=0))},
     )
-
-
-def book_values(work: Work, layer: object, values: object, limits: object) -> np.ndarray:  # type: ignore[type-arg]
-    """Return a layer's weights in shares of their channels' limits, rounded to what tells them apart."""
-    value = values[layer.weight]  # type: ignore[index,attr-defined]
-    shares = value / spread_over(limits[layer.weight], layer.axis, value.ndim)  # type: ignore[index,attr-defined]
-    return np.asarray(np.round(shares, 5))

@@ -53,10 +53,10 @@ def nearest(values: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArra
 
 
 class Codebook(Free):
-    """Weights that are one of few values times the limit of their channel.
+    """Weights that are one of few values times the limit of their channel; values and limits are trained.
 
     `limits` are by tensor index, `[channels]` or `[1]`; `steps` is the largest integer of the grid that centres are
-    rounded to, None for a float recipe.
+    rounded to, None for a float recipe (whose only limit stays: the values themselves are shared).
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Codebook(Free):
 
         self.steps = steps
         self.axes = {layer.weight: layer.axis for layer in layers if layer.weight in centres}
-        self.limits = {index: tf.constant(limits[index]) for index in self.axes}
+        self.limits = {index: tf.Variable(limits[index], trainable=steps is not None) for index in self.axes}
         self.zero = {index: bool((centres[index] == 0).any()) for index in self.axes}
         self.centres = {index: tf.Variable(centres[index]) for index in self.axes}
 
     def variables(self) -> Sequence[Any]:
-        return list(self.centres.values())
+        return [*self.centres.values(), *(self.limits.values() if self.steps is not None else ())]
 
     def weight(self, index: int, value: Any) -> Any:
         import tensorflow as tf
 
         if index not in self.centres:
             return value
-        limit = spread(self.limits[index], self.axes[index], len(value.shape))
-        shares = value / limit
+        limit = spread(tf.abs(self.limits[index]), self.axes[index], len(value.shape))
+        shares = value / tf.stop_gradient(limit)
         centres = self.grid(index)
         edges = tf.stop_gradient((centres[1:] + centres[:-1]) / 2)
         places = tf.reshape(tf.searchsorted(edges, tf.reshape(tf.stop_gradient(shares), [-1])), value.shape)
@@ -92,7 +92,7 @@ class Codebook(Free):
         if self.zero[index]:  # exactly zero is what a mask made; it is nobody's share of a neighbour
             chosen = tf.where(shares == 0.0, 0.0, chosen)
         # Straight through to the weight, and to its centre besides.
-        return (chosen + shares - tf.stop_gradient(shares)) * limit
+        return (chosen + (shares - tf.stop_gradient(shares))) * limit  # the difference is exactly zero
 
     def grid(self, index: int) -> Any:
         """Return the centres as they are used: ascending, on the grid, zero among them where it was."""
@@ -106,4 +106,8 @@ class Codebook(Free):
 
     def told(self) -> dict[int, Floats]:
         """Return the limits by tensor index, where a grid has them."""
-        return {} if self.steps is None else {index: limit.numpy() for index, limit in self.limits.items()}
+        return (
+            {}
+            if self.steps is None
+            else {index: np.abs(limit.numpy()) for index, limit in self.limits.items()}
+        )

@@ -17,14 +17,7 @@ def apply(work: Work) -> Outcome:
     """Train the float model, held to what earlier steps made, towards the original's answers."""
     graph, teacher = TrainableGraph(work.content), TrainableGraph(work.original)
     constraints = Constraints(*held(work, graph))
-    plan = Plan(
-        epochs=work.step.setting("epochs"),
-        batch=work.step.setting("batch"),
-        rate=work.step.setting("rate"),
-        augment=work.step.setting("augment"),
-        seed=work.step.seed,
-    )
-    trained = train(graph, constraints, teacher, work, plan)
+    trained = train(graph, constraints, teacher, work, Plan.of(work.step))
     return Outcome(
         content=written(work, constraints, trained, graph),
         figures=dict(trained.figures) | counted(graph, trained.values),

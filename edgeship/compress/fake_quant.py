@@ -35,7 +35,7 @@ def rounded(value: Any) -> Any:
     """Return `value` rounded to whole numbers, with the gradient of not being rounded."""
     import tensorflow as tf
 
-    return value + tf.stop_gradient(tf.round(value) - value)
+    return tf.stop_gradient(tf.round(value)) + (value - tf.stop_gradient(value))  # the latter is exactly zero
 
 
 def spread(limit: Any, axis: int, rank: int) -> Any:

@@ -51,6 +51,9 @@ def _training(rate: float, epochs: int = 6) -> tuple[Option, ...]:
     """Return the settings that every method that trains has."""
     return (
         Option(name="epochs", default=epochs, least=0, most=10_000, about="passes over the training data"),
+        Option(
+            name="steps", default=2000, least=1, most=1e7, about="steps at least, where there are few samples"
+        ),
         Option(name="batch", default=64, least=1, most=4096, about="samples a step"),
         Option(
             name="rate",
@@ -75,7 +78,48 @@ def _training(rate: float, epochs: int = 6) -> tuple[Option, ...]:
 
 PERCENT = Option(name="percent", default=50, least=1, most=98, about="weights that become zero, percent")
 
+OF = Option(
+    name="of",
+    default="channels",
+    words=("channels", "macs", "parameters"),
+    about="of what the percentage is: channels that can go, multiply-adds or parameters of the model",
+)
+BY = Option(
+    name="by",
+    default="outputs",
+    words=("outputs", "weights"),
+    about="what matters: a channel's share in what layers make of samples, or the size of its weights",
+)
+MULTIPLE = Option(
+    name="multiple", default=1, least=1, most=64, about="numbers of channels are multiples of this"
+)
+
 ROWS: tuple[Row, ...] = (
+    Row(
+        name="channels",
+        about="the least important channels leave the model: smaller file, less time; train afterwards",
+        function="edgeship.compress.channels:apply",
+        options=(
+            Option(name="percent", default=30.0, least=1, most=95, about="how much goes"),
+            OF,
+            Option(
+                name="layers",
+                default="global",
+                words=("global", "even"),
+                about="from where it costs least, or the same share of every layer",
+            ),
+            BY,
+            Option(
+                name="least",
+                default=10.0,
+                least=0,
+                most=100,
+                about="percent of a tensor's channels that stay",
+            ),
+            MULTIPLE,
+        ),
+        structural=True,
+    ),
     Row(
         name="prune",
         about="smallest weights become zero; a smaller download, the same file size and time",

@@ -21,8 +21,8 @@ from edgeship.tflite.weights import Layer
 Floats = NDArray[np.float32]
 RISE = 0.5
 """Share of the training in which zeros grow to their number."""
-SMALL = 256
-"""A weight of fewer values is left alone: its zeros save a few bytes and cost as much as any."""
+SMALL = 0.01
+"""A layer with a smaller share of all weights is left alone: its zeros save a few bytes and cost as much as any."""
 
 
 class Pruning(Mask):
@@ -33,7 +33,8 @@ class Pruning(Mask):
     ) -> None:
         super().__init__({layer.weight: (values[layer.weight] != 0).astype(np.float32) for layer in layers})
         self.pattern, self.share = pattern, share
-        self.layers = [layer for layer in layers if values[layer.weight].size >= SMALL]
+        total = sum(values[layer.weight].size for layer in layers)
+        self.layers = [layer for layer in layers if values[layer.weight].size >= SMALL * total]
         self.settled = False
 
     def at(self, share: float, values: Values) -> None:
@@ -56,6 +57,8 @@ def masks_of(
     so that layers with weights to spare give more; none gives all. `2x4`: the two smallest of every four along the last
     axis. `blocks`: runs of four along the last axis by their norm.
     """
+    if not layers:
+        return {}
     if pattern == "2x4":
         return {layer.weight: _two_of_four(values[layer.weight], share) for layer in layers}
     scores = {layer.weight: _scores(values[layer.weight], pattern) for layer in layers}
@@ -112,18 +115,13 @@ def apply(work: Work) -> Outcome:
     layers = own_layers(graph)
     pruning = Pruning(layers, graph.values(), pattern, share)
     constraints = Constraints(pruning, *held(work, graph))
-    plan = Plan(
-        epochs=work.step.setting("epochs"),
-        batch=work.step.setting("batch"),
-        rate=work.step.setting("rate"),
-        augment=work.step.setting("augment"),
-        seed=work.step.seed,
-        settled=RISE,
-    )
+    plan = Plan.of(work.step, settled=RISE)
     trained = train(graph, constraints, teacher, work, plan)
     small = sum(layer not in pruning.layers for layer in layers)
     notes = (
-        [f"{small} of {len(layers)} layers have fewer than {SMALL} weights and were left whole"]
+        [
+            f"{small} of {len(layers)} layers hold less than {SMALL:.0%} of the weights each and were left whole"
+        ]
         if small
         else []
     )

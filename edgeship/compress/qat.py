@@ -37,13 +37,7 @@ def apply(work: Work) -> Outcome:
         constraints.append(WeightGrid(layers, weight_bits, one_scale=work.one_scale, limits=limits))
     constraints.append(ActivationGrid(graph.file.main, ranges_by_index(work, graph), activation_bits))
     everything = Constraints(*constraints)
-    plan = Plan(
-        epochs=work.step.setting("epochs"),
-        batch=work.step.setting("batch"),
-        rate=work.step.setting("rate"),
-        augment=work.step.setting("augment"),
-        seed=work.step.seed,
-    )
+    plan = Plan.of(work.step)
     trained = train(graph, everything, teacher, work, plan)
     return Outcome(
         content=written(work, everything, trained, graph),

@@ -16,12 +16,11 @@ from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.objective import Objective, kinds_of, own_loss
 from edgeship.compress.samples import Samples
 from edgeship.compress.work import Work
+from edgeship.values import Step
 
 Floats = NDArray[np.float32]
 WARM_UP = 0.05
 """Share of the training in which the learning rate rises."""
-LEAST_STEPS = 1000
-"""Steps that the epochs are repeated to make, where there are few samples."""
 LOOKED_AT = 512
 """Samples from which the kinds and sizes of outputs are read."""
 
@@ -31,6 +30,8 @@ class Plan:
     """How long and how fast."""
 
     epochs: int
+    steps: int
+    """Steps at least: few samples are gone through several times an epoch."""
     batch: int
     rate: float
     """Of Adam, after the warm-up; falls to nothing along a cosine."""
@@ -38,6 +39,12 @@ class Plan:
     seed: int = 0
     settled: float = 0.0
     """Share of the training before which an epoch is none to keep: what is still being pruned looks too good."""
+
+    @classmethod
+    def of(cls, step: Step, settled: float = 0.0) -> Plan:
+        """Return what the settings of a step say."""
+        names = ("epochs", "steps", "batch", "rate", "augment")
+        return cls(**{name: step.setting(name) for name in names}, seed=step.seed, settled=settled)
 
     def rate_at(self, share: float) -> float:
         """Return the learning rate at `share` (0..1) of the training."""
@@ -148,7 +155,7 @@ def train(
     rng = np.random.default_rng(plan.seed)
     change = augmenter(plan.augment, [a[:1] for a in samples.inputs], labelled=objective.labels > 0)
     per_epoch = math.ceil(len(samples) / plan.batch)
-    passes = max(1, math.ceil(LEAST_STEPS / (per_epoch * plan.epochs))) if plan.epochs else 1
+    passes = max(1, math.ceil(plan.steps / (per_epoch * plan.epochs))) if plan.epochs else 1
     steps, done = per_epoch * passes * plan.epochs, 0
     best: tuple[float, Any, Any] | None = None
     constraints.at(0.0, graph.values)
@@ -165,10 +172,11 @@ def train(
                     block = (change(block[0], rng).astype(block[0].dtype, copy=False),)
                 running = 0.98 * running + 0.02 * float(trainer.step(*tensors(block, labels)))
                 done += 1
-                if done % 10 == 0 or done == steps:
+                if done % 10 == 0:
                     constraints.at(done / steps, graph.values)
                 if done % 20 == 0:
                     work.report(f"{work.step.label}: epoch {epoch + 1} of {plan.epochs}", done, steps)
+        constraints.at(done / steps, graph.values)
         if done / steps < plan.settled and epoch + 1 < plan.epochs:
             continue
         loss = trainer.loss(held_out, plan.batch)

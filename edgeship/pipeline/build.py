@@ -179,7 +179,7 @@ def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Targe
             unproven = unproven or error
             refused = stopped(chosen, error)
             made = replace(made, variants=tuple(refused if v is chosen else v for v in made.variants))
-            progress.note(f"{profile.name}: not {chosen.artifact.recipe}: {refused.gates[-1].reason}")
+            progress.note(f"{profile.name}: not {chosen.artifact.name}: {refused.gates[-1].reason}")
 
 
 def finished(
@@ -216,7 +216,7 @@ def stopped(variant: Variant, error: ToolError) -> Variant:
 def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped: Shipped) -> Bundle:
     """Seal what ships, with golden vectors recorded from what was scored."""
     project = site.project
-    site.progress.step(f"{shipped.profile.name}: bundling {shipped.variant.artifact.recipe}")
+    site.progress.step(f"{shipped.profile.name}: bundling {shipped.variant.artifact.name}")
     parts = BundleParts(
         profile=shipped.profile,
         project=project,

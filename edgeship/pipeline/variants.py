@@ -70,7 +70,7 @@ def make_variants(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Ma
         progress.note(f"{profile.name}: no {name}: {reason}")
     for artifact in derived.artifacts:
         for note in artifact.notes:
-            progress.note(f"{profile.name}: {artifact.recipe}: {note}")
+            progress.note(f"{profile.name}: {artifact.name}: {note}")
     artifacts = describe(site, inputs, derived.artifacts)
     return Made(variants=scored(site, profile, inputs, artifacts, recipes), failed=derived.failed)
 

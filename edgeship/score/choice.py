@@ -61,11 +61,11 @@ def pareto(variants: Sequence[Variant]) -> tuple[Variant, ...]:
 
 
 def describe(variant: Variant) -> str:
-    """Return a variant in a few words with what was measured: recipe, metric beside the float model's, bytes,
+    """Return a variant in a few words with what was measured: its name, metric beside the float model's, bytes,
     p50.
     """
     metric = variant.scorecard.metric
-    parts = [variant.artifact.recipe]
+    parts = [variant.artifact.name]
     if isinstance(metric.value, Unavailable):
         parts.append(f"{metric.name} not known")
     else:
@@ -80,8 +80,8 @@ def describe(variant: Variant) -> str:
 
 def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals: Goals) -> str:
     recipe = best.artifact.recipe
-    by_recipe = {v.artifact.recipe: v for v in variants}
-    stopped = [by_recipe[w] for w in wants if w in by_recipe and not by_recipe[w].admitted]
+    made_of = {v.artifact.recipe for v in variants}
+    stopped = [v for w in wants for v in variants if v.artifact.recipe == w and not v.admitted]
     text = describe(best)
     unknown = [g.name for g in best.gates if g.verdict in ("no-data", "inconclusive")]
     gates = _of_gates(unknown, goals)
@@ -92,11 +92,11 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
             place = "what the target wants first"
         elif len(variants) == 1:
             place = "the only variant there is"
-        elif wants[0] not in by_recipe:
+        elif wants[0] not in made_of:
             place = f"the best of what was made; the target wants {wants[0]} first"
         if earlier:
             reason = next(g.reason for g in earlier[0].gates if g.stops)
-            return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
+            return f"{text}: {place} after {earlier[0].artifact.name} was stopped ({reason}); {gates}"
         return f"{text}: {place}; {gates}"
     made = "the only variant there is" if len(variants) == 1 else "smallest drop of the recipes made"
     return f"{text}: {made}; {gates}"
@@ -122,7 +122,7 @@ def _rests_on(best: Variant, admitted: Sequence[Variant], wants: Sequence[str], 
     if first is best or isinstance(other, Unavailable):
         return "; measured on this machine, which is the target"
     return (
-        f"; measured on this machine, which is the target: {first.artifact.recipe} takes {other:.3g} ms, "
+        f"; measured on this machine, which is the target: {first.artifact.name} takes {other:.3g} ms, "
         f"{other / mine:.1f} times as long"
     )
 
@@ -140,7 +140,7 @@ def _of_gates(unknown: Sequence[str], goals: Goals) -> str:
 def _preference(variant: Variant, wants: Sequence[str]) -> tuple[float, float, int, str]:
     recipe = variant.artifact.recipe
     place = wants.index(recipe) if recipe in wants else len(wants)
-    return place, _cost(variant.scorecard.metric.drop), variant.artifact.bytes, recipe
+    return place, _cost(variant.scorecard.metric.drop), variant.artifact.bytes, variant.artifact.name
 
 
 def _shortfall(variant: Variant) -> tuple[int, float, int, str]:
@@ -152,7 +152,7 @@ def _shortfall(variant: Variant) -> tuple[int, float, int, str]:
             excess = math.inf
         else:
             excess = max(excess, (g.value - g.limit) / max(abs(g.limit), 1e-9))
-    return len(failed), excess, variant.artifact.bytes, variant.artifact.recipe
+    return len(failed), excess, variant.artifact.bytes, variant.artifact.name
 
 
 def _goals(goals: Goals) -> list[str]:

@@ -7,7 +7,7 @@ Each value carries the digests of what it came from. The target profile itself i
 of edgeship, and everything of edgeship may import it.
 """
 
-from edgeship.values.candidates import Candidate, Setting, Step, StepRecord
+from edgeship.values.candidates import Candidate, Setting, Step, StepRecord, ambiguous
 from edgeship.values.devices import (
     EXIT_CODE_OF_STATE,
     DeployReport,
@@ -58,6 +58,7 @@ from edgeship.values.results import (
     SignedStatement,
     Variant,
     Verdict,
+    told_apart,
 )
 
 __all__ = [
@@ -107,5 +108,7 @@ __all__ = [
     "Unavailable",
     "Variant",
     "Verdict",
+    "ambiguous",
     "as_json",
+    "told_apart",
 ]

@@ -94,4 +94,6 @@ def test_what_only_moves_values_shares_a_range(tiny_models: ModuleType, tmp_path
     graph = parse(tmp_path, tiny_models.classifier(tmp_path / "m.tflite").read_bytes(), "").main
     pools = [op for op in graph.operators if op.op in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")]
     shared = shared_ranges(graph)
-    assert pools and all(shared.get(op.inputs[0], op.inputs[0]) == shared.get(op.outputs[0], op.outputs[0]) for op in pools)
+    assert pools and all(
+        shared.get(op.inputs[0], op.inputs[0]) == shared.get(op.outputs[0], op.outputs[0]) for op in pools
+    )

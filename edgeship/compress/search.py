@@ -11,8 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from edgeship.compress.pareto import front
 from edgeship.compress.plan import Planned, probe_of
+from edgeship.pareto import front
 
 R = TypeVar("R")
 KEPT = 0.5
@@ -94,9 +94,9 @@ def promising(
     wanted = math.ceil(len(others) * KEPT)
     taken: list[Planned] = []
     while useful and len(taken) < wanted:
-        best = front([cost for _, cost in useful])
-        taken += [useful[i][0] for i in best]
-        useful = [pair for i, pair in enumerate(useful) if i not in best]
+        best = front(useful, lambda pair: pair[1])
+        taken += [planned for planned, _ in best]
+        useful = [pair for pair in useful if pair not in best]
     taken += untried[: max(0, wanted - len(taken))]
     return [p for p in others if p in taken]
 

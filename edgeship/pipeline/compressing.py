@@ -14,10 +14,10 @@ from edgeship.bundle.make import make_bundle
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import CompileOptions
 from edgeship.compile.ship import require_compiler, ship
-from edgeship.compress.pareto import front
 from edgeship.compress.plan import Planned, planned
 from edgeship.compress.search import Found, Way, search
 from edgeship.errors import InputError
+from edgeship.pareto import front
 from edgeship.pipeline.build import keep_model
 from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
@@ -233,7 +233,7 @@ def loss_of(variant: Variant) -> float:
 def ladder_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:
     """Return the admitted candidates that no other beats in accuracy, download, file and latency."""
     useful = [(t, costs) for t in tried if t.admitted and not t.control and (costs := costs_of(t)) is not None]
-    return tuple(useful[i][0] for i in front([costs for _, costs in useful]))
+    return tuple(t for t, _ in front(useful, lambda pair: pair[1]))
 
 
 def chosen_of(tried: Sequence[Tried], project: Project) -> tuple[Tried | None, str]:

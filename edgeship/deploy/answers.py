@@ -94,6 +94,7 @@ PROOF = Record(
         "engine": maybe(ENGINE),
         "latency_ms": maybe(LATENCY),
         "reason": maybe(TEXT),
+        "also": Many(of=Record(fields={"variant": TEXT}, maybe={"vectors": COUNT, "failed": maybe(COUNT)})),
     }
 )
 HELD = Record(fields={"vectors": COUNT}, maybe=PROOF.maybe)

@@ -95,7 +95,7 @@ class Routes(object):
                 "platform": "tflite",
                 "inputs": public(variant["inputs"]),
                 "outputs": public(variant["outputs"]),
-                "parameters": dict(told, variant=variant["recipe"], release=self._release.id),
+                "parameters": dict(told, variant=variant["name"], release=self._release.id),
             },
         )
 

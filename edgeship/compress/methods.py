@@ -39,15 +39,147 @@ class Row:
     """`package.module:function` of a Work that returns an Outcome; runs in a worker."""
     options: tuple[Option, ...] = ()
     """The first one is what stands behind the name in a label."""
-    needs: Literal["nothing", "samples", "training"] = "nothing"
-    """`samples`: real inputs (calibration or training data); `training`: training data, labels optional."""
+    needs: Literal["nothing", "samples"] = "nothing"
+    """`samples`: real inputs, of the training data where there is some, else of the calibration; no labels."""
     ranges: bool = False
     """Whether it is told the ranges of activations."""
     structural: bool = False
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
 
-ROWS: tuple[Row, ...] = ()
+def _training(rate: float, epochs: int = 6) -> tuple[Option, ...]:
+    """Return the settings that every method that trains has."""
+    return (
+        Option(name="epochs", default=epochs, least=0, most=10_000, about="passes over the training data"),
+        Option(
+            name="steps", default=2000, least=1, most=1e7, about="steps at least, where there are few samples"
+        ),
+        Option(name="batch", default=64, least=1, most=4096, about="samples a step"),
+        Option(
+            name="rate",
+            default=rate,
+            least=1e-7,
+            most=1.0,
+            about="learning rate of Adam, falling along a cosine",
+        ),
+        Option(
+            name="augment",
+            default="auto",
+            words=("auto", "none", "shift", "flip", "mix"),
+            about="more samples from the same: pictures moved, mirrored, blended",
+        ),
+        Option(name="labels", default=0.0, least=0.0, most=1.0, about="share of the loss that is of labels"),
+        Option(
+            name="temperature", default=4.0, least=0.1, most=100.0, about="softens answers that are compared"
+        ),
+        Option(name="loss", default="auto", about="module:callable of (outputs, teacher, labels)"),
+    )
+
+
+PERCENT = Option(name="percent", default=50, least=1, most=98, about="weights that become zero, percent")
+
+OF = Option(
+    name="of",
+    default="channels",
+    words=("channels", "macs", "parameters"),
+    about="of what the percentage is: channels that can go, multiply-adds or parameters of the model",
+)
+BY = Option(
+    name="by",
+    default="outputs",
+    words=("outputs", "weights"),
+    about="what matters: a channel's share in what layers make of samples, or the size of its weights",
+)
+MULTIPLE = Option(
+    name="multiple", default=1, least=1, most=64, about="numbers of channels are multiples of this"
+)
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        name="channels",
+        about="the least important channels leave the model: smaller file, less time; train afterwards",
+        function="edgeship.compress.channels:apply",
+        options=(
+            Option(name="percent", default=30.0, least=1, most=95, about="how much goes"),
+            OF,
+            Option(
+                name="layers",
+                default="global",
+                words=("global", "even"),
+                about="from where it costs least, or the same share of every layer",
+            ),
+            BY,
+            Option(
+                name="least",
+                default=10.0,
+                least=0,
+                most=100,
+                about="percent of a tensor's channels that stay",
+            ),
+            MULTIPLE,
+        ),
+        structural=True,
+    ),
+    Row(
+        name="prune",
+        about="smallest weights become zero; a smaller download, the same file size and time",
+        function="edgeship.compress.prune:apply",
+        options=(PERCENT, *_training(1e-3)),
+        needs="samples",
+    ),
+    Row(
+        name="prune-2x4",
+        about="two of every four weights become zero, for hardware that skips them; elsewhere as prune-50",
+        function="edgeship.compress.prune:apply",
+        options=_training(1e-3),
+        needs="samples",
+    ),
+    Row(
+        name="prune-blocks",
+        about="runs of four weights become zero together",
+        function="edgeship.compress.prune:apply",
+        options=(PERCENT, *_training(1e-3)),
+        needs="samples",
+    ),
+    Row(
+        name="cluster",
+        about="every weight of a tensor is one of so many values; a smaller download, the same file size and time",
+        function="edgeship.compress.cluster:apply",
+        options=(
+            Option(name="count", default=16, least=2, most=256, about="distinct values a tensor"),
+            *_training(5e-4),
+        ),
+        needs="samples",
+        ranges=True,
+    ),
+    Row(
+        name="qat",
+        about="trained with the rounding of the integers that run: int8, int4 (weights), int16x8",
+        function="edgeship.compress.qat:apply",
+        options=(
+            Option(
+                name="precision", default="int8", words=("int8", "int4", "int16x8"), about="of the integers"
+            ),
+            *_training(5e-4),
+        ),
+        needs="samples",
+        ranges=True,
+    ),
+    Row(
+        name="distill",
+        about="a smaller model learns the answers of the float model",
+        function="edgeship.compress.distill:apply",
+        options=_training(1e-3, epochs=12),
+        needs="samples",
+    ),
+    Row(
+        name="finetune",
+        about="trained as long, and not compressed: the control",
+        function="edgeship.compress.distill:apply",
+        options=_training(5e-4),
+        needs="samples",
+    ),
+)
 
 
 def rows_by_name(rows: Sequence[Row] = ROWS) -> Mapping[str, Row]:
@@ -56,11 +188,11 @@ def rows_by_name(rows: Sequence[Row] = ROWS) -> Mapping[str, Row]:
 
 
 def step_of(label: str, *, seed: int = 0, rows: Sequence[Row] = ROWS) -> Step:
-    """Return the step that a label says: `METHOD`, `METHOD-VALUE`, and further settings as `:key=value`.
+    """Return the step that a label says: `METHOD`, `METHOD-VALUE`, and further settings as `,key=value`.
 
-    `prune-80`, `prune-2x4`, `qat-int4:epochs=6:rate=0.0005`. Raises InputError `unknown-method`, `bad-setting`.
+    `prune-80`, `prune-2x4`, `qat-int4,epochs=6,rate=0.0005`. Raises InputError `unknown-method`, `bad-setting`.
     """
-    head, *rest = label.split(":")
+    head, *rest = label.split(",")
     named = rows_by_name(rows)
     name = next(
         (n for n in sorted(named, key=len, reverse=True) if head == n or head.startswith(n + "-")), None

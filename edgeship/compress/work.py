@@ -27,7 +27,8 @@ class Work:
     recipe: str
     """Name of the recipe at the chain's end: on whose grid weights are placed."""
     train: Samples | None
-    """For training: the part of the training data that is trained on."""
+    """For training: the part of the training data (of the calibration samples, where there is none) that is trained on.
+    """
     held_out: Samples | None
     """The other part of it: by which epochs are compared. Never evaluation data."""
     calibration: Samples | None
@@ -35,6 +36,8 @@ class Work:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """(low, high) of every activation of `content` by tensor name, as the recipe's calibration finds them; for methods
     whose row says so, else empty."""
+    one_scale: frozenset[str] = frozenset()
+    """Operations whose weights have one scale in all on the target; all others one a channel."""
     folder: str | None = None
     """Where a module of the user's own (`module:callable`) is looked for first."""
     report: Report = lambda *_: None

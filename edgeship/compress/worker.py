@@ -10,24 +10,23 @@ from typing import Any
 import numpy as np
 
 from edgeship.compress.methods import rows_by_name
-from edgeship.compress.samples import Samples, parted
+from edgeship.compress.rows import parted
+from edgeship.compress.samples import Samples
 from edgeship.compress.work import Report, Work
 from edgeship.values import Step
-
-HELD_OUT = 0.15
-"""Share of the training data by which epochs and candidates are compared."""
 
 
 def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
     """Do `payload["step"]` and write the changed model to `payload["out"]`; return `{"figures", "notes", "seconds"}`.
 
     `payload`: `model` (path), `original` (path), `step` and `before` (steps as their JSON says), `recipe`, `train` and
-    `calibration` (`{"inputs": [paths], "labels": path or null}` or null), `ranges` (name -> [low, high]), `folder`.
+    `calibration` (`{"inputs": [paths], "labels": path or null}` or null), `ranges` (name -> [low, high]), `one_scale`
+    (operations with one scale a weight), `folder`. Without training data calibration samples are trained on.
     """
     started = time.monotonic()
     step = step_from(payload["step"])
-    train, held_out = _training(payload["train"], payload.get("split_seed", 0))
     given = payload["calibration"]
+    train, held_out = _training(payload["train"] or (given and {**given, "labels": None}))
     work = Work(
         content=Path(payload["model"]).read_bytes(),
         step=step,
@@ -38,6 +37,7 @@ def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
         held_out=held_out,
         calibration=Samples.opened(given["inputs"]) if given else None,
         ranges={name: (low, high) for name, (low, high) in (payload.get("ranges") or {}).items()},
+        one_scale=frozenset(payload.get("one_scale") or ()),
         folder=payload.get("folder"),
         report=report,
     )
@@ -62,11 +62,11 @@ def step_from(told: dict[str, Any]) -> Step:
     )
 
 
-def _training(given: dict[str, Any] | None, seed: int) -> tuple[Samples | None, Samples | None]:
+def _training(given: dict[str, Any] | None) -> tuple[Samples | None, Samples | None]:
     if given is None:
         return None, None
     everything = Samples.opened(given["inputs"], given["labels"])
-    rows, held = parted(len(everything), HELD_OUT, seed)
+    rows, held = parted(len(everything))
     return (
         Samples(everything.inputs, everything.labels, rows),
         Samples(everything.inputs, everything.labels, held),

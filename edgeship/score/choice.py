@@ -140,6 +140,7 @@ def _goals(goals: Goals) -> list[str]:
     named = (
         ("drop", goals.max_drop, ""),
         ("size", goals.max_kb, " kB"),
+        ("download", goals.max_download_kb, " kB"),
         ("latency", goals.max_ms, " ms"),
         ("memory", goals.max_rss_mb, " MiB"),
     )

@@ -1,29 +1,13 @@
-"""The ladder: what no other beats in every respect. `front` is the rule, over anything with costs; pure."""
+"""The ladder: the variants that no other beats in every respect. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
+from edgeship.pareto import front
 from edgeship.score.choice import AS_QUICK, AS_QUICK_MS
 from edgeship.values import Figure, Unavailable, Variant
-
-T = TypeVar("T")
-
-
-def front(items: Sequence[T], costs: Callable[[T], Sequence[float]]) -> tuple[T, ...]:
-    """Return the items that no other one matches or beats in every cost (Pareto's rule), in the order they came.
-
-    `costs` gives as many numbers for each item, less is better; infinity or NaN stands for what is not known, which
-    beats nothing. Of items equal in all costs the first stays.
-    """
-    told = [tuple(math.inf if cost != cost else cost for cost in costs(item)) for item in items]
-    best = {mine for mine in told if not any(_beats(other, mine) for other in set(told))}
-    return tuple(
-        items[place] for place, mine in enumerate(told) if mine in best and told.index(mine) == place
-    )
-
 
 def ladder(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     """Return the admitted variants that no other beats in accuracy, bytes and p50 latency, cheap to costly.
@@ -67,7 +51,3 @@ def _losses(variants: Sequence[Variant]) -> list[float]:
 
 def _known(figure: Figure) -> float:
     return math.nan if isinstance(figure, Unavailable) else figure
-
-
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(x <= y for x, y in zip(one, other, strict=True))

@@ -99,12 +99,15 @@ def with_weights(
 ) -> bytes:
     """Return the file with other values of constant float32 tensors of its main graph (by index, same shapes).
 
-    `ranges` are (low, high) of activations by tensor index. `limits` are of weights: the largest magnitude that
+    Ranges that the file had before are gone: they were of the old weights. `ranges` are (low, high) of activations by
+    tensor index. `limits` are of weights: the largest magnitude that
     each channel along `axes[index]` (or, where it holds one value, the whole tensor) may represent, so that its
     integers are steps of limit / (2^(bits - 1) - 1). The same arguments give the same bytes.
     """
     model, schema = unpacked(content)
     graph = model.subgraphs[0]
+    if values:
+        _forget_ranges(model)
     for index, value in values.items():
         tensor = graph.tensors[index]
         given = np.ascontiguousarray(value, np.float32)
@@ -123,6 +126,14 @@ def with_weights(
         told.quantizedDimension = int(axes.get(index, 0)) if flat.size > 1 else 0
         graph.tensors[index].quantization = told
     return packed(model, schema, content)
+
+
+def _forget_ranges(model: Any) -> None:
+    """Drop what is told of the ranges of float tensors."""
+    for tensor in model.subgraphs[0].tensors:
+        told = tensor.quantization
+        if told is not None and (told.scale is None or not len(told.scale)):
+            tensor.quantization = None
 
 
 def _own_buffer(model: Any, schema: Any, tensor: Any) -> None:

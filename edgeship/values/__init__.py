@@ -8,6 +8,7 @@ of edgeship, and everything of edgeship may import it.
 """
 
 from edgeship.values.candidates import Candidate, Setting, Step, StepRecord, ambiguous
+from edgeship.values.compression import Contents, Tried
 from edgeship.values.devices import (
     EXIT_CODE_OF_STATE,
     DeployReport,
@@ -68,6 +69,7 @@ __all__ = [
     "Artifact",
     "Bundle",
     "Candidate",
+    "Contents",
     "Dataset",
     "DatasetInfo",
     "DeployReport",
@@ -105,6 +107,7 @@ __all__ = [
     "StepRecord",
     "StepReport",
     "TensorSpec",
+    "Tried",
     "Unavailable",
     "Variant",
     "Verdict",

@@ -1,0 +1,194 @@
+"""The training loop: a graph, what its weights are held to, and a teacher (`train`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeship.compress.augment import augmenter
+from edgeship.compress.constraints import Constraints
+from edgeship.compress.graph import TrainableGraph
+from edgeship.compress.objective import Objective, kinds_of, own_loss
+from edgeship.compress.samples import Samples
+from edgeship.compress.work import Work
+from edgeship.values import Step
+
+Floats = NDArray[np.float32]
+WARM_UP = 0.05
+"""Share of the training in which the learning rate rises."""
+LOOKED_AT = 512
+"""Samples from which the kinds and sizes of outputs are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long and how fast."""
+
+    epochs: int
+    steps: int
+    """Steps at least: few samples are gone through several times an epoch."""
+    batch: int
+    rate: float
+    """Of Adam, after the warm-up; falls to nothing along a cosine."""
+    augment: str = "auto"
+    seed: int = 0
+    settled: float = 0.0
+    """Share of the training before which an epoch is none to keep: what is still being pruned looks too good."""
+
+    @classmethod
+    def of(cls, step: Step, settled: float = 0.0) -> Plan:
+        """Return what the settings of a step say."""
+        names = ("epochs", "steps", "batch", "rate", "augment")
+        return cls(**{name: step.setting(name) for name in names}, seed=step.seed, settled=settled)
+
+    def rate_at(self, share: float) -> float:
+        """Return the learning rate at `share` (0..1) of the training."""
+        if share < WARM_UP:
+            return self.rate * max(share, 1e-3) / WARM_UP
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """The best moment of a training."""
+
+    values: Mapping[int, Floats]
+    """What the graph reads, by tensor index: constraints applied."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def objective_of(work: Work, teacher: TrainableGraph) -> Objective:
+    """Return the loss of a step, by how the model ends, and its settings `labels`, `temperature` and `loss`."""
+    settings = dict(work.step.settings)
+    some = work.samples.some(LOOKED_AT)
+    answers = [np.concatenate(parts) for parts in zip(*answered(teacher, some, 64), strict=True)]
+    labels = None if some.labels is None else some.block(some.rows)[1]
+    own = str(settings.get("loss", "auto"))
+    return Objective(
+        outputs=kinds_of(teacher.file.main, answers, labels),
+        temperature=float(settings.get("temperature", 4.0)),
+        labels=float(settings.get("labels", 0.0)),
+        own=None if own == "auto" else own_loss(own, work.folder),
+    )
+
+
+def answered(graph: TrainableGraph, samples: Samples, batch: int) -> list[tuple[Any, ...]]:
+    """Return the graph's outputs as arrays, a tuple a block."""
+    import tensorflow as tf
+
+    run = tf.function(lambda *inputs: graph(inputs), reduce_retracing=True)
+    return [
+        tuple(np.asarray(o) for o in run(*map(tf.constant, inputs))) for inputs, _ in samples.batches(batch)
+    ]
+
+
+class Trainer:
+    """One training: graph, constraints, teacher and loss, compiled once."""
+
+    def __init__(
+        self, graph: TrainableGraph, constraints: Constraints, teacher: TrainableGraph, objective: Objective
+    ) -> None:
+        import tensorflow as tf
+
+        self.graph, self.constraints = graph, constraints
+        self.trained = [*graph.variables.values(), *constraints.variables()]
+        self.optimizer = tf.keras.optimizers.Adam(1e-3)
+        self.optimizer.build(self.trained)
+
+        def loss_of(inputs: Sequence[Any], labels: Any) -> Any:
+            outputs = graph(inputs, weight=constraints.weight, activation=constraints.activation)
+            return objective.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
+
+        def step(inputs: Sequence[Any], labels: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = loss_of(inputs, labels)
+            gradients = tape.gradient(loss, self.trained)
+            gradients = [
+                tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
+                for g, v in zip(gradients, self.trained, strict=True)
+            ]
+            gradients, _ = tf.clip_by_global_norm(gradients, 10.0)
+            self.optimizer.apply_gradients(zip(gradients, self.trained, strict=True))
+            return loss
+
+        self.step = tf.function(step, reduce_retracing=True)
+        self.loss_of = tf.function(loss_of, reduce_retracing=True)
+
+    def loss(self, samples: Samples, batch: int) -> float:
+        """Return the mean loss over samples."""
+        total, count = 0.0, 0
+        for inputs, labels in samples.batches(batch):
+            total += float(self.loss_of(*tensors(inputs, labels))) * len(inputs[0])
+            count += len(inputs[0])
+        return total / max(count, 1)
+
+
+def tensors(inputs: Sequence[Any], labels: Any) -> tuple[tuple[Any, ...], Any]:
+    import tensorflow as tf
+
+    return tuple(tf.constant(i) for i in inputs), None if labels is None else tf.constant(labels)
+
+
+def train(
+    graph: TrainableGraph,
+    constraints: Constraints,
+    teacher: TrainableGraph,
+    work: Work,
+    plan: Plan,
+) -> Trained:
+    """Train `graph` towards the answers of `teacher` and return its best epoch by the held-out loss.
+
+    With few samples an epoch is repeated until it has a fair number of steps. Deterministic for the same work on the
+    same machine. The epoch before any training counts as one, unless a constraint is still under way then.
+    """
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(plan.seed)
+    objective = objective_of(work, teacher)
+    trainer = Trainer(graph, constraints, teacher, objective)
+    samples, held_out = work.samples, work.held_out or work.samples
+    rng = np.random.default_rng(plan.seed)
+    change = augmenter(plan.augment, [a[:1] for a in samples.inputs], labelled=objective.labels > 0)
+    per_epoch = math.ceil(len(samples) / plan.batch)
+    passes = max(1, math.ceil(plan.steps / (per_epoch * plan.epochs))) if plan.epochs else 1
+    steps, done = per_epoch * passes * plan.epochs, 0
+    best: tuple[float, Any, Any] | None = None
+    constraints.at(0.0, graph.values)
+    if plan.settled == 0.0:
+        best = (trainer.loss(held_out, plan.batch), graph.values(), constraints.kept())
+    first = best[0] if best else math.nan
+    for epoch in range(plan.epochs):
+        running = 0.0
+        for _ in range(passes):
+            for inputs, labels in samples.batches(plan.batch, rng=rng):
+                trainer.optimizer.learning_rate.assign(plan.rate_at(done / steps))
+                block = tuple(np.asarray(i, np.float32) if i.dtype.kind == "f" else i for i in inputs)
+                if change is not None:
+                    block = (change(block[0], rng).astype(block[0].dtype, copy=False),)
+                running = 0.98 * running + 0.02 * float(trainer.step(*tensors(block, labels)))
+                done += 1
+                if done % 10 == 0:
+                    constraints.at(done / steps, graph.values)
+                if done % 20 == 0:
+                    work.report(f"{work.step.label}: epoch {epoch + 1} of {plan.epochs}", done, steps)
+        constraints.at(done / steps, graph.values)
+        if done / steps < plan.settled and epoch + 1 < plan.epochs:
+            continue
+        loss = trainer.loss(held_out, plan.batch)
+        work.report(
+            f"{work.step.label}: epoch {epoch + 1} of {plan.epochs}, held-out loss {loss:.4g}", done, steps
+        )
+        if best is None or loss < best[0]:
+            best = (loss, graph.values(), constraints.kept())
+    assert best is not None
+    loss, values, kept = best
+    constraints.restore(kept)
+    figures = {"epochs": float(plan.epochs), "steps": float(steps), "held_out_loss": loss}
+    if not math.isnan(first):
+        figures["held_out_loss_before"] = first
+    return Trained(values=constraints.weights(values), figures=figures)

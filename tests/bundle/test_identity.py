@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -20,10 +22,13 @@ from edgeship.bundle.choosing import serving
 from edgeship.bundle.make import make_bundle
 from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.seal import extract, open_bundle, seal
+from edgeship.compile.backend import CompileResult
+from edgeship.compile.ship import Shipped
 from edgeship.deploy import DeployOptions, bench, deploy, remove, status
 from edgeship.digest import sha256_bytes
-from edgeship.errors import InputError
+from edgeship.errors import InputError, ToolError
 from edgeship.model.source import open_model
+from edgeship.pipeline.rungs import seal_ladder, with_rungs
 from edgeship.progress import Silent
 from edgeship.project import load_project
 from edgeship.report.deploys import worst_golden
@@ -31,7 +36,6 @@ from edgeship.report.inspection import bundle_text
 from edgeship.values import Bundle, Host, InputRule, Step, StepRecord, Variant
 
 WEIGHTS = bytes(range(12))
-QAT = "qat-int8:epochs=6+static_wi8_ai8"
 RECIPE = "static_wi8_ai8"
 
 
@@ -62,35 +66,42 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(
+def parts(
     sample: bytes,
     variant_of: Callable[..., Variant],
     profile_of: Callable[[str], Any],
-    cache: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Made:
+) -> BundleParts:
+    """The parts of a bundle of all three, for this machine."""
     folder = tmp_path_factory.mktemp("candidates")
-    variants = {}
+    variants = []
     for number, (which, steps) in enumerate(CHAINS.items()):
         path = folder / f"{which}.tflite"
         path.write_bytes(sample.replace(WEIGHTS, bytes(n * (number + 1) for n in WEIGHTS)))
         variant = variant_of(path)
-        variants[which] = replace(variant, artifact=replace(variant.artifact, steps=steps))
-    parts = BundleParts(
+        variants.append(replace(variant, artifact=replace(variant.artifact, steps=steps)))
+    full, probe, again = variants
+    return BundleParts(
         profile=profile_of("host"),
         project=load_project(directory=folder),
         app="small",
         version="1",
-        variants=tuple(variants.values()),
-        chosen=variants["full"],
-        also=(variants["probe"], variants["again"], variants["full"]),
+        variants=tuple(variants),
+        chosen=full,
+        also=(probe, again, full),
         source=open_model(folder / "full.tflite"),
         evaluation=None,
         calibration=None,
         rules=(InputRule(),),
         labels=(),
     )
-    return Made(make_bundle(parts, out=folder / "out", cache=cache, progress=Silent()), variants)
+
+
+@pytest.fixture(scope="module")
+def made(parts: BundleParts, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    out = tmp_path_factory.mktemp("out")
+    bundle = make_bundle(parts, out=out, cache=cache, progress=Silent())
+    return Made(bundle, dict(zip(CHAINS, parts.variants, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -296,3 +307,63 @@ def test_what_was_made_before_there_were_names_goes_on(made: Made, release: Path
     extract(bundle, tmp_path / "old")
     assert island(tmp_path / "old", "prove")[1]["variant"] == RECIPE
     assert island(tmp_path / "old", "prove", "--variant", RECIPE)[0] == 0
+
+
+def test_each_compiled_rung_has_its_own_twin(
+    parts: BundleParts,
+    variant_of: Callable[..., Variant],
+    profile_of: Callable[[str], Any],
+    sample: bytes,
+    cache: Path,
+    tmp_path: Path,
+) -> None:
+    shipped = []
+    for number, twin in enumerate(parts.variants[:2]):
+        path = tmp_path / f"{number}_edgetpu.tflite"
+        path.write_bytes(sample.replace(WEIGHTS, bytes(n + number + 40 for n in WEIGHTS)))
+        there = variant_of(path).artifact
+        compiled = replace(twin, artifact=replace(there, steps=twin.artifact.steps))
+        result = CompileResult(
+            artifacts=(compiled.artifact,), compiled=True, reason=f"{number + 1} of 3 operations", mapped=number + 1,
+            total=3, subgraphs=1.0, estimates={}, log={}, tools={"edgetpu_compiler": "16"},
+        )  # fmt: skip
+        profile = profile_of("coral-dev-board")
+        shipped.append(Shipped(variant=compiled, twin=twin, profile=profile, result=result))
+    chosen, rung = shipped
+    coral = replace(parts, profile=chosen.profile, chosen=chosen.variant, also=(), shipped=chosen,
+                    variants=(*parts.variants, chosen.variant))  # fmt: skip
+    bundle = make_bundle(with_rungs(coral, (rung,)), out=tmp_path / "out", cache=cache, progress=Silent())
+    extract(bundle, tmp_path / "release")
+    assert len(bundle.manifest["variants"]) == 2
+    for entry, ships in zip(bundle.manifest["variants"], shipped, strict=True):
+        golden = json.loads((tmp_path / "release/golden" / f"{entry['name']}.json").read_text())
+        twin = ships.twin.artifact.sha256
+        assert golden["recorded_with"]["model_sha256"] == entry["compile"]["from_sha256"] == twin
+        assert entry["sha256"] == ships.variant.artifact.sha256 != twin
+        assert entry["compile"]["reason"] == ships.result.reason  # type: ignore[union-attr]
+
+
+def test_a_rung_that_the_runtime_refuses_stays_out_and_is_told(
+    parts: BundleParts,
+    variant_of: Callable[..., Variant],
+    make_dense: Any,
+    cache: Path,
+    tmp_path: Path,
+    notes: Any,
+) -> None:
+    path = tmp_path / "nan.tflite"
+    path.write_bytes(
+        make_dense().replace(struct.pack("<3f", 1, 2, 3), struct.pack("<3f", *[float("nan")] * 3))
+    )
+    mad = variant_of(path, "float_fp32")
+    site: Any = SimpleNamespace(out=tmp_path / "out", work=cache, progress=notes)
+    with_it = replace(parts, variants=(*parts.variants, mad), also=(mad, parts.variants[1]))
+    bundle, left = seal_ladder(site, with_it)
+    assert [v["recipe"] for v in bundle.manifest["variants"]] == [RECIPE, RECIPE]
+    assert left.also == (parts.variants[1],)
+    assert any(
+        note.startswith("host: float_fp32 is not in the bundle: float_fp32 answers NaN")
+        for note in notes.notes
+    )
+    with pytest.raises(ToolError, match="answers NaN"):
+        seal_ladder(site, replace(with_it, chosen=mad, also=()))

@@ -47,7 +47,7 @@ class Row:
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
 
-def _training(rate: float, epochs: int = 6) -> tuple[Option, ...]:
+def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
     """Return the settings that every method that trains has."""
     return (
         Option(name="epochs", default=epochs, least=0, most=10_000, about="passes over the training data"),
@@ -124,21 +124,21 @@ ROWS: tuple[Row, ...] = (
         name="prune",
         about="smallest weights become zero; a smaller download, the same file size and time",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(1e-3)),
+        options=(PERCENT, *_training(5e-4)),
         needs="samples",
     ),
     Row(
         name="prune-2x4",
         about="two of every four weights become zero, for hardware that skips them; elsewhere as prune-50",
         function="edgeship.compress.prune:apply",
-        options=_training(1e-3),
+        options=_training(5e-4),
         needs="samples",
     ),
     Row(
         name="prune-blocks",
         about="runs of four weights become zero together",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(1e-3)),
+        options=(PERCENT, *_training(5e-4)),
         needs="samples",
     ),
     Row(
@@ -147,7 +147,7 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.cluster:apply",
         options=(
             Option(name="count", default=16, least=2, most=256, about="distinct values a tensor"),
-            *_training(5e-4),
+            *_training(3e-4),
         ),
         needs="samples",
         ranges=True,
@@ -160,7 +160,7 @@ ROWS: tuple[Row, ...] = (
             Option(
                 name="precision", default="int8", words=("int8", "int4", "int16x8"), about="of the integers"
             ),
-            *_training(5e-4),
+            *_training(3e-4),
         ),
         needs="samples",
         ranges=True,
@@ -169,7 +169,7 @@ ROWS: tuple[Row, ...] = (
         name="distill",
         about="a smaller model learns the answers of the float model",
         function="edgeship.compress.distill:apply",
-        options=_training(1e-3, epochs=12),
+        options=_training(1e-3),
         needs="samples",
     ),
     Row(

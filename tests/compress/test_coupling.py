@@ -90,7 +90,9 @@ def consistent(content: bytes, answers: Answers) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_kinds_of_models_lose_channels_that_add_nothing(name: str, nets: ModuleType, answers: Answers) -> None:
+def test_kinds_of_models_lose_channels_that_add_nothing(
+    name: str, nets: ModuleType, answers: Answers
+) -> None:
     content = nets.kind(name)
     assert [len(f.groups) for f in families_of(coupled(content))] == SIZES[name]
     for seed, share in enumerate((0.2, 0.5, 1.0)):

@@ -25,6 +25,7 @@ from edgeship.pipeline.inputs import Inputs
 from edgeship.pipeline.site import BuildSite, Earlier
 from edgeship.pipeline.training_data import HeldOut
 from edgeship.pipeline.variants import describe, judged
+from edgeship.pipeline.weighing import weighed
 from edgeship.profile import TargetProfile
 from edgeship.quantize.derive import derive_all, one_scale_operations, order_of
 from edgeship.quantize.ranges import ranges_of
@@ -255,7 +256,9 @@ class Workshop:
             return tried
         artifact, card = tried.variant.artifact, tried.variant.scorecard
         recipe = RECIPES[tried.candidate.recipe]
-        return replace(tried, variant=judged(self.site, self.profile, self.inputs, artifact, card, recipe))
+        variant = judged(self.site, self.profile, self.inputs, artifact, card, recipe)
+        count = self.held_out.dataset.info.count if self.held_out else 0
+        return weighed(replace(tried, variant=variant), count, self.site.project.goals)
 
     def _kept(self, artifact: Artifact) -> Path:
         path = self.store / "files" / f"{artifact.sha256[:32]}.tflite"

@@ -49,9 +49,9 @@ def costs_of(tried: Tried) -> tuple[float, ...] | None:
 
 
 def loss_of(card: Scorecard, count: int) -> Figure:
-    """Return what a file is expected to lose by a scorecard on `count` held-out samples: the metric's drop, surer by how
-    many samples get another class (`expected_drop`), else 100 times the share of these, else 100 times what the cosine
-    lacks."""
+    """Return what a file is expected to lose by a scorecard on `count` held-out samples: the metric's drop, made surer by
+    how many samples get another class (`expected_drop`), else 100 times the share of these, else 100 times what the
+    cosine lacks."""
     agreement = card.agreement
     if not isinstance(card.metric.drop, Unavailable):
         return expected_drop(card.metric, agreement.argmax, count)
@@ -126,8 +126,8 @@ def beside(best: Tried, plain: Tried) -> str:
     lost = best.loss - plain.loss
     size = f" and its file {smaller:.2f} times" if smaller > 1.01 else ""
     return (
-        f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, at "
-        f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'} expected by held-out data"
+        f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, "
+        f"{abs(lost):.2f} points {'below' if lost > 0 else 'above'} it as far as held-out data tells"
     )
 
 

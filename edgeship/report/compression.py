@@ -196,8 +196,8 @@ def candidates_table(report: CompressReport) -> str:
             ]
         )
     header = [
-        "", "candidate", f"{metric.name} held-out", "argmax", "loss", f"{metric.name} evaluation", "download", "file", "p50 ms",
-        "zeros", "values", "admitted",
+        "", "candidate", f"{metric.name} held-out", "argmax", "loss", f"{metric.name} evaluation", "download", "file",
+        "p50 ms", "zeros", "values", "admitted",
     ]  # fmt: skip
     return table(header, rows, right=range(2, 11))
 

@@ -5,6 +5,7 @@ Lives in worker processes: TensorFlow is loaded when a graph is made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,12 @@ class TrainableGraph:
         """Give variables other values, by tensor index."""
         for index, value in values.items():
             self.variables[index].assign(value)
+
+    def sample_bytes(self) -> int:
+        """Return the memory that the activations of one sample take, which a training step keeps until their gradients
+        are there. Hooks keep more. A step may go through its batch in parts: no operation joins samples, so that the
+        gradients of the parts add up to that of the whole."""
+        return sum(4 * math.prod(self._sizes[index]) for index in self.activations)
 
     def name(self, index: int) -> str:
         """Return the name of a tensor."""
@@ -229,6 +236,7 @@ class TrainableGraph:
                         self._compute(op, values, tf.constant(1), None)
                 except (Unfit, ValueError, TypeError, tf.errors.OpError) as reason:
                     unfit[op.index] = str(reason).partition("\n")[0]
+            self._sizes = {index: tuple(value.shape[1:]) for index, value in values.items()}
             return tf.constant(0)
 
         tf.function(trace, autograph=False).get_concrete_function(*specs)

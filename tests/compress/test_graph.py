@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from edgeship.errors import EdgeshipError
-from edgeship.model.convert import to_float_tflite
-from edgeship.model.source import open_model
-from edgeship.progress import Silent
 from edgeship.toolchain import run_worker
 
 HERE = (Path(__file__).parent,)
@@ -68,15 +65,3 @@ def test_what_is_not_known_between_layers_is_refused(
         f"  operations: {operations}\n"
         "hint: methods that do not train work: edgeship compress --help lists them"
     )
-
-
-@pytest.mark.slow
-@pytest.mark.shared
-@pytest.mark.parametrize(
-    ("model", "high", "variables"), [("kws/saved_model", 60.0, 20), ("cifar10/resnet8.h5", 255.0, 20)]
-)
-def test_a_real_model(model: str, high: float, variables: int, shared_data: Path, tmp_path: Path) -> None:
-    made = to_float_tflite(open_model(shared_data / model), tmp_path, progress=Silent(), batch=1)
-    payload = {"model": str(made.path), "low": 0.0, "high": high}
-    told = run_worker("graph_forms:real", payload, python_path=HERE).value
-    assert told == {"variables": variables, "moved": variables}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from edgeship.printable import one_line
@@ -60,11 +61,33 @@ REQUIRES = Record(
 VARIANT = Record(
     fields={"recipe": WORD},
     maybe={
+        "name": WORD,
+        "candidate": WORD,
         "bytes": COUNT,
         "metric": Record(fields={"name": WORD, "value": FIGURE, "drop": FIGURE}),
         "compile": Record(fields={"compiled": BOOL, "reason": text()}),
     },
 )
+SETTING = Either(of=(BOOL, NUMBER, text()))
+MADE = Record(
+    maybe={
+        "name": WORD,
+        "candidate": WORD,
+        "steps": Many(
+            of=Record(
+                fields={"label": text()},
+                maybe={
+                    "method": WORD,
+                    "seed": NUMBER,
+                    "settings": Named(of=SETTING),
+                    "data": Named(of=WORD),
+                    "figures": Named(of=FIGURE),
+                },
+            )
+        ),
+    }
+)
+"""How a variant was made: what `inspect` shows of it."""
 MANIFEST = Record(
     fields={
         "app": A_NAME,
@@ -75,7 +98,11 @@ MANIFEST = Record(
         "chosen": WORD,
         "variants": Many(of=VARIANT),
         "provenance": Record(
-            maybe={"edgeship": WORD, "model": Record(maybe={"name": text(), "sha256": WORD})}
+            maybe={
+                "edgeship": WORD,
+                "model": Record(maybe={"name": text(), "sha256": WORD}),
+                "variants": Many(of=MADE),
+            }
         ),
         "files": Named(of=Record()),
     }
@@ -86,3 +113,8 @@ MANIFEST = Record(
 def manifest_problem(manifest: dict[str, Any]) -> str | None:
     """Return what is wrong with a manifest first, or None. (Its files are looked at one by one elsewhere.)"""
     return problem(MANIFEST, manifest)
+
+
+def variant_name(entry: Mapping[str, Any]) -> str:
+    """Return what a variant's entry in a manifest is called: by its recipe, before there were names."""
+    return str(entry.get("name", entry["recipe"]))

@@ -55,10 +55,13 @@ def check_body_limit(limits: Limits, entry: Mapping[str, Any]) -> None:
     )
 
 
-def golden_count(asked: int | None, entry: Mapping[str, Any]) -> int:
-    """Return how many golden vectors a variant gets: as asked, else GOLDEN_VECTORS, fewer where they are large."""
+def golden_count(asked: int | None, entry: Mapping[str, Any], *, among: int = 1) -> int:
+    """Return how many golden vectors a variant gets: as asked, else GOLDEN_VECTORS, fewer where they are large.
+
+    GOLDEN_BYTES is what all of the `among` variants of a bundle share.
+    """
     one = sum(_binary_bytes(tensor) for side in ("inputs", "outputs") for tensor in entry[side])
-    return asked or min(GOLDEN_VECTORS, max(FEWEST_VECTORS, GOLDEN_BYTES // one))
+    return asked or min(GOLDEN_VECTORS, max(FEWEST_VECTORS, GOLDEN_BYTES // (one * among)))
 
 
 def binary_request_bytes(inputs: Sequence[Mapping[str, Any]]) -> int:

@@ -33,6 +33,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
     ToolError where the runtime cannot be had, does not fit the target, or cannot reproduce the model's
     answers (`golden-...`).
     """
+    parts = parts.told_apart()
     profile, project, app = parts.profile, parts.project, parts.app
     check_names(app, parts.version)
     _check_carried(parts)
@@ -52,7 +53,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
     files: dict[str, Path | bytes] = {
         **payload.files,
         **runtime_files(),
-        **{model_name(v.artifact.recipe): v.artifact.path for v in parts.carried},
+        **{model_name(v.artifact.name): v.artifact.path for v in parts.carried},
         "service.json": render("service.json.j2", values).encode(),
         "service/edgeship.service": render("edgeship.service.j2", unit).encode(),
         "service/edgeship.initd": render("edgeship.initd.j2", unit).encode(),
@@ -61,7 +62,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         files["labels.txt"] = render("labels.txt.j2", {"labels": list(parts.labels)}).encode()
     golden, golden_source = record_golden(parts, values, files, cache=cache, progress=progress)
     files |= golden
-    vectors = len(json.loads(golden[golden_name(parts.chosen.artifact.recipe)])["vectors"])
+    vectors = len(json.loads(golden[golden_name(parts.chosen.artifact.name)])["vectors"])
     files["README.txt"] = _readme(parts, payload, values, vectors, golden_source)
     manifest = make_manifest(parts, payload, files, golden_source)
     progress.step(f"seal {app} for {profile.name}")
@@ -84,22 +85,22 @@ def _check_carried(parts: BundleParts) -> None:
         if artifact.sha256 not in known:
             raise InputError(
                 "unknown-variant",
-                f"variant {artifact.recipe} is none of those that were built",
-                context={"built": ", ".join(v.artifact.recipe for v in parts.variants) or "(none)"},
+                f"variant {artifact.name} is none of those that were built",
+                context={"built": ", ".join(v.artifact.name for v in parts.variants) or "(none)"},
             )
         if not artifact.path.is_file() or sha256_file(artifact.path) != artifact.sha256:
             raise InputError(
                 "model-changed",
-                f"the file of variant {artifact.recipe} is not the one that was scored",
+                f"the file of variant {artifact.name} is not the one that was scored",
                 context={"file": artifact.path, "wanted": f"sha256 {artifact.sha256}"},
                 hint="build again; let nothing else write into the work folder meanwhile",
             )
 
 
 def _loaded_bytes(parts: BundleParts, values: Mapping[str, Any], progress: Progress) -> int:
-    """Return the bytes of model files that the service has loaded at most: one, and one a session of a model with
-    state; `limits.sessions` of `values` becomes what the device has memory for, which is told where it is less."""
-    model, limits = parts.chosen.artifact.bytes, values["limits"]
+    """Return the bytes of model files that the service loads at most: the largest one, and one a session of a model
+    with state; `limits.sessions` of `values` becomes what the device has memory for, which is told where it is less."""
+    model, limits = max(v.artifact.bytes for v in parts.carried), values["limits"]
     if not any(entry["state"] for entry in values["variants"]):
         return model
     asked, limits["sessions"] = limits["sessions"], sessions_that_fit(parts.profile, limits, model)
@@ -129,7 +130,8 @@ def _readme(
             "model": parts.source.path.name,
             "model_bytes": chosen.artifact.bytes,
             "notes": [note for note in (values["variants"][0]["note"], *chosen.artifact.notes) if note],
-            "chosen": chosen.artifact.recipe,
+            "chosen": chosen.artifact.name,
+            "others": [variant.artifact.name for variant in parts.carried[1:]],
             "engine": values["engine"],
             "listen": values["listen"],
             "machine": profile.architecture,

@@ -3,6 +3,7 @@ file in it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import edgeship
 from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.payload import BASE_RAM_MB, Payload
-from edgeship.bundle.service import model_name
+from edgeship.bundle.service import identity, model_name
 from edgeship.compile.ship import Shipped
 from edgeship.digest import sha256_bytes, sha256_file
 from edgeship.profile import TargetProfile
@@ -45,11 +46,9 @@ def make_manifest(
             "delegate": profile.runtime.delegate,
             **({"reason": parts.engine_reason} if parts.engine_reason else {}),
         },
-        "chosen": parts.chosen.artifact.recipe,
+        "chosen": parts.chosen.artifact.name,
         "variants": [
-            variant_entry(v)
-            | accepted_entry(v, parts.project.accept)
-            | compile_entry(v, parts.chosen, parts.shipped)
+            variant_entry(v) | accepted_entry(v, parts.project.accept) | compile_entry(parts.shipped_as(v))
             for v in variants
         ],
         "provenance": {
@@ -59,6 +58,7 @@ def make_manifest(
             "calibration_sha256": calibration.info.sha256 if calibration else None,
             "evaluation_sha256": evaluation.info.sha256 if evaluation else None,
             "golden": golden_source,
+            "variants": [made_entry(variant) for variant in variants],
             "tools": {k: v for variant in variants for k, v in variant.artifact.tools.items()},
             "packages": payload.versions,
         },
@@ -71,9 +71,9 @@ def requirements(
 ) -> dict[str, Any]:
     """Return what a device must have. Versions of glibc and libstdc++ are what the files need, not what tags
     say."""
-    models = sum(variant.artifact.bytes for variant in variants)
+    model = max(variant.artifact.bytes for variant in variants)  # one of them is loaded at a time
     # Weights are unpacked for the kernels, fp16 ones to twice their size, and activations come on top.
-    ram_mb = BASE_RAM_MB[profile.runtime.engine] + -(-4 * models // MIB)
+    ram_mb = BASE_RAM_MB[profile.runtime.engine] + -(-4 * model // MIB)
     return {
         "machine": profile.architecture,
         "libc": {"kind": profile.libc.kind, "version": payload.needs.glibc},
@@ -101,8 +101,8 @@ def variant_entry(variant: Variant) -> dict[str, Any]:
     """Return what the manifest says of a variant: figures, and why there is none; no latency, no memory."""
     artifact, metric = variant.artifact, variant.scorecard.metric
     return {
-        "recipe": artifact.recipe,
-        "file": model_name(artifact.recipe),
+        **identity(artifact),
+        "file": model_name(artifact.name),
         "bytes": artifact.bytes,
         "sha256": artifact.sha256,
         "precision": as_json(artifact.precision),
@@ -126,9 +126,30 @@ def accepted_entry(variant: Variant, accepted: Sequence[str]) -> dict[str, Any]:
     return {"accepted": codes} if codes else {}
 
 
-def compile_entry(variant: Variant, chosen: Variant, shipped: Shipped | None) -> dict[str, Any]:
-    """Return what the manifest says of compiling the chosen variant; nothing for targets without a compiler."""
-    if variant is not chosen or shipped is None or shipped.result is None:
+def made_entry(variant: Variant) -> dict[str, Any]:
+    """Return what a variant was made by: every step with its settings, its seed and the digests of the data it saw.
+
+    The digest says the same of the chain alone, so that two builds can be compared by it. A figure that is none (the
+    loss of a training that diverged) is told as such.
+    """
+    artifact = variant.artifact
+    steps = [record.to_json() for record in artifact.steps]
+    for step in steps:
+        step["figures"] = {
+            name: value if math.isfinite(value) else {"unavailable": "not a finite number"}
+            for name, value in step["figures"].items()
+        }
+    return {
+        **identity(artifact),
+        "steps": steps,
+        "model_sha256": artifact.model_sha256,
+        "calibration_sha256": artifact.calibration_sha256,
+    }
+
+
+def compile_entry(shipped: Shipped | None) -> dict[str, Any]:
+    """Return what the manifest says of compiling a variant; nothing for targets without a compiler."""
+    if shipped is None or shipped.result is None:
         return {}
     result = shipped.result
     return {

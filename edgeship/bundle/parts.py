@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeship.compile.ship import Shipped
 from edgeship.profile import TargetProfile
 from edgeship.project import Project
-from edgeship.values import Dataset, InputRule, ModelSource, Variant
+from edgeship.values import Dataset, InputRule, ModelSource, Variant, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,8 @@ class BundleParts:
     labels: tuple[str, ...]
     shipped: Shipped | None = None
     """How `chosen` was compiled; golden vectors are then recorded from its uncompiled twin."""
+    beside: tuple[Shipped, ...] = ()
+    """How those of `also` were compiled, where the target has a compiler."""
 
     engine_reason: str | None = None
     """Why the profile's engine is not the one that the target prefers; None: it is."""
@@ -42,5 +44,28 @@ class BundleParts:
 
     @property
     def carried(self) -> tuple[Variant, ...]:
-        """The variants that go in, the chosen one first, one a recipe."""
-        return tuple({v.artifact.recipe: v for v in (self.chosen, *self.also)}.values())
+        """The variants that go in, the chosen one first, one a candidate."""
+        others = {v.artifact.digest: v for v in self.also if v.artifact.digest != self.chosen.artifact.digest}
+        return (self.chosen, *others.values())
+
+    def told_apart(self) -> BundleParts:
+        """Return the parts with no two of the variants carried called alike."""
+        chosen, *also = told_apart(self.carried)
+        return replace(self, chosen=chosen, also=tuple(also))
+
+    def without(self, name: str) -> BundleParts:
+        """Return the parts without the variant of `also` that is called so; these very parts where there is none."""
+        _, *also = zip(self.carried, self.told_apart().carried, strict=True)
+        gone = next((v.artifact.digest for v, named in also if named.artifact.name == name), None)
+        if gone is None:
+            return self
+        return replace(
+            self,
+            also=tuple(v for v in self.also if v.artifact.digest != gone),
+            beside=tuple(s for s in self.beside if s.variant.artifact.digest != gone),
+        )
+
+    def shipped_as(self, variant: Variant) -> Shipped | None:
+        """Return how a variant carried was compiled; None where the target has no compiler."""
+        every = (*((self.shipped,) if self.shipped else ()), *self.beside)
+        return next((s for s in every if s.variant.artifact.digest == variant.artifact.digest), None)

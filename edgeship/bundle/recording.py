@@ -46,10 +46,10 @@ def record_golden(
     A compiled variant runs on its accelerator only: its twin, what it was compiled from, answers for it here, and the
     device is compared by tolerance.
     """
-    shipped = parts.shipped
-    twins = {shipped.variant.artifact.recipe: shipped.twin} if shipped else {}
-    stand_ins = [_stand_in(v, twins.get(v.artifact.recipe, v), e) for v, e in
-                 zip(parts.carried, values["variants"], strict=True)]  # fmt: skip
+    stand_ins = []
+    for variant, entry in zip(parts.carried, values["variants"], strict=True):
+        shipped = parts.shipped_as(variant)
+        stand_ins.append(_stand_in(variant, shipped.twin if shipped else variant, entry))
     library = {name: files[name] for name in files if name.startswith("runtime/")}
     failed: ToolError | None = None
     for engine in host_engines(parts.profile, [runs for runs, _ in stand_ins]):
@@ -94,16 +94,16 @@ def _recorded(
         twin = Path(folder)
         text = render("service.json.j2", release)
         lay_out(twin, lent)
-        lay_out(twin, {model_name(v.artifact.recipe): f.path for v, f in zip(variants, files, strict=True)})
+        lay_out(twin, {model_name(v.artifact.name): f.path for v, f in zip(variants, files, strict=True)})
         lay_out(twin, {"service.json": text.encode()})
         for variant, runs, entry in zip(variants, files, json.loads(text)["variants"], strict=True):
             same = same_triple and runs.sha256 == variant.artifact.sha256
-            count = golden_count(parts.project.golden.vectors, entry)
+            count = golden_count(parts.project.golden.vectors, entry, among=len(variants))
             selection = select_inputs(entry, parts.samples, count if same else count + SPARE)
             where = selection.source
             document = record(
                 twin,
-                variant.artifact.recipe,
+                variant.artifact.name,
                 selection,
                 tolerance=profile.tolerances.as_value(),
                 exact=same,
@@ -112,7 +112,7 @@ def _recorded(
                 progress=progress,
             )
             document["recorded_with"]["model_sha256"] = runs.sha256
-            golden[golden_name(variant.artifact.recipe)] = canonical_json(document)
+            golden[golden_name(variant.artifact.name)] = canonical_json(document)
     return golden, where
 
 

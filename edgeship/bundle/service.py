@@ -9,6 +9,7 @@ from typing import Any
 from edgeship.bundle.limits import service_limits
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import UNCOMPILED
+from edgeship.compile.ship import Shipped
 from edgeship.data.batches import sample_shape
 from edgeship.errors import InputError
 from edgeship.tflite.reader import read_tflite
@@ -41,16 +42,15 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
     units."""
     samples = parts.samples.info if parts.samples else None
     variants = [variant_entry(v.artifact, samples, parts.rules) for v in parts.carried]
-    note = UNCOMPILED if parts.shipped and parts.shipped.uncompiled else None
     return {
         "app": parts.app,
         "version": parts.version,
         "listen": parts.project.service.listen,
         "limits": service_limits(parts.project.service.limits, variants),
         "engine": dict(engine),
-        "chosen": parts.chosen.artifact.recipe,
+        "chosen": parts.chosen.artifact.name,
         "variants": [
-            entry | {"note": note if v is parts.chosen else None, "state": state_entry(v.artifact)}
+            entry | {"note": note_of(parts.shipped_as(v)), "state": state_entry(v.artifact)}
             for v, entry in zip(parts.carried, variants, strict=True)
         ],
         "labels": list(parts.labels),
@@ -65,12 +65,22 @@ def variant_entry(
     Raises InputError `model-not-servable` for an open shape or unknown type.
     """
     return {
-        "recipe": artifact.recipe,
-        "file": model_name(artifact.recipe),
+        **identity(artifact),
+        "file": model_name(artifact.name),
         "sha256": artifact.sha256,
-        "golden": golden_name(artifact.recipe),
+        "golden": golden_name(artifact.name),
         **sides_entry(artifact.signature, samples, rules),
     }
+
+
+def identity(artifact: Artifact) -> dict[str, str]:
+    """Return what every document says of which variant it means: its name, its recipe, and the candidate's digest."""
+    return {"name": artifact.name, "recipe": artifact.recipe, "candidate": artifact.digest}
+
+
+def note_of(shipped: Shipped | None) -> str | None:
+    """Return what people should know of a variant wherever it answers; None: nothing."""
+    return UNCOMPILED if shipped and shipped.uncompiled else None
 
 
 def sides_entry(
@@ -179,14 +189,14 @@ def preprocess_entry(preprocess: Preprocess) -> dict[str, Any] | None:
     }
 
 
-def model_name(recipe: str) -> str:
-    """Return where a recipe's model file stands in a release."""
-    return f"models/{recipe}.tflite"
+def model_name(name: str) -> str:
+    """Return where the model file of a variant of that name stands in a release."""
+    return f"models/{name}.tflite"
 
 
-def golden_name(recipe: str) -> str:
-    """Return where a recipe's golden vectors stand in a release."""
-    return f"golden/{recipe}.json"
+def golden_name(name: str) -> str:
+    """Return where the golden vectors of a variant of that name stand in a release."""
+    return f"golden/{name}.json"
 
 
 def _not_servable(spec: TensorSpec, why: str) -> InputError:

@@ -105,6 +105,10 @@ def build_options(command: F) -> F:
         judging_options,
         click.option("--app", help="Name of the service.  [default: from the model's name]"),
         click.option("--listen", metavar="ADDR", help="Where the service listens: ADDRESS:PORT or unix:PATH."),
+        click.option(
+            "--ladder/--no-ladder", default=None,
+            help="Bundle every variant that no other beats in accuracy, file and latency.  [default: the chosen one]",
+        ),
         click.option("--compiler", metavar="PLACE", help="edgetpu_compiler: local, ssh:user@host or container:IMAGE."),
         click.option(
             "--allow-uncompiled/--no-allow-uncompiled", default=None,
@@ -118,7 +122,7 @@ def build_options(command: F) -> F:
 
 BUILD_NAMES = (
     "targets", "calibration", "evaluation", "recipes", "metric", "max_drop", "max_kb", "max_ms", "app",
-    "labels", "listen", "compiler", "allow_uncompiled", "signature", "input_shape", "accept",
+    "labels", "listen", "compiler", "allow_uncompiled", "signature", "input_shape", "accept", "ladder",
 )  # fmt: skip
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeship.cli import common
+from edgeship.cli.bundles import is_quiet, note, obtain, opened, result_of, served, target_of
 from edgeship.cli.inspect import is_bundle
-from edgeship.cli.output import tell
 from edgeship.cli.signing import allow_unsigned_option, refuse_unsigned, sign_option, signed
-from edgeship.errors import GateError, InputError
+from edgeship.errors import InputError
 
 if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
-    from edgeship.profile import TargetProfile
-    from edgeship.progress import Progress
-    from edgeship.project import DeviceSettings, Project
+    from edgeship.project import DeviceSettings
     from edgeship.values import Bundle, DeployReport, Host
 
 
@@ -36,7 +34,7 @@ def host_options(command: common.F) -> common.F:
 
 
 @click.command()
-@click.argument("source", metavar="MODEL|BUNDLE", type=common.PATH, required=False)
+@click.argument("source", metavar="MODEL|BUNDLE|FOLDER", type=common.PATH, required=False)
 @click.option(
     "--host", "hosts", multiple=True, metavar="HOST", help="user@host[:port] or local:DIR; repeatable."
 )
@@ -49,6 +47,11 @@ def host_options(command: common.F) -> common.F:
     type=float,
     metavar="T",
     help="Gate: p50 latency on the device itself, ms; slower: nothing is switched.",
+)
+@click.option(
+    "--variant",
+    metavar="NAME",
+    help="Which variant of the bundle serves.  [default: the one that was chosen]",
 )
 @host_options
 @click.option(
@@ -92,7 +95,7 @@ def deploy(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Bring a model (built first) or a ready bundle to one or more devices.
+    """Bring a model (built first), a ready bundle, or the one in a folder of results to one or more devices.
 
     On each device: check, upload what is missing, stage, run golden vectors, switch, start the service, run golden
     vectors through it, confirm over a fresh connection. Whatever fails, the device goes back to what ran before.
@@ -112,6 +115,7 @@ def deploy(
         "allow_volatile_root",
         "allow_no_boot_hook",
     )
+    source = result_of(source, settings)
     if not (source and is_bundle(source)):  # a bundle needs nothing of the rest
         settings.whole()
     hosts = hosts_of(settings)
@@ -121,12 +125,13 @@ def deploy(
     if not is_bundle(path):  # before it is built
         refuse_unsigned(path, signed=bool(keys), allow_unsigned=choices.allow_unsigned)
     if dry_run:
-        return _dry_run(settings, path, hosts, choices, signs=bool(keys), as_json=as_json, brief=quiet)
+        planned = Planned(settings, path, options["variant"], signs=bool(keys))
+        return _dry_run(planned, hosts, choices, as_json=as_json, brief=quiet)
     from edgeship.deploy import deploy_many
     from edgeship.report.deploys import deploy_text, deploys_document, deploys_exit_code, deploys_table
 
     with common.progress(quiet=quiet) as progress:
-        bundle = obtain(settings, path, progress)
+        bundle = served(obtain(settings, path, progress), options["variant"])
     bundle = signed(bundle, keys)
     refuse_unsigned(path, signed=bool(bundle.signatures), allow_unsigned=choices.allow_unsigned)
     with common.progress(quiet=quiet) as progress:
@@ -140,7 +145,9 @@ def deploy(
 
 def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
     """Return the report with a word on a model that was not compiled for the accelerator of its target."""
-    chosen = (v for v in bundle.manifest["variants"] if v["recipe"] == bundle.manifest["chosen"])
+    from edgeship.bundle.form import variant_name
+
+    chosen = (v for v in bundle.manifest["variants"] if variant_name(v) == bundle.manifest["chosen"])
     entry: dict[str, Any] = next(chosen, {})
     said = entry.get("compile", {"compiled": True})
     return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")
@@ -188,125 +195,31 @@ def deploy_options(settings: DeviceSettings, options: dict[str, Any]) -> DeployO
         keep=deploying.keep_releases,
         jobs=deploying.parallel,
         force=bool(options.get("force")),
-        tell=unheard if is_quiet() else _note,
+        tell=unheard if is_quiet() else note,
     )
 
 
-def is_quiet() -> bool:
-    """Return whether the command at work was told to be quiet."""
-    context = click.get_current_context(silent=True)
-    return bool(context and context.params.get("quiet"))
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a dry run is of."""
 
-
-def _note(text: str) -> None:
-    tell(f"note: {text}")
-
-
-def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
-    """Return the bundle to deploy: the one handed over, verified, or one built now from the model.
-
-    Raises GateError `gate-failed` where a gate stopped the build, InputError `several-targets` where more than one
-    target was named.
-    """
-    if is_bundle(path):
-        return opened(settings, path)
-    project = settings.whole()
-    profile = target_of(project, path)
-    from edgeship.pipeline.build import build as build_all
-    from edgeship.report.beside import save_beside
-    from edgeship.report.text import target_text
-    from edgeship.score.warn import warnings
-
-    work = common.cache_folder()
-    report = build_all(
-        project, path, (profile,), work / "bundles", work, progress, common.compile_options(project)
-    )
-    built = report.targets[0]
-    if built.bundle is None:
-        raise GateError(
-            "gate-failed",
-            f"nothing was deployed: {built.reason}",
-            context={"target": built.target, "model": path},
-            hint=f"{'relax the goal, or ' if project.goals.limited else ''}look at every variant with: "
-            f"edgeship build {path} --target {built.target} ...",
-        )
-    save_beside(report)
-    progress.note(target_text(built).replace("\n", "\n  "))
-    if is_quiet():  # the note was not shown, and what was lost must be
-        for words in warnings(built.chosen, built.variants):
-            tell(f"warning: {words}")
-    return built.bundle
-
-
-def opened(settings: DeviceSettings, path: Path) -> Bundle:
-    """Return a bundle that was handed over, verified. Raises InputError `bundle-for-another-target`."""
-    from edgeship.bundle.seal import open_bundle
-
-    bundle = open_bundle(path)
-    wanted = common.target_names(settings) or {bundle.target}
-    if bundle.target not in wanted:
-        raise InputError(
-            "bundle-for-another-target",
-            f"the bundle is for {bundle.target}, not for {', '.join(sorted(wanted))}",
-            context={"bundle": path},
-            hint=f"edgeship deploy {path} --target {bundle.target} --host ...",
-        )
-    return bundle
-
-
-def target_of(project: Project, path: Path) -> TargetProfile:
-    """Return the one target that a model is built for. Raises InputError `several-targets`, and as `deployable`."""
-    profiles = common.profiles_of(project)
-    if len(profiles) > 1:
-        raise InputError(
-            "several-targets",
-            "a deployment has one target; build for several with edgeship build",
-            context={"targets": ", ".join(profile.name for profile in profiles)},
-            hint=f"edgeship deploy {path} --target {profiles[0].name} --host ...",
-        )
-    deployable(profiles[0], path, project.compiler.segments)
-    return profiles[0]
-
-
-def deployable(profile: TargetProfile, path: Path, segments: int) -> None:
-    """Raise InputError `target-not-deployable` for a target that no service can be brought to.
-
-    And `pipeline-not-servable` where the settings ask for several segments.
-    """
-    if segments > 1:
-        raise InputError(
-            "pipeline-not-servable",
-            f"{segments} segments were asked for; a service runs one model on one accelerator",
-            context={"target": profile.name, "key": "compiler.segments in edgeship.yaml"},
-            hint="leave segments out to deploy; edgeship build --segments N makes the files alone",
-        )
-    if not profile.deployable:
-        raise InputError(
-            "target-not-deployable",
-            f"{profile.title} runs no Linux: there is no service to start on it",
-            context={"target": profile.name, "architecture": profile.architecture},
-            hint=f"edgeship build {path} --target {profile.name} ... writes the compiled .tflite, to be linked with "
-            "TensorFlow Lite Micro into a firmware",
-        )
+    settings: DeviceSettings
+    path: Path
+    variant: str | None
+    signs: bool
 
 
 def _dry_run(
-    settings: DeviceSettings,
-    path: Path,
-    hosts: tuple[Host, ...],
-    choices: DeployOptions,
-    *,
-    signs: bool,
-    as_json: bool,
-    brief: bool,
+    planned: Planned, hosts: tuple[Host, ...], choices: DeployOptions, *, as_json: bool, brief: bool
 ) -> int:
     """Print what would be done. A bundle is verified; of a model, only the file is opened."""
+    settings, path = planned.settings, planned.path
     if is_bundle(path):
         from edgeship.deploy import plan
         from edgeship.report.plan import plan_document, plan_text
 
-        bundle = opened(settings, path)
-        has = bool(bundle.signatures) or signs
+        bundle = served(opened(settings, path), planned.variant)
+        has = bool(bundle.signatures) or planned.signs
         refuse_unsigned(path, signed=has, allow_unsigned=choices.allow_unsigned)
         plans = {host.text: plan(bundle, host, choices) for host in hosts}
         common.show(plan_text(plans, brief=brief), lambda: plan_document(plans), as_json=as_json)
@@ -316,6 +229,8 @@ def _dry_run(
     project = settings.whole()
     profile = target_of(project, path)
     lines = list(plan_build(project, path, (profile,), common.cache_folder() / "bundles"))
+    if planned.variant:
+        lines.append(f"{profile.name}: serve {planned.variant} of the bundle")
     lines += [f"{host.text}: deploy the bundle, goal {choices.goal.value}" for host in hosts]
     text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
     common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": lines}, as_json=as_json)

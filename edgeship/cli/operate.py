@@ -160,7 +160,7 @@ logs = device_verb(_logs)
 
 @click.option("--seconds", type=click.FloatRange(0.1, 600), help="At least this long.  [default: 1]")
 @click.option("--runs", type=click.IntRange(1, 1_000_000), help="At least this often.  [default: 50]")
-@click.option("--variant", metavar="R", help="Which variant.  [default: the one that serves]")
+@click.option("--variant", metavar="NAME", help="Which variant.  [default: the one that serves]")
 def _bench(
     config: Path | None,
     as_json: bool,

@@ -46,7 +46,7 @@ class Vela:
             raise InputError(
                 "vela-unsuitable",
                 "this model has nothing for the NPU: " + "; ".join(against),
-                context={"variant": artifact.recipe, "target": profile.name},
+                context={"variant": artifact.name, "target": profile.name},
                 hint=how_to_quantize(model),
             )
         try:

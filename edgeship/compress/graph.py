@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from edgeship.compress.operations import OPERATIONS
+from edgeship.compress.constants import other_constants, trained_constants
+from edgeship.compress.front import Front
+from edgeship.compress.operations import OF_SHAPES, OPERATIONS, OWN_ACTIVATION
 from edgeship.compress.operations.activations import fused
 from edgeship.compress.operations.call import Call, Unfit
-from edgeship.compress.trained import trained_constants
-from edgeship.errors import InputError
+from edgeship.compress.parts import Parts, counted, parted, refused
 from edgeship.tflite.file import Operator, TfliteFile
 from edgeship.tflite.flat import parse
 from edgeship.tflite.weights import Layer, constant, layers_of
@@ -43,28 +43,33 @@ class TrainableGraph:
     outputs: tuple[int, ...]
     """Tensors that a call returns, in the order of the main graph's outputs."""
 
+    before: tuple[Operator, ...]
+    """Operations in front of all layers that are computed by LiteRT as they are, for one that is not known here."""
+    behind: tuple[Operator, ...]
+    """Operations behind all layers that are left out, for one that is not known here: what they need are outputs."""
+
     def __init__(self, content: bytes) -> None:
-        """Make the graph of a file. Raises InputError `not-trainable` where the file holds an operation that is not
-        known, or one in a form that is not."""
+        """Make the graph of a file. Raises InputError `not-trainable` where between its layers stands an operation
+        that is not known, or one in a form that is not."""
         import tensorflow as tf
 
         self._tf = tf
         self.file = parse(Path("model.tflite"), content, "")
         graph = self.file.main
         self.layers = layers_of(graph)
+        trained = trained_constants(graph, self.layers)
         self.variables = {
-            index: tf.Variable(constant(self.file, index), name=f"tensor_{index}")
-            for index in trained_constants(graph, self.layers)
+            index: tf.Variable(constant(self.file, index), name=f"tensor_{index}") for index in trained
         }
-        self.inputs, self.outputs = graph.inputs, graph.outputs
-        self._constants = _constants(self.file, set(self.variables))
-        self._refuse(self._tried())
-        made = (index for op in graph.operators for index in op.outputs)
-        self.activations = tuple(
-            index
-            for index in dict.fromkeys((*self.inputs, *made))
-            if graph.tensors[index].dtype == "float32" and index not in self._constants
-        )
+        self.inputs = graph.inputs
+        self._constants = other_constants(self.file, set(trained))
+        self._parts = self._parted()
+        self._front = self._front_of(self._parts) if self._parts.fed else None
+        self.before, self.behind = self._parts.before, self._parts.behind
+        self.outputs = self._parts.outputs
+        read = {i for op in self._parts.within for i in op.inputs}
+        self.variables = {index: held for index, held in self.variables.items() if index in read}
+        self.activations = self._activations()
 
     def __call__(
         self,
@@ -79,7 +84,7 @@ class TrainableGraph:
         [n, *s], where n counts samples. Every variable goes through `weight` when it is read (once a call), and the
         inputs and every result of an operation, floats only, through `activation`.
         """
-        return self._run(inputs, weight, activation, None)
+        return self._run(inputs, weight, activation)
 
     def values(self) -> dict[int, Array]:
         """Return what the variables hold, by tensor index, for `with_weights`."""
@@ -94,71 +99,71 @@ class TrainableGraph:
         """Return the name of a tensor."""
         return self.file.main.tensors[index].name
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what is not trained and why, a sentence each."""
+        notes = []
+        if self._front is not None:
+            notes.append(f"held as they are in front of the trained layers: {counted(self.before)}")
+        if self.behind:
+            notes.append(f"left out behind the trained layers: {counted(self.behind)}")
+        return tuple(notes)
+
     def _run(
-        self,
-        inputs: Sequence[Value] | Value,
-        weight: Hook | None,
-        activation: Hook | None,
-        unfit: dict[int, str] | None,
+        self, inputs: Sequence[Value] | Value, weight: Hook | None, activation: Hook | None
     ) -> tuple[Value, ...]:
-        """Run the operations in order; where `unfit` is given, note why some cannot run, and go on without them."""
+        tf = self._tf
+        values, batch = self._started(inputs, weight, activation)
+        for op in self._parts.within:
+            if not all(i in self._constants for i in op.outputs):
+                self._compute(op, values, batch, activation)
+        return tuple(_natural(tf, self._value(index, values), batch) for index in self.outputs)
+
+    def _started(
+        self, inputs: Sequence[Value] | Value, weight: Hook | None, activation: Hook | None
+    ) -> tuple[dict[int, Value], Value]:
+        """Return (what is there before the first operation: inputs, what is computed in front, variables; the number
+        of samples), lifted."""
         tf, tensors = self._tf, self.file.main.tensors
         given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         if len(given) != len(self.inputs):
             raise ValueError(f"{len(given)} inputs were given, the model has {len(self.inputs)}")
         lifted = [
-            _lifted(tf, tf.convert_to_tensor(x), tensors[index].shape)
+            _lifted(tf, tf.convert_to_tensor(x, tf.as_dtype(tensors[index].dtype)), tensors[index].shape)
             for index, x in zip(self.inputs, given, strict=True)
         ]
         batch = tf.shape(lifted[0])[0] if lifted else tf.constant(1)
-        values: dict[int, Value] = {}
-        for index, x in zip(self.inputs, lifted, strict=True):
-            values[index] = self._through(activation, index, x)
+        starting = dict(zip(self.inputs, lifted, strict=True))
+        if self._front is not None:
+            kinds = [tf.as_dtype(tensors[i].dtype) for i in self._parts.fed]
+            computed = tf.nest.flatten(tf.numpy_function(self._front, lifted, kinds, stateful=False))
+            for index, value, shape in zip(self._parts.fed, computed, self._front.shapes, strict=True):
+                starting[index] = tf.ensure_shape(value, [None, *shape])
+        values = {index: self._through(activation, index, value) for index, value in starting.items()}
         for index, variable in self.variables.items():
             read = tf.convert_to_tensor(variable)
             values[index] = (read if weight is None else weight(index, read))[None]
-        for op in self.file.main.operators:
-            if unfit is not None and any(i >= 0 and not self._is_there(i, values) for i in op.inputs):
-                continue  # it waits for one that cannot run
-            try:
-                self._computed(op, values, batch, activation)
-            except (Unfit, ValueError, tf.errors.OpError) as reason:
-                if unfit is None:
-                    raise
-                unfit[op.index] = str(reason).splitlines()[0]
-        return tuple(
-            _natural(tf, self._value(index, values), batch)
-            for index in self.outputs
-            if unfit is None or self._is_there(index, values)
-        )
+        return values, batch
 
-    def _computed(
-        self, op: Operator, values: dict[int, Value], batch: Value, activation: Hook | None
-    ) -> None:
+    def _compute(self, op: Operator, values: dict[int, Value], batch: Value, activation: Hook | None) -> None:
         """Compute an operation and put its outputs among the values."""
         tensors = self.file.main.tensors
-        row = None if op.custom else OPERATIONS.get(op.op)
-        if row is None:
-            raise Unfit("is not known")
+        row = OPERATIONS[op.op]
         call = Call(
             tf=self._tf,
             operator=op,
             values=tuple(None if i < 0 else self._value(i, values) for i in op.inputs),
             constants=tuple(self._constants.get(i) for i in op.inputs),
-            shapes=tuple(tensors[i].shape for i in op.outputs),
             dtypes=tuple(tensors[i].dtype for i in op.outputs),
             batch=batch,
         )
         made = row(call)
         for index, value in zip(op.outputs, made if isinstance(made, list | tuple) else [made], strict=True):
-            value = fused(self._tf, str(op.options.get("fused_activation", "NONE")), value)
+            if op.op not in OWN_ACTIVATION:
+                value = fused(self._tf, str(op.options.get("fused_activation", "NONE")), value)
             told = tensors[index]
             if not told.is_dynamic and told.shape and tuple(value.shape[1:]) != told.shape:
                 raise Unfit(f"makes {list(value.shape[1:])}, where the file says {list(told.shape)}")
             values[index] = self._through(activation, index, value)
-
-    def _is_there(self, index: int, values: Mapping[int, Value]) -> bool:
-        return index in values or index in self._constants
 
     def _value(self, index: int, values: Mapping[int, Value]) -> Value:
         """Return a value of this call, or a constant, lifted."""
@@ -166,53 +171,78 @@ class TrainableGraph:
 
     def _through(self, activation: Hook | None, index: int, value: Value) -> Value:
         """Return a lifted value after the hook, which sees it as callers see tensors."""
-        if activation is None or value.dtype != self._tf.float32:
+        if activation is None or value.dtype != self._tf.float32 or index not in self.activations:
             return value
         shape = list(value.shape[1:])
         seen = self._tf.reshape(value, [-1, *shape[1:]]) if shape[:1] == [1] else value
         return self._tf.reshape(activation(index, seen), [-1, *shape])
 
-    def _tried(self) -> dict[int, str]:
-        """Return why operations cannot run, by their index, as far as that is told without running them."""
-        tf = self._tf
-        unfit: dict[int, str] = {}
-        tensors = self.file.main.tensors
-        specs = [tf.TensorSpec([None, *tensors[i].shape], tf.as_dtype(tensors[i].dtype)) for i in self.inputs]
-        tf.function(lambda *given: self._run(given, None, None, unfit)).get_concrete_function(*specs)
-        return unfit
-
-    def _refuse(self, unfit: Mapping[int, str]) -> None:
-        if not unfit:
-            return
-        counted: dict[str, int] = {}
-        for index, why in unfit.items():
-            op = self.file.main.operators[index]
-            counted[f"{op.op} {why}"] = counted.get(f"{op.op} {why}", 0) + 1
-        raise InputError(
-            "not-trainable",
-            "the model holds operations through which it cannot be trained",
-            context={
-                "operations": "; ".join(
-                    f"{text} ({count} times)" if count > 1 else text for text, count in counted.items()
-                )
-            },
-            hint="methods that do not train work: edgeship compress --help lists them",
+    def _activations(self) -> tuple[int, ...]:
+        read = {i for op in self._parts.within for i in op.inputs}
+        given = (i for i in self.inputs if self._front is None or i in read)
+        made = (i for op in self._parts.within for i in op.outputs)
+        return tuple(
+            index
+            for index in dict.fromkeys((*given, *self._parts.fed, *made))
+            if self.file.main.tensors[index].dtype == "float32" and index not in self._constants
         )
 
-
-def _constants(file: TfliteFile, trained: set[int]) -> dict[int, Array]:
-    """Return the constants of the main graph that are not trained, by tensor index."""
-    found = {}
-    for tensor in file.main.tensors:
-        if not tensor.has_data or tensor.index in trained or tensor.is_sparse:
-            continue
+    def _front_of(self, parts: Parts) -> Front:
         try:
-            kind = np.dtype(tensor.dtype)
-        except TypeError:
-            continue
-        data = np.frombuffer(file.tensor_bytes(tensor.index), kind, count=tensor.elements)
-        found[tensor.index] = data.reshape(tensor.shape)
-    return found
+            return Front(self.file.content, parts)
+        except ValueError as reason:
+            why = f"cannot be computed in front of the layers: {reason}"
+            unknown = {op.index: why for op in parts.before if op.custom or op.op not in OPERATIONS}
+            raise refused(self.file.main, unknown or {parts.before[0].index: why}) from None
+
+    def _parted(self) -> Parts:
+        """Return the parts of the model, found by trying what can be computed until nothing more is unfit."""
+        graph = self.file.main
+        unfit = {op.index: "is not known" for op in graph.operators if op.custom or op.op not in OPERATIONS}
+        while True:
+            parts, stuck = parted(graph, self.layers, unfit)
+            if stuck or (unfit and not self.layers):
+                raise refused(graph, {i: why for i, why in unfit.items() if i in stuck or not self.layers})
+            more = self._tried(parts)
+            if not more:
+                return parts
+            unfit |= more
+
+    def _tried(self, parts: Parts) -> dict[int, str]:
+        """Return why operations within `parts` cannot be computed, by their index, as far as it shows without samples;
+        what does not depend on samples or variables is computed here, once for all, and is a constant from now on."""
+        tf, tensors = self._tf, self.file.main.tensors
+        unfit: dict[int, str] = {}
+        shapes = {i: tensors[i].shape for i in self.inputs}
+        shapes |= zip(parts.fed, self._front_of(parts).shapes, strict=True) if parts.fed else {}
+        places = list(shapes)
+        specs = [tf.TensorSpec([None, *shapes[i]], tf.as_dtype(tensors[i].dtype)) for i in places]
+
+        def trace(*given: Value) -> Value:
+            values = dict(zip(places, given, strict=True))
+            values |= {index: tf.convert_to_tensor(v)[None] for index, v in self.variables.items()}
+            for op in parts.within:
+                if any(i >= 0 and i not in values and i not in self._constants for i in op.inputs):
+                    continue  # it waits for one that cannot be computed
+                try:
+                    if not self._fold(op, values):
+                        self._compute(op, values, tf.constant(1), None)
+                except (Unfit, ValueError, TypeError, tf.errors.OpError) as reason:
+                    unfit[op.index] = str(reason).partition("\n")[0]
+            return tf.constant(0)
+
+        tf.function(trace, autograph=False).get_concrete_function(*specs)
+        return unfit
+
+    def _fold(self, op: Operator, values: Mapping[int, Value]) -> bool:
+        """Compute an operation now where its result is always the same; return whether it is."""
+        if op.op not in OF_SHAPES and any(i >= 0 and i not in self._constants for i in op.inputs):
+            return False
+        made = dict(values)
+        with self._tf.init_scope():
+            self._compute(op, made, self._tf.constant(1), None)
+            self._constants |= {index: made[index].numpy()[0] for index in op.outputs}
+        return True
 
 
 def _lifted(tf: Any, value: Value, shape: tuple[int, ...]) -> Value:
@@ -227,6 +257,6 @@ def _lifted(tf: Any, value: Value, shape: tuple[int, ...]) -> Value:
 def _natural(tf: Any, value: Value, batch: Value) -> Value:
     """Return a lifted value as callers see tensors: without the first axis of the file where that is 1."""
     if value.shape[0] == 1:
-        value = tf.repeat(value, batch, axis=0)
+        value = tf.broadcast_to(value, tf.concat([batch[None], value.shape[1:]], 0))
     shape = list(value.shape[1:])
     return tf.reshape(value, [-1, *shape[1:]]) if shape[:1] == [1] else value

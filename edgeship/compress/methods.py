@@ -47,7 +47,7 @@ class Row:
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
 
-def _training(rate: float, epochs: int = 6) -> tuple[Option, ...]:
+def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
     """Return the settings that every method that trains has."""
     return (
         Option(name="epochs", default=epochs, least=0, most=10_000, about="passes over the training data"),
@@ -153,21 +153,21 @@ ROWS: tuple[Row, ...] = (
         name="prune",
         about="smallest weights become zero; a smaller download, the same file size and time",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(1e-3)),
+        options=(PERCENT, *_training(5e-4)),
         needs="samples",
     ),
     Row(
         name="prune-2x4",
         about="two of every four weights become zero, for hardware that skips them; elsewhere as prune-50",
         function="edgeship.compress.prune:apply",
-        options=_training(1e-3),
+        options=_training(5e-4),
         needs="samples",
     ),
     Row(
         name="prune-blocks",
         about="runs of four weights become zero together",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(1e-3)),
+        options=(PERCENT, *_training(5e-4)),
         needs="samples",
     ),
     Row(
@@ -176,7 +176,7 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.cluster:apply",
         options=(
             Option(name="count", default=16, least=2, most=256, about="distinct values a tensor"),
-            *_training(5e-4),
+            *_training(3e-4),
         ),
         needs="samples",
         ranges=True,
@@ -189,7 +189,7 @@ ROWS: tuple[Row, ...] = (
             Option(
                 name="precision", default="int8", words=("int8", "int4", "int16x8"), about="of the integers"
             ),
-            *_training(5e-4),
+            *_training(3e-4),
         ),
         needs="samples",
         ranges=True,
@@ -198,7 +198,7 @@ ROWS: tuple[Row, ...] = (
         name="distill",
         about="a smaller model learns the answers of the float model",
         function="edgeship.compress.distill:apply",
-        options=_training(1e-3, epochs=12),
+        options=_training(1e-3),
         needs="samples",
     ),
     Row(
@@ -217,11 +217,11 @@ def rows_by_name(rows: Sequence[Row] = ROWS) -> Mapping[str, Row]:
 
 
 def step_of(label: str, *, seed: int = 0, rows: Sequence[Row] = ROWS) -> Step:
-    """Return the step that a label says: `METHOD`, `METHOD-VALUE`, and further settings as `:key=value`.
+    """Return the step that a label says: `METHOD`, `METHOD-VALUE`, and further settings as `,key=value`.
 
-    `prune-80`, `prune-2x4`, `qat-int4:epochs=6:rate=0.0005`. Raises InputError `unknown-method`, `bad-setting`.
+    `prune-80`, `prune-2x4`, `qat-int4,epochs=6,rate=0.0005`. Raises InputError `unknown-method`, `bad-setting`.
     """
-    head, *rest = label.split(":")
+    head, *rest = label.split(",")
     named = rows_by_name(rows)
     name = next(
         (n for n in sorted(named, key=len, reverse=True) if head == n or head.startswith(n + "-")), None

@@ -63,10 +63,3 @@ class Samples:
         rows = self.rows if rng is None else rng.permutation(self.rows)
         for start in range(0, len(rows), size):
             yield self.block(rows[start : start + size])
-
-
-def parted(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (rows to train on, rows held out) of `count` samples, drawn by `seed`; at least one is held out."""
-    rows = np.random.default_rng(seed).permutation(count)
-    held = min(max(1, round(count * share)), max(1, count - 1))
-    return np.sort(rows[held:]), np.sort(rows[:held])

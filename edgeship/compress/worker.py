@@ -10,14 +10,10 @@ from typing import Any
 import numpy as np
 
 from edgeship.compress.methods import rows_by_name
-from edgeship.compress.samples import Samples, parted
+from edgeship.compress.rows import parted
+from edgeship.compress.samples import Samples
 from edgeship.compress.work import Report, Work
 from edgeship.values import Step
-
-HELD_OUT = 0.15
-"""Share of the training data by which epochs and candidates are compared."""
-SPLIT_SEED = 0
-"""Draws it: the same part for every step and candidate."""
 
 
 def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -70,7 +66,7 @@ def _training(given: dict[str, Any] | None) -> tuple[Samples | None, Samples | N
     if given is None:
         return None, None
     everything = Samples.opened(given["inputs"], given["labels"])
-    rows, held = parted(len(everything), HELD_OUT, SPLIT_SEED)
+    rows, held = parted(len(everything))
     return (
         Samples(everything.inputs, everything.labels, rows),
         Samples(everything.inputs, everything.labels, held),

@@ -60,7 +60,8 @@ KEPT = Record(
     fields={
         "release": TEXT,
         **dict.fromkeys(("version", "target", "chosen", "listen", "manager"), maybe(TEXT)),
-    }
+    },
+    maybe={"variants": TEXTS},
 )
 STATUS = Record(
     fields={
@@ -94,6 +95,7 @@ PROOF = Record(
         "engine": maybe(ENGINE),
         "latency_ms": maybe(LATENCY),
         "reason": maybe(TEXT),
+        "also": Many(of=Record(fields={"variant": TEXT}, maybe={"vectors": COUNT, "failed": maybe(COUNT)})),
     }
 )
 HELD = Record(fields={"vectors": COUNT}, maybe=PROOF.maybe)

@@ -18,7 +18,7 @@ from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
 from edgeship.deploy.spool import Spool
 from edgeship.deploy.upload import send_missing
-from edgeship.deploy.words import describe_bake, describe_proof, golden_report, latency_gate, reason_of
+from edgeship.deploy.words import describe_bake, describe_proof, latency_gate, reason_of
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress
 from edgeship.remote import LinkLost
@@ -277,10 +277,10 @@ class Deployment:
             note.detail = reply["reason"] or f"serves at {reply['serving']['url']}"
         if reply["reason"]:
             if reply["prove"]:
-                self.record.golden = golden_report(reply["prove"])
+                self.record.proved_live(reply["prove"])
             return self._ended(reply["record"])
         self.trial.serving = reply["serving"]
-        self.record.golden = golden_report(reply["prove"])
+        self.record.proved_live(reply["prove"])
         return None
 
     def _check_or_revert(self) -> None:

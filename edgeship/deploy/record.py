@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeship.deploy.words import engine_report, golden_report, latency_report
@@ -71,6 +71,13 @@ class Record:
         self.golden = golden_report(document)
         self.engine = engine_report(document)
         self.latency_ms = latency_report(document)
+
+    def proved_live(self, document: Mapping[str, Any] | None) -> None:
+        """Keep what golden vectors said through the live service; of the other variants the staged release told."""
+        before, golden = self.golden, golden_report(document)
+        if isinstance(before, GoldenReport) and isinstance(golden, GoldenReport):
+            golden = replace(golden, also=before.also)
+        self.golden = golden
 
     def report(
         self, state: DeployState, reason: str, *, bytes_sent: int, hint: str | None = None

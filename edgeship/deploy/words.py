@@ -24,6 +24,7 @@ def golden_report(document: Mapping[str, Any] | None) -> GoldenReport | Unavaila
         vectors=int(document["vectors"]),
         failed=int(document.get("failed") or 0),
         worst=str(worst.get("text", "")),
+        also=tuple(str(other["variant"]) for other in document.get("also") or () if not other.get("failed")),
     )
 
 
@@ -34,6 +35,8 @@ def describe_proof(document: Mapping[str, Any]) -> str:
     parts = [f"{document['vectors']} vectors hold"]
     if document.get("exact"):
         parts[0] += " exactly"
+    if others := len(document.get("also") or ()):
+        parts[0] += f", and those of {others} more variant{'s' if others > 1 else ''}"
     if engine.get("name"):
         ran = f"{engine['name']} {engine.get('version', '')} {engine.get('delegate', '')}".rstrip()
         took = _took_part(engine)

@@ -19,6 +19,7 @@ from edgeship.digest import canonical_json, sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.model.closing import check_flex, check_sizes, open_hint, resized
 from edgeship.model.keras_version import newer_keras
+from edgeship.model.tfmot.file import keeps_state
 from edgeship.progress import Progress
 from edgeship.tflite.entry import other_entries, read_entry
 from edgeship.tflite.file import TfliteFile
@@ -33,7 +34,7 @@ from edgeship.tflite.state import never_assigned
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, ModelKind, ModelSource
 
-FORMAT = 4
+FORMAT = 5
 """Part of the cache key: raise it when the worker's way of exporting changes."""
 
 
@@ -227,7 +228,7 @@ def _convert(
     signature."""
     batch, signature = wanted
     failures: list[tuple[Route, EdgeshipError]] = []
-    for route in ROUTES[source.kind]:
+    for route in _routes(source):
         if any(f.packages == route.packages and e.reference == "model-not-loadable" for f, e in failures):
             continue  # it would load it the same way and fail the same way
         progress.step(f"converting {source.path.name} to float TFLite ({route.name})")
@@ -264,6 +265,14 @@ def _convert(
             continue
         return content, {name: _version(name) for name in route.packages}
     raise _all_failed(source, failures)
+
+
+def _routes(source: ModelSource) -> tuple[Route, ...]:
+    """Return the ways from a source to a float `.tflite`, in order."""
+    usual = ROUTES[source.kind]
+    if source.kind == "saved_model" and keeps_state(source.path):
+        return (TF_KERAS, *(route for route in usual if route is not TF_KERAS))
+    return usual
 
 
 def _all_failed(source: ModelSource, failures: list[tuple[Route, EdgeshipError]]) -> EdgeshipError:

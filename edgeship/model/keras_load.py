@@ -11,6 +11,9 @@ from typing import Any
 from edgeship.errors import InputError, ToolError
 from edgeship.model.keras_dtypes import in_float32
 from edgeship.model.keras_guard import no_code_of_the_file
+from edgeship.model.tfmot.file import plain_h5
+from edgeship.model.tfmot.layers import settle, wrappers
+from edgeship.model.tfmot.wrapper import CLUSTERED, PRUNED, QUANTIZED
 from edgeship.model.zipped import with_model_at_top
 
 
@@ -33,12 +36,30 @@ def load_tf_keras(source: str, report: Callable[..., None]) -> Any:
     """
     import tf_keras
 
-    with tempfile.TemporaryDirectory() as folder, no_code_of_the_file() as refused:
+    known = wrappers()
+    with tempfile.TemporaryDirectory() as folder, no_code_of_the_file(known) as refused:
         try:
-            path = _noted(source, folder, report)
-            return tf_keras.models.load_model(path, compile=False)
+            path = plain_h5(Path(_noted(source, folder, report)), Path(folder))
+            with tf_keras.utils.custom_object_scope(known):
+                model = tf_keras.models.load_model(str(path), compile=False)
+            _tell_wrappers(settle(model), report)
+            return model
+        except InputError:
+            raise
         except Exception as error:
             raise (_holds_code(source, refused[0]) if refused else _load_error(error, source)) from error
+
+
+def _tell_wrappers(counts: dict[str, int], report: Callable[..., None]) -> None:
+    """Tell what tensorflow-model-optimization left in the model."""
+    for words, kinds in (
+        ("pruning: its wrappers are stripped", PRUNED),
+        ("clustering: its wrappers are stripped, each weight is on its centroid", CLUSTERED),
+        ("quantization: the ranges that training found are taken", QUANTIZED),
+    ):
+        if count := sum(counts.get(kind, 0) for kind in kinds):
+            layers = f"{count} layer{'s' if count > 1 else ''}"
+            report(f"{layers} stood in tensorflow-model-optimization's {words}", note=True)
 
 
 def _noted(source: str, folder: str, report: Callable[..., None]) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeship.bundle.make import make_bundle
 from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import AGAINST_MODEL, CompileOptions, CompileResult, Part
 from edgeship.compile.ship import Shipped, require_compiler, ship
@@ -16,6 +15,7 @@ from edgeship.errors import EdgeshipError, ToolError
 from edgeship.model.source import open_model
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
 from edgeship.pipeline.plan import precision_given, recipes_for
+from edgeship.pipeline.rungs import UNPROVEN, rungs, seal_ladder, with_rungs
 from edgeship.pipeline.several import keep_segments, keep_together, weighed_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.variants import make_variants
@@ -23,12 +23,10 @@ from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.score.gates import judge
+from edgeship.score.ladder import ladder
 from edgeship.tflite.engine import EngineChoice, engine_for
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Bundle, GateResult, ModelSource, Variant
-
-UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
-"""What tells of a variant, not of the build: the next admitted one is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +46,8 @@ class TargetBuild:
     """The model alone, for a target that no service can be brought to."""
     segments: tuple[Part, ...] = ()
     """The files of a pipeline in the order they run; they are in place of a bundle."""
+    ladder: tuple[Variant, ...] = ()
+    """The other variants in the bundle, cheap to costly."""
     together: tuple[Part, ...] = ()
     """The other models of a co-compilation, beside the bundle."""
 
@@ -179,7 +179,7 @@ def build_with(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Targe
             unproven = unproven or error
             refused = stopped(chosen, error)
             made = replace(made, variants=tuple(refused if v is chosen else v for v in made.variants))
-            progress.note(f"{profile.name}: not {chosen.artifact.recipe}: {refused.gates[-1].reason}")
+            progress.note(f"{profile.name}: not {chosen.artifact.name}: {refused.gates[-1].reason}")
 
 
 def finished(
@@ -198,9 +198,14 @@ def finished(
         return replace(built, segments=keep_segments(project, inputs, shipped, out))
     if not profile.deployable:
         return replace(built, model_file=keep_model(project, inputs, shipped, out))
+    others = [v for v in ladder(built.variants) if v is not chosen] if project.ladder else []
+    beside = rungs(site, profile, others, shipped)
+    site.progress.step(f"{profile.name}: bundling {shipped.variant.artifact.name}")
+    sealed, parts = seal_ladder(site, with_rungs(parts_of(site, inputs, built.variants, shipped), beside))
     return replace(
         built,
-        bundle=bundle(site, inputs, built.variants, shipped),
+        bundle=sealed,
+        ladder=parts.also,
         together=keep_together(project, inputs, shipped, out),
     )
 
@@ -213,11 +218,10 @@ def stopped(variant: Variant, error: ToolError) -> Variant:
     return replace(variant, gates=(*variant.gates, gate))
 
 
-def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped: Shipped) -> Bundle:
-    """Seal what ships, with golden vectors recorded from what was scored."""
+def parts_of(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped: Shipped) -> BundleParts:
+    """Return what the bundle of the chosen variant, as it ships, is made of."""
     project = site.project
-    site.progress.step(f"{shipped.profile.name}: bundling {shipped.variant.artifact.recipe}")
-    parts = BundleParts(
+    return BundleParts(
         profile=shipped.profile,
         project=project,
         app=project.app_for(inputs.source.path),
@@ -232,7 +236,6 @@ def bundle(site: BuildSite, inputs: Inputs, variants: Sequence[Variant], shipped
         shipped=shipped,
         engine_reason=site.engine_reason,
     )
-    return make_bundle(parts, out=site.out, cache=site.work, progress=site.progress)
 
 
 def keep_model(project: Project, inputs: Inputs, shipped: Shipped, out: Path) -> Path:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from edgeship.bundle.limits import check_body_limit
 from edgeship.bundle.service import sides_entry
+from edgeship.data.samples import Role
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.pipeline.labels import check_labels, class_names, has_boxes, labels_of
 from edgeship.pipeline.preparation import check_declared, prepared_for, rules_of
-from edgeship.pipeline.reading import read_data, with_channels
+from edgeship.pipeline.reading import ROLES, read_data, with_channels
+from edgeship.pipeline.training_data import with_calibration
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
@@ -51,13 +53,19 @@ class Inputs:
     evaluation_prepared: PreparedSamples | None
     rules: tuple[InputRule, ...]
     """What samples and requests of each input mean, in the order of the model's signature."""
+    train: Dataset | None = None
+    """What is trained on, without the samples that evaluation data holds; read where something trains."""
+    train_prepared: PreparedSamples | None = None
     labels: tuple[str, ...] = ()
     """Names of the classes, as far as anything tells them: the settings, the model's own metadata, the folders of
     evaluation images."""
 
 
-def open_inputs(project: Project, model: Path, work: Path, progress: Progress, *, batch: int = 1) -> Inputs:
-    """Read and check the model, its first axis fixed at `batch`, and its datasets once.
+def open_inputs(
+    project: Project, model: Path, work: Path, progress: Progress, *, batch: int = 1, training: bool = False
+) -> Inputs:
+    """Read and check the model, its first axis fixed at `batch`, and its datasets once; with `training` the training
+    data, too, of which calibration samples are taken where none are given.
 
     Bad data is found before TensorFlow is started.
     """
@@ -66,7 +74,8 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress, *
         check_gate_data(project.goals, None, None)
     check_own(project.goals, progress)
     labels = class_names(project, source, progress)
-    data = read_data(project, labels, source, work, progress)
+    roles: tuple[Role, ...] = (*ROLES, "train") if training else ROLES
+    data = read_data(project, labels, source, work, progress, roles=roles)
     check_gate_data(project.goals, project.datasets.evaluation, data.get("evaluation"))
     float_model = to_float_tflite(
         source, work / "models", progress=progress, batch=batch, signature=project.signature
@@ -74,6 +83,7 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress, *
     specs = float_model.signature.inputs
     check_declared(project, specs)
     data = with_channels(project, labels, float_model, data, work, progress)
+    data = with_calibration(data, work / "data", progress) if training else data
     calibration, evaluation = data.get("calibration"), data.get("evaluation")
     boxes = has_boxes(project.goals, evaluation)
     check_float(float_model, project.goals)
@@ -84,7 +94,8 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress, *
         check_folders(float_model, evaluation, project.goals)
         order = ", ".join(f"{name} {number}" for number, name in enumerate(evaluation.info.classes))
         progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
-    check_label_range(float_model, evaluation, project.goals)
+    for labelled in (evaluation, data.get("train")):
+        check_label_range(float_model, labelled, project.goals)
     rules = rules_of(project, float_model, data, progress)
     prepared = prepared_for(float_model, rules, data, work / "data", progress)
     if calibration:
@@ -97,6 +108,8 @@ def open_inputs(project: Project, model: Path, work: Path, progress: Progress, *
         calibration_prepared=prepared.get("calibration"),
         evaluation=evaluation,
         evaluation_prepared=prepared.get("evaluation"),
+        train=data.get("train"),
+        train_prepared=prepared.get("train"),
         rules=rules,
         labels=labels_of(labels, float_model, evaluation, boxes=boxes),
     )
@@ -229,14 +242,23 @@ def writable(folder: Path, what: str, hint: str) -> None:
 
 
 def opened_for(
-    project: Project, model: Path, profiles: Sequence[TargetProfile], work: Path, progress: Progress
+    project: Project,
+    model: Path,
+    profiles: Sequence[TargetProfile],
+    work: Path,
+    progress: Progress,
+    *,
+    training: bool = False,
 ) -> tuple[Inputs, ...]:
     """Return for each profile what it starts from, opened once for each batch that they want.
 
     Raises what `open_inputs` raises, and what a limit that is set keeps out, before an hour is spent on it.
     """
     batches = dict.fromkeys(profile.batch.fixed for profile in profiles)
-    opened = {batch: open_inputs(project, model, work, progress, batch=batch) for batch in batches}
+    opened = {
+        batch: open_inputs(project, model, work, progress, batch=batch, training=training)
+        for batch in batches
+    }
     if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
         for inputs in opened.values():
             check_one_request(project, inputs)

@@ -85,6 +85,10 @@ def plan_build(
                 f"{profile.name}: compile the chosen one{beside} ({profile.compiler.backend}) "
                 "and check what it made"
             )
+        if project.ladder and profile.deployable:
+            lines.append(
+                f"{profile.name}: add every variant that no other beats in accuracy, file and latency"
+            )
         ending = "<release>.edgeship" if profile.deployable else "<digest>.tflite"
         if (count := project.compiler.segments) > 1:
             ending = f"<digest>-segment-<1 to {count}>-of-{count}.tflite, and no bundle"

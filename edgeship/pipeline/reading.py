@@ -15,14 +15,24 @@ from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.values import Dataset, FloatModel, ModelSource
 
+ROLES: tuple[Role, ...] = ("calibration", "evaluation")
+"""What a build reads; who trains reads `train` besides."""
+
 
 def read_data(
-    project: Project, labels: Sequence[str], source: ModelSource, work: Path, progress: Progress
+    project: Project,
+    labels: Sequence[str],
+    source: ModelSource,
+    work: Path,
+    progress: Progress,
+    *,
+    roles: Sequence[Role] = ROLES,
 ) -> dict[Role, Dataset]:
     """Return the datasets that the project names, images brought to what the model takes as far as its file says."""
     picture = input_picture(source, project.signature)
     channels = {"": picture.channels} if picture.channels else {}
-    return _read(project, labels, (input_names(source, project.signature), picture, channels), work, progress)
+    model = (input_names(source, project.signature), picture, channels)
+    return _read(project, labels, model, work, progress, roles)
 
 
 def with_channels(
@@ -57,9 +67,8 @@ def with_channels(
         return bound
     names = tuple(as_said(spec.name) for spec in specs)
     channels = {("" if len(specs) == 1 else names[k]): count for k, count in wanted.items()}
-    again = _read(
-        project, labels, (names, input_picture(model.source, project.signature), channels), work, progress
-    )
+    told = (names, input_picture(model.source, project.signature), channels)
+    again = _read(project, labels, told, work, progress, list(data))
     return {role: bind(dataset, specs) for role, dataset in again.items()}
 
 
@@ -69,15 +78,13 @@ def _read(
     model: tuple[tuple[str, ...], Picture, Mapping[str, int]],
     work: Path,
     progress: Progress,
+    roles: Sequence[Role],
 ) -> dict[Role, Dataset]:
     """Return the datasets; `model` is what is known of its inputs: names, picture and channels."""
     names, picture, channels = model
     declared = tuple(project.preprocess_by_input.values())
     only = declared[0] if len(declared) == 1 and len(names) < 2 else project.preprocess
-    references: dict[Role, str | None] = {
-        "calibration": project.datasets.calibration,
-        "evaluation": project.datasets.evaluation,
-    }
+    references: dict[Role, str | None] = {role: getattr(project.datasets, role) for role in roles}
     return {
         role: load_dataset(
             reference,
@@ -88,7 +95,7 @@ def _read(
                 inputs=names,
                 resize=only.resize,
                 resizes={n: p.resize for n, p in project.preprocess_by_input.items() if p.resize},
-                classes=tuple(labels) if role == "evaluation" else (),
+                classes=() if role == "calibration" else tuple(labels),
                 wanted=picture.size,
                 channels=channels,
             ),

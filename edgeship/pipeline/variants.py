@@ -14,12 +14,13 @@ from edgeship.quantize import contract
 from edgeship.quantize.choose import wanted
 from edgeship.quantize.derive import Derivation, derive_all, order_of
 from edgeship.score.choice import choose_best
-from edgeship.score.gates import judge
+from edgeship.score.gates import gate, judge
 from edgeship.score.measure import score
+from edgeship.tflite.contents import download_size
 from edgeship.tflite.metadata import write_all_metadata
 from edgeship.tflite.precision import boundary, precision_of
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Artifact, Goals, InputMetadata, Precision, Recipe, Variant
+from edgeship.values import Artifact, GateResult, Goals, InputMetadata, Precision, Recipe, Scorecard, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def make_variants(site: BuildSite, profile: TargetProfile, inputs: Inputs) -> Ma
         progress.note(f"{profile.name}: no {name}: {reason}")
     for artifact in derived.artifacts:
         for note in artifact.notes:
-            progress.note(f"{profile.name}: {artifact.recipe}: {note}")
+            progress.note(f"{profile.name}: {artifact.name}: {note}")
     artifacts = describe(site, inputs, derived.artifacts)
     return Made(variants=scored(site, profile, inputs, artifacts, recipes), failed=derived.failed)
 
@@ -107,34 +108,52 @@ def scored(
     recipes: Sequence[Recipe],
 ) -> tuple[Variant, ...]:
     """Score every artifact and judge it: by what its file holds, and by the goals."""
-    goals, progress = site.project.goals, site.progress
-    progress.step(f"{profile.name}: scoring {len(artifacts)} variants")
+    site.progress.step(f"{profile.name}: scoring {len(artifacts)} variants")
     prepared = (
         inputs.evaluation_prepared or inputs.calibration_prepared
     )  # of the latter no labels are looked at
-    key = (inputs.float_model.sha256, *(artifact.sha256 for artifact in artifacts))
+    data = prepared.sha256 if prepared else ""
+    key = (inputs.float_model.sha256, data, *(artifact.sha256 for artifact in artifacts))
     if key not in site.earlier.scored:
         site.earlier.scored[key] = score(
-            artifacts, inputs.float_model, inputs.evaluation, prepared, goals, progress=progress
+            artifacts,
+            inputs.float_model,
+            inputs.evaluation,
+            prepared,
+            site.project.goals,
+            progress=site.progress,
         )
     cards = site.earlier.scored[key]
     named = {recipe.name: recipe for recipe in recipes}
     return tuple(
-        Variant(
-            artifact=artifact,
-            scorecard=card,
-            gates=(
-                *contract.check(
-                    artifact.path,
-                    named[artifact.recipe],
-                    profile,
-                    given=not inputs.float_model.is_float,
-                    accepted=site.project.accept,
-                ),
-                *judge(artifact, card, goals, site.project.accept),
-            ),
-        )
+        judged(site, profile, inputs, artifact, card, named[artifact.recipe])
         for artifact, card in zip(artifacts, cards, strict=True)
+    )
+
+
+def judged(
+    site: BuildSite,
+    profile: TargetProfile,
+    inputs: Inputs,
+    artifact: Artifact,
+    card: Scorecard,
+    recipe: Recipe,
+) -> Variant:
+    """Return an artifact with its scorecard and the gates: of what its file holds, and of the goals."""
+    goals, accepted = site.project.goals, site.project.accept
+    holds = contract.check(
+        artifact.path, recipe, profile, given=not inputs.float_model.is_float, accepted=accepted
+    )
+    download: tuple[GateResult, ...] = ()
+    if goals.max_download_kb is not None:
+        packed = download_size(artifact.path.read_bytes())
+        download = (
+            gate("download", goals.max_download_kb, packed / 1000, "the compressed model file", " kB"),
+        )
+    return Variant(
+        artifact=artifact,
+        scorecard=card,
+        gates=(*holds, *judge(artifact, card, goals, accepted), *download),
     )
 
 
@@ -157,8 +176,10 @@ def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> 
     )
     key = (inputs.float_model.sha256, *(artifact.sha256 for artifact in artifacts))
     if key not in site.earlier.described:
-        folder.mkdir(parents=True, exist_ok=True)
-        pairs = [(a.path, folder / a.path.name) for a in artifacts]
+        # a folder by content each: files of several candidates may be called alike, by the recipe
+        pairs = [(a.path, folder / a.sha256[:16] / a.path.name) for a in artifacts]
+        for _, new in pairs:
+            new.parent.mkdir(parents=True, exist_ok=True)
         tools = write_all_metadata(pairs, metadata, progress=site.progress)
         site.earlier.described[key] = tuple(new for _, new in pairs), tools
     paths, tools = site.earlier.described[key]

@@ -19,6 +19,7 @@ from edgeship.values import Goals, InputMetadata, ModelMetadata, Preprocess
 if TYPE_CHECKING:  # pydantic comes with the schema, and what devices are asked does without
     from edgeship.project.schema import (
         CompilerSection,
+        CompressSection,
         Datasets,
         Deploy,
         Device,
@@ -41,6 +42,7 @@ OPTIONS: dict[str, KeyPath] = {
     "accept": ("accept",),
     "targets": ("targets",),
     "recipes": ("recipes",),
+    "ladder": ("ladder",),
     "hosts": ("hosts",),
     "labels": ("labels",),
     "calibration": ("datasets", "calibration"),
@@ -49,7 +51,13 @@ OPTIONS: dict[str, KeyPath] = {
     "metric": ("goals", "accuracy", "metric"),
     "max_drop": ("goals", "accuracy", "max_drop"),
     "max_kb": ("goals", "size", "max_kb"),
+    "max_download_kb": ("goals", "size", "max_download_kb"),
     "max_ms": ("goals", "latency", "max_ms"),
+    "methods": ("compress", "methods"),
+    "minutes": ("compress", "minutes"),
+    "jobs": ("compress", "jobs"),
+    "seed": ("compress", "seed"),
+    "prefer": ("compress", "prefer"),
     "max_rss_mb": ("goals", "memory", "max_rss_mb"),
     "compiler": ("compiler", "place"),
     "allow_uncompiled": ("compiler", "allow_uncompiled"),
@@ -74,7 +82,13 @@ OPTIONS: dict[str, KeyPath] = {
 }
 """Name of a command-line option (underscores for dashes) -> the key it stands for."""
 
-TYPED = {"hosts": "--host", "targets": "--target", "recipes": "--recipe", "evaluation": "--eval"}
+TYPED = {
+    "hosts": "--host",
+    "targets": "--target",
+    "recipes": "--recipe",
+    "evaluation": "--eval",
+    "methods": "--method",
+}
 """How an option is typed, where that is not its name."""
 
 PATH_KEYS: tuple[KeyPath, ...] = (
@@ -122,6 +136,11 @@ class Project:
         return self.file.recipes
 
     @property
+    def ladder(self) -> bool:
+        """Whether a bundle carries the variants that no other beats, not the chosen one alone."""
+        return self.file.ladder
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """Devices to deploy to, as written."""
         return self.file.hosts
@@ -135,6 +154,11 @@ class Project:
     def datasets(self) -> Datasets:
         """References of the datasets; paths are relative to `base` or absolute."""
         return self.file.datasets
+
+    @property
+    def compress(self) -> CompressSection:
+        """How a search under a budget goes."""
+        return self.file.compress
 
     @property
     def compiler(self) -> CompilerSection:

@@ -6,9 +6,7 @@ The docstring under a key is its documentation: it becomes the comment in what `
 
 from __future__ import annotations
 
-import math
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,85 +14,27 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
 
 from edgeship import values
 from edgeship.project import checks
 from edgeship.project.by_input import ONE, SEVERAL, filled, form_of
-from edgeship.project.shapes import closed_shapes
-from edgeship.strictyaml import Strict
-
-RATIO = r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)"
-
-
-def _ratio(value: Any) -> Any:
-    """Turn text such as 1/255 or 1/127.5 into a number; leave the rest to the strict check."""
-    if isinstance(value, str) and (parts := re.fullmatch(RATIO, value)) and float(parts[2]):
-        return float(parts[1]) / float(parts[2])
-    return value
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"expected a finite number, found {value}")
-    return value
-
-
-def _metric(value: str) -> str:
-    known = ("auto", "top1", "top5", "mse", "mae", "auc", "map", "map50")
-    if value not in known and not re.fullmatch(r"[\w.]+:[\w.]+", value):
-        raise ValueError(f"expected {', '.join(known)} or package.module:callable, found '{value}'")
-    return value
-
-
-Number = Annotated[float, AfterValidator(_finite)]
-Ratio = Annotated[
+from edgeship.project.types import (
+    AppName,
+    Dataset,
+    HostText,
+    InputShapes,
+    Labels,
+    Limit,
     Number,
-    BeforeValidator(_ratio),
-    WithJsonSchema({"type": ["number", "string"], "pattern": f"^{RATIO}$"}),
-]
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-AppName = Annotated[str, AfterValidator(checks.app)]
-HostText = Annotated[str, AfterValidator(checks.host)]
-Dataset = str
-Texts = tuple[str, ...]
-Closed = tuple[tuple[str, tuple[int, ...]], ...]
-"""(input, sizes); the name is empty for the only input."""
-InputShapes = Annotated[
-    Closed,
-    BeforeValidator(closed_shapes),
-    WithJsonSchema({
-        "anyOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": ["integer", "string"]}},
-            {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 1}}},
-        ]
-    }),
-]  # fmt: skip
-Labels = Annotated[
-    Annotated[str, Tag("file")] | Annotated[Texts, Tag("list")],
-    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "file"),
-]
-
-
-class Section(Strict):
-    """A part of the file. One with all settings commented out (`goals:` and nothing) has its defaults."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_parts_have_defaults(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        empty = {
-            name
-            for name, field in cls.model_fields.items()
-            if isinstance(field.default, Strict) and name in data and data[name] is None
-        }
-        return {key: value for key, value in data.items() if key not in empty}
+    Positive,
+    Ratio,
+    Seconds,
+    Section,
+    Texts,
+    metric_name,
+)
 
 
 class Datasets(Section):
@@ -158,7 +98,7 @@ Preprocessing = Annotated[
 class Accuracy(Section):
     """How much accuracy compression may cost."""
 
-    metric: Annotated[str, AfterValidator(_metric)] = "auto"
+    metric: Annotated[str, AfterValidator(metric_name)] = "auto"
     """top1, top5, auc, map and map50 (percent), mse, mae, a module:callable of your own, or auto: map for boxes (images
     with a COCO annotations file), top1 for class labels (indices or
     one-hot), auc for labels of two classes beside a single output, mse otherwise. Your own is called as
@@ -178,6 +118,8 @@ class Size(Section):
 
     max_kb: Limit | None = None
     """Units of 1,000 bytes."""
+    max_download_kb: Limit | None = None
+    """The same, compressed as bundles are: what a new device has to fetch."""
 
 
 class LatencyGoal(Section):
@@ -201,6 +143,24 @@ class GoalsSection(Section):
     size: Size = Size()
     latency: LatencyGoal = LatencyGoal()
     memory: MemoryGoal = MemoryGoal()
+
+
+class CompressSection(Section):
+    """How `edgeship compress` searches."""
+
+    methods: Texts = ()
+    """Chains of methods to try, as `prune-60+qat-int8` (`edgeship compress --help` lists them); nothing: those that
+    usually help."""
+    minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    """Time for it; what was made before costs none."""
+    jobs: Positive | None = None
+    """Candidates made side by side; nothing: as many as cores and memory allow."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of everything random: the same seed and data give the same candidates."""
+    prefer: Literal["download", "file", "latency", "accuracy"] = "download"
+    """What the chosen one is best in, among those that meet the goals."""
+    max_drop: Limit = 1.0
+    """What the metric may lose where goals.accuracy.max_drop says nothing: points, or percent of the float model's."""
 
 
 class Metadata(Section):
@@ -354,7 +314,11 @@ class ProjectFile(Section):
     """Names of the classes, in the order of the model's output: a list, or a text file with one a line."""
     recipes: Texts = ()
     """Quantization recipes to try; nothing: what each target wants."""
+    ladder: bool = False
+    """Whether a bundle carries, beside the chosen variant, every admitted one that no other beats in accuracy, file and
+    latency: `deploy BUNDLE --variant NAME` serves another one without a new build."""
     goals: GoalsSection = GoalsSection()
+    compress: CompressSection = CompressSection()
     compiler: CompilerSection = CompilerSection()
     metadata: Metadata = Metadata()
     golden: Golden = Golden()
@@ -380,6 +344,7 @@ class ProjectFile(Section):
             max_drop=goals.accuracy.max_drop,
             output=goals.accuracy.output,
             max_kb=goals.size.max_kb,
+            max_download_kb=goals.size.max_download_kb,
             max_ms=goals.latency.max_ms,
             max_rss_mb=goals.memory.max_rss_mb,
         )

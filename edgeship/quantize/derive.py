@@ -17,6 +17,7 @@ from edgeship.quantize.recipes import io_type, recipe_of, row_of, without_ranges
 from edgeship.quantize.recurrent import IntegerForm, derive_fused, needs_tensorflow
 from edgeship.quantize.settings import settings
 from edgeship.quantize.versions import equivalent_release, per_channel_dense
+from edgeship.tflite.weights import PLACES
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import Artifact, FloatModel, PreparedSamples, Recipe
 
@@ -121,6 +122,13 @@ def order_of(recipes: Sequence[Recipe], profile: TargetProfile) -> str:
     """Return a digest of what `derive_all` is to make of a float model: targets that differ in nothing it depends on
     have one."""
     return sha256_json([_job(recipe, Path(), profile) for recipe in recipes])
+
+
+def one_scale_operations(recipe: Recipe, profile: TargetProfile) -> tuple[str, ...]:
+    """Return the operations whose weights get one scale in all under a recipe on a target, not one a channel."""
+    if profile.precision.granularity != "per_channel":
+        return tuple(PLACES)
+    return () if _dense(recipe, profile) else ("FULLY_CONNECTED",)
 
 
 def _fused(

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeship.quantize import bias_edit
 from edgeship.quantize.finish import constants_of, correct_biases, set_versions, type_unread_outputs
+from edgeship.quantize.given_limits import use_given_limits
 from edgeship.quantize.integer_forms import use_integer_forms
 from edgeship.quantize.observe import Observation, observe
 from edgeship.quantize.unlike_parts import cut, join, unlike_tails, words_of
@@ -105,6 +106,7 @@ def _quantize(
     model = _quantized(content, job, seen, {i for tail in tails for i in tail.sources})
     type_unread_outputs(model)
     use_integer_forms(model)
+    placed = use_given_limits(model, original)
     fitted = bias_edit.fit_biases(model, original)
     if seen is not None and job["correct_biases"]:
         correct_biases(model, original, seen)
@@ -119,7 +121,7 @@ def _quantize(
         model = joined
     out.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
     kept = words_of(path, tails, job["apart"]) if tails else []
-    return {"notes": [*bias_edit.notes(fitted), *kept], "warnings": bias_edit.warnings(fitted)}
+    return {"notes": [*placed, *bias_edit.notes(fitted), *kept], "warnings": bias_edit.warnings(fitted)}
 
 
 def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, outputs: set[int]) -> Any:

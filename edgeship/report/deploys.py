@@ -50,7 +50,8 @@ def worst_golden(report: DeployReport) -> str:
     if isinstance(golden, Unavailable):
         return golden.reason
     agreed = f"{golden.vectors - golden.failed}/{golden.vectors} agree"
-    return f"{agreed}; worst: {golden.worst}" if golden.worst else f"{agreed}, to the bit"
+    said = f"{agreed}; worst: {golden.worst}" if golden.worst else f"{agreed}, to the bit"
+    return said + (f"; those of {', '.join(golden.also)} hold, too" if golden.also else "")
 
 
 def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeship.bundle.service import identity
 from edgeship.compile.backend import Part
 from edgeship.pipeline.build import BuildReport, TargetBuild
 from edgeship.score.warn import warnings
@@ -34,8 +35,9 @@ def _target(built: TargetBuild) -> dict[str, Any]:
         },
         "segments": [_part(part) for part in built.segments],
         "co_compiled": [_part(part) for part in built.together],
-        "chosen": chosen.artifact.recipe if chosen else none,
+        "chosen": chosen.artifact.name if chosen else none,
         "reason": built.reason,
+        "ladder": [variant.artifact.name for variant in built.ladder],
         "warnings": list(warnings(built.chosen, built.variants)),
         "variants": [_variant(variant) | {"compile": _compile(variant, built)} for variant in built.variants],
         "failed": [{"recipe": recipe, "reason": reason} for recipe, reason in built.failed],
@@ -57,7 +59,7 @@ def _part(part: Part) -> dict[str, Any]:
 def _variant(variant: Variant) -> dict[str, Any]:
     artifact, card = variant.artifact, variant.scorecard
     return {
-        "recipe": artifact.recipe,
+        **identity(artifact),
         "bytes": artifact.bytes,
         "sha256": artifact.sha256,
         "precision": as_json(artifact.precision),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeship.bundle.form import variant_name
 from edgeship.data.rules import rule_of, words
 from edgeship.model.inspect import Inspection
 from edgeship.report.figures import size
@@ -147,8 +148,8 @@ def bundle_text(bundle: Bundle) -> str:
     ]
     rows = [
         [
-            "*" if v["recipe"] == manifest["chosen"] else "",
-            v["recipe"],
+            "*" if variant_name(v) == manifest["chosen"] else "",
+            variant_name(v),
             f"{v['bytes']:,}" if "bytes" in v else "?",
             _metric(v["metric"]) if "metric" in v else "",
         ]
@@ -159,7 +160,31 @@ def bundle_text(bundle: Bundle) -> str:
     made = manifest["provenance"]
     model = made.get("model", {}).get("sha256", "?")
     lines += ["", f"made from model {model[:12]} with edgeship {made.get('edgeship', '?')}"]
+    lines += [line for entry in made.get("variants", ()) for line in _steps(entry)]
     return "\n".join(lines)
+
+
+def _steps(entry: dict[str, Any]) -> list[str]:
+    """Return how a variant was made, a line a step; nothing of a plain recipe."""
+    if not entry.get("steps"):
+        return []
+    lines = [f"{entry.get('name', '?')}: candidate {entry.get('candidate', '?')[:12]}"]
+    for number, step in enumerate(entry["steps"], 1):
+        told = [f"{key} {_plain(value)}" for key, value in step.get("settings", {}).items()]
+        told += [f"seed {step['seed']}"] if "seed" in step else []
+        told += [f"{role} data {digest[:12]}" for role, digest in step.get("data", {}).items()]
+        lines.append(f"  {number}. {step['label']}: {', '.join(told) or 'no settings'}")
+        if figures := step.get("figures"):
+            lines.append("     " + ", ".join(f"{name} {_plain(value)}" for name, value in figures.items()))
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return f"n/a ({value.get('unavailable', '?')})"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _libc(needs: dict[str, Any]) -> str:

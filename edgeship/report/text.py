@@ -32,6 +32,9 @@ def target_text(built: TargetBuild) -> str:
         lines.append(
             f"bundle: {built.bundle.path}  {size(built.bundle.bytes)}  release {built.bundle.release[:12]}"
         )
+        if built.ladder:
+            names = ", ".join(variant.artifact.name for variant in built.ladder)
+            lines.append(f"also in it: {names}: edgeship deploy BUNDLE --variant NAME serves another one")
         lines += parts_lines("shares the chip", built.together)
     elif built.chosen and built.segments:
         lines += [f"chosen: {built.reason}", *compile_lines(built), *parts_lines("segment", built.segments)]
@@ -106,8 +109,8 @@ def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
         failed = [gate.name for gate in variant.gates if gate.stops]
         rows.append(
             [
-                "*" if chosen and artifact.recipe == chosen.artifact.recipe else "",
-                artifact.recipe,
+                "*" if chosen and artifact.digest == chosen.artifact.digest else "",
+                artifact.name,
                 f"{artifact.bytes:,}",
                 _of_metric(card.metric.value, card.metric),
                 _of_metric(card.metric.drop, card.metric),
@@ -120,7 +123,7 @@ def variants_table(variants: Sequence[Variant], chosen: Variant | None) -> str:
         )
     header = [
         "",
-        "recipe",
+        "variant",
         "bytes",
         name,
         f"drop, {unit}",
@@ -163,7 +166,7 @@ def part_lines(chosen: Variant | None) -> list[str]:
     worst = worst_of(parts)
     if chosen is None or worst is None or len(parts) < 2:
         return []
-    said = f"{chosen.artifact.recipe} follows the float model worst in {worst.words}"
+    said = f"{chosen.artifact.name} follows the float model worst in {worst.words}"
     return [f"agreement: {said}: correlation {figure(worst.correlation, 4)}"]
 
 
@@ -186,5 +189,5 @@ def _gaps(variants: Sequence[Variant]) -> list[str]:
         for gate in variant.gates:
             if gate.stops:
                 said = "failed" if gate.verdict == "fail" else "cannot be told"
-                reasons[f"{variant.artifact.recipe}: {gate.name} {said}: {gate.reason}"] = None
+                reasons[f"{variant.artifact.name}: {gate.name} {said}: {gate.reason}"] = None
     return list(reasons)

@@ -19,9 +19,9 @@ def governor():
         return {"unavailable": "%s: %s" % (_GOVERNOR, error.strerror or error)}
 
 
-def bench(release, recipe, seconds, runs):
+def bench(release, name, seconds, runs):
     """Return the edgeship.bench/1 document: at least `runs` runs and `seconds` seconds after the warm-up."""
-    model = Model(release, recipe)
+    model = Model(release, name)
     try:
         warm = model.warm_up(5)
         inputs = model.zeros()
@@ -49,7 +49,7 @@ def bench(release, recipe, seconds, runs):
         state,
         schema=BENCH_SCHEMA,
         release=release.id,
-        variant=model.recipe,
+        variant=model.name,
         engine=dict(info, delegated=delegated, detail=how),
         threads=release.engine["threads"],
         governor=governor(),

@@ -19,7 +19,7 @@ def load_golden(release, variant):
     """Return the golden document of a variant; raises CannotRun."""
     relative = variant.get("golden")
     if not relative:
-        raise CannotRun("golden-missing", "service.json names no golden vectors for %s" % variant["recipe"])
+        raise CannotRun("golden-missing", "service.json names no golden vectors for %s" % variant["name"])
     path = release.path(relative)
     try:
         with open(path, "rb") as stream:

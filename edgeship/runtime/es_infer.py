@@ -259,7 +259,7 @@ def _spelled(call, tensors, model):
     document = {
         "model_name": model.release.app,
         "model_version": model.release.version,
-        "parameters": {"variant": model.recipe},
+        "parameters": {"variant": model.name},
     }
     if call.id is not None:
         document["id"] = call.id

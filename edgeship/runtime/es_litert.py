@@ -29,7 +29,7 @@ class LiteRtEngine(object):
         if not self.version.startswith(abi.SERIES + "."):
             text = "this runtime speaks LiteRT %s's interface; the release pins %s"
             raise CannotRun("engine-version", text % (abi.SERIES, self.version))
-        self.release, self.recipe = release, variant["recipe"]
+        self.release, self.variant = release, variant["name"]
         self._model_path = release.path(variant["file"])
         self._library_path = release.path(engine["library"])
         self._threads = engine["threads"]

@@ -33,7 +33,7 @@ def delegated(engine):
 def _ask_child(engine):
     main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "main.py")
     command = [sys.executable, "-I", "-B", main, "delegation", "--release", engine.release.directory]
-    command += ["--variant", engine.recipe]
+    command += ["--variant", engine.variant]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120)
         answer = json.loads(done.stdout.decode("utf-8"))

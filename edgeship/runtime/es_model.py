@@ -14,10 +14,10 @@ from es_tensors import DTYPES, count
 class Model(object):
     """One variant of a release, ready to compute. Used by one thread at a time."""
 
-    def __init__(self, release, recipe=None):
+    def __init__(self, release, name=None):
         self.release = release
-        self.spec = release.variant(recipe)
-        self.recipe = self.spec["recipe"]
+        self.spec = release.variant(name)
+        self.name = self.spec["name"]
         self.encoders = [InputEncoder(spec) for spec in self.spec["inputs"]]
         self.decoders = [OutputDecoder(spec) for spec in self.spec["outputs"]]
         self.states = self.spec.get("state") or []

@@ -51,11 +51,11 @@ def _latency(cold, times):
     }
 
 
-def prove(release, recipe):
+def prove(release, name):
     """Return the edgeship.prove/1 document of golden vectors run on the engine."""
-    variant = release.variant(recipe)
+    variant = release.variant(name)
     golden = load_golden(release, variant)
-    model = Model(release, variant["recipe"])
+    model = Model(release, variant["name"])
     try:
         info = model.engine.info()
         exact = same_triple(golden, info)
@@ -84,7 +84,7 @@ def prove(release, recipe):
     return {
         "schema": PROVE_SCHEMA,
         "release": release.id,
-        "variant": variant["recipe"],
+        "variant": variant["name"],
         "vectors": tally.vectors,
         "failed": tally.failed,
         "worst": tally.worst(),
@@ -121,9 +121,9 @@ def _reason(tally, info, delegated=None, how=""):
     return "; ".join(reasons)
 
 
-def record(release, recipe, inputs_path):
+def record(release, name, inputs_path):
     """Return an edgeship.golden/1 document (without tolerance) for the inputs in a file."""
-    variant = release.variant(recipe)
+    variant = release.variant(name)
     try:
         with open(inputs_path, "rb") as stream:
             document = json.loads(stream.read().decode("utf-8"))
@@ -133,7 +133,7 @@ def record(release, recipe, inputs_path):
         raise CannotRun("bad-inputs-file", "%s: %s" % (inputs_path, error))
     if not isinstance(document, dict) or not isinstance(document.get("vectors"), list):
         raise CannotRun("bad-inputs-file", "%s: `vectors` is missing" % inputs_path)
-    model = Model(release, variant["recipe"])
+    model = Model(release, variant["name"])
     try:
         info = model.engine.info()
         recorded = []
@@ -151,18 +151,19 @@ def record(release, recipe, inputs_path):
     machine = os.uname().machine
     made = {"engine": info["name"], "version": info["version"], "delegate": info["delegate"]}
     made.update(machine=machine, delegated=delegated)
-    return {"schema": GOLDEN_SCHEMA, "recipe": variant["recipe"], "recorded_with": made, "vectors": recorded}
+    named = {"name": variant["name"], "recipe": variant["recipe"]}
+    return dict(named, schema=GOLDEN_SCHEMA, recorded_with=made, vectors=recorded)
 
 
 def _base64(data):
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
-def prove_live(release, recipe, url):
+def prove_live(release, name, url):
     """Return the edgeship.prove/1 document of golden vectors sent to the running service, in binary and once
     as JSON, unless that would be large.
     """
-    variant = release.variant(recipe)
+    variant = release.variant(name)
     golden = load_golden(release, variant)
     live = _Live(release, variant, Client(url, release.limits["request_seconds"] + 5.0))
     wrong = live.identity()
@@ -187,7 +188,7 @@ def prove_live(release, recipe, url):
     return {
         "schema": PROVE_SCHEMA,
         "release": release.id,
-        "variant": variant["recipe"],
+        "variant": variant["name"],
         "live": url,
         "vectors": tally.vectors,
         "failed": tally.failed,
@@ -294,7 +295,7 @@ class _Live(object):
         length = int(headers.get("Inference-Header-Content-Length", len(body)))
         document = json.loads(body[:length].decode("utf-8"))
         seen = document["parameters"]["variant"]
-        if seen != self.variant["recipe"] or headers.get("Edgeship-Release") != self.release.id:
+        if seen != self.variant["name"] or headers.get("Edgeship-Release") != self.release.id:
             return None, "the service answered as variant %s of release %s" % (
                 seen,
                 headers.get("Edgeship-Release"),

@@ -42,14 +42,18 @@ class Release(object):
             )
         return os.path.join(self.directory, *parts)
 
-    def variant(self, recipe=None):
-        """Return the variant `recipe` (by default the chosen one) as service.json describes it."""
-        wanted = recipe or self.service["chosen"]
+    def variant(self, name=None):
+        """Return the variant called `name` (by default the chosen one) as service.json describes it."""
+        wanted = name or self.service["chosen"]
         for variant in self.service["variants"]:
-            if variant["recipe"] == wanted:
+            if variant["name"] == wanted:
                 return variant
-        known = ", ".join(v["recipe"] for v in self.service["variants"])
+        known = ", ".join(v["name"] for v in self.service["variants"])
         raise CannotRun("unknown-variant", "this release has no variant %r; it has: %s" % (wanted, known))
+
+    def choose(self, name):
+        """Have the variant called `name` serve, as if it were the chosen one; None: the chosen one as it is."""
+        self.service["chosen"] = self.variant(name)["name"]
 
     def engine_triple(self):
         """Return {"name", "version", "delegate"} of the engine as the release pins it."""
@@ -125,7 +129,7 @@ def check_service(service):
         )
     for key in ("app", "version"):
         _need(service, key, str, _NAME.match, "letters, digits, dot, dash and underscore")
-    _need(service, "chosen", str, None, "a recipe")
+    _need(service, "chosen", str, None, "the name of a variant")
     for key in _COUNTS:
         _need(service, "limits." + key, int, lambda n: n >= 1, "a whole number from 1")
     if "buffered_bytes" in service["limits"]:
@@ -135,11 +139,19 @@ def check_service(service):
     _need(service, "engine.name", str, None, "an engine's name")
     _need(service, "engine.version", str, None, "a version")
     _need(service, "engine.threads", int, lambda n: n >= 1, "a whole number from 1")
+    names = set()
     for number, variant in enumerate(_need(service, "variants", list, len, "one variant at least")):
         where = "variants[%d]" % number
         for key in ("recipe", "file"):
             if not isinstance(variant, dict) or not isinstance(variant.get(key), str):
                 raise CannotRun("bad-service-file", "service.json: %s.%s is missing" % (where, key))
+        # Before variants had names, each was called by its recipe.
+        name = variant.setdefault("name", variant["recipe"])
+        if not isinstance(name, str) or name in names:
+            raise CannotRun(
+                "bad-service-file", "service.json: %s.name is %r, no text of its own" % (where, name)
+            )
+        names.add(name)
         _check_state(where, variant.get("state") or [])
         for side in ("inputs", "outputs"):
             if not isinstance(variant.get(side), list) or not variant[side]:

@@ -248,6 +248,6 @@ def _build(release):
     """Return the labels of the build information."""
     engine = release.engine_triple()
     build = {"app": release.app, "version": release.version, "release": release.id}
-    build["variant"] = release.variant()["recipe"]
+    build["variant"] = release.variant()["name"]
     build.update(engine=engine["name"], engine_version=engine["version"], delegate=engine["delegate"])
     return build

@@ -14,13 +14,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from es_errors import CannotRun  # noqa: E402
 from es_release import load_release  # noqa: E402
 
-USAGE = """usage: main.py serve  --release DIR [--listen ADDR] [--announce FILE]
-       main.py prove  --release DIR [--variant R] [--live URL]
-       main.py record --release DIR --inputs FILE [--variant R]
-       main.py bench  --release DIR [--variant R] [--seconds S] [--runs N]"""
+USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE]
+       main.py prove  --release DIR [--variant NAME] [--live URL]
+       main.py record --release DIR --inputs FILE [--variant NAME]
+       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]"""
 
 _OPTIONS = {
-    "serve": ("release", "listen", "announce"),
+    "serve": ("release", "variant", "listen", "announce"),
     "prove": ("release", "variant", "live"),
     "record": ("release", "inputs", "variant"),
     "bench": ("release", "variant", "seconds", "runs"),
@@ -69,7 +69,7 @@ def _announcer(release, path):
         if path is None:
             return
         document = {"url": url, "pid": os.getpid(), "release": release.id, "app": release.app}
-        document["variant"] = release.variant()["recipe"]
+        document["variant"] = release.variant()["name"]
         temporary = "%s.%d" % (path, os.getpid())
         with open(temporary, "w") as stream:
             stream.write(json.dumps(document, sort_keys=True) + "\n")
@@ -101,29 +101,28 @@ def run(arguments):
     site = release.engine.get("site")
     if site and os.path.isdir(release.path(site)):
         sys.path.insert(1, release.path(site))
-    recipe = options.get("variant")
+    name = options.get("variant")
     if command == "serve":
+        release.choose(name)
         return serve(release, options)
     if command == "prove":
         from es_prove import prove, prove_live
 
-        document = (
-            prove_live(release, recipe, options["live"]) if "live" in options else prove(release, recipe)
-        )
+        document = prove_live(release, name, options["live"]) if "live" in options else prove(release, name)
         return (1 if document["reason"] else 0), document
     if command == "record":
         from es_prove import record
 
-        return 0, record(release, recipe, options["inputs"])
+        return 0, record(release, name, options["inputs"])
     if command == "bench":
         from es_bench import bench
 
         return 0, bench(
-            release, recipe, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50)
+            release, name, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50)
         )
     from es_litert_probe import examine
 
-    answer, text = examine(release, release.variant(recipe))
+    answer, text = examine(release, release.variant(name))
     return 0, {"delegated": answer, "text": text}
 
 

@@ -1,4 +1,4 @@
-"""The choice between variants: the best one, and the ladder of those worth carrying. Pure."""
+"""The choice between variants: the best one, and why. Pure."""
 
 from __future__ import annotations
 
@@ -41,31 +41,12 @@ def choose_best(
     return None, told
 
 
-def pareto(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """Return the ladder: the variants no other one matches or beats in drop, bytes and p50 latency, cheap to
-    costly.
-
-    Cheap is a small p50, then few bytes. A figure that is not known beats nothing. Of variants equal in all
-    three the first stays.
-    """
-    kept = [
-        v
-        for i, v in enumerate(variants)
-        if not any(
-            _dominates(o, v) or (j < i and _costs(o) == _costs(v))
-            for j, o in enumerate(variants)
-            if o is not v
-        )
-    ]
-    return tuple(sorted(kept, key=lambda v: (_cost(v.scorecard.latency_ms.p50), v.artifact.bytes)))
-
-
 def describe(variant: Variant) -> str:
-    """Return a variant in a few words with what was measured: recipe, metric beside the float model's, bytes,
+    """Return a variant in a few words with what was measured: its name, metric beside the float model's, bytes,
     p50.
     """
     metric = variant.scorecard.metric
-    parts = [variant.artifact.recipe]
+    parts = [variant.artifact.name]
     if isinstance(metric.value, Unavailable):
         parts.append(f"{metric.name} not known")
     else:
@@ -80,8 +61,8 @@ def describe(variant: Variant) -> str:
 
 def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals: Goals) -> str:
     recipe = best.artifact.recipe
-    by_recipe = {v.artifact.recipe: v for v in variants}
-    stopped = [by_recipe[w] for w in wants if w in by_recipe and not by_recipe[w].admitted]
+    made_of = {v.artifact.recipe for v in variants}
+    stopped = [v for w in wants for v in variants if v.artifact.recipe == w and not v.admitted]
     text = describe(best)
     unknown = [g.name for g in best.gates if g.verdict in ("no-data", "inconclusive")]
     gates = _of_gates(unknown, goals)
@@ -92,11 +73,11 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
             place = "what the target wants first"
         elif len(variants) == 1:
             place = "the only variant there is"
-        elif wants[0] not in by_recipe:
+        elif wants[0] not in made_of:
             place = f"the best of what was made; the target wants {wants[0]} first"
         if earlier:
             reason = next(g.reason for g in earlier[0].gates if g.stops)
-            return f"{text}: {place} after {earlier[0].artifact.recipe} was stopped ({reason}); {gates}"
+            return f"{text}: {place} after {earlier[0].artifact.name} was stopped ({reason}); {gates}"
         return f"{text}: {place}; {gates}"
     made = "the only variant there is" if len(variants) == 1 else "smallest drop of the recipes made"
     return f"{text}: {made}; {gates}"
@@ -122,7 +103,7 @@ def _rests_on(best: Variant, admitted: Sequence[Variant], wants: Sequence[str], 
     if first is best or isinstance(other, Unavailable):
         return "; measured on this machine, which is the target"
     return (
-        f"; measured on this machine, which is the target: {first.artifact.recipe} takes {other:.3g} ms, "
+        f"; measured on this machine, which is the target: {first.artifact.name} takes {other:.3g} ms, "
         f"{other / mine:.1f} times as long"
     )
 
@@ -140,7 +121,7 @@ def _of_gates(unknown: Sequence[str], goals: Goals) -> str:
 def _preference(variant: Variant, wants: Sequence[str]) -> tuple[float, float, int, str]:
     recipe = variant.artifact.recipe
     place = wants.index(recipe) if recipe in wants else len(wants)
-    return place, _cost(variant.scorecard.metric.drop), variant.artifact.bytes, recipe
+    return place, _cost(variant.scorecard.metric.drop), variant.artifact.bytes, variant.artifact.name
 
 
 def _shortfall(variant: Variant) -> tuple[int, float, int, str]:
@@ -152,13 +133,14 @@ def _shortfall(variant: Variant) -> tuple[int, float, int, str]:
             excess = math.inf
         else:
             excess = max(excess, (g.value - g.limit) / max(abs(g.limit), 1e-9))
-    return len(failed), excess, variant.artifact.bytes, variant.artifact.recipe
+    return len(failed), excess, variant.artifact.bytes, variant.artifact.name
 
 
 def _goals(goals: Goals) -> list[str]:
     named = (
         ("drop", goals.max_drop, ""),
         ("size", goals.max_kb, " kB"),
+        ("download", goals.max_download_kb, " kB"),
         ("latency", goals.max_ms, " ms"),
         ("memory", goals.max_rss_mb, " MiB"),
     )
@@ -167,13 +149,3 @@ def _goals(goals: Goals) -> list[str]:
 
 def _cost(figure: Figure) -> float:
     return math.inf if isinstance(figure, Unavailable) or figure != figure else figure
-
-
-def _costs(variant: Variant) -> tuple[float, float, float]:
-    card = variant.scorecard
-    return _cost(card.metric.drop), float(variant.artifact.bytes), _cost(card.latency_ms.p50)
-
-
-def _dominates(one: Variant, other: Variant) -> bool:
-    a, b = _costs(one), _costs(other)
-    return all(x <= y for x, y in zip(a, b, strict=True)) and a != b

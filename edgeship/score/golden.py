@@ -46,7 +46,7 @@ SECOND_OPINION_COSINE = 0.99
 
 def record(
     release: Path,
-    recipe: str,
+    name: str,
     selection: Selection,
     *,
     tolerance: GoldenTolerance,
@@ -55,7 +55,7 @@ def record(
     model: Path,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Return the edgeship.golden/1 document of a recipe: what the island in `release` answers to `selection`.
+    """Return the edgeship.golden/1 document of a variant: what the island in `release` answers to `selection`.
 
     `release` holds runtime/, service.json and the model, with an engine of this machine. `exact` says whether
     devices will run the recorded triple of engine, version and delegate; where they will not, and an equal
@@ -64,21 +64,21 @@ def record(
     Raises ToolError `golden-cannot-record`, `golden-not-finite`, `golden-disagree`.
     """
     show = progress or Silent()
-    show.step(f"recording golden vectors of {recipe}")
+    show.step(f"recording golden vectors of {name}")
     service = json.loads((release / "service.json").read_text())
-    entry = next(v for v in service["variants"] if v["recipe"] == recipe)
+    entry = next(v for v in service["variants"] if v["name"] == name)
     state = bool(entry.get("state"))
     try:
-        document = _run_island(release, recipe, with_sequence(selection) if state else selection)
+        document = _run_island(release, name, with_sequence(selection) if state else selection)
     except ToolError as error:
         if not selection.made_up or not OUTSIDE.search(str(error.context)):
             raise
         show.note(
-            f"{recipe}: golden vectors are samples only: the lowest or highest value of all lies outside a table that "
+            f"{name}: golden vectors are samples only: the lowest or highest value of all lies outside a table that "
             "the model looks up"
         )
         selection = selection.samples_only()
-        document = _run_island(release, recipe, with_sequence(selection) if state else selection)
+        document = _run_island(release, name, with_sequence(selection) if state else selection)
     singles = len(selection.vectors)
     if state:
         selection = with_sequence(selection)
@@ -87,13 +87,14 @@ def record(
     if not all(np.isfinite(a).all() for one in real for a in one):
         raise ToolError(
             "golden-not-finite",
-            f"{recipe} answers NaN or infinity to inputs within its range",
+            f"{name} answers NaN or infinity to inputs within its range",
+            context={"variant": name},
             hint="edgeship inspect MODEL; try another recipe with --recipe",
         )
     allowed = tolerances_of(read_tflite(model), tolerance, exact=exact)
     loose = [not one for one in allowed] if isinstance(allowed, list) else []
     delegate = document["recorded_with"]["delegate"]
-    second_opinion(model, entry, selection, real, recipe, xnnpack=delegate == "xnnpack", loose=loose)
+    second_opinion(model, entry, selection, real, name, xnnpack=delegate == "xnnpack", loose=loose)
     everything = exact or not tolerance.argmax
     kept = range(singles) if everything else _decided(real[:singles], entry, tolerance, keep)
     together = range(singles, len(real))
@@ -101,7 +102,7 @@ def record(
         together = range(0)  # no device could promise the order in each of its vectors
     return {
         "schema": SCHEMA,
-        "recipe": recipe,
+        **{key: entry[key] for key in ("name", "recipe", "candidate")},
         "recorded_with": document["recorded_with"],
         "tolerance": allowed,
         "vectors": [document["vectors"][i] for i in (*sorted(kept)[:keep], *together)],
@@ -153,7 +154,7 @@ def second_opinion(
     entry: Mapping[str, Any],
     selection: Selection,
     real: Sequence[Sequence[Array]],
-    recipe: str,
+    name: str,
     *,
     xnnpack: bool,
     loose: Sequence[bool] = (),
@@ -181,7 +182,7 @@ def second_opinion(
                 raise InputError(
                     "model-inconsistent",
                     f"the output '{spec['name']}' has {a.size} numbers by the file, and {b.size} when the model runs",
-                    context={"recipe": recipe, "the file says": list(spec["shape"])},
+                    context={"variant": name, "the file says": list(spec["shape"])},
                     hint="convert the model again, or give the .keras, .h5 or SavedModel it was made from",
                 )
             cosine = float(cosines(a.reshape(1, -1), b.reshape(1, -1))[0])
@@ -189,8 +190,9 @@ def second_opinion(
             if cosine < SECOND_OPINION_COSINE and max_abs(a, b) > 2 * step:
                 raise ToolError(
                     "golden-disagree",
-                    f"the runtime for devices and LiteRT's interpreter give different answers for {recipe}",
+                    f"the runtime for devices and LiteRT's interpreter give different answers for {name}",
                     context={
+                        "variant": name,
                         "vector": f"{number}, output '{spec['name']}'",
                         "cosine": f"{cosine:.4f}, wanted {SECOND_OPINION_COSINE} at least",
                         "largest difference": f"{max_abs(a, b):.4g}",
@@ -234,7 +236,7 @@ def _as_stored(raw: Array, to: Resize | None) -> Array:
     return np.clip(np.rint(resize(raw, to)), limits.min, limits.max).astype(raw.dtype)
 
 
-def _run_island(release: Path, recipe: str, selection: Selection) -> dict[str, Any]:
+def _run_island(release: Path, name: str, selection: Selection) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edgeship-golden-") as folder:
         asked = Path(folder) / "inputs.json"
         vectors = [
@@ -243,18 +245,18 @@ def _run_island(release: Path, recipe: str, selection: Selection) -> dict[str, A
         ]
         asked.write_text(json.dumps({"vectors": vectors}))
         command = [sys.executable, "-I", "-B", str(release / "runtime" / "main.py"), "record"]
-        command += ["--release", str(release), "--inputs", str(asked), "--variant", recipe]
+        command += ["--release", str(release), "--inputs", str(asked), "--variant", name]
         try:
             done = subprocess.run(command, capture_output=True, timeout=RECORD_SECONDS, check=False)
         except subprocess.TimeoutExpired:
-            raise _cannot(recipe, f"nothing within {RECORD_SECONDS:.0f} s") from None
+            raise _cannot(name, f"nothing within {RECORD_SECONDS:.0f} s") from None
     try:
         document: Any = json.loads(done.stdout)
     except ValueError:
-        raise _cannot(recipe, _last_words(done.returncode, done.stderr)) from None
+        raise _cannot(name, _last_words(done.returncode, done.stderr)) from None
     if done.returncode != 0 or document.get("schema") != SCHEMA:
         why = str(document.get("reason") or document.get("error") or document)[:500]
-        raise _cannot(recipe, why, _complaints(done.stderr))
+        raise _cannot(name, why, _complaints(done.stderr))
     return dict(document)
 
 
@@ -277,11 +279,11 @@ def _complaints(stderr: bytes) -> str:
     return "; ".join(line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: "))[:500]
 
 
-def _cannot(recipe: str, why: str, engine: str = "") -> ToolError:
+def _cannot(name: str, why: str, engine: str = "") -> ToolError:
     return ToolError(
         "golden-cannot-record",
-        f"the runtime for devices cannot run {recipe} on this machine",
-        context={"it said": why} | ({"engine": engine} if engine else {}),
+        f"the runtime for devices cannot run {name} on this machine",
+        context={"variant": name, "it said": why} | ({"engine": engine} if engine else {}),
         hint="give samples that the model takes with --eval D (without data it is asked noise), or look at it with: "
         "edgeship inspect MODEL",
     )

@@ -154,7 +154,7 @@ def _latency(
 ) -> tuple[Latency, Figure]:
     """Return latency (milliseconds) and peak memory (MiB) of one artifact alone in a fresh process."""
     payload = {
-        "name": artifact.recipe,
+        "name": artifact.name,
         "path": str(artifact.path),
         "samples": [str(path) for path in samples.paths] if samples else None,
     }

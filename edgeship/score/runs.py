@@ -47,7 +47,7 @@ def run_all(
     models = [(FLOAT, float_model.path), *((a.sha256, a.joined or a.path) for a in artifacts)]
     if samples is None:
         return Ran(folder, {}, dict.fromkeys((name for name, _ in models), "no samples were given"))
-    said = {FLOAT: "the float model", **{a.sha256: a.recipe for a in artifacts}}
+    said = {FLOAT: "the float model", **{a.sha256: a.name for a in artifacts}}
     jobs = [
         {"name": name, "said": said[name], "path": str(path), "out": str(folder / name)}
         for name, path in dict(models).items()

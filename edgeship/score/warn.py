@@ -41,24 +41,23 @@ def _losses(chosen: Variant, variants: Sequence[Variant]) -> tuple[str, ...]:
     loss = loss_of(chosen)
     limited = any(gate.name == "accuracy" for gate in chosen.gates)
     if loss is None and (part := _strays_in_part(chosen)) is not None:
-        recipe = chosen.artifact.recipe
-        return (
-            f"{recipe} follows the float model worst in {part.words}: correlation {part.correlation:.2f}",
-        )
+        name = chosen.artifact.name
+        return (f"{name} follows the float model worst in {part.words}: correlation {part.correlation:.2f}",)
     if loss is None and not limited and (ties := _tied(chosen)):
-        return (f"{chosen.artifact.recipe} {ties}",)
+        return (f"{chosen.artifact.name} {ties}",)
     if loss is None:
         unknown = not limited and _unknown(chosen)
-        return (f"how accurate {chosen.artifact.recipe} is was not measured: {TELLS}",) if unknown else ()
+        return (f"how accurate {chosen.artifact.name} is was not measured: {TELLS}",) if unknown else ()
     if limited and not (_decides_otherwise(chosen) or _strays(chosen)):
         return ()
     better = [
         v for v in variants if v is not chosen and v.admitted and loss_of(v) is None and not _unknown(v)
     ]
-    words = f"{chosen.artifact.recipe} {loss}" + ("" if limited else ", and no limit was set")
+    words = f"{chosen.artifact.name} {loss}" + ("" if limited else ", and no limit was set")
     if better:
-        other = better[0].artifact.recipe
-        words += f"; {other} {_stays(better[0], chosen)}: --recipe {other} takes it"
+        other = better[0].artifact
+        words += f"; {other.name} {_stays(better[0], chosen)}"
+        words += "" if other.steps else f": --recipe {other.recipe} takes it"
     else:
         words += "; no other variant is known to be better: look at the calibration data"
     if isinstance(chosen.scorecard.metric.value, Unavailable):

@@ -31,6 +31,10 @@ class _Pair:
     """What it is read as afterwards."""
     low: float
     high: float
+    limit: tuple[float, ...]
+    """Of a weight: the largest magnitude of the whole, or of each channel; empty where its range lies askew."""
+    axis: int
+    """Of a weight: which axis holds the channels."""
     operators: tuple[int, ...]
     """Identities of the conversions."""
 
@@ -50,6 +54,7 @@ def without_simulation(content: bytes) -> tuple[bytes, int]:
     shown = {int(i) for i in graph.outputs}
     kept: dict[int, int] = {}
     ranges: dict[int, tuple[float, float]] = {}
+    limits: dict[int, _Pair] = {}
     gone: set[int] = set()
     for pair in pairs:
         outputs = [i for i in pair.results if i in shown]
@@ -61,6 +66,8 @@ def without_simulation(content: bytes) -> tuple[bytes, int]:
         if pair.source in made or pair.source in {int(i) for i in graph.inputs}:
             low, high = ranges.get(stays, (pair.low, pair.high))
             ranges[stays] = min(low, pair.low), max(high, pair.high)
+        elif pair.limit:
+            limits.setdefault(stays, pair)
     graph.operators = [op for op in graph.operators if id(op) not in gone]
     for op in graph.operators:
         op.inputs = [_last(kept, int(i)) for i in op.inputs]
@@ -69,6 +76,11 @@ def without_simulation(content: bytes) -> tuple[bytes, int]:
         told = schema.QuantizationParametersT()
         told.min, told.max = [low], [high]
         graph.tensors[_last(kept, index)].quantization = told
+    for index, pair in limits.items():
+        told = schema.QuantizationParametersT()
+        told.min, told.max = [-limit for limit in pair.limit], list(pair.limit)
+        told.quantizedDimension = pair.axis if len(pair.limit) > 1 else 0
+        graph.tensors[index].quantization = told
     pruned(model)
     return packed(model, schema, content), len(ranges)
 
@@ -114,12 +126,15 @@ def _pairs(model: Any, schema: Any) -> list[_Pair]:
             continue
         scales, zeros = list(tensor.quantization.scale), list(tensor.quantization.zeroPoint)
         steps = [(s * (n - z)) for s, z in zip(scales, zeros, strict=True) for n in limits]
+        even = all(2 * z == sum(limits) + 1 for z in zeros)
         found.append(
             _Pair(
                 source=source,
                 results=tuple(int(o.outputs[0]) for o in behind),
                 low=min(steps),
                 high=max(steps),
+                limit=tuple(abs(s) * (limits[1] - zeros[0]) for s in scales) if even else (),
+                axis=int(tensor.quantization.quantizedDimension),
                 operators=(id(op), *(id(o) for o in behind)),
             )
         )
@@ -127,10 +142,12 @@ def _pairs(model: Any, schema: Any) -> list[_Pair]:
 
 
 def trained_ranges(model: Any) -> dict[str, tuple[float, float]]:
-    """Return (low, high) by name of the tensors whose range stands in the object form of a float file."""
+    """Return (low, high) by name of the activations whose range stands in the object form of a float file."""
     found = {}
     for tensor in model.subgraphs[0].tensors:
-        told = tensor.quantization
+        told, data = tensor.quantization, model.buffers[tensor.buffer].data
+        if data is not None and len(data):
+            continue  # the limits of a weight
         low, high = ([], []) if told is None else (told.min, told.max)
         if low is not None and high is not None and len(low) == len(high) == 1 and low[0] < high[0]:
             found[tensor.name.decode("utf-8", "replace")] = float(low[0]), float(high[0])

@@ -40,6 +40,8 @@ class Installed:
     where: str
     packages: dict[str, str]
     """Everything in its environment, name -> version; empty where it shares ours."""
+    python_path: tuple[Path, ...] = ()
+    """Of a tool that is imported beside our TensorFlow: what goes before everything else on a worker's module path."""
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -77,6 +79,7 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Installed | 
             version=packages.get(tool.package, "unknown"),
             where=str(folder),
             packages=packages,
+            python_path=tuple(sorted(folder.glob("lib/python3*/site-packages"))) if tool.beside else (),
         )
     if importlib.util.find_spec(tool.module.partition(".")[0]) is None:
         return None
@@ -125,7 +128,8 @@ def install(name: str, *, progress: Progress, environment: Mapping[str, str] = o
             python = str(folder / "bin" / "python")
             progress.step(f"installing {', '.join(tool.requirements)}")
             pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-            _run([*pip, "install", "--quiet", *tool.requirements], name, environment)
+            alone = ["--no-deps"] if tool.beside else []
+            _run([*pip, "install", "--quiet", *alone, *tool.requirements], name, environment)
             listed = json.loads(_run([*pip, "list", "--format", "json"], name, environment))
             record = {
                 "schema": "edgeship.toolchain/1",

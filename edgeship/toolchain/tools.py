@@ -19,6 +19,8 @@ class Tool:
     """Module that runs it: `python -m MODULE`."""
     package: str
     """Distribution whose version is the tool's."""
+    beside: bool = False
+    """Whether it works with our own TensorFlow: only what is listed is installed, and a worker of ours imports it."""
 
 
 TOOLS: Registry[Tool] = Registry(
@@ -32,6 +34,20 @@ TOOLS: Registry[Tool] = Registry(
                 requirements=("ethos-u-vela==5.2.0",),
                 module="ethosu.vela",
                 package="ethos-u-vela",
+            ),
+            Tool(
+                name="tfmot",
+                summary="TensorFlow Model Optimization, for --method tfmot-prune (models it made need nothing)",
+                # It wants absl-py 1, which is not ours; mock, which only its tests import, is left out.
+                requirements=(
+                    "tensorflow-model-optimization==0.8.1",
+                    "absl-py==1.4.0",
+                    "dm-tree==0.1.10",
+                    "attrs==26.1.0",
+                ),
+                module="tensorflow_model_optimization",
+                package="tensorflow-model-optimization",
+                beside=True,
             ),
         )
     },

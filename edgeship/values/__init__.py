@@ -7,7 +7,8 @@ Each value carries the digests of what it came from. The target profile itself i
 of edgeship, and everything of edgeship may import it.
 """
 
-from edgeship.values.candidates import Candidate, Setting, Step, StepRecord
+from edgeship.values.candidates import Candidate, Setting, Step, StepRecord, ambiguous
+from edgeship.values.compression import Contents, Tried
 from edgeship.values.devices import (
     EXIT_CODE_OF_STATE,
     DeployReport,
@@ -58,6 +59,7 @@ from edgeship.values.results import (
     SignedStatement,
     Variant,
     Verdict,
+    told_apart,
 )
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "Artifact",
     "Bundle",
     "Candidate",
+    "Contents",
     "Dataset",
     "DatasetInfo",
     "DeployReport",
@@ -104,8 +107,11 @@ __all__ = [
     "StepRecord",
     "StepReport",
     "TensorSpec",
+    "Tried",
     "Unavailable",
     "Variant",
     "Verdict",
+    "ambiguous",
     "as_json",
+    "told_apart",
 ]

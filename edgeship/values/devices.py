@@ -102,6 +102,8 @@ class GoldenReport:
     failed: int
     worst: str
     """The largest deviation, in words with a unit."""
+    also: tuple[str, ...] = ()
+    """The other variants of the release whose golden vectors hold on the device, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

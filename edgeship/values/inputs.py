@@ -248,6 +248,8 @@ class Goals:
     float model's value of any other."""
     max_kb: float | None = None
     """Size of the model file, in units of 1,000 bytes."""
+    max_download_kb: float | None = None
+    """Size of the model file compressed as bundles are, in units of 1,000 bytes."""
     max_ms: float | None = None
     """p50 latency on the machine that measures, milliseconds."""
     max_rss_mb: float | None = None
@@ -256,5 +258,5 @@ class Goals:
     @property
     def limited(self) -> bool:
         """Whether any limit is set."""
-        limits = (self.max_drop, self.max_kb, self.max_ms, self.max_rss_mb)
+        limits = (self.max_drop, self.max_kb, self.max_download_kb, self.max_ms, self.max_rss_mb)
         return any(limit is not None for limit in limits)

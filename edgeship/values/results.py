@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeship.values.candidates import Candidate, StepRecord, ambiguous
 from edgeship.values.figures import Figure
 from edgeship.values.inputs import Signature
 
@@ -38,6 +40,7 @@ class Artifact:
 
     path: Path
     recipe: str
+    """The recipe that it ends with: what contracts, gates and the choice by precision go by. It is known by `name`."""
     bytes: int
     sha256: str
     signature: Signature
@@ -52,6 +55,25 @@ class Artifact:
     """What that may have cost, a sentence each."""
     joined: Path | None = None
     """Where outputs of the float model are several outputs here: the same model with these joined, for comparing."""
+    steps: tuple[StepRecord, ...] = ()
+    """What was done to the float model before the recipe, first to last; nothing of a plain recipe."""
+    apart: bool = False
+    """Whether another candidate has the same name, so that this one's ends with a piece of its digest: `told_apart`."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """The chain that it is the end of."""
+        return Candidate(steps=tuple(record.step for record in self.steps), recipe=self.recipe)
+
+    @property
+    def name(self) -> str:
+        """What it is called, everywhere: the candidate's name; of a plain recipe the recipe's."""
+        return self.candidate.name_apart if self.apart else self.candidate.name
+
+    @property
+    def digest(self) -> str:
+        """The candidate's digest: which it is, whatever its name."""
+        return self.candidate.digest
 
 
 DropUnit = Literal["points", "%"]
@@ -171,6 +193,17 @@ class Variant:
     def admitted(self) -> bool:
         """Whether no gate stops it."""
         return not any(gate.stops for gate in self.gates)
+
+
+def told_apart(variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Return the variants, those marked whose name more than one of their candidates has: no two are called alike."""
+    alike = ambiguous([variant.artifact.candidate for variant in variants])
+    return tuple(
+        replace(variant, artifact=replace(variant.artifact, apart=True))
+        if variant.artifact.digest in alike and not variant.artifact.apart
+        else variant
+        for variant in variants
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,13 @@ def test_made_up_vectors_that_lead_out_of_a_table_are_left_out(
 ) -> None:
     """The highest value of all is no index of every column's table; each sample is."""
     data = dataset(tmp_path, np.random.default_rng(1).integers(0, 9, (50, 4)).astype(np.int32))
-    entry = {"recipe": "r", "inputs": [one_input(datatype="INT32")], "outputs": []}
+    entry = {
+        "name": "r",
+        "recipe": "r",
+        "candidate": "0",
+        "inputs": [one_input(datatype="INT32")],
+        "outputs": [],
+    }
     (tmp_path / "service.json").write_text(json.dumps({"variants": [entry]}))
     seen = []
 
@@ -271,7 +277,8 @@ def refused_by(folder: Path, program: str) -> str:
     """Return what is told where the runtime of a release is `program`."""
     (folder / "runtime").mkdir(parents=True)
     (folder / "runtime" / "main.py").write_text(program)
-    entry = {"recipe": "static_wi8_ai8", "inputs": [one_input()], "outputs": []}
+    named = {"name": "static_wi8_ai8", "recipe": "static_wi8_ai8", "candidate": "0"}
+    entry = {**named, "inputs": [one_input()], "outputs": []}
     (folder / "service.json").write_text(json.dumps({"variants": [entry]}))
     with pytest.raises(ToolError) as caught:
         record(

@@ -16,7 +16,7 @@ from edgeship.tflite.weights import Layer, constant, layers_of, weight_limits
 from edgeship.toolchain import run_worker
 
 pytestmark = pytest.mark.slow
-SETTINGS = ":epochs=2:steps=8:batch=32:augment=none"
+SETTINGS = ",epochs=2,steps=8,batch=32,augment=none"
 CHAINS = [
     (["finetune" + SETTINGS], "float_fp32"),
     (["prune-60" + SETTINGS], "static_wi8_ai8"),

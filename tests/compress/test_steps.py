@@ -10,7 +10,7 @@ from edgeship.values import Candidate
 
 
 def test_a_label_says_the_first_setting_and_any_other_by_name() -> None:
-    step = step_of("prune-80:epochs=3:rate=0.01", seed=4)
+    step = step_of("prune-80,epochs=3,rate=0.01", seed=4)
     assert step.method == "prune" and step.seed == 4
     assert (step.setting("percent"), step.setting("epochs"), step.setting("rate")) == (80, 3, 0.01)
     assert step.setting("batch") == 64, "what is not said has its default"
@@ -29,7 +29,7 @@ def test_the_longest_name_of_a_method_counts() -> None:
         ("prune-80%", "bad-setting", "whole number"),
         ("prune-0", "bad-setting", "1 to 98"),
         ("qat-int2", "bad-setting", "int8, int4, int16x8"),
-        ("cluster-16:epoch=3", "bad-setting", "no setting"),
+        ("cluster-16,epoch=3", "bad-setting", "no setting"),
         ("", "unknown-method", ""),
     ],
 )

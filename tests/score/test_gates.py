@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeship.score.choice import choose_best, pareto
+from edgeship.score.choice import choose_best
 from edgeship.score.gates import gate
 from edgeship.values import Goals, Unavailable
 
@@ -130,23 +130,6 @@ def test_what_shall_hold_and_cannot_be_told_stops(make_variant: Any) -> None:
     assert "int8, top1 not known, 50 bytes" in why
     free, _ = choose_best([make_variant("int8", 50, Goals(), drop=WHY)], ["int8"], Goals())
     assert free is not None, "nothing was asked to hold"
-
-
-@given(st.lists(COSTS, min_size=1, max_size=12))
-def test_the_ladder_holds_exactly_what_nothing_beats(
-    make_variant: Any, costs: list[tuple[float, int, float]]
-) -> None:
-    variants = [make_variant(str(i), size, drop=d, p50=p) for i, (d, size, p) in enumerate(costs)]
-    kept = {v.artifact.recipe for v in pareto(variants)}
-    assert kept
-    for i, mine in enumerate(costs):
-        beaten = any(
-            all(o <= m for o, m in zip(other, mine, strict=True)) and other != mine for other in costs
-        )
-        twin = mine in costs[:i]
-        assert (str(i) in kept) == (not beaten and not twin)
-    steps = [v.scorecard.latency_ms.p50 for v in pareto(variants)]
-    assert steps == sorted(steps)
 
 
 @given(st.lists(COSTS, min_size=1, max_size=8), st.permutations(range(8)))

@@ -6,9 +6,22 @@ is applied behind it by the graph.
 
 from __future__ import annotations
 
-from edgeship.compress.operations import activations, arithmetic, layers, pools, reductions, shapes
+from edgeship.compress.operations import (
+    activations,
+    arithmetic,
+    layers,
+    pools,
+    recurrent,
+    reductions,
+    resizing,
+    shapes,
+)
 from edgeship.compress.operations.call import Function
+from edgeship.compress.operations.recurrent import OWN_ACTIVATION
+from edgeship.compress.operations.shapes import OF_SHAPES
 
-FAMILIES = (layers, arithmetic, activations, pools, reductions, shapes)
+__all__ = ["OF_SHAPES", "OPERATIONS", "OWN_ACTIVATION"]
+
+FAMILIES = (layers, arithmetic, activations, pools, reductions, resizing, shapes, recurrent)
 
 OPERATIONS: dict[str, Function] = {name: row for family in FAMILIES for name, row in family.TABLE.items()}

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.tflite.file import Operator
@@ -38,8 +37,6 @@ class Call:
     """Lifted, one an input; None: left out."""
     constants: tuple[Array | None, ...]
     """What an input always is, as the file says it; None: it depends on samples or is trained."""
-    shapes: tuple[tuple[int, ...], ...]
-    """Of the outputs, as the file says."""
     dtypes: tuple[str, ...]
     """Of the outputs."""
     batch: Value
@@ -70,7 +67,8 @@ class Call:
         """Return an input that is the same for all samples, not lifted. Raises Unfit where it depends on them."""
         if not self.is_same(position):
             raise Unfit(f"computes its input {position}, which is constant as a rule")
-        return self.x(position)[0]
+        value = self.x(position)
+        return self.tf.reshape(value, sizes(value))  # not value[0]: its gradient would be copied
 
     def is_same(self, position: int) -> bool:
         """Return whether an input is the same for all samples."""
@@ -95,7 +93,7 @@ class Call:
 
     def repeated(self, value: Value) -> Value:
         """Return a value that is the same for all samples, `batch` times."""
-        return self.tf.repeat(value, self.batch, axis=0)
+        return self.tf.broadcast_to(value, self.tf.concat([self.batch[None], sizes(value)], 0))
 
     def shape(self, position: int = 0) -> list[int]:
         """Return the shape of an input, of one sample."""
@@ -142,8 +140,3 @@ def aligned(call: Call, *positions: int) -> list[Value]:
         else call.tf.reshape(value, [-1, *[1] * (rank - value.shape.rank), *sizes(value)])
         for value in values
     ]
-
-
-def constant_array(value: Any) -> Array:
-    """Return a value that TensorFlow computed, as an array."""
-    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)

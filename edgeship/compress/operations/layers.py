@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeship.compress.operations.call import Call, Function, Unfit, flat, lifted_again, shaped, sizes
+from edgeship.compress.operations.call import (
+    Call,
+    Function,
+    Unfit,
+    aligned,
+    flat,
+    lifted_again,
+    shaped,
+    sizes,
+)
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -130,6 +139,18 @@ def _fully_connected(call: Call) -> Any:
     return shaped(call, made, [*kept, out])
 
 
+def _batch_matmul(call: Call) -> Any:
+    tf, (left, right) = call.tf, aligned(call, 0, 1)
+    turned = bool(call.options.get("adj_x", False)), bool(call.options.get("adj_y", False))
+    if call.is_same(1) and not turned[0] and all(size == 1 for size in call.shape(1)[:-2]):
+        # one matrix for all: a single product instead of one a sample
+        *outer, rows, columns = sizes(left)
+        matrix = tf.reshape(right, call.shape(1)[-2:])
+        made = tf.matmul(tf.reshape(left, [-1, columns]), matrix, transpose_b=turned[1])
+        return shaped(call, made, [*outer, rows, int(made.shape[-1])])
+    return tf.matmul(left, right, transpose_a=turned[0], transpose_b=turned[1])
+
+
 def _floats(call: Call, position: int) -> Any:
     weight = call.weight(position)
     if weight.dtype != call.tf.float32:
@@ -148,4 +169,5 @@ TABLE: dict[str, Function] = {
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
     "TRANSPOSE_CONV": _transpose_conv,
     "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _batch_matmul,
 }

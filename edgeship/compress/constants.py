@@ -1,11 +1,17 @@
-"""Which constants of a model training may change."""
+"""The constants of a model: which of them training may change, and what the others hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from edgeship.tflite.file import Operator, Subgraph
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeship.tflite.file import Operator, Subgraph, TfliteFile
 from edgeship.tflite.weights import Layer
+
+Array = NDArray[Any]
 
 OTHER_WEIGHTS: dict[str, tuple[int, ...]] = {"PRELU": (1,), "BATCH_MATMUL": (0, 1)}
 """Inputs that are weights wherever they are constant, of operations that `layers_of` does not know."""
@@ -34,9 +40,8 @@ def _is_weight(graph: Subgraph, op: Operator, position: int, behind: set[int]) -
         return True
     if op.op not in PER_CHANNEL or op.index not in behind:
         return False
-    value, made = graph.tensors[op.inputs[position]], graph.tensors[op.outputs[0]]
-    channels = made.shape[-1] if made.shape else 1
-    return value.elements > 1 and value.elements == value.shape[-1] == channels
+    value = graph.tensors[op.inputs[position]]
+    return value.elements > 1 and value.elements == value.shape[-1]
 
 
 def _behind(graph: Subgraph, sources: set[int]) -> set[int]:
@@ -49,3 +54,22 @@ def _behind(graph: Subgraph, sources: set[int]) -> set[int]:
         if op.index in sources or op.index in behind:
             reached |= set(op.outputs)
     return behind
+
+
+def other_constants(file: TfliteFile, trained: set[int]) -> dict[int, Array]:
+    """Return the constants of the main graph that are not trained, by tensor index; what keeps a state is one of zeros,
+    since every sample begins anew. Sparse ones, and types that NumPy lacks, are left out."""
+    found: dict[int, Array] = {}
+    for tensor in file.main.tensors:
+        if tensor.index in trained or tensor.is_sparse or not (tensor.has_data or tensor.is_variable):
+            continue
+        try:
+            kind = np.dtype(tensor.dtype)
+        except TypeError:
+            continue
+        if tensor.has_data:
+            data = np.frombuffer(file.tensor_bytes(tensor.index), kind, count=tensor.elements)
+            found[tensor.index] = data.reshape(tensor.shape)
+        else:
+            found[tensor.index] = np.zeros(tensor.shape, kind)
+    return found

@@ -1,0 +1,79 @@
+"""A layer around a layer, as tensorflow-model-optimization writes it to files: the names, and what all have in common.
+Worker side.
+
+What it trained is in a few numbers: the weights, for clustering the centroids, for quantization the ranges. These
+classes read just that, under its class names and in its order of variables, and compute what its own do when nothing
+is trained. Loading needs nothing installed, and goes where its own loading does not (docs/adr/0015-tfmot.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PRUNED = ("PruneLowMagnitude",)
+CLUSTERED = ("ClusterWeights", "ClusterWeightsRNN")
+QUANTIZED = ("QuantizeWrapper", "QuantizeWrapperV2")
+ANNOTATED = ("QuantizeAnnotate",)
+WRAPPERS = (*PRUNED, *CLUSTERED, *QUANTIZED, *ANNOTATED)
+PASSED = "QuantizeLayer"
+
+_Base: Any = object
+"""`wrappers` puts Keras's own Wrapper or Layer behind these classes, where a worker has it."""
+
+
+class Wrapper(_Base):  # type: ignore[misc]
+    """A layer that shows the weights of the one in it."""
+
+    def __init__(self, layer: Any, told: Mapping[str, Any] | None = None, **more: Any) -> None:
+        super().__init__(layer, **more)
+        self.told = dict(told or {})
+        if not hasattr(self, "_batch_input_shape") and hasattr(layer, "_batch_input_shape"):
+            self._batch_input_shape = layer._batch_input_shape
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Any:
+        import tf_keras
+
+        inner = config["layer"]
+        layer = tf_keras.layers.deserialize(inner, use_legacy_format="module" not in inner)
+        known = ("name", "trainable", "dtype", "batch_input_shape")
+        own = {key: config[key] for key in known if key in config}
+        return cls(layer, {key: value for key, value in config.items() if key not in ("layer", *own)}, **own)
+
+    def call(self, inputs: Any, training: Any = None, **more: Any) -> Any:
+        return called(self.layer, inputs, training, more)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return self.layer.compute_output_shape(input_shape)
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        return list(self.layer.trainable_weights)
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        return [*self.layer.non_trainable_weights, *self._non_trainable_weights]
+
+    def load_own_variables(self, store: Any) -> None:
+        """Of a `.keras` file: what it holds beside the layer's own was for training."""
+
+
+def called(layer: Any, inputs: Any, training: Any, more: Mapping[str, Any]) -> Any:
+    """Return what a layer makes, told `training` where it takes it."""
+    if getattr(layer, "_expects_training_arg", False):
+        return layer.call(inputs, training=training, **more)
+    return layer.call(inputs, **more)
+
+
+def load_rest(layer: Any, held: set[int]) -> None:
+    """Have a layer load from a `.keras` file only the variables that its wrapper did not: the others are not in its
+    own place there."""
+
+    def load(store: Any) -> None:
+        rest = [v for v in (*layer._trainable_weights, *layer._non_trainable_weights) if id(v) not in held]
+        first = len(store) - len(rest) if len(store) > len(rest) else 0
+        for i, variable in enumerate(rest):
+            variable.assign(store[str(first + i)])
+
+    layer.load_own_variables = load

@@ -1,0 +1,329 @@
+"""One candidate, from the float model to a measured and judged file: `Workshop.make`. What was made before is kept.
+
+Every step and every result stands under a name made of all that decides it, and appears there only when it is whole:
+an interrupted search loses what was under way and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgeship.compress.methods import rows_by_name
+from edgeship.compress.plan import Planned
+from edgeship.digest import sha256_file, sha256_json
+from edgeship.errors import EdgeshipError
+from edgeship.pipeline.inputs import Inputs
+from edgeship.pipeline.site import BuildSite, Earlier
+from edgeship.pipeline.training_data import HeldOut
+from edgeship.pipeline.variants import describe, judged
+from edgeship.profile import TargetProfile
+from edgeship.quantize.derive import derive_all, one_scale_operations, order_of
+from edgeship.quantize.ranges import ranges_of
+from edgeship.quantize.recipes import RECIPES
+from edgeship.score.measure import score
+from edgeship.tflite.contents import contents_of
+from edgeship.tflite.file import TfliteFile
+from edgeship.tflite.reader import read_tflite
+from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.values import (
+    Artifact,
+    Candidate,
+    Dataset,
+    PreparedSamples,
+    Scorecard,
+    Step,
+    StepRecord,
+    Tried,
+    Variant,
+)
+
+FORMAT = 1
+"""Part of every key: raise it when a method makes something else of the same settings."""
+LEAST_SECONDS = 60.0
+"""What a step may take in any case: the last one that was begun in time."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Workshop:
+    """Where candidates of one model for one target are made, and what they are made with."""
+
+    site: BuildSite
+    profile: TargetProfile
+    inputs: Inputs
+    held_out: HeldOut | None
+    until: float
+    """Time (of the monotonic clock) after which no step goes on."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set where the search was interrupted: workers of other threads end."""
+    locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+
+    @property
+    def store(self) -> Path:
+        """The folder of what is kept."""
+        return self.site.work / "compress"
+
+    def known(self, planned: Planned) -> bool:
+        """Return whether a candidate was made before."""
+        return self._result(planned).exists()
+
+    def make(self, planned: Planned) -> Tried:
+        """Return a candidate made and measured, or why it could not be. Raises nothing but what ends the whole search:
+        InputError of something the user said."""
+        kept = self._result(planned)
+        if kept.exists():
+            return self._judged(_read(kept), planned)
+        begun = time.monotonic()
+        scratch = self.site.scratch / planned.candidate.digest[:12]
+        try:
+            tried = self._made(planned, scratch)
+        except EdgeshipError as error:
+            if error.exit_code == 2 and error.reference not in FAILINGS:
+                raise
+            words = error.context.get("operations")
+            why = f"{error.message}: {words}" if words else error.message
+            return Tried(candidate=planned.candidate, failed=why, seconds=time.monotonic() - begun)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        tried = replace(tried, seconds=time.monotonic() - begun, control=planned.control)
+        _write(kept, tried)
+        return self._judged(tried, planned)
+
+    def _made(self, planned: Planned, scratch: Path) -> Tried:
+        candidate = planned.candidate
+        path, records = self.float_of(candidate)
+        recipe = RECIPES[candidate.recipe]
+        model = self.inputs.float_model
+        source = replace(model, path=path, sha256=sha256_file(path)) if records else model
+        made = derive_all(
+            source,
+            (recipe,),
+            self.inputs.calibration_prepared,
+            scratch,
+            profile=self.profile,
+            progress=self.site.progress,
+        )
+        if made.failed:
+            return Tried(candidate=candidate, steps=records, failed=made.failed[0][1])
+        site = replace(self.site, scratch=scratch, earlier=Earlier())
+        (artifact,) = describe(site, self.inputs, made.artifacts)
+        artifact = replace(artifact, path=self._kept(artifact), steps=records)
+        card = self.measured(artifact)
+        file = read_tflite(artifact.path)
+        return Tried(
+            candidate=candidate,
+            steps=records,
+            variant=Variant(artifact=artifact, scorecard=card, gates=()),
+            contents=contents_of(file),
+        )
+
+    def float_of(self, candidate: Candidate) -> tuple[Path, tuple[StepRecord, ...]]:
+        """Return the float model after a candidate's steps, and what was done. Raises what a step raises."""
+        path, records = self.inputs.float_model.path, []
+        for place, step in enumerate(candidate.steps):
+            path, record = self._step(path, step, candidate.steps[:place], candidate.recipe)
+            records.append(record)
+        return path, tuple(records)
+
+    def _step(self, path: Path, step: Step, before: Sequence[Step], recipe: str) -> tuple[Path, StepRecord]:
+        """Return what a step makes of a float model, from the store where it was made before."""
+        row, one_scale = rows_by_name()[step.method], one_scale_operations(RECIPES[recipe], self.profile)
+        data = self._data(row.needs)
+        key = sha256_json(
+            {
+                "format": FORMAT,
+                "model": sha256_file(path),
+                "original": self.inputs.float_model.sha256,
+                "step": step.to_json(),
+                "before": [one.to_json() for one in before],
+                "recipe": recipe,
+                "one_scale": list(one_scale),
+                "data": data,
+            }
+        )
+        folder = self.store / "steps" / key[:32]
+        with self.locks[key]:
+            if not folder.exists():
+                self._do(path, step, before, recipe, folder)
+        told = json.loads((folder / "told.json").read_text())
+        record = StepRecord(
+            step=step,
+            data=tuple(sorted(data.items())),
+            seconds=told["seconds"],
+            figures=tuple(sorted(told["figures"].items())),
+            notes=tuple(told["notes"]),
+        )
+        return folder / "model.tflite", record
+
+    def _do(self, path: Path, step: Step, before: Sequence[Step], recipe: str, folder: Path) -> None:
+        """Do a step in a worker; the folder appears when everything is in it."""
+        row, inputs = rows_by_name()[step.method], self.inputs
+        part = folder.with_name(f"{folder.name}.{os.getpid()}.{threading.get_ident()}.part")
+        part.mkdir(parents=True)
+        ranges = {}
+        if row.ranges and inputs.calibration_prepared is not None:
+            ranges = ranges_of(path, inputs.calibration_prepared, recipe, self.site.progress)
+        train, calibration = inputs.train_prepared, inputs.calibration_prepared
+        labels = inputs.train.y_path if inputs.train else None
+        payload: dict[str, Any] = {
+            "model": str(path),
+            "original": str(inputs.float_model.path),
+            "step": step.to_json(),
+            "before": [one.to_json() for one in before],
+            "recipe": recipe,
+            "train": train and {"inputs": [str(p) for p in train.paths], "labels": labels and str(labels)},
+            "calibration": calibration and {"inputs": [str(p) for p in calibration.paths], "labels": None},
+            "ranges": ranges,
+            "one_scale": list(one_scale_operations(RECIPES[recipe], self.profile)),
+            "folder": str(self.site.project.base),
+            "out": str(part / "model.tflite"),
+        }
+        try:
+            told = run_worker(
+                "edgeship.compress.worker:apply",
+                payload,
+                limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
+                progress=self.site.progress,
+                stop=self.stopped.is_set,
+            ).value
+            (part / "told.json").write_text(json.dumps(told, sort_keys=True))
+            _durably(part / "model.tflite")
+            _durably(part / "told.json")
+            part.replace(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _data(self, needs: str) -> dict[str, str]:
+        """Return the digests of what a step looks at, by role."""
+        if needs == "nothing":
+            return {}
+        held = {"train": self.inputs.train, "calibration": self.inputs.calibration}
+        return {role: dataset.info.sha256 for role, dataset in held.items() if dataset is not None}
+
+    def evaluated(self, artifact: Artifact) -> Scorecard | None:
+        """Return an artifact's scorecard on evaluation data, None where there is none."""
+        data, prepared = self.inputs.evaluation, self.inputs.evaluation_prepared
+        if data is None or prepared is None:
+            return None
+        goals = self.site.project.goals
+        told = [artifact.sha256, self.inputs.float_model.sha256, data.info.sha256, goals.metric, goals.output]
+        kept = self.store / "evaluated" / f"{sha256_json(told)[:32]}.json"
+        if kept.exists():
+            return _read_card(kept)
+        card = self._as_quick(artifact, self._scored(artifact, data, prepared))
+        _write(kept, card)
+        return card
+
+    def measured(self, artifact: Artifact) -> Scorecard:
+        """Return an artifact's scorecard on held-out data."""
+        held = self.held_out
+        data = held.dataset if held and held.labelled else None
+        return self._as_quick(artifact, self._scored(artifact, data, held.prepared if held else None))
+
+    def _scored(
+        self, artifact: Artifact, data: Dataset | None, prepared: PreparedSamples | None
+    ) -> Scorecard:
+        (card,) = score(
+            (artifact,), self.inputs.float_model, data, prepared, self.site.project.goals,
+            progress=self.site.progress,
+        )  # fmt: skip
+        return card
+
+    def _as_quick(self, artifact: Artifact, card: Scorecard) -> Scorecard:
+        """Return a scorecard with the latency of the first file that differed in nothing but the values of constants:
+        they are equally quick."""
+        kept = self.store / "latency" / f"{structure_of(read_tflite(artifact.path))[:32]}.json"
+        with self.locks[str(kept)]:
+            if kept.exists():
+                first = _read_card(kept)
+                return replace(card, latency_ms=first.latency_ms, peak_rss_mb=first.peak_rss_mb)
+            _write(kept, card)
+        return card
+
+    def _judged(self, tried: Tried, planned: Planned) -> Tried:
+        """Return what was kept with the gates of today's goals."""
+        tried = replace(tried, control=planned.control)
+        if tried.variant is None:
+            return tried
+        artifact, card = tried.variant.artifact, tried.variant.scorecard
+        recipe = RECIPES[tried.candidate.recipe]
+        return replace(tried, variant=judged(self.site, self.profile, self.inputs, artifact, card, recipe))
+
+    def _kept(self, artifact: Artifact) -> Path:
+        path = self.store / "files" / f"{artifact.sha256[:32]}.tflite"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
+        shutil.copyfile(artifact.path, part)
+        _durably(part)
+        part.replace(path)
+        return path
+
+    def _result(self, planned: Planned) -> Path:
+        """Return where the result of a candidate is kept: named by everything that decides it."""
+        inputs, project, held = self.inputs, self.site.project, self.held_out
+        recipe = RECIPES[planned.candidate.recipe]
+        key = sha256_json(
+            {
+                "format": FORMAT,
+                "model": inputs.float_model.sha256,
+                "candidate": planned.candidate.digest,
+                "order": order_of((recipe,), self.profile),
+                "data": self._data("samples"),
+                "held_out": held.dataset.info.sha256 if held else None,
+                "metric": [project.goals.metric, project.goals.output],
+                "described": repr((project.metadata_for(inputs.source.path), inputs.labels, inputs.rules)),
+            }
+        )
+        return self.store / "results" / f"{key[:32]}.json"
+
+
+FAILINGS = ("not-trainable", "nothing-to-prune", "calibration-missing")
+"""References of bad input that is no more than what one candidate cannot do."""
+
+
+def structure_of(file: TfliteFile) -> str:
+    """Return a digest of everything in a file but the values of its constants, names and scales."""
+    graphs = [
+        [
+            [(t.dtype, t.shape, t.has_data) for t in graph.tensors],
+            [(op.op, op.version, op.inputs, op.outputs, repr(op.options)) for op in graph.operators],
+        ]
+        for graph in file.subgraphs
+    ]
+    return sha256_json(graphs)
+
+
+def _read(path: Path) -> Tried:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Tried).validate_json(path.read_bytes())
+
+
+def _read_card(path: Path) -> Scorecard:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Scorecard).validate_json(path.read_bytes())
+
+
+def _write(path: Path, value: Tried | Scorecard) -> None:
+    """Keep a value; it appears under its name only when all of it is on the disk."""
+    from pydantic import TypeAdapter
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
+    part.write_bytes(TypeAdapter(type(value)).dump_json(value))
+    _durably(part)
+    part.replace(path)
+
+
+def _durably(path: Path) -> None:
+    with path.open("rb") as held:
+        os.fsync(held.fileno())

@@ -26,6 +26,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("edgeship.cli.inspect:inspect", "Say what a model file or a bundle really holds."),
     "check": ("edgeship.cli.check:check", "Say where each operation will run and why, before compiling."),
     "build": ("edgeship.cli.build:build", "Convert, quantize, score and bundle a model for targets."),
+    "compress": (
+        "edgeship.cli.compress:compress",
+        "Find the smallest model that keeps its accuracy, under a budget.",
+    ),
+    "explain": ("edgeship.cli.explain:explain", "Say what quantizing costs, layer by layer, and why."),
     "deploy": ("edgeship.cli.deploy:deploy", "Bring a model or a bundle to devices, prove it and start it."),
     "status": ("edgeship.cli.operate:status", "Say what a device runs."),
     "rollback": ("edgeship.cli.operate:rollback", "Return a device to the release before."),

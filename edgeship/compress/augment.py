@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+FEW = 2000
+"""Samples below which blending them helps more than it costs: with thousands the model learns what is no sample."""
 SHARE = 8
 """A picture is moved by up to an eighth of its size."""
 
@@ -19,8 +21,9 @@ def augmenter(
     """Return what changes a block of the only input, or None where nothing may.
 
     `how`: `none`, `shift` (pictures moved a little), `flip` (and mirrored), `mix` (and every second block of samples
-    blended in pairs), `auto`: of float inputs `mix`, pictures with three channels mirrored as well; where labels
-    count nothing is blended. Models of several inputs are left alone: what is moved in one would have to move in all.
+    blended in pairs), `auto`: pictures moved, those of three channels mirrored as well, and where there are few samples
+    blended. Where labels count nothing is blended. Models of several inputs are left alone: what is moved in one would
+    have to move in all.
     """
     if how == "none" or len(inputs) != 1:
         return None
@@ -29,7 +32,7 @@ def augmenter(
     picture = held.ndim == 4 and numbers and min(held.shape[1:3]) >= 2
     shift = picture and how in ("auto", "shift", "flip", "mix")
     flip = picture and (how == "flip" or (how in ("auto", "mix") and held.shape[-1] == 3))
-    blend = held.dtype.kind in "fu" and how in ("auto", "mix") and not labelled
+    blend = numbers and not labelled and (how == "mix" or (how == "auto" and len(held) < FEW))
     if not (shift or flip or blend):
         return None
 

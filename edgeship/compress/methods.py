@@ -47,7 +47,7 @@ class Row:
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
 
-def _training(rate: float, epochs: int = 6) -> tuple[Option, ...]:
+def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
     """Return the settings that every method that trains has."""
     return (
         Option(name="epochs", default=epochs, least=0, most=10_000, about="passes over the training data"),
@@ -93,6 +93,9 @@ BY = Option(
 MULTIPLE = Option(
     name="multiple", default=1, least=1, most=64, about="numbers of channels are multiples of this"
 )
+REPAIR = Option(
+    name="repair", default=True, about="fit what is left to what the whole model computes on samples"
+)
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -104,9 +107,9 @@ ROWS: tuple[Row, ...] = (
             OF,
             Option(
                 name="layers",
-                default="global",
-                words=("global", "even"),
-                about="from where it costs least, or the same share of every layer",
+                default="even",
+                words=("even", "global"),
+                about="the same share of every layer, or from where it costs least",
             ),
             BY,
             Option(
@@ -117,28 +120,54 @@ ROWS: tuple[Row, ...] = (
                 about="percent of a tensor's channels that stay",
             ),
             MULTIPLE,
+            REPAIR,
         ),
+        structural=True,
+    ),
+    Row(
+        name="student-width",
+        about="every layer narrower by the same share; begins with the most important channels; train afterwards",
+        function="edgeship.compress.student:width",
+        options=(
+            Option(name="percent", default=50.0, least=1, most=99, about="how much stays"),
+            Option(
+                name="of",
+                default="width",
+                words=("width", "parameters"),
+                about="of what: channels of every layer, or parameters of the model",
+            ),
+            BY,
+            MULTIPLE,
+            REPAIR,
+        ),
+        structural=True,
+    ),
+    Row(
+        name="student-depth",
+        about="blocks left out whose result has the shape of what goes in; train afterwards",
+        function="edgeship.compress.student:depth",
+        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"),),
         structural=True,
     ),
     Row(
         name="prune",
         about="smallest weights become zero; a smaller download, the same file size and time",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(1e-3)),
+        options=(PERCENT, *_training(5e-4)),
         needs="samples",
     ),
     Row(
         name="prune-2x4",
         about="two of every four weights become zero, for hardware that skips them; elsewhere as prune-50",
         function="edgeship.compress.prune:apply",
-        options=_training(1e-3),
+        options=_training(5e-4),
         needs="samples",
     ),
     Row(
         name="prune-blocks",
         about="runs of four weights become zero together",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(1e-3)),
+        options=(PERCENT, *_training(5e-4)),
         needs="samples",
     ),
     Row(
@@ -147,7 +176,7 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.cluster:apply",
         options=(
             Option(name="count", default=16, least=2, most=256, about="distinct values a tensor"),
-            *_training(5e-4),
+            *_training(3e-4),
         ),
         needs="samples",
         ranges=True,
@@ -160,7 +189,7 @@ ROWS: tuple[Row, ...] = (
             Option(
                 name="precision", default="int8", words=("int8", "int4", "int16x8"), about="of the integers"
             ),
-            *_training(5e-4),
+            *_training(3e-4),
         ),
         needs="samples",
         ranges=True,
@@ -169,7 +198,7 @@ ROWS: tuple[Row, ...] = (
         name="distill",
         about="a smaller model learns the answers of the float model",
         function="edgeship.compress.distill:apply",
-        options=_training(1e-3, epochs=12),
+        options=_training(1e-3),
         needs="samples",
     ),
     Row(

@@ -35,6 +35,8 @@ class Way(Generic[R]):
     """Whether it was made before and costs nothing now."""
     tell: Callable[[Sequence[R], int], None]
     """Called with all results so far and how many are left to do."""
+    stop: Callable[[], None] = lambda: None
+    """Ends what is being made in other threads, soon."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,10 +150,14 @@ def _all(
         return made
     with ThreadPoolExecutor(jobs) as pool:
         running: dict[Future[tuple[R, float]], Planned] = {}
-        while True:
-            while len(running) < jobs and (planned := next_one()) is not None:
-                running[pool.submit(timed, planned)] = planned
-            if not running:
-                return made
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                done(running.pop(future), *future.result())
+        try:
+            while True:
+                while len(running) < jobs and (planned := next_one()) is not None:
+                    running[pool.submit(timed, planned)] = planned
+                if not running:
+                    return made
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    done(running.pop(future), *future.result())
+        except BaseException:
+            way.stop()
+            raise

@@ -153,7 +153,7 @@ def train(
     trainer = Trainer(graph, constraints, teacher, objective)
     samples, held_out = work.samples, work.held_out or work.samples
     rng = np.random.default_rng(plan.seed)
-    change = augmenter(plan.augment, [a[:1] for a in samples.inputs], labelled=objective.labels > 0)
+    change = augmenter(plan.augment, samples.inputs, labelled=objective.labels > 0)
     per_epoch = math.ceil(len(samples) / plan.batch)
     passes = max(1, math.ceil(plan.steps / (per_epoch * plan.epochs))) if plan.epochs else 1
     steps, done = per_epoch * passes * plan.epochs, 0

@@ -23,6 +23,7 @@ from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.score.gates import judge
+from edgeship.score.ladder import ladder
 from edgeship.tflite.engine import EngineChoice, engine_for
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import Bundle, GateResult, ModelSource, Variant
@@ -197,7 +198,8 @@ def finished(
         return replace(built, segments=keep_segments(project, inputs, shipped, out))
     if not profile.deployable:
         return replace(built, model_file=keep_model(project, inputs, shipped, out))
-    beside = rungs(site, profile, built.variants, chosen, shipped)
+    others = [v for v in ladder(built.variants) if v is not chosen] if project.ladder else []
+    beside = rungs(site, profile, others, shipped)
     site.progress.step(f"{profile.name}: bundling {shipped.variant.artifact.name}")
     sealed, parts = seal_ladder(site, with_rungs(parts_of(site, inputs, built.variants, shipped), beside))
     return replace(

@@ -25,6 +25,7 @@ from edgeship.pipeline.inputs import Inputs
 from edgeship.pipeline.site import BuildSite, Earlier
 from edgeship.pipeline.training_data import HeldOut
 from edgeship.pipeline.variants import describe, judged
+from edgeship.pipeline.weighing import weighed
 from edgeship.profile import TargetProfile
 from edgeship.quantize.derive import derive_all, one_scale_operations, order_of
 from edgeship.quantize.ranges import ranges_of
@@ -37,7 +38,8 @@ from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import (
     Artifact,
     Candidate,
-    Goals,
+    Dataset,
+    PreparedSamples,
     Scorecard,
     Step,
     StepRecord,
@@ -47,7 +49,8 @@ from edgeship.values import (
 
 FORMAT = 1
 """Part of every key: raise it when a method makes something else of the same settings."""
-NO_GOALS = Goals()
+LEAST_SECONDS = 60.0
+"""What a step may take in any case: the last one that was begun in time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,8 +61,10 @@ class Workshop:
     profile: TargetProfile
     inputs: Inputs
     held_out: HeldOut | None
-    seconds: float
-    """Limit for one step."""
+    until: float
+    """Time (of the monotonic clock) after which no step goes on."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set where the search was interrupted: workers of other threads end."""
     locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     @property
@@ -186,8 +191,9 @@ class Workshop:
             told = run_worker(
                 "edgeship.compress.worker:apply",
                 payload,
-                limits=WorkerLimits(seconds=self.seconds),
+                limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
                 progress=self.site.progress,
+                stop=self.stopped.is_set,
             ).value
             (part / "told.json").write_text(json.dumps(told, sort_keys=True))
             _durably(part / "model.tflite")
@@ -203,20 +209,38 @@ class Workshop:
         held = {"train": self.inputs.train, "calibration": self.inputs.calibration}
         return {role: dataset.info.sha256 for role, dataset in held.items() if dataset is not None}
 
+    def evaluated(self, artifact: Artifact) -> Scorecard | None:
+        """Return an artifact's scorecard on evaluation data, None where there is none."""
+        data, prepared = self.inputs.evaluation, self.inputs.evaluation_prepared
+        if data is None or prepared is None:
+            return None
+        goals = self.site.project.goals
+        told = [artifact.sha256, self.inputs.float_model.sha256, data.info.sha256, goals.metric, goals.output]
+        kept = self.store / "evaluated" / f"{sha256_json(told)[:32]}.json"
+        if kept.exists():
+            return _read_card(kept)
+        card = self._as_quick(artifact, self._scored(artifact, data, prepared))
+        _write(kept, card)
+        return card
+
     def measured(self, artifact: Artifact) -> Scorecard:
-        """Return an artifact's scorecard on held-out data. Files that differ in nothing but the values of constants are
-        equally quick: the first of them is measured."""
-        held, site = self.held_out, self.site
-        goals = replace(NO_GOALS, metric=site.project.goals.metric, output=site.project.goals.output)
-        goals = replace(goals, metric_folder=site.project.goals.metric_folder)
+        """Return an artifact's scorecard on held-out data."""
+        held = self.held_out
+        data = held.dataset if held and held.labelled else None
+        return self._as_quick(artifact, self._scored(artifact, data, held.prepared if held else None))
+
+    def _scored(
+        self, artifact: Artifact, data: Dataset | None, prepared: PreparedSamples | None
+    ) -> Scorecard:
         (card,) = score(
-            (artifact,),
-            self.inputs.float_model,
-            held.dataset if held and held.labelled else None,
-            held.prepared if held else None,
-            goals,
-            progress=site.progress,
-        )
+            (artifact,), self.inputs.float_model, data, prepared, self.site.project.goals,
+            progress=self.site.progress,
+        )  # fmt: skip
+        return card
+
+    def _as_quick(self, artifact: Artifact, card: Scorecard) -> Scorecard:
+        """Return a scorecard with the latency of the first file that differed in nothing but the values of constants:
+        they are equally quick."""
         kept = self.store / "latency" / f"{structure_of(read_tflite(artifact.path))[:32]}.json"
         with self.locks[str(kept)]:
             if kept.exists():
@@ -232,7 +256,9 @@ class Workshop:
             return tried
         artifact, card = tried.variant.artifact, tried.variant.scorecard
         recipe = RECIPES[tried.candidate.recipe]
-        return replace(tried, variant=judged(self.site, self.profile, self.inputs, artifact, card, recipe))
+        variant = judged(self.site, self.profile, self.inputs, artifact, card, recipe)
+        count = self.held_out.dataset.info.count if self.held_out else 0
+        return weighed(replace(tried, variant=variant), count, self.site.project.goals)
 
     def _kept(self, artifact: Artifact) -> Path:
         path = self.store / "files" / f"{artifact.sha256[:32]}.tflite"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 import time
@@ -10,35 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeship.bundle.make import make_bundle
-from edgeship.bundle.parts import BundleParts
 from edgeship.compile.backend import CompileOptions
 from edgeship.compile.ship import require_compiler, ship
-from edgeship.compress.plan import Planned, planned
+from edgeship.compress.plan import Planned
 from edgeship.compress.search import Found, Way, search
 from edgeship.errors import InputError
-from edgeship.pareto import front
-from edgeship.pipeline.build import keep_model
+from edgeship.pipeline.build import keep_model, parts_of
 from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
-from edgeship.pipeline.plan import recipes_for
 from edgeship.pipeline.room import jobs_here
+from edgeship.pipeline.rungs import rungs, seal_ladder, with_rungs
+from edgeship.pipeline.search_plan import plan_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.training_data import held_out_of
-from edgeship.pipeline.variants import judged
+from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
-from edgeship.quantize.recipes import RECIPES
-from edgeship.score.measure import score
 from edgeship.tflite.engine import engine_for
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Bundle, Figure, Goals, Tried, Unavailable, Variant
-
-LATENCY_STEP = 1.1
-"""Two latencies nearer than this ratio are one: medians of the same file differ by some percent."""
-PREFERENCES = {"download": 1, "file": 2, "latency": 3, "accuracy": 0}
-"""What is preferred -> its place among the costs."""
+from edgeship.values import Bundle, Dataset, Goals, Tried, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +49,7 @@ class CompressReport:
     """Names of the candidates there was no time for."""
     passed_over: tuple[str, ...]
     """Names of those that a short probe did not speak for."""
-    held_out: str | None
+    held_out: Dataset | None
     """What candidates were chosen by."""
     labelled: bool
     """Whether by labels; else by agreement with the float model."""
@@ -105,7 +95,7 @@ def compress(
         inputs.train, inputs.train_prepared, inputs.calibration, inputs.calibration_prepared, work / "data"
     )
     project = with_limits(project, labelled=bool(held_out and held_out.labelled))
-    plan = plan_of(project, here, inputs)
+    plan = plan_of(project, here, samples=inputs.train is not None or inputs.calibration is not None)
     with tempfile.TemporaryDirectory(prefix="edgeship-compress-") as folder:
         site = BuildSite(
             project=project,
@@ -120,33 +110,35 @@ def compress(
             profile=here,
             inputs=inputs,
             held_out=held_out,
-            seconds=60 * project.file.compress.minutes,
+            until=begun + 60 * project.file.compress.minutes,
         )
         found = searched(project, plan, shop, begun)
         tried = tuple(found.results.values())
-        ladder = ladder_of(tried)
         chosen, reason = chosen_of(tried, project)
-        rungs = {t.candidate.digest for t in ladder} | ({chosen.candidate.digest} if chosen else set())
-        tried = evaluated(tried, rungs, site, inputs)
-        chosen = next((t for t in tried if chosen and t.candidate == chosen.candidate), None)
+        rung_digests = {t.candidate.digest for t in ladder_of(tried)}
+        tried = evaluated(tried, rung_digests, shop)
+        digest = chosen.candidate.digest if chosen else ""
+        chosen = next((t for t in tried if t.candidate.digest == digest), None)
+        if chosen is not None and (why := confirmed(chosen, project.goals)):
+            reason, chosen = f"{chosen.candidate.name} was chosen, and {why}", None
         report = CompressReport(
             inputs=inputs,
             target=profile.name,
             goals=project.goals,
             prefer=project.file.compress.prefer,
             tried=tried,
-            ladder=tuple(t.candidate.digest for t in tried if t.candidate.digest in rungs),
+            ladder=tuple(t.candidate.digest for t in tried if t.candidate.digest in rung_digests),
             chosen=chosen,
             reason=reason,
             left=tuple(p.candidate.name for p in found.left),
             passed_over=tuple(p.candidate.name for p in found.passed_over),
-            held_out=held_out.dataset.info.reference if held_out else None,
+            held_out=held_out.dataset if held_out else None,
             labelled=bool(held_out and held_out.labelled),
             bundle=None,
             model_file=None,
             seconds=0.0,
         )
-        report = shipped_into(out, report, site, here)
+        report = shipped_into(out, report, shop)
     return replace(report, seconds=time.monotonic() - begun)
 
 
@@ -155,18 +147,6 @@ def with_limits(project: Project, *, labelled: bool) -> Project:
     if project.goals.max_drop is not None or not labelled:
         return project
     return replace(project, goals=replace(project.goals, max_drop=project.file.compress.max_drop))
-
-
-def plan_of(project: Project, profile: TargetProfile, inputs: Inputs) -> tuple[Planned, ...]:
-    """Return what to try for a target. Raises what `planned` and `recipes_for` raise."""
-    recipes, left_out = recipes_for(project, profile, None, calibrated=inputs.calibration is not None)
-    names = [recipe.name for recipe in recipes]
-    if not project.recipes:  # what only a download gains by is tried here, too, where the target runs it
-        accepted = [RECIPES.resolve(name) for name in profile.precision.accepts]
-        names += [n for n in accepted if n.endswith("_wi4_ai8") and n not in names and not left_out]
-    samples = inputs.train is not None or inputs.calibration is not None
-    settings = project.file.compress
-    return planned(settings.methods, names, samples=samples, seed=settings.seed)
 
 
 def searched(project: Project, plan: Sequence[Planned], shop: Workshop, begun: float) -> Found[Tried]:
@@ -183,140 +163,60 @@ def searched(project: Project, plan: Sequence[Planned], shop: Workshop, begun: f
         minutes = max(0.0, settings.minutes - (time.monotonic() - begun) / 60)
         shop.site.progress.step(f"{ahead}{left} left to try, {minutes:.0f} minutes left")
 
-    way = Way(make=shop.make, costs=costs_of, clock=time.monotonic, known=shop.known, tell=tell)
+    way = Way(
+        make=shop.make,
+        costs=costs_of,
+        clock=time.monotonic,
+        known=shop.known,
+        tell=tell,
+        stop=shop.stopped.set,
+    )
     left = 60 * settings.minutes - (time.monotonic() - begun)
     return search(plan, way, seconds=left, jobs=jobs)
 
 
-def brief(tried: Tried) -> str:
-    """Return a candidate in a few words: what it loses, its download, its latency."""
-    assert tried.variant is not None and tried.contents is not None
-    metric = tried.variant.scorecard.metric
-    agreed = tried.variant.scorecard.agreement.argmax
-    parts = [f"{tried.contents.download / 1000:.1f} kB to download"]
-    if not isinstance(metric.value, Unavailable):
-        parts.insert(0, f"{metric.name} {metric.value:.2f}")
-    elif not isinstance(agreed, Unavailable):
-        parts.insert(0, f"{agreed:.1%} as the float model")
-    return ", ".join(parts)
-
-
-def costs_of(tried: Tried) -> tuple[float, ...] | None:
-    """Return (loss, download, bytes, latency) of a candidate, less is better; None where it was not made.
-
-    The loss is the drop on held-out labels, else what is not as the float model says; latencies that are one are one.
-    """
-    if tried.variant is None or tried.contents is None:
-        return None
-    p50 = _known(tried.variant.scorecard.latency_ms.p50)
-    latency = math.inf if p50 == math.inf or p50 <= 0 else float(round(math.log(p50, LATENCY_STEP)))
-    return (
-        round(loss_of(tried.variant), 6),
-        float(tried.contents.download),
-        float(tried.variant.artifact.bytes),
-        latency,
-    )
-
-
-def loss_of(variant: Variant) -> float:
-    """Return what a variant loses on held-out data: the metric's drop, else 100 times the share of other classes, else
-    100 times what the cosine lacks."""
-    card = variant.scorecard
-    if not isinstance(card.metric.drop, Unavailable):
-        return card.metric.drop
-    for figure in (card.agreement.argmax, card.agreement.cosine):
-        if not isinstance(figure, Unavailable):
-            return 100 * (1 - figure)
-    return math.inf
-
-
-def ladder_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:
-    """Return the admitted candidates that no other beats in accuracy, download, file and latency."""
-    useful = [(t, costs) for t in tried if t.admitted and not t.control and (costs := costs_of(t)) is not None]
-    return tuple(t for t, _ in front(useful, lambda pair: pair[1]))
-
-
-def chosen_of(tried: Sequence[Tried], project: Project) -> tuple[Tried | None, str]:
-    """Return the candidate to ship and why, or None and the nearest one with what it lacks."""
-    prefer = project.file.compress.prefer
-    ladder = ladder_of(tried)
-    made = [t for t in tried if t.variant is not None and not t.control]
-    if not made:
-        why = next((t.failed for t in tried if t.failed), "there was no time for any")
-        return None, f"no candidate could be made: {why}"
-    place = PREFERENCES[prefer]
-
-    def order(t: Tried) -> tuple[float, ...]:
-        costs = costs_of(t) or ()
-        return costs[place], *costs
-
-    if ladder:
-        best = min(ladder, key=order)
-        plain = [t for t in made if not t.candidate.steps and t.candidate.recipe == best.candidate.recipe]
-        words = f"{best.candidate.name}: {PREFERRED[prefer]} of {len(made)} that were tried within the goals"
-        if plain and plain[0] is not best and plain[0].contents and best.contents:
-            words += f"; {beside(best, plain[0])}"
-        return best, words
-    nearest = min(made, key=lambda t: (_missed(t), order(t)))
-    assert nearest.variant is not None
-    lacks = "; ".join(gate.reason for gate in nearest.variant.gates if gate.stops)
-    return None, f"no candidate meets the goals; nearest: {nearest.candidate.name}, {brief(nearest)}: {lacks}"
-
-
-PREFERRED = {
-    "download": "the smallest download",
-    "file": "the smallest file",
-    "latency": "the quickest",
-    "accuracy": "the most accurate",
-}
-
-
-def beside(best: Tried, plain: Tried) -> str:
-    """Return in words how a candidate compares with the plain recipe that it ends in."""
-    assert best.contents and plain.contents and best.variant and plain.variant
-    share = plain.contents.download / best.contents.download
-    smaller = plain.variant.artifact.bytes / best.variant.artifact.bytes
-    lost = loss_of(best.variant) - loss_of(plain.variant)
-    size = f" and its file {smaller:.2f} times" if smaller > 1.01 else ""
-    return (
-        f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, at "
-        f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'} on held-out data"
-    )
-
-
-def _missed(tried: Tried) -> float:
-    """Return by what share the worst limit is missed."""
-    assert tried.variant is not None
-    worst = 0.0
-    for gate in tried.variant.gates:
-        if gate.stops:
-            value, limit = _known(gate.value), _known(gate.limit)
-            worst = max(worst, (value - limit) / max(abs(limit), 1e-9))
-    return worst
-
-
-def evaluated(tried: Sequence[Tried], rungs: set[str], site: BuildSite, inputs: Inputs) -> tuple[Tried, ...]:
+def evaluated(tried: Sequence[Tried], rungs: set[str], shop: Workshop) -> tuple[Tried, ...]:
     """Return the candidates, those of the ladder, the controls and the plain recipes with a scorecard on evaluation
     data. Nothing is chosen by it."""
-    if inputs.evaluation is None or inputs.evaluation_prepared is None:
-        return tuple(tried)
-    shown = [
-        t
+    shown = {
+        t.candidate.digest
         for t in tried
         if t.variant and (t.candidate.digest in rungs or t.control or not t.candidate.steps)
-    ]
-    cards = evaluation_cards(shown, site, inputs)
-    return tuple(replace(t, evaluated=cards.get(t.candidate.digest)) for t in tried)
+    }
+    return tuple(
+        replace(t, evaluated=shop.evaluated(t.variant.artifact))
+        if t.variant and t.candidate.digest in shown
+        else t
+        for t in tried
+    )
 
 
-def evaluation_cards(shown: Sequence[Tried], site: BuildSite, inputs: Inputs) -> dict[str, object]:
-    raise NotImplementedError
-
-
-def shipped_into(out: Path, report: CompressReport, site: BuildSite, profile: TargetProfile) -> CompressReport:
+def shipped_into(out: Path, report: CompressReport, shop: Workshop) -> CompressReport:
     """Write the files of the ladder and, of a chosen candidate, the bundle into `out`."""
-    raise NotImplementedError
+    out.mkdir(parents=True, exist_ok=True)
+    for tried in report.tried:
+        if tried.candidate.digest in report.ladder and tried.variant is not None:
+            shutil.copyfile(tried.variant.artifact.path, out / file_of(tried))
+    if report.chosen is None or report.chosen.variant is None:
+        return report
+    site, inputs, profile = shop.site, report.inputs, shop.profile
+    chosen = _shown(report.chosen)
+    others = [_shown(t) for t in report.tried if t.candidate.digest in report.ladder and t != report.chosen]
+    shipped = ship(chosen, profile, site.scratch / "compiled", site.compiling, site.progress)
+    if not profile.deployable:
+        return replace(report, model_file=keep_model(site.project, inputs, shipped, out))
+    every = (chosen, *others)
+    parts = parts_of(site, inputs, every, shipped)
+    bundle, _ = seal_ladder(site, with_rungs(parts, rungs(site, profile, others, shipped)))
+    return replace(report, bundle=bundle)
 
 
-def _known(figure: Figure) -> float:
-    return math.inf if isinstance(figure, Unavailable) or figure != figure else figure
+def file_of(tried: Tried) -> str:
+    """Return the name of a candidate's file in the folder of results."""
+    return f"{tried.candidate.name}.tflite"
+
+
+def _shown(tried: Tried) -> Variant:
+    """Return a candidate's variant as bundles tell of it: with its figures on evaluation data where there is some."""
+    assert tried.variant is not None
+    return replace(tried.variant, scorecard=tried.evaluated or tried.variant.scorecard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeship.bundle.make import make_bundle
@@ -12,7 +13,6 @@ from edgeship.pipeline.several import weighed_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.profile import TargetProfile
 from edgeship.score.gates import judge
-from edgeship.score.ladder import ladder
 from edgeship.values import Bundle, Variant
 
 UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
@@ -20,17 +20,17 @@ UNPROVEN = ("golden-cannot-record", "golden-not-finite", "golden-disagree")
 
 
 def rungs(
-    site: BuildSite, profile: TargetProfile, variants: tuple[Variant, ...], chosen: Variant, shipped: Shipped
+    site: BuildSite, profile: TargetProfile, others: Sequence[Variant], shipped: Shipped
 ) -> tuple[Shipped, ...]:
-    """Return how the variants that no other beats ship, beside the chosen one; none unless they are wanted.
+    """Return how other variants ship beside the chosen one, which ships as `shipped`.
 
     Each is compiled where the target has a compiler. One that cannot be, or is too large then, or would need another
     device than the chosen one, is left out, and it is told.
     """
-    if not site.project.ladder or site.compiling.several:
+    if site.compiling.several:
         return ()
     found = []
-    for number, variant in enumerate(v for v in ladder(variants) if v is not chosen):
+    for number, variant in enumerate(others):
         name, folder = variant.artifact.name, site.scratch / "ladder" / str(number)
         try:
             rung = ship(variant, profile, folder, site.compiling, site.progress)

@@ -9,6 +9,7 @@ from edgeship.pareto import front
 from edgeship.score.choice import AS_QUICK, AS_QUICK_MS
 from edgeship.values import Figure, Unavailable, Variant
 
+
 def ladder(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     """Return the admitted variants that no other beats in accuracy, bytes and p50 latency, cheap to costly.
 

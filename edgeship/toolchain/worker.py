@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,16 @@ def run_worker(
     progress: Progress | None = None,
     environment: Mapping[str, str] | None = None,
     python_path: tuple[Path, ...] = (),
+    stop: Callable[[], bool] | None = None,
 ) -> WorkerResult:
     """Call `package.module:function(payload, report)` in a fresh process and return what it returned.
 
     `payload` and the result are JSON documents (arrays travel as .npy/.npz files whose paths stand in them).
     `report(text)` inside the worker becomes `progress.step(text)`; `report(text, done, total)` an advance.
     `python_path` goes before everything else on the worker's `sys.path` (a tool's own environment).
-    Raises the worker's own EdgeshipError, or ToolError `worker-crashed`, `worker-timeout`, `worker-failed`.
+    Where `stop` comes to say so the worker is killed: who works in threads cannot be interrupted otherwise.
+    Raises the worker's own EdgeshipError, or ToolError `worker-crashed`, `worker-timeout`, `worker-stopped`,
+    `worker-failed`.
     """
     show = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="edgeship-worker-") as folder:
@@ -95,7 +98,7 @@ def run_worker(
         listener = threading.Thread(target=_listen, args=(read_end, show), daemon=True)
         listener.start()
         try:
-            code = _ended(process, limits.seconds)
+            code = _ended(process, limits.seconds, stop)
         except subprocess.TimeoutExpired:
             _kill(process)
             raise ToolError(
@@ -112,11 +115,19 @@ def run_worker(
         return _result(home, function, code, time.monotonic() - started, process.pid)
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: float) -> int:
-    """Return the worker's exit status as soon as it ends. Raises subprocess.TimeoutExpired.
+def _ended(process: subprocess.Popen[bytes], seconds: float, stop: Callable[[], bool] | None = None) -> int:
+    """Return the worker's exit status as soon as it ends. Raises subprocess.TimeoutExpired, ToolError `worker-stopped`.
 
     With a time limit `Popen.wait` looks every 50 ms: a build has a dozen workers that live half a second.
     """
+    if stop is not None:
+        until = time.monotonic() + seconds
+        while not stop() and time.monotonic() < until:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=0.2)
+        if stop():
+            raise ToolError("worker-stopped", "it was told to stop")
+        raise subprocess.TimeoutExpired(process.args, seconds)
     try:
         handle = os.pidfd_open(process.pid)
     except (AttributeError, OSError):  # an old kernel, or a sandbox that lacks the call

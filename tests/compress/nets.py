@@ -176,7 +176,11 @@ class Net:
     def split_v(self, x: int, *sizes: int, axis: int = 3) -> list[int]:
         made = [[*self.shape(x)[:axis], s, *self.shape(x)[axis + 1 :]] for s in sizes]
         return self.op(
-            "SPLIT_V", [x, self.ints(*sizes), self.scalar(axis)], made, kind="SplitVOptionsT", numSplits=len(sizes)
+            "SPLIT_V",
+            [x, self.ints(*sizes), self.scalar(axis)],
+            made,
+            kind="SplitVOptionsT",
+            numSplits=len(sizes),
         )
 
     def slice(self, x: int, first: int, count: int) -> int:

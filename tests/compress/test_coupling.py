@@ -46,13 +46,13 @@ def coupled(content: bytes) -> Coupling:
 def zeroed(coupling: Coupling, stays: Array, roles: tuple[str, ...]) -> bytes:
     """Return the whole model with zeros for all weights of the groups that go, in these roles."""
     told = np.append(stays, True)
-    values: dict[int, Array] = {}
+    values: dict[tuple[int, int], Array] = {}
     for cut in coupling.cuts:
         tensor = coupling.file.main.tensors[cut.tensor]
         if cut.role not in roles or tensor.dtype != "float32":
             continue
         raw = np.frombuffer(coupling.file.tensor_bytes(cut.tensor), np.float32).reshape(tensor.shape)
-        value = values.setdefault(cut.tensor, raw.copy())
+        value = values.setdefault((cut.operator, cut.position), raw.copy())
         gone = np.flatnonzero(~told[coupling.of(cut.atoms)])
         value[(slice(None),) * cut.axis + (gone,)] = 0.0
     return _cut(coupling, np.ones(coupling.groups, np.bool_), values)
@@ -90,7 +90,9 @@ def consistent(content: bytes, answers: Answers) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_kinds_of_models_lose_channels_that_add_nothing(name: str, nets: ModuleType, answers: Answers) -> None:
+def test_kinds_of_models_lose_channels_that_add_nothing(
+    name: str, nets: ModuleType, answers: Answers
+) -> None:
     content = nets.kind(name)
     assert [len(f.groups) for f in families_of(coupled(content))] == SIZES[name]
     for seed, share in enumerate((0.2, 0.5, 1.0)):

@@ -1,0 +1,122 @@
+"""`edgeship compress`: the smallest or quickest model that keeps its accuracy, found under a budget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeship.cli import common
+from edgeship.errors import InputError
+
+NAMES = (
+    *common.BUILD_NAMES, "train", "methods", "minutes", "jobs", "seed", "prefer", "max_download_kb", "max_rss_mb",
+)  # fmt: skip
+
+
+def _methods() -> str:
+    from edgeship.compress.methods import ROWS
+
+    lines = [
+        "Methods, joined by + into chains (prune-50+qat-int8), settings behind commas (prune-50,epochs=12):",
+        *(f"  {row.name}{_value(row)}: {row.about}" for row in ROWS),
+    ]
+    return "\n".join(lines)
+
+
+def _value(row: Any) -> str:
+    first = row.options[0] if row.options else None
+    return f"-{first.default}" if first is not None and first.name not in ("epochs",) else ""
+
+
+class WithMethods(click.Command):
+    """A command whose help ends with the methods."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write(_methods() + "\n")
+
+
+@click.command(cls=WithMethods)
+@click.argument("model", type=common.PATH, required=False)
+@common.build_options
+@click.option("--train", metavar="D", help="Training dataset; labels are used where there are some.")
+@click.option("--method", "methods", multiple=True, metavar="M", help="Chain of methods to try; repeatable.")
+@click.option(
+    "--max-download-kb", type=float, metavar="K", help="Gate: compressed size of the model file, kB."
+)
+@click.option("--max-rss-mb", type=float, metavar="M", help="Gate: peak memory of one process, MiB.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Time.  [default: 30]"
+)
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Candidates side by side.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of everything random.  [default: 0]")
+@click.option(
+    "--prefer",
+    type=click.Choice(["download", "file", "latency", "accuracy"]),
+    help="What the chosen one is best in, among those that meet the goals.  [default: download]",
+)
+@click.option(
+    "--out",
+    "-o",
+    type=common.PATH,
+    default=Path("edgeship-compressed"),
+    show_default=True,
+    help="Folder for the results; `edgeship deploy` takes it.",
+)
+@common.config_option
+@common.dry_run_option
+@common.output_options
+def compress(
+    model: Path | None,
+    out: Path,
+    config: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Find the smallest (or quickest) MODEL for a target that meets the goals.
+
+    Tries plain recipes, then chains of compression methods, cheap ones first, and bundles the ladder: what no other
+    candidate beats in accuracy, download, file and latency. Candidates are chosen by a held-out part of the training
+    data, never by evaluation data. What was made is kept: the same command goes on where it was interrupted, and
+    costs nothing when it is repeated. Where nothing meets the goals it exits 3 and shows the nearest.
+    """
+    project = common.project_from(config, options, *NAMES)
+    profiles = common.profiles_of(project)
+    if len(profiles) != 1:
+        raise InputError(
+            "one-target",
+            f"a search is for one target, and there are {len(profiles)}",
+            context={"targets": ", ".join(profile.name for profile in profiles)},
+            hint=f"--target {profiles[0].name}",
+        )
+    path = common.model_of(model, project)
+    from edgeship.compile.ship import require_possible
+
+    compiling = common.compile_options(project)
+    require_possible(profiles[0], compiling)
+    if dry_run:
+        return _plan(project, path, profiles[0], as_json=as_json)
+    from edgeship.pipeline.compressing import compress as search
+    from edgeship.report.compression import compress_document, compress_text
+
+    with common.progress(quiet=quiet) as progress:
+        report = search(project, path, profiles[0], out, common.cache_folder(), progress, compiling)
+    document = compress_document(report)
+    (out / "compress.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    common.show(compress_text(report), lambda: document, as_json=as_json)
+    return report.exit_code
+
+
+def _plan(project: Any, model: Path, profile: Any, *, as_json: bool) -> int:
+    """Show what a search would try."""
+    from edgeship.pipeline.search_plan import plan_search
+
+    lines = plan_search(project, model, profile)
+    text = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
+    common.show(text, lambda: {"schema": "edgeship.plan/1", "steps": list(lines)}, as_json=as_json)
+    return 0

@@ -1,0 +1,46 @@
+"""What a search tries for one target, and the same as lines to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeship.compress.plan import Planned, planned
+from edgeship.model.source import open_model
+from edgeship.pipeline.plan import recipes_for
+from edgeship.profile import TargetProfile
+from edgeship.project import Project
+from edgeship.quantize.recipes import RECIPES
+
+
+def plan_of(project: Project, profile: TargetProfile, *, samples: bool) -> tuple[Planned, ...]:
+    """Return what to try for a target, with or without samples. Raises what `planned` and `recipes_for` raise."""
+    recipes, left_out = recipes_for(project, profile, None, calibrated=samples)
+    names = [recipe.name for recipe in recipes]
+    if not project.recipes:  # what only a download gains by is tried here, too, where the target runs it
+        accepted = [RECIPES.resolve(name) for name in profile.precision.accepts]
+        names += [n for n in accepted if n.endswith("_wi4_ai8") and n not in names and not left_out]
+    settings = project.file.compress
+    return planned(settings.methods, names, samples=samples, seed=settings.seed)
+
+
+def plan_search(project: Project, model: Path, profile: TargetProfile) -> tuple[str, ...]:
+    """Return what `compress` would do, a line a step, having opened the model and touched nothing else."""
+    source = open_model(model, project.input_shapes)
+    datasets, settings = project.datasets, project.file.compress
+    lines = [f"convert {source.path} ({source.kind}, {source.sha256[:12]}) to one float .tflite"]
+    for role in ("train", "calibration", "evaluation"):
+        if reference := getattr(datasets, role):
+            lines.append(f"read and check the {role} data {reference}")
+    samples = bool(datasets.train or datasets.calibration)
+    for one in plan_of(project, profile, samples=samples):
+        control = ", the control" if one.control else ""
+        lines.append(f"{profile.name}: try {one.candidate.name} ({one.stage}{control})")
+    lines.append(f"{profile.name}: stop after {settings.minutes:g} minutes, choose by {_chosen_by(project)}")
+    lines.append(f"{profile.name}: score the ladder on the evaluation data" if datasets.evaluation else "")
+    return tuple(line for line in lines if line)
+
+
+def _chosen_by(project: Project) -> str:
+    if project.datasets.train:
+        return "a held-out part of the training data"
+    return "a held-out part of the calibration samples" if project.datasets.calibration else "size alone"

@@ -1,0 +1,161 @@
+"""What a candidate is worth: its costs, the ladder, the one that is chosen and why. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgeship.pareto import front
+from edgeship.project import Project
+from edgeship.score.gates import gate
+from edgeship.score.interval import expected_drop
+from edgeship.values import Figure, Goals, Scorecard, Tried, Unavailable
+
+LATENCY_STEP = 1.1
+"""Two latencies nearer than this ratio are one: medians of the same file differ by some percent."""
+PREFERENCES = {"download": 1, "file": 2, "latency": 3, "accuracy": 0}
+"""What is preferred -> its place among the costs."""
+
+
+def brief(tried: Tried) -> str:
+    """Return a candidate in a few words: what it loses, its download, its latency."""
+    assert tried.variant is not None and tried.contents is not None
+    metric = tried.variant.scorecard.metric
+    agreed = tried.variant.scorecard.agreement.argmax
+    parts = [f"{tried.contents.download / 1000:.1f} kB to download"]
+    if not isinstance(metric.value, Unavailable):
+        parts.insert(0, f"{metric.name} {metric.value:.2f}")
+    elif not isinstance(agreed, Unavailable):
+        parts.insert(0, f"{agreed:.1%} as the float model")
+    return ", ".join(parts)
+
+
+def costs_of(tried: Tried) -> tuple[float, ...] | None:
+    """Return (loss, download, bytes, latency) of a candidate, less is better; None where it was not made.
+
+    Latencies that are one are one.
+    """
+    if tried.variant is None or tried.contents is None:
+        return None
+    p50 = _known(tried.variant.scorecard.latency_ms.p50)
+    latency = math.inf if p50 == math.inf or p50 <= 0 else float(round(math.log(p50, LATENCY_STEP)))
+    return (
+        round(tried.loss, 6),
+        float(tried.contents.download),
+        float(tried.variant.artifact.bytes),
+        latency,
+    )
+
+
+def loss_of(card: Scorecard, count: int) -> Figure:
+    """Return what a file is expected to lose by a scorecard on `count` held-out samples: the metric's drop, surer by how
+    many samples get another class (`expected_drop`), else 100 times the share of these, else 100 times what the cosine
+    lacks."""
+    agreement = card.agreement
+    if not isinstance(card.metric.drop, Unavailable):
+        return expected_drop(card.metric, agreement.argmax, count)
+    for figure in (agreement.argmax, agreement.cosine):
+        if not isinstance(figure, Unavailable):
+            return 100 * (1 - figure)
+    return card.metric.drop
+
+
+def weighed(tried: Tried, count: int, goals: Goals) -> Tried:
+    """Return a candidate with its expected loss, and the gate on accuracy judged by that."""
+    if tried.variant is None:
+        return tried
+    card = tried.variant.scorecard
+    loss = loss_of(card, count)
+    gates = tried.variant.gates
+    if goals.max_drop is not None and not isinstance(card.metric.drop, Unavailable):
+        unit = " points" if card.metric.drop_unit == "points" else " %"
+        result = gate("accuracy", goals.max_drop, loss, f"expected {card.metric.name} drop", unit)
+        gates = tuple(result if told.name == "accuracy" else told for told in gates)
+    return replace(tried, loss=_known(loss), variant=replace(tried.variant, gates=gates))
+
+
+def ladder_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:
+    """Return the admitted candidates that no other beats in accuracy, download, file and latency."""
+    useful = [
+        (t, costs) for t in tried if t.admitted and not t.control and (costs := costs_of(t)) is not None
+    ]
+    return tuple(t for t, _ in front(useful, lambda pair: pair[1]))
+
+
+def chosen_of(tried: Sequence[Tried], project: Project) -> tuple[Tried | None, str]:
+    """Return the candidate to ship and why, or None and the nearest one with what it lacks."""
+    prefer = project.file.compress.prefer
+    ladder = ladder_of(tried)
+    made = [t for t in tried if t.variant is not None and not t.control]
+    if not made:
+        why = next((t.failed for t in tried if t.failed), "there was no time for any")
+        return None, f"no candidate could be made: {why}"
+    place = PREFERENCES[prefer]
+
+    def order(t: Tried) -> tuple[float, ...]:
+        costs = costs_of(t) or ()
+        return costs[place], *costs
+
+    if ladder:
+        best = min(ladder, key=order)
+        plain = [t for t in made if not t.candidate.steps and t.candidate.recipe == best.candidate.recipe]
+        words = f"{best.candidate.name}: {PREFERRED[prefer]} of {len(made)} that were tried within the goals"
+        if plain and plain[0] is not best and plain[0].contents and best.contents:
+            words += f"; {beside(best, plain[0])}"
+        return best, words
+    nearest = min(made, key=lambda t: (_missed(t), order(t)))
+    assert nearest.variant is not None
+    lacks = "; ".join(gate.reason for gate in nearest.variant.gates if gate.stops)
+    return None, f"no candidate meets the goals; nearest: {nearest.candidate.name}, {brief(nearest)}: {lacks}"
+
+
+PREFERRED = {
+    "download": "the smallest download",
+    "file": "the smallest file",
+    "latency": "the quickest",
+    "accuracy": "the most accurate",
+}
+
+
+def beside(best: Tried, plain: Tried) -> str:
+    """Return in words how a candidate compares with the plain recipe that it ends in."""
+    assert best.contents and plain.contents and best.variant and plain.variant
+    share = plain.contents.download / best.contents.download
+    smaller = plain.variant.artifact.bytes / best.variant.artifact.bytes
+    lost = best.loss - plain.loss
+    size = f" and its file {smaller:.2f} times" if smaller > 1.01 else ""
+    return (
+        f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, at "
+        f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'} expected by held-out data"
+    )
+
+
+def _missed(tried: Tried) -> float:
+    """Return by what share the worst limit is missed."""
+    assert tried.variant is not None
+    worst = 0.0
+    for told in tried.variant.gates:
+        if told.stops:
+            value, limit = _known(told.value), _known(told.limit)
+            worst = max(worst, (value - limit) / max(abs(limit), 1e-9))
+    return worst
+
+
+def confirmed(chosen: Tried | None, goals: Goals) -> str:
+    """Return why the chosen candidate does not keep on evaluation data what it kept on held-out data; empty:
+    it does."""
+    card = chosen.evaluated if chosen else None
+    if card is None or goals.max_drop is None or isinstance(card.metric.drop, Unavailable):
+        return ""
+    result = gate("accuracy", goals.max_drop, card.metric.drop, f"{card.metric.name} drop", "")
+    if not result.stops:
+        return ""
+    return (
+        f"on the evaluation data, which nothing was chosen by, it does not hold: {result.reason}; more --train data "
+        f"makes the choice surer, --max-drop {math.ceil(10 * card.metric.drop) / 10:g} takes it as it is"
+    )
+
+
+def _known(figure: Figure) -> float:
+    return math.inf if isinstance(figure, Unavailable) or figure != figure else figure

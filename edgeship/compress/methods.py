@@ -70,7 +70,7 @@ def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
         ),
         Option(name="labels", default=0.0, least=0.0, most=1.0, about="share of the loss that is of labels"),
         Option(
-            name="temperature", default=4.0, least=0.1, most=100.0, about="softens answers that are compared"
+            name="temperature", default=2.0, least=0.1, most=100.0, about="softens answers that are compared"
         ),
         Option(name="loss", default="auto", about="module:callable of (outputs, teacher, labels)"),
     )

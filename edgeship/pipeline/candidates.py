@@ -136,8 +136,8 @@ class Workshop:
 
     def _step(self, path: Path, step: Step, before: Sequence[Step], recipe: str) -> tuple[Path, StepRecord]:
         """Return what a step makes of a float model, from the store where it was made before."""
-        row, one_scale = rows_by_name()[step.method], one_scale_operations(RECIPES[recipe], self.profile)
-        data = self._data(row.needs)
+        one_scale = one_scale_operations(RECIPES[recipe], self.profile)
+        data = self._data()
         key = sha256_json(
             {
                 "format": FORMAT,
@@ -202,10 +202,8 @@ class Workshop:
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _data(self, needs: str) -> dict[str, str]:
-        """Return the digests of what a step looks at, by role."""
-        if needs == "nothing":
-            return {}
+    def _data(self) -> dict[str, str]:
+        """Return the digests of what a step may look at, by role."""
         held = {"train": self.inputs.train, "calibration": self.inputs.calibration}
         return {role: dataset.info.sha256 for role, dataset in held.items() if dataset is not None}
 
@@ -279,7 +277,7 @@ class Workshop:
                 "model": inputs.float_model.sha256,
                 "candidate": planned.candidate.digest,
                 "order": order_of((recipe,), self.profile),
-                "data": self._data("samples"),
+                "data": self._data(),
                 "held_out": held.dataset.info.sha256 if held else None,
                 "metric": [project.goals.metric, project.goals.output],
                 "described": repr((project.metadata_for(inputs.source.path), inputs.labels, inputs.rules)),

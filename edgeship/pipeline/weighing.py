@@ -49,9 +49,9 @@ def costs_of(tried: Tried) -> tuple[float, ...] | None:
 
 
 def loss_of(card: Scorecard, count: int) -> Figure:
-    """Return what a file is expected to lose by a scorecard on `count` held-out samples: the metric's drop, made surer by
-    how many samples get another class (`expected_drop`), else 100 times the share of these, else 100 times what the
-    cosine lacks."""
+    """Return what a file is expected to lose by a scorecard on `count` held-out samples: the metric's drop, made
+    surer by how many samples get another class (`expected_drop`), else 100 times the share of these, else 100 times
+    what the cosine lacks."""
     agreement = card.agreement
     if not isinstance(card.metric.drop, Unavailable):
         return expected_drop(card.metric, agreement.argmax, count)

@@ -80,8 +80,8 @@ class Workshop:
         """Return a candidate made and measured, or why it could not be. Raises nothing but what ends the whole search:
         InputError of something the user said."""
         kept = self._result(planned)
-        if kept.exists():
-            return self._judged(_read(kept), planned)
+        if (before := _read(kept)) is not None:
+            return self._judged(before, planned)
         begun = time.monotonic()
         scratch = self.site.scratch / planned.candidate.digest[:12]
         try:
@@ -302,10 +302,16 @@ def structure_of(file: TfliteFile) -> str:
     return sha256_json(graphs)
 
 
-def _read(path: Path) -> Tried:
-    from pydantic import TypeAdapter
+def _read(path: Path) -> Tried | None:
+    """Return what was kept, None where it cannot be read: it is then made again."""
+    from pydantic import TypeAdapter, ValidationError
 
-    return TypeAdapter(Tried).validate_json(path.read_bytes())
+    try:
+        tried = TypeAdapter(Tried).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    there = tried.variant is None or tried.variant.artifact.path.exists()
+    return tried if there else None
 
 
 def _read_card(path: Path) -> Scorecard:

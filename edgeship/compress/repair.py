@@ -7,8 +7,10 @@ least squares over real inputs (He, Zhang and Sun, "Channel pruning for accelera
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from edgeship.compress.work import Report
 from edgeship.tflite.cost import macs
 from edgeship.tflite.file import Operator, TfliteFile
 from edgeship.tflite.flat import parse
-from edgeship.tflite.weights import constant
+from edgeship.tflite.weights import constant, with_weights
 
 SAMPLES = (32, 256)
 """Samples that are run at least and at most."""
@@ -42,13 +44,20 @@ RIDGE = 1e-2
 Floats = NDArray[np.float64]
 
 
+Values = dict[tuple[int, int], NDArray[Any]]
+"""(operation of the whole model, position among its inputs) -> value, in the whole model's shape."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
     """A layer that is fitted."""
 
     operator: Operator
+    """Of the whole model."""
+    reads: tuple[int, int]
+    """The tensor that it reads, in the whole model and in the smaller one."""
     weight: Floats
-    """[out, places, in]; of a dense layer one place."""
+    """[out, places, in] of the whole model; of a dense layer one place."""
     bias: Floats | None
     kept_out: NDArray[np.bool_]
     kept_in: NDArray[np.bool_]
@@ -57,65 +66,115 @@ class _Fit:
 def repaired(
     coupling: Coupling, stays: Stays, samples: Samples, *, seed: int = 0, report: Report = lambda *_: None
 ) -> tuple[bytes, int]:
-    """Return (the file without what does not stay, how many layers were fitted)."""
-    file = coupling.file
-    small = without(coupling, stays)
-    fits = list(_fits(coupling, stays))
-    if not fits:
-        return small, 0
+    """Return (the file without the channels that do not stay, how many layers were fitted)."""
+    masks, fits = masks_of(coupling, stays), []
+    cuts = {(c.operator, c.role): c for c in coupling.cuts if c.position == 1}
+    lost = [op for (op, role), cut in cuts.items() if role == "reads" and not masks(cut.atoms).all()]
+    for op in _behind(coupling.file, lost, set()):
+        reads, makes = cuts.get((op.index, "reads")), cuts.get((op.index, "makes"))
+        everything = np.ones(coupling.file.main.tensors[op.inputs[1]].shape[-1], np.bool_)
+        if makes is not None:
+            kept_in = everything if reads is None else masks(reads.atoms)
+            fits.append(_fit(coupling.file, op, op.inputs[0], (masks(makes.atoms), kept_in)))
+    write = functools.partial(without, coupling, stays)
+    return _fitted(coupling.file, fits, lambda values: write(values=values), (samples, seed, report))
+
+
+def repaired_without(
+    file: TfliteFile,
+    left: tuple[bytes, Mapping[int, int]],
+    exits: Iterable[int],
+    samples: Samples,
+    *,
+    seed: int = 0,
+    report: Report = lambda *_: None,
+) -> tuple[bytes, int]:
+    """Return (the file that some blocks were left out of, the layers behind them fitted; how many these are).
+
+    `left`: what `without_blocks` returned of `file`; `exits`: the tensors of `file` that the blocks ended in. A bias
+    that layers share stays as it is.
+    """
+    small, moved = left
+    graph = parse(Path("small.tflite"), small, "").main
+    uses = Counter(index for op in file.main.operators for index in op.inputs)
+    fits = []
+    for op in _behind(file, (), set(exits)):
+        if op.index in moved:
+            shape = file.main.tensors[op.inputs[1]].shape
+            everything = np.ones(shape[0], np.bool_), np.ones(shape[-1], np.bool_)
+            fit = _fit(file, op, graph.operators[moved[op.index]].inputs[0], everything)
+            shared = fit.bias is not None and uses[op.inputs[2]] > 1
+            fits.append(replace(fit, bias=None) if shared else fit)
+
+    def write(values: Values) -> bytes:
+        return with_weights(
+            small, {graph.operators[moved[op]].inputs[n]: value for (op, n), value in values.items()}
+        )
+
+    return _fitted(file, fits, write, (samples, seed, report))
+
+
+def _fitted(
+    file: TfliteFile,
+    fits: list[_Fit],
+    write: Callable[[Values], bytes],
+    how: tuple[Samples, int, Report],
+) -> tuple[bytes, int]:
+    """Fit one layer after the other, each behind those before it."""
+    (samples, seed, report), values = how, Values()
+    small = write(values)
     runs = BUDGET / max(1.0, 2.0 * len(fits) * macs(file))
     some = samples.some(int(min(max(runs, SAMPLES[0]), SAMPLES[1])), seed)
-    values: dict[tuple[int, int], NDArray[Any]] = {}
     for done, fit in enumerate(fits):
         report("fitting what is left", done, len(fits))
         weight, bias = _solved(fit, (file, parse(Path("small.tflite"), small, "")), some, seed)
-        index = fit.operator.inputs[1]
-        values[fit.operator.index, 1] = weight.reshape(file.main.tensors[index].shape).astype(np.float32)
+        op, tensors = fit.operator, file.main.tensors
+        values[op.index, 1] = weight.reshape(tensors[op.inputs[1]].shape).astype(np.float32)
         if bias is not None:
-            shape = file.main.tensors[fit.operator.inputs[2]].shape
-            values[fit.operator.index, 2] = bias.reshape(shape).astype(np.float32)
-        small = without(coupling, stays, values=values)
+            values[op.index, 2] = bias.reshape(tensors[op.inputs[2]].shape).astype(np.float32)
+        small = write(values)
     return small, len(fits)
 
 
-def _fits(coupling: Coupling, stays: Stays) -> list[_Fit]:
-    """Return the convolutions and dense layers behind the first one that lost a channel, in the order they run."""
-    file, masks, found = coupling.file, masks_of(coupling, stays), []
-    uses: dict[int, int] = {}
+def _behind(file: TfliteFile, lost: Iterable[int], changed: set[int]) -> Iterator[Operator]:
+    """Yield the layers that can be fitted among those operations, and behind them and some tensors, in the order they
+    run."""
+    uses = Counter(index for op in file.main.operators for index in op.inputs)
+    first = set(lost)
     for op in file.main.operators:
-        for index in op.inputs:
-            uses[index] = uses.get(index, 0) + 1
-    cuts = {(c.operator, c.role): c for c in coupling.cuts if c.position == 1}
-    changed: set[int] = set()
-    for op in file.main.operators:
-        reads, makes = cuts.get((op.index, "reads")), cuts.get((op.index, "makes"))
-        lost = reads is not None and not masks(reads.atoms).all()
-        if lost or changed & set(op.inputs):
+        if op.index in first or changed & set(op.inputs):
             changed |= set(op.outputs)
-            if makes is None or not _can_be_fitted(file, op) or uses[op.inputs[1]] > 1:
-                continue
-            shape = file.main.tensors[op.inputs[1]].shape
-            held = len(op.inputs) > 2 and op.inputs[2] >= 0
-            everything = np.ones(shape[-1], np.bool_)
-            found.append(
-                _Fit(
-                    operator=op,
-                    weight=constant(file, op.inputs[1]).astype(np.float64).reshape(shape[0], -1, shape[-1]),
-                    bias=constant(file, op.inputs[2]).astype(np.float64).reshape(-1) if held else None,
-                    kept_out=masks(makes.atoms),
-                    kept_in=everything if reads is None else masks(reads.atoms),
-                )
-            )
-    return found
+            if (
+                op.op in ("CONV_2D", "FULLY_CONNECTED")
+                and uses[op.inputs[1]] == 1
+                and _can_be_fitted(file, op)
+            ):
+                yield op
+
+
+def _fit(
+    file: TfliteFile, op: Operator, reads: int, kept: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> _Fit:
+    weight = constant(file, op.inputs[1]).astype(np.float64)
+    bias = op.inputs[2] if len(op.inputs) > 2 else -1
+    return _Fit(
+        operator=op,
+        reads=(op.inputs[0], reads),
+        weight=weight.reshape(weight.shape[0], -1, weight.shape[-1]),
+        bias=constant(file, bias).astype(np.float64).reshape(-1) if bias >= 0 else None,
+        kept_out=kept[0],
+        kept_in=kept[1],
+    )
 
 
 def _can_be_fitted(file: TfliteFile, op: Operator) -> bool:
-    shape = file.main.tensors[op.inputs[1]].shape
-    if prod(shape[1:]) > WIDEST:
+    """Return whether a layer has constants of its own, not by groups, and not more of them than can be solved for."""
+    held = [file.main.tensors[i] for i in op.inputs[1:3] if i >= 0]
+    if not all(t.has_data and t.dtype == "float32" and not t.is_sparse for t in held):
         return False
-    if op.op == "CONV_2D":
-        return file.main.tensors[op.inputs[0]].shape[-1] == shape[3]
-    return op.op == "FULLY_CONNECTED"
+    shape = held[0].shape
+    plain = op.op != "CONV_2D" or file.main.tensors[op.inputs[0]].shape[-1] == shape[3]
+    return plain and prod(shape[1:]) <= WIDEST
 
 
 def _solved(
@@ -156,7 +215,7 @@ def _blocks(
     held: list[tuple[NDArray[Any], NDArray[Any]]] = []
     runs = zip(*(values_seen(file, samples) for file in files), strict=True)
     for whole, small in runs:
-        made, read = whole(op.inputs[0]), small(op.inputs[0])
+        made, read = whole(fit.reads[0]), small(fit.reads[1])
         if op.op == "CONV_2D":
             kernel, shape = tensors[op.inputs[1]].shape[1:3], tensors[op.outputs[0]].shape
             places = _places(op, kernel, made.shape, shape, random)

@@ -158,7 +158,7 @@ def test_a_bias_that_layers_share_is_cut_for_each_of_them(nets: ModuleType, answ
     answers(outcome.content)
 
 
-@pytest.mark.parametrize("name", ["plain_cnn", "resnet", "mobilenet", "unet"])
+@pytest.mark.parametrize("name", ["plain_cnn", "resnet", "mobilenet", "squeezed", "unet"])
 def test_what_is_left_is_fitted_to_what_the_whole_model_computes(
     name: str, nets: ModuleType, answers: Answers
 ) -> None:

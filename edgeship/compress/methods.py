@@ -146,7 +146,7 @@ ROWS: tuple[Row, ...] = (
         name="student-depth",
         about="blocks left out whose result has the shape of what goes in; train afterwards",
         function="edgeship.compress.student:depth",
-        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"),),
+        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"), REPAIR),
         structural=True,
     ),
     Row(

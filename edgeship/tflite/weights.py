@@ -41,6 +41,10 @@ PLACES: Mapping[str, Place] = {
 """Operations whose weights compression works on. [h, w, in, out] is nowhere: CONV_2D holds [out, h, w, in],
 DEPTHWISE_CONV_2D [1, h, w, out], FULLY_CONNECTED [out, in], TRANSPOSE_CONV [out, h, w, in]."""
 
+FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")
+"""Operations whose weights a recipe of 4 bits stores in so few (ai-edge-quantizer 0.10 makes no others, and LiteRT 2.3
+was seen to run these); other weights have 8."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:

@@ -40,9 +40,8 @@ def _is_weight(graph: Subgraph, op: Operator, position: int, behind: set[int]) -
         return True
     if op.op not in PER_CHANNEL or op.index not in behind:
         return False
-    value, made = graph.tensors[op.inputs[position]], graph.tensors[op.outputs[0]]
-    channels = made.shape[-1] if made.shape else 1
-    return value.elements > 1 and value.elements == value.shape[-1] == channels
+    value = graph.tensors[op.inputs[position]]
+    return value.elements > 1 and value.elements == value.shape[-1]
 
 
 def _behind(graph: Subgraph, sources: set[int]) -> set[int]:

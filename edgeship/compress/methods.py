@@ -70,7 +70,7 @@ def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
         ),
         Option(name="labels", default=0.0, least=0.0, most=1.0, about="share of the loss that is of labels"),
         Option(
-            name="temperature", default=4.0, least=0.1, most=100.0, about="softens answers that are compared"
+            name="temperature", default=2.0, least=0.1, most=100.0, about="softens answers that are compared"
         ),
         Option(name="loss", default="auto", about="module:callable of (outputs, teacher, labels)"),
     )
@@ -93,6 +93,9 @@ BY = Option(
 MULTIPLE = Option(
     name="multiple", default=1, least=1, most=64, about="numbers of channels are multiples of this"
 )
+REPAIR = Option(
+    name="repair", default=True, about="fit what is left to what the whole model computes on samples"
+)
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -104,9 +107,9 @@ ROWS: tuple[Row, ...] = (
             OF,
             Option(
                 name="layers",
-                default="global",
-                words=("global", "even"),
-                about="from where it costs least, or the same share of every layer",
+                default="even",
+                words=("even", "global"),
+                about="the same share of every layer, or from where it costs least",
             ),
             BY,
             Option(
@@ -117,7 +120,33 @@ ROWS: tuple[Row, ...] = (
                 about="percent of a tensor's channels that stay",
             ),
             MULTIPLE,
+            REPAIR,
         ),
+        structural=True,
+    ),
+    Row(
+        name="student-width",
+        about="every layer narrower by the same share; begins with the most important channels; train afterwards",
+        function="edgeship.compress.student:width",
+        options=(
+            Option(name="percent", default=50.0, least=1, most=99, about="how much stays"),
+            Option(
+                name="of",
+                default="width",
+                words=("width", "parameters"),
+                about="of what: channels of every layer, or parameters of the model",
+            ),
+            BY,
+            MULTIPLE,
+            REPAIR,
+        ),
+        structural=True,
+    ),
+    Row(
+        name="student-depth",
+        about="blocks left out whose result has the shape of what goes in; train afterwards",
+        function="edgeship.compress.student:depth",
+        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"),),
         structural=True,
     ),
     Row(

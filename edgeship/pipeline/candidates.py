@@ -25,6 +25,7 @@ from edgeship.pipeline.inputs import Inputs
 from edgeship.pipeline.site import BuildSite, Earlier
 from edgeship.pipeline.training_data import HeldOut
 from edgeship.pipeline.variants import describe, judged
+from edgeship.pipeline.weighing import weighed
 from edgeship.profile import TargetProfile
 from edgeship.quantize.derive import derive_all, one_scale_operations, order_of
 from edgeship.quantize.ranges import ranges_of
@@ -135,8 +136,8 @@ class Workshop:
 
     def _step(self, path: Path, step: Step, before: Sequence[Step], recipe: str) -> tuple[Path, StepRecord]:
         """Return what a step makes of a float model, from the store where it was made before."""
-        row, one_scale = rows_by_name()[step.method], one_scale_operations(RECIPES[recipe], self.profile)
-        data = self._data(row.needs)
+        one_scale = one_scale_operations(RECIPES[recipe], self.profile)
+        data = self._data()
         key = sha256_json(
             {
                 "format": FORMAT,
@@ -201,10 +202,8 @@ class Workshop:
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _data(self, needs: str) -> dict[str, str]:
-        """Return the digests of what a step looks at, by role."""
-        if needs == "nothing":
-            return {}
+    def _data(self) -> dict[str, str]:
+        """Return the digests of what a step may look at, by role."""
         held = {"train": self.inputs.train, "calibration": self.inputs.calibration}
         return {role: dataset.info.sha256 for role, dataset in held.items() if dataset is not None}
 
@@ -255,7 +254,9 @@ class Workshop:
             return tried
         artifact, card = tried.variant.artifact, tried.variant.scorecard
         recipe = RECIPES[tried.candidate.recipe]
-        return replace(tried, variant=judged(self.site, self.profile, self.inputs, artifact, card, recipe))
+        variant = judged(self.site, self.profile, self.inputs, artifact, card, recipe)
+        count = self.held_out.dataset.info.count if self.held_out else 0
+        return weighed(replace(tried, variant=variant), count, self.site.project.goals)
 
     def _kept(self, artifact: Artifact) -> Path:
         path = self.store / "files" / f"{artifact.sha256[:32]}.tflite"
@@ -276,7 +277,7 @@ class Workshop:
                 "model": inputs.float_model.sha256,
                 "candidate": planned.candidate.digest,
                 "order": order_of((recipe,), self.profile),
-                "data": self._data("samples"),
+                "data": self._data(),
                 "held_out": held.dataset.info.sha256 if held else None,
                 "metric": [project.goals.metric, project.goals.output],
                 "described": repr((project.metadata_for(inputs.source.path), inputs.labels, inputs.rules)),

@@ -117,6 +117,7 @@ def _variant(tried: Tried, report: CompressReport) -> dict[str, Any]:
         "agreement": {"argmax": as_json(card.agreement.argmax), "cosine": as_json(card.agreement.cosine)},
         "latency_ms": as_json(card.latency_ms),
         "peak_rss_mb": as_json(card.peak_rss_mb),
+        "expected_loss": tried.loss,
         "pareto": rung,
         "control": tried.control,
         "admitted": tried.admitted,
@@ -184,6 +185,7 @@ def candidates_table(report: CompressReport) -> str:
                 tried.candidate.name,
                 _with_interval(card.metric, report.held_out),
                 figure(card.agreement.argmax, 3),
+                f"{tried.loss:.2f}",
                 _with_interval(evaluated, report.inputs.evaluation) if evaluated else "",
                 f"{contents.download:,}",
                 f"{tried.variant.artifact.bytes:,}",
@@ -194,10 +196,10 @@ def candidates_table(report: CompressReport) -> str:
             ]
         )
     header = [
-        "", "candidate", f"{metric.name} held-out", "argmax", f"{metric.name} evaluation", "download", "file", "p50 ms",
-        "zeros", "values", "admitted",
+        "", "candidate", f"{metric.name} held-out", "argmax", "loss", f"{metric.name} evaluation", "download", "file",
+        "p50 ms", "zeros", "values", "admitted",
     ]  # fmt: skip
-    return table(header, rows, right=range(2, 10))
+    return table(header, rows, right=range(2, 11))
 
 
 def _with_interval(metric: Metric, data: Dataset | None) -> str:

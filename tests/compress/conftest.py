@@ -37,7 +37,8 @@ def answers() -> Callable[..., list[Array]]:
         interpreter.allocate_tensors()
         random = np.random.default_rng(seed)
         for told in interpreter.get_input_details():
-            interpreter.set_tensor(told["index"], random.random(told["shape"]).astype(np.float32))
+            value = random.random(told["shape"]) * (1 if told["dtype"] == np.float32 else 8)
+            interpreter.set_tensor(told["index"], value.astype(told["dtype"]))
         interpreter.invoke()
         return [np.array(interpreter.get_tensor(told["index"])) for told in interpreter.get_output_details()]
 

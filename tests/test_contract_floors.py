@@ -23,7 +23,13 @@ FLOORS: dict[str, float] = {
     "fleet": 7,
     "pipeline": 8, "cli": 9, "report": 9, "pages": 9, "demo": 9, "__main__": 9,
 }  # fmt: skip
-HELD_TOGETHER = {("cli", "report"), ("cli", "pages"), ("cli", "demo"), ("demo", "report"), ("__main__", "cli")}
+HELD_TOGETHER = {
+    ("cli", "report"),
+    ("cli", "pages"),
+    ("cli", "demo"),
+    ("demo", "report"),
+    ("__main__", "cli"),
+}
 """On the top floor the command line may use the rooms beside it; nothing may use the command line."""
 
 HEAVY = {

@@ -22,6 +22,8 @@ DAMPING = 0.01
 FROM = {7: (0.45, 1.0, 12), 127: (0.7, 1.0, 4)}
 """Largest integer -> (smallest, largest and number of the shares of a channel's largest magnitude that are tried as its
 limit)."""
+CELLS = 1 << 22
+"""Weights, times choices of their scales, that are worked on at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,33 +49,43 @@ def nearest_integers(
     top = np.abs(weights).max(axis=1)
     top = np.where(top > 0, top, top.max() or 1.0)
     top = np.full_like(top, top.max()) if one_scale else top
+    shares = np.linspace(*FROM[steps])
+    together = max(1, min(len(shares), CELLS // weights.size))
     best: Rounded | None = None
-    for share in np.linspace(*FROM[steps]):
-        tried = _with_scales(weights, damped, steps, top * share / steps, free, one_scale)
-        if best is None:
-            best = tried
-        elif one_scale:
-            best = tried if tried.loss.sum() < best.loss.sum() else best
-        else:
-            better = tried.loss < best.loss
-            best = Rounded(
-                integers=np.where(better[:, None], tried.integers, best.integers),
-                scales=np.where(better, tried.scales, best.scales),
-                loss=np.where(better, tried.loss, best.loss),
-            )
+    for start in range(0, len(shares), together):
+        scales = np.outer(shares[start : start + together], top / steps)
+        for tried in _with_scales(weights, damped, steps, scales, free, one_scale):
+            best = tried if best is None else _better(best, tried, one_scale)
     assert best is not None
     return best
 
 
+def _better(best: Rounded, tried: Rounded, one_scale: bool) -> Rounded:
+    if one_scale:
+        return tried if tried.loss.sum() < best.loss.sum() else best
+    better = tried.loss < best.loss
+    return Rounded(
+        integers=np.where(better[:, None], tried.integers, best.integers),
+        scales=np.where(better, tried.scales, best.scales),
+        loss=np.where(better, tried.loss, best.loss),
+    )
+
+
 def _with_scales(
     weights: Floats, moments: Floats, steps: int, scales: Floats, free: NDArray[np.bool_], one_scale: bool
-) -> Rounded:
-    integers = handed_on(weights, moments, steps, scales, free)
+) -> list[Rounded]:
+    """Return what becomes of each of several choices of scales `[choices, R]`, all worked on at once."""
+    choices, channels = scales.shape
+    many, open_ = np.tile(weights, (choices, 1)), np.tile(free, (choices, 1))
+    now = scales.reshape(-1)
+    integers = handed_on(many, moments, steps, now, open_)
     for _ in range(2):
-        integers = moved(integers, weights, moments, steps, scales, free)
-        scales = _fitted(integers, weights, moments, scales, one_scale)
-    integers = moved(integers, weights, moments, steps, scales, free)
-    return Rounded(integers=integers, scales=scales, loss=loss_of(integers, weights, moments, scales))
+        integers = moved(integers, many, moments, steps, now, open_)
+        now = _fitted(integers, many, moments, now, channels if one_scale else 1)
+    integers = moved(integers, many, moments, steps, now, open_)
+    loss = loss_of(integers, many, moments, now).reshape(choices, channels)
+    shaped = integers.reshape(choices, channels, -1), now.reshape(choices, channels)
+    return [Rounded(integers=i, scales=s, loss=one) for i, s, one in zip(*shaped, loss, strict=True)]
 
 
 def loss_of(integers: Integers, weights: Floats, moments: Floats, scales: Floats) -> Floats:
@@ -128,11 +140,10 @@ def moved(
     return found
 
 
-def _fitted(integers: Integers, weights: Floats, moments: Floats, scales: Floats, one_scale: bool) -> Floats:
-    """Return the scales that leave least with these integers."""
+def _fitted(integers: Integers, weights: Floats, moments: Floats, scales: Floats, alike: int) -> Floats:
+    """Return the scales that leave least with these integers; each `alike` rows that follow one another share one."""
     made = integers @ moments
     over, under = (made * weights).sum(axis=1), (made * integers).sum(axis=1)
-    if one_scale:
-        over, under = np.full_like(over, over.sum()), np.full_like(under, under.sum())
+    over, under = (np.repeat(v.reshape(-1, alike).sum(axis=1), alike) for v in (over, under))
     fine = (over > 0) & (under > 0)
     return np.where(fine, over / np.where(fine, under, 1.0), scales)

@@ -195,6 +195,11 @@ ROWS: tuple[Row, ...] = (
         ranges=True,
     ),
     Row(
+        name="equalise",
+        about="channels of unlike size between two layers made alike; answers stay, one scale fits them all",
+        function="edgeship.compress.equalise:apply",
+    ),
+    Row(
         name="round",
         about="weights on the integers that change what layers compute least, by real inputs; no labels, seconds",
         function="edgeship.compress.rounding:apply",

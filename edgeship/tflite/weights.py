@@ -161,3 +161,14 @@ def weight_limits(model: Any) -> dict[str, tuple[Floats, int]]:
         name = tensor.name.decode("utf-8", "replace") if isinstance(tensor.name, bytes) else tensor.name
         found[name] = (np.asarray(told.max, np.float32).reshape(-1), int(told.quantizedDimension))
     return found
+
+
+def limits_by_index(content: bytes) -> dict[int, tuple[Floats, int]]:
+    """Return (limit of each channel, axis) by tensor index of the weights whose ranges stand in a float file."""
+    model, _ = unpacked(content)
+    told = weight_limits(model)
+    names = [
+        t.name.decode("utf-8", "replace") if isinstance(t.name, bytes) else t.name
+        for t in model.subgraphs[0].tensors
+    ]
+    return {index: told[name] for index, name in enumerate(names) if name in told}

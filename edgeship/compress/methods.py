@@ -195,6 +195,21 @@ ROWS: tuple[Row, ...] = (
         ranges=True,
     ),
     Row(
+        name="equalise",
+        about="channels of unlike size between two layers made alike; answers stay, one scale fits them all",
+        function="edgeship.compress.equalise:apply",
+    ),
+    Row(
+        name="round",
+        about="weights on the integers that change what layers compute least, by real inputs; no labels, seconds",
+        function="edgeship.compress.rounding:apply",
+        options=(
+            Option(name="precision", default="int8", words=("int8", "int4"), about="of the weights"),
+            Option(name="samples", default=1000, least=8, most=1_000_000, about="inputs that are looked at"),
+        ),
+        needs="samples",
+    ),
+    Row(
         name="distill",
         about="a smaller model learns the answers of the float model",
         function="edgeship.compress.distill:apply",

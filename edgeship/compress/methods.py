@@ -43,6 +43,8 @@ class Row:
     """`samples`: real inputs, of the training data where there is some, else of the calibration; no labels."""
     ranges: bool = False
     """Whether it is told the ranges of activations."""
+    tool: str = ""
+    """A tool with an environment of its own that its worker imports (`edgeship toolchain list`)."""
     structural: bool = False
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
@@ -155,6 +157,19 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.prune:apply",
         options=(PERCENT, *_training(5e-4)),
         needs="samples",
+    ),
+    Row(
+        name="tfmot-prune",
+        about="as prune, done by tensorflow-model-optimization on a tf_keras model (.h5) with labels: to compare",
+        function="edgeship.compress.tfmot:prune",
+        options=(
+            PERCENT,
+            Option(name="epochs", default=12, least=1, most=10_000, about="passes over the training data"),
+            Option(name="batch", default=64, least=1, most=4096, about="samples a step"),
+            Option(name="rate", default=5e-4, least=1e-7, most=1.0, about="learning rate of Adam"),
+        ),
+        needs="samples",
+        tool="tfmot",
     ),
     Row(
         name="prune-2x4",

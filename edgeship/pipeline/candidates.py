@@ -35,10 +35,12 @@ from edgeship.tflite.contents import contents_of
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.toolchain.environments import require
 from edgeship.values import (
     Artifact,
     Candidate,
     Dataset,
+    ModelSource,
     PreparedSamples,
     Scorecard,
     Step,
@@ -148,6 +150,7 @@ class Workshop:
                 "recipe": recipe,
                 "one_scale": list(one_scale),
                 "data": data,
+                **({"source": self.inputs.source.sha256} if row.tool else {}),
             }
         )
         folder = self.store / "steps" / key[:32]
@@ -184,6 +187,7 @@ class Workshop:
             "calibration": calibration and {"inputs": [str(p) for p in calibration.paths], "labels": None},
             "ranges": ranges,
             "one_scale": list(one_scale_operations(RECIPES[recipe], self.profile)),
+            "source": _told(inputs.source) if row.tool else None,
             "folder": str(self.site.project.base),
             "out": str(part / "model.tflite"),
         }
@@ -191,6 +195,8 @@ class Workshop:
             told = run_worker(
                 "edgeship.compress.worker:apply",
                 payload,
+                python_path=require(row.tool).python_path if row.tool else (),
+                environment={"TF_USE_LEGACY_KERAS": "1"} if row.tool else None,
                 limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
                 progress=self.site.progress,
                 stop=self.stopped.is_set,
@@ -284,6 +290,12 @@ class Workshop:
             }
         )
         return self.store / "results" / f"{key[:32]}.json"
+
+
+def _told(source: ModelSource) -> dict[str, Any]:
+    """Return a source as a worker reads it."""
+    path = str(source.path.resolve())
+    return {"path": path, "kind": source.kind, "sha256": source.sha256, "shapes": list(source.shapes)}
 
 
 FAILINGS = ("not-trainable", "nothing-to-prune", "calibration-missing")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeship.compress.rewriting.rules import WORDS
 from edgeship.errors import InputError
 from edgeship.registry import did_you_mean
 from edgeship.values import Setting, Step
@@ -100,6 +101,14 @@ REPAIR = Option(
 )
 
 ROWS: tuple[Row, ...] = (
+    Row(
+        name="rewrite",
+        about="fewer operations that compute the same, each change proven on samples; nothing is trained",
+        function="edgeship.compress.rewrites:apply",
+        options=(Option(name="which", default="all", words=WORDS, about="of the rewrites"),),
+        needs="samples",
+        structural=True,
+    ),
     Row(
         name="channels",
         about="the least important channels leave the model: smaller file, less time; train afterwards",

@@ -161,6 +161,17 @@ ROWS: tuple[Row, ...] = (
         structural=True,
     ),
     Row(
+        name="student",
+        about="a smaller model of your own (.keras, .h5, or module:callable that builds one) learns the answers",
+        function="edgeship.compress.own_student:apply",
+        options=(
+            Option(name="model", default="", about="file, or module:callable"),
+            *_training(2e-3, epochs=30),
+        ),
+        needs="samples",
+        structural=True,
+    ),
+    Row(
         name="prune",
         about="smallest weights become zero; a smaller download, the same file size and time",
         function="edgeship.compress.prune:apply",

@@ -72,7 +72,11 @@ def weighed(tried: Tried, count: int, goals: Goals) -> Tried:
         unit = " points" if card.metric.drop_unit == "points" else " %"
         result = gate("accuracy", goals.max_drop, loss, f"expected {card.metric.name} drop", unit)
         gates = tuple(result if told.name == "accuracy" else told for told in gates)
-    return replace(tried, loss=None if isinstance(loss, Unavailable) or loss != loss else loss, variant=replace(tried.variant, gates=gates))
+    return replace(
+        tried,
+        loss=None if isinstance(loss, Unavailable) or loss != loss else loss,
+        variant=replace(tried.variant, gates=gates),
+    )
 
 
 def ladder_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:

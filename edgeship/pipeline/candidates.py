@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgeship.compress.accelerator import training_environment
 from edgeship.compress.methods import rows_by_name
 from edgeship.compress.plan import Planned
 from edgeship.digest import sha256_file, sha256_json
@@ -51,8 +52,6 @@ from edgeship.values import (
 
 FORMAT = 1
 """Part of every key: raise it when a method makes something else of the same settings."""
-ALL_GPUS = ",".join(map(str, range(16)))
-"""What is visible where the user's environment does not say; those that are not there are passed over."""
 LEAST_SECONDS = 60.0
 """What a step may take in any case: the last one that was begun in time."""
 
@@ -198,7 +197,7 @@ class Workshop:
                 "edgeship.compress.worker:apply",
                 payload,
                 python_path=require(row.tool).python_path if row.tool else (),
-                environment=environment_of(row.tool is not None),
+                environment=training_environment() | ({"TF_USE_LEGACY_KERAS": "1"} if row.tool else {}),
                 limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
                 progress=self.site.progress,
                 stop=self.stopped.is_set,
@@ -298,15 +297,6 @@ def _told(source: ModelSource) -> dict[str, Any]:
     """Return a source as a worker reads it."""
     path = str(source.path.resolve())
     return {"path": path, "kind": source.kind, "sha256": source.sha256, "shapes": list(source.shapes)}
-
-
-def environment_of(legacy: bool) -> dict[str, str]:
-    """Return what a training worker finds in its environment: the accelerators that the user's has (other workers see
-    none, so as not to take its memory), and with `legacy` the Keras of TensorFlow 2.15."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = {} if seen is None else {"CUDA_VISIBLE_DEVICES": seen}
-    every = {"CUDA_VISIBLE_DEVICES": ALL_GPUS, "TF_FORCE_GPU_ALLOW_GROWTH": "true"} | gpus
-    return every | ({"TF_USE_LEGACY_KERAS": "1"} if legacy else {})
 
 
 FAILINGS = ("not-trainable", "nothing-to-prune", "calibration-missing")

@@ -28,6 +28,8 @@ Value = Any
 Hook = Callable[[int, Value], Value]
 """(tensor index, value) -> value."""
 
+KEEPS = "keeps what one sample leaves for the next, in front of the layers"
+
 
 class TrainableGraph:
     """The main graph of a float `.tflite`, to be called with any number of samples and to be differentiated."""
@@ -55,6 +57,9 @@ class TrainableGraph:
         import tensorflow as tf
 
         self._tf = tf
+        self._called = tf.autograph.experimental.do_not_convert(
+            self._run
+        )  # there is nothing to convert in it
         self.file = parse(Path("model.tflite"), content, "")
         graph = self.file.main
         self.layers = layers_of(graph)
@@ -85,7 +90,7 @@ class TrainableGraph:
         [n, *s], where n counts samples. Every variable goes through `weight` when it is read (once a call), and the
         inputs and every result of an operation, floats only, through `activation`.
         """
-        return self._run(inputs, weight, activation)
+        return self._called(inputs, weight, activation)  # type: ignore[no-any-return]
 
     def values(self) -> dict[int, Array]:
         """Return what the variables hold, by tensor index, for `with_weights`."""
@@ -195,12 +200,15 @@ class TrainableGraph:
         )
 
     def _front_of(self, parts: Parts) -> Front:
+        keeping = {op.index: KEEPS for op in parts.before if op.op == "ASSIGN_VARIABLE"}
+        if keeping:
+            raise refused(self.file.main, keeping)
         try:
             return Front(self.file.content, parts)
         except ValueError as reason:
             why = f"cannot be computed in front of the layers: {reason}"
             unknown = {op.index: why for op in parts.before if op.custom or op.op not in OPERATIONS}
-            raise refused(self.file.main, unknown or {parts.before[0].index: why}) from None
+            raise refused(self.file.main, unknown) from None
 
     def _parted(self) -> Parts:
         """Return the parts of the model, found by trying what can be computed until nothing more is unfit."""

@@ -191,6 +191,27 @@ def a_custom_operation_between_layers_is_refused() -> dict[str, Any]:
     return refusal(m.builder.build([x], [convolution(m, y, (3, 3), "last")]))
 
 
+def a_custom_operation_in_front_is_refused() -> dict[str, Any]:
+    """LiteRT does not have it either."""
+    m = maker()
+    x, y = m.input([1, 6]), m.builder.tensor("y", [1, 6])
+    m.builder.op("CUSTOM", [x], [y], custom="MyOperation")
+    last = m.op("FULLY_CONNECTED", [y, m.weight([2, 6]), -1], "FullyConnectedOptions")
+    return refusal(m.builder.build([x], last))
+
+
+def a_state_in_front_is_refused() -> dict[str, Any]:
+    """Samples are trained on in any order: none may leave something for the next."""
+    m = maker()
+    x = m.input([1, 6])
+    handle = m.op("VAR_HANDLE", [], "VarHandleOptions", kinds=["RESOURCE"], sharedName="sum")[0]
+    before = m.op("READ_VARIABLE", [handle], "ReadVariableOptions")[0]
+    added = m.op("ADD", [x, before], "AddOptions")[0]
+    m.op("ASSIGN_VARIABLE", [handle, added], "AssignVariableOptions", outputs=0)
+    last = m.op("FULLY_CONNECTED", [added, m.weight([2, 6]), -1], "FullyConnectedOptions")
+    return refusal(m.builder.build([x], last))
+
+
 def a_shape_that_is_not_the_files_is_refused() -> dict[str, Any]:
     """A file may say anything; nothing is computed that it does not say."""
     m = maker()
@@ -344,6 +365,8 @@ REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     for check in (
         between_layers_is_refused,
         a_custom_operation_between_layers_is_refused,
+        a_custom_operation_in_front_is_refused,
+        a_state_in_front_is_refused,
         a_shape_that_is_not_the_files_is_refused,
     )
 }

@@ -27,6 +27,18 @@ def nets() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def steps() -> ModuleType:
+    """The module that makes the work of one step that needs no training."""
+    spec = importlib.util.spec_from_file_location(
+        "rounding_work", Path(__file__).with_name("rounding_work.py")
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def answers() -> Callable[..., list[Array]]:
     """Return a function: all outputs of a model for random inputs of a seed, by LiteRT."""
 

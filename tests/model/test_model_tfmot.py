@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -144,3 +145,29 @@ def test_trained_ranges_and_limits_stand_in_the_float_file(recorded: Path, tmp_p
     dense = stored["quant_answer/kernel_max:0"]
     assert any(limit.size == 1 and limit[0] == pytest.approx(dense, rel=1e-5) for limit, _ in limits.values())
     assert sorted(axis for limit, axis in limits.values() if limit.size > 1) == [0, 0, 3]
+
+
+@pytest.mark.slow
+def test_integers_keep_the_zeros_and_the_few_values(recorded: Path, tmp_path: Path) -> None:
+    from edgeship.assets import target_folders
+    from edgeship.profile import load_profile
+    from edgeship.quantize.derive import derive_all
+    from edgeship.quantize.recipes import RECIPES
+    from edgeship.values import PreparedSamples
+
+    made = to_float_tflite(open_model(recorded / "sparse-clustered.h5"), tmp_path, progress=Silent())
+    known = np.load(recorded / "sparse-clustered.npz")
+    np.save(tmp_path / "x.npy", known["x"])
+    profile = load_profile("x86-64-linux", folders=target_folders(environment=os.environ))
+    samples = PreparedSamples(paths=(tmp_path / "x.npy",), sha256="0" * 64)
+    derived = derive_all(made, (RECIPES["int8"],), samples, tmp_path / "out", profile=profile)
+    (artifact,) = derived.artifacts
+    model, schema = unpacked(artifact.path.read_bytes())
+    kernels = [
+        np.frombuffer(bytes(model.buffers[t.buffer].data), np.int8)
+        for t in model.subgraphs[0].tensors
+        if t.type == schema.TensorType.INT8 and model.buffers[t.buffer].data is not None
+    ]
+    sparse = [kernel for kernel in kernels if np.mean(kernel == 0) > 0.7]
+    assert len(sparse) == 3  # of a folded batch normalization too; the depthwise kernel tfmot leaves alone
+    assert all(len(np.unique(kernel)) <= 8 for kernel in sparse)

@@ -1,6 +1,6 @@
 """What leaving channels and blocks out costs and gives before any training: parameters, bytes, time, top-1.
 
-    python -m benchmarks.channels --data ../shared/data [--only kws] [--steps channels-30,student-depth-1]
+    python -m benchmarks.channels --data ../shared/data [--only kws] [--step channels-30]
 
 Each step is done as `edgeship compress` does it, on calibration.npz alone; the int8 file is calibrated with the same.
 `top-1` is of eval.npz, of the float file and of the int8 one. `time` is the int8 file's, relative to the whole model's:
@@ -37,20 +37,20 @@ MODELS = {"kws": ("kws/saved_model", "kws"), "resnet8": ("cifar10/resnet8.h5", "
 STEPS = (
     "channels-10",
     "channels-30",
-    "channels-30:repair=no",
-    "channels-30:by=weights",
-    "channels-30:layers=global",
-    "channels-30:of=macs",
-    "channels-30:of=macs:multiple=8",
+    "channels-30,repair=no",
+    "channels-30,by=weights",
+    "channels-30,layers=global",
+    "channels-30,of=macs",
+    "channels-30,of=macs,multiple=8",
     "student-width-50",
-    "student-width-33:of=parameters",
+    "student-width-33,of=parameters",
     "student-depth-1",
 )
 
 
 def stepped(model: Path, label: str, samples: Path, work: Path) -> tuple[Path, dict[str, Any]]:
     """Return (the model after a step, what the step told)."""
-    out = work / f"{label.replace(':', '_').replace('=', '-')}.tflite"
+    out = work / f"{label.replace(',', '_').replace('=', '-')}.tflite"
     payload = {
         "model": str(model),
         "original": str(model),
@@ -176,12 +176,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with kws/ and cifar10/")
     parser.add_argument("--target", default="x86-64-linux")
     parser.add_argument("--only", choices=tuple(MODELS))
-    parser.add_argument("--steps", default=",".join(STEPS))
+    parser.add_argument("--step", action="append", help="instead of the usual ones; may be given again")
     parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     profile = load_profile(options.target, folders=target_folders(environment=os.environ))
-    steps = options.steps.split(",")
+    steps = options.step or list(STEPS)
     results = {
         name: rows(name, options.data, steps, options.rounds, profile)
         for name in ([options.only] if options.only else MODELS)

@@ -1,6 +1,6 @@
 """What the trainable graph costs and how near it is to LiteRT, model by model.
 
-    python -m benchmarks.trainable --data ../shared/data [MODEL.tflite ...] [--batch 32] [--samples 320] [--json]
+    python -m benchmarks.trainable --data ../shared/data [MODEL.tflite ...] [--batch 32] [--room 512] [--json]
 
 Without models: KWS and ResNet-8 of the shared data, and MobileNetV2 at 224 with random weights, each converted first.
 A row: operations and variables; seconds until the graph is made; the largest difference of an output from LiteRT's, as
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgeship.compress.accelerator import training_environment
+from edgeship.compress.in_parts import ROOM_MB
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
@@ -70,7 +71,7 @@ def measured(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, 
         "difference": difference(graph, samples),
         "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
     }
-    return row | steps(graph, samples, payload["batch"])
+    return row | steps(graph, samples, payload["batch"], payload["room"])
 
 
 def difference(graph: Any, samples: Any) -> float:
@@ -93,28 +94,28 @@ def difference(graph: Any, samples: Any) -> float:
     return worst
 
 
-def steps(graph: Any, samples: Any, batch: int) -> dict[str, float]:
+def steps(graph: Any, samples: Any, batch: int, room: float) -> dict[str, float]:
     """Train on all samples once and return what a step takes."""
     import tensorflow as tf
+
+    from edgeship.compress.in_parts import InParts, rows_for
 
     variables = list(graph.variables.values())
     optimizer = tf.keras.optimizers.Adam(1e-4)
     optimizer.build(variables)
 
-    @tf.function(reduce_retracing=True)
-    def step(inputs: Any) -> None:
-        with tf.GradientTape() as tape:
-            outputs = graph(inputs)
-            loss = tf.add_n([tf.reduce_mean(tf.square(y - 0.5)) for y in outputs])
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+    def loss_of(inputs: Any, labels: Any) -> Any:
+        return tf.add_n([tf.reduce_mean(tf.square(y - 0.5)) for y in graph(inputs)])
 
+    rows = rows_for(graph.sample_bytes(), batch, room)
+    gradients = InParts(loss_of, variables, rows)
     taken = []
     for inputs, _ in samples.batches(batch, rng=np.random.default_rng(0)):
         started = time.monotonic()
-        step(tuple(tf.constant(value) for value in inputs))
+        optimizer.apply_gradients(zip(gradients(inputs)[1], variables, strict=True))
         taken.append(time.monotonic() - started)
     seconds = float(np.median(taken[2:]))
-    return {"step_seconds": seconds, "epoch_seconds": seconds * EPOCH / batch}
+    return {"rows": rows, "step_seconds": seconds, "epoch_seconds": seconds * EPOCH / batch}
 
 
 def noise(model: Path, folder: Path, count: int) -> list[str]:
@@ -156,6 +157,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--samples", type=int, default=320)
+    parser.add_argument(
+        "--room", type=float, default=ROOM_MB, help="MiB for the activations of a part of a batch"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = {}
@@ -164,7 +168,7 @@ def main() -> int:
             data = noise(model, Path(folder), arguments.samples)
             result = run_worker(
                 "benchmarks.trainable:measured",
-                {"model": str(model), "data": data, "batch": arguments.batch},
+                {"model": str(model), "data": data, "batch": arguments.batch, "room": arguments.room},
                 limits=WorkerLimits(seconds=3600),
                 environment=training_environment(),
                 python_path=(ROOT,),
@@ -183,7 +187,7 @@ def line(name: str, row: dict[str, Any]) -> str:
         f"{name:<18} {row['operations']:>3} operations of {row['kinds']} kinds, {row['variables']} variables, "
         f"made in {row['graph_seconds']:.1f} s; off by {row['difference']:.1e}; "
         f"step {row['step_seconds'] * 1000:.0f} ms, epoch of {EPOCH:,} {row['epoch_seconds']:.0f} s ({row['device']}); "
-        f"peak {row['peak_mb']:.0f} MiB, of which activations {row['activations_mb']:.0f}"
+        f"peak {row['peak_mb']:.0f} MiB, activations of a batch {row['activations_mb']:.0f}, in parts of {row['rows']}"
     )
 
 

@@ -135,7 +135,7 @@ class TrainableGraph:
         if len(given) != len(self.inputs):
             raise ValueError(f"{len(given)} inputs were given, the model has {len(self.inputs)}")
         lifted = [
-            _lifted(tf, tf.convert_to_tensor(x, tf.as_dtype(tensors[index].dtype)), tensors[index].shape)
+            _lifted(tf, _typed(tf, x, tensors[index].dtype), tensors[index].shape)
             for index, x in zip(self.inputs, given, strict=True)
         ]
         batch = tf.shape(lifted[0])[0] if lifted else tf.constant(1)
@@ -251,6 +251,14 @@ class TrainableGraph:
             self._compute(op, made, self._tf.constant(1), None)
             self._constants |= {index: made[index].numpy()[0] for index in op.outputs}
         return True
+
+
+def _typed(tf: Any, value: Value, dtype: str) -> Value:
+    """Return what a caller gave in the type of the input: images may be bytes where the model takes floats."""
+    value, wanted = tf.convert_to_tensor(value), tf.as_dtype(dtype)
+    if value.dtype.is_floating and not wanted.is_floating:
+        raise ValueError(f"an input holds {value.dtype.name}, the model takes {dtype}")
+    return tf.cast(value, wanted)
 
 
 def _lifted(tf: Any, value: Value, shape: tuple[int, ...]) -> Value:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeship.compress.rewriting.rules import WORDS
 from edgeship.errors import InputError
 from edgeship.registry import did_you_mean
 from edgeship.values import Setting, Step
@@ -43,6 +44,8 @@ class Row:
     """`samples`: real inputs, of the training data where there is some, else of the calibration; no labels."""
     ranges: bool = False
     """Whether it is told the ranges of activations."""
+    tool: str = ""
+    """A tool with an environment of its own that its worker imports (`edgeship toolchain list`)."""
     structural: bool = False
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
@@ -99,6 +102,14 @@ REPAIR = Option(
 
 ROWS: tuple[Row, ...] = (
     Row(
+        name="rewrite",
+        about="fewer operations that compute the same, each change proven on samples; nothing is trained",
+        function="edgeship.compress.rewrites:apply",
+        options=(Option(name="which", default="all", words=WORDS, about="of the rewrites"),),
+        needs="samples",
+        structural=True,
+    ),
+    Row(
         name="channels",
         about="the least important channels leave the model: smaller file, less time; train afterwards",
         function="edgeship.compress.channels:apply",
@@ -146,7 +157,18 @@ ROWS: tuple[Row, ...] = (
         name="student-depth",
         about="blocks left out whose result has the shape of what goes in; train afterwards",
         function="edgeship.compress.student:depth",
-        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"),),
+        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"), REPAIR),
+        structural=True,
+    ),
+    Row(
+        name="student",
+        about="a smaller model of your own (.keras, .h5, or module:callable that builds one) learns the answers",
+        function="edgeship.compress.own_student:apply",
+        options=(
+            Option(name="model", default="", about="file, or module:callable"),
+            *_training(2e-3, epochs=30),
+        ),
+        needs="samples",
         structural=True,
     ),
     Row(
@@ -155,6 +177,19 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.prune:apply",
         options=(PERCENT, *_training(5e-4)),
         needs="samples",
+    ),
+    Row(
+        name="tfmot-prune",
+        about="as prune, done by tensorflow-model-optimization on a tf_keras model (.h5) with labels: to compare",
+        function="edgeship.compress.tfmot:prune",
+        options=(
+            PERCENT,
+            Option(name="epochs", default=12, least=1, most=10_000, about="passes over the training data"),
+            Option(name="batch", default=64, least=1, most=4096, about="samples a step"),
+            Option(name="rate", default=5e-4, least=1e-7, most=1.0, about="learning rate of Adam"),
+        ),
+        needs="samples",
+        tool="tfmot",
     ),
     Row(
         name="prune-2x4",

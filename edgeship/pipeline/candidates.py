@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgeship.compress.accelerator import training_environment
 from edgeship.compress.methods import rows_by_name
 from edgeship.compress.plan import Planned
 from edgeship.digest import sha256_file, sha256_json
@@ -35,10 +36,12 @@ from edgeship.tflite.contents import contents_of
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.toolchain.environments import require
 from edgeship.values import (
     Artifact,
     Candidate,
     Dataset,
+    ModelSource,
     PreparedSamples,
     Scorecard,
     Step,
@@ -80,8 +83,8 @@ class Workshop:
         """Return a candidate made and measured, or why it could not be. Raises nothing but what ends the whole search:
         InputError of something the user said."""
         kept = self._result(planned)
-        if kept.exists():
-            return self._judged(_read(kept), planned)
+        if (before := _read(kept)) is not None:
+            return self._judged(before, planned)
         begun = time.monotonic()
         scratch = self.site.scratch / planned.candidate.digest[:12]
         try:
@@ -137,7 +140,7 @@ class Workshop:
     def _step(self, path: Path, step: Step, before: Sequence[Step], recipe: str) -> tuple[Path, StepRecord]:
         """Return what a step makes of a float model, from the store where it was made before."""
         one_scale = one_scale_operations(RECIPES[recipe], self.profile)
-        data = self._data()
+        data, row = self._data(), rows_by_name()[step.method]
         key = sha256_json(
             {
                 "format": FORMAT,
@@ -148,6 +151,7 @@ class Workshop:
                 "recipe": recipe,
                 "one_scale": list(one_scale),
                 "data": data,
+                **({"source": self.inputs.source.sha256} if row.tool else {}),
             }
         )
         folder = self.store / "steps" / key[:32]
@@ -184,6 +188,7 @@ class Workshop:
             "calibration": calibration and {"inputs": [str(p) for p in calibration.paths], "labels": None},
             "ranges": ranges,
             "one_scale": list(one_scale_operations(RECIPES[recipe], self.profile)),
+            "source": _told(inputs.source) if row.tool else None,
             "folder": str(self.site.project.base),
             "out": str(part / "model.tflite"),
         }
@@ -191,6 +196,8 @@ class Workshop:
             told = run_worker(
                 "edgeship.compress.worker:apply",
                 payload,
+                python_path=require(row.tool).python_path if row.tool else (),
+                environment=training_environment() | ({"TF_USE_LEGACY_KERAS": "1"} if row.tool else {}),
                 limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
                 progress=self.site.progress,
                 stop=self.stopped.is_set,
@@ -286,6 +293,12 @@ class Workshop:
         return self.store / "results" / f"{key[:32]}.json"
 
 
+def _told(source: ModelSource) -> dict[str, Any]:
+    """Return a source as a worker reads it."""
+    path = str(source.path.resolve())
+    return {"path": path, "kind": source.kind, "sha256": source.sha256, "shapes": list(source.shapes)}
+
+
 FAILINGS = ("not-trainable", "nothing-to-prune", "calibration-missing")
 """References of bad input that is no more than what one candidate cannot do."""
 
@@ -302,10 +315,16 @@ def structure_of(file: TfliteFile) -> str:
     return sha256_json(graphs)
 
 
-def _read(path: Path) -> Tried:
-    from pydantic import TypeAdapter
+def _read(path: Path) -> Tried | None:
+    """Return what was kept, None where it cannot be read: it is then made again."""
+    from pydantic import TypeAdapter, ValidationError
 
-    return TypeAdapter(Tried).validate_json(path.read_bytes())
+    try:
+        tried = TypeAdapter(Tried).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    there = tried.variant is None or tried.variant.artifact.path.exists()
+    return tried if there else None
 
 
 def _read_card(path: Path) -> Scorecard:

@@ -41,7 +41,7 @@ def costs_of(tried: Tried) -> tuple[float, ...] | None:
     p50 = _known(tried.variant.scorecard.latency_ms.p50)
     latency = math.inf if p50 == math.inf or p50 <= 0 else float(round(math.log(p50, LATENCY_STEP)))
     return (
-        round(tried.loss, 6),
+        math.inf if tried.loss is None else round(tried.loss, 6),
         float(tried.contents.download),
         float(tried.variant.artifact.bytes),
         latency,
@@ -72,7 +72,11 @@ def weighed(tried: Tried, count: int, goals: Goals) -> Tried:
         unit = " points" if card.metric.drop_unit == "points" else " %"
         result = gate("accuracy", goals.max_drop, loss, f"expected {card.metric.name} drop", unit)
         gates = tuple(result if told.name == "accuracy" else told for told in gates)
-    return replace(tried, loss=_known(loss), variant=replace(tried.variant, gates=gates))
+    return replace(
+        tried,
+        loss=None if isinstance(loss, Unavailable) or loss != loss else loss,
+        variant=replace(tried.variant, gates=gates),
+    )
 
 
 def ladder_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:
@@ -123,7 +127,7 @@ def beside(best: Tried, plain: Tried) -> str:
     assert best.contents and plain.contents and best.variant and plain.variant
     share = plain.contents.download / best.contents.download
     smaller = plain.variant.artifact.bytes / best.variant.artifact.bytes
-    lost = best.loss - plain.loss
+    lost = (best.loss or 0.0) - (plain.loss or 0.0)
     size = f" and its file {smaller:.2f} times" if smaller > 1.01 else ""
     return (
         f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, "

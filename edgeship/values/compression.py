@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from edgeship.values.candidates import Candidate, StepRecord
@@ -31,9 +30,10 @@ class Tried:
     variant: Variant | None = None
     """The file, measured on held-out data, and judged; None: it could not be made."""
     contents: Contents | None = None
-    loss: float = math.inf
+    loss: float | None = None
     """What it is expected to lose by held-out data, by which it is compared: points of the metric, percent of another
-    metric's float value, or where there are no labels 100 times what agreement with the float model lacks."""
+    metric's float value, or where there are no labels 100 times what agreement with the float model lacks. None:
+    not known."""
     failed: str = ""
     """Why it could not be made."""
     seconds: float = 0.0

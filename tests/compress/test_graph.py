@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgeship.compress.in_parts import rows_for
 from edgeship.errors import EdgeshipError
 from edgeship.toolchain import run_worker
 
@@ -21,6 +22,7 @@ CHECKS = (
     "several_inputs_and_outputs",
     "hooks_see_every_value",
     "a_step_learns",
+    "a_batch_in_parts_has_the_same_gradient",
 )
 
 
@@ -65,3 +67,12 @@ def test_what_is_not_known_between_layers_is_refused(
         f"  operations: {operations}\n"
         "hint: methods that do not train work: edgeship compress --help lists them"
     )
+
+
+def test_parts_of_a_batch_fit_and_are_of_like_size() -> None:
+    mb = 2**20
+    assert rows_for(mb, 32, 512) == 32
+    assert rows_for(27 * mb, 32, 512) == 16
+    assert rows_for(30 * mb, 33, 512) == 17  # of 17 that fit: two parts, not 17 and 16 and a rest
+    assert rows_for(900 * mb, 32, 512) == 1
+    assert rows_for(0, 8) == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def serving(bundle: Bundle, name: str, *, out: Path) -> Bundle:
             context={"bundle": bundle.path, "it has": ", ".join(entries)},
             hint="build it with every variant that no other beats: edgeship build MODEL --target T --ladder"
             if len(entries) == 1
-            else f"--variant {next(iter(entries))}",
+            else f"edgeship deploy {shlex.quote(str(bundle.path))} --variant {next(iter(entries))} --host ...",
         )
     with tempfile.TemporaryDirectory(prefix="edgeship-variant-") as folder:
         release = Path(folder) / "release"

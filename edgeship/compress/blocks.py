@@ -12,7 +12,6 @@ from edgeship.tflite.file import Operator, TfliteFile
 from edgeship.tflite.layer_names import layer_of
 from edgeship.tflite.refit import cannot_be_moved, packed, pruned, unpacked
 from edgeship.tflite.repeats import operator_code
-from edgeship.tflite.weights import PLACES
 
 MIXING = frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"})
 """Layers that make channels of all channels: a block has one at least; a depthwise convolution alone is half of one."""
@@ -69,8 +68,7 @@ def _ending(file: TfliteFile, last: Operator, kind: Any) -> Block | None:
             continue
         if kind == "repeated":
             entry, inside = _with_depthwise(file, makers, entry, out, inside)
-        layers = [i for i in inside if graph.operators[i].op in PLACES]
-        name = layer_of(graph, graph.operators[layers[-1]])
+        name = layer_of(graph, graph.operators[max(i for i in inside if graph.operators[i].op in MIXING)])
         return Block(kind=kind, name=name, entry=entry, exit=out, operators=tuple(sorted(inside)))
     return None
 
@@ -129,14 +127,15 @@ def _makers(file: TfliteFile) -> dict[int, Operator]:
     return {i: op for op in file.main.operators for i in op.outputs}
 
 
-def without_blocks(file: TfliteFile, blocks: Sequence[Block]) -> bytes:
-    """Return the file without some blocks: what read their results reads what went into them.
+def without_blocks(file: TfliteFile, blocks: Sequence[Block]) -> tuple[bytes, dict[int, int]]:
+    """Return (the file without some blocks, operation of the file -> where it now is): what read their results reads
+    what went into them.
 
     An activation that an ADD ended in stays, as an operation of its own, unless what went in came through the same one.
     Raises InputError `tflite-cannot-be-moved`.
     """
     if not blocks:
-        return file.content
+        return file.content, {op.index: op.index for op in file.main.operators}
     if cannot_be_moved(file):
         raise InputError(
             "tflite-cannot-be-moved",
@@ -161,7 +160,8 @@ def without_blocks(file: TfliteFile, blocks: Sequence[Block]) -> bytes:
             op = graph.operators[last.index]
             op.opcodeIndex = operator_code(model, schema, getattr(schema.BuiltinOperator, ALONE[act]))
             op.inputs, op.builtinOptions, op.builtinOptionsType = [block.entry], None, 0
-    kept = [op for number, op in enumerate(graph.operators) if number not in goes]
+    stays = [number for number in range(len(graph.operators)) if number not in goes]
+    kept = [graph.operators[number] for number in stays]
     for op in kept:
         inputs = []
         for index in (int(i) for i in op.inputs):
@@ -176,4 +176,4 @@ def without_blocks(file: TfliteFile, blocks: Sequence[Block]) -> bytes:
             tensor.quantization = None
     pruned(model)
     drop_unused(model)
-    return packed(model, schema, file.content)
+    return packed(model, schema, file.content), {old: new for new, old in enumerate(stays)}

@@ -50,7 +50,7 @@ def shrunk(work: Work, coupling: Coupling, wanted: Wanted, *, even: bool) -> Out
     else:
         scores = by_weights(coupling)
     choice = chosen(coupling, evenly(coupling, scores) if even else scores, wanted)
-    fitted, held = 0, _held(work)
+    fitted, held = 0, held_by(work)
     if samples is None or held or not work.step.setting("repair"):
         content = without(coupling, choice.stays)
     else:
@@ -70,7 +70,7 @@ def samples_of(work: Work) -> Samples | None:
     return samples if samples is not None and len(samples) else None
 
 
-def _held(work: Work) -> str:
+def held_by(work: Work) -> str:
     """Return the label of an earlier step whose zeros or shared values other weights would take apart."""
     return next((s.label for s in work.before if s.method.startswith(("prune", "cluster", "tfmot"))), "")
 

@@ -5,6 +5,7 @@ Lives in worker processes: TensorFlow is loaded when a graph is made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,12 @@ class TrainableGraph:
         for index, value in values.items():
             self.variables[index].assign(value)
 
+    def sample_bytes(self) -> int:
+        """Return the memory that the activations of one sample take, which a training step keeps until their gradients
+        are there. Hooks keep more. A step may go through its batch in parts: no operation joins samples, so that the
+        gradients of the parts add up to that of the whole."""
+        return sum(4 * math.prod(self._sizes[index]) for index in self.activations)
+
     def name(self, index: int) -> str:
         """Return the name of a tensor."""
         return self.file.main.tensors[index].name
@@ -128,7 +135,7 @@ class TrainableGraph:
         if len(given) != len(self.inputs):
             raise ValueError(f"{len(given)} inputs were given, the model has {len(self.inputs)}")
         lifted = [
-            _lifted(tf, tf.convert_to_tensor(x, tf.as_dtype(tensors[index].dtype)), tensors[index].shape)
+            _lifted(tf, _typed(tf, x, tensors[index].dtype), tensors[index].shape)
             for index, x in zip(self.inputs, given, strict=True)
         ]
         batch = tf.shape(lifted[0])[0] if lifted else tf.constant(1)
@@ -229,6 +236,7 @@ class TrainableGraph:
                         self._compute(op, values, tf.constant(1), None)
                 except (Unfit, ValueError, TypeError, tf.errors.OpError) as reason:
                     unfit[op.index] = str(reason).partition("\n")[0]
+            self._sizes = {index: tuple(value.shape[1:]) for index, value in values.items()}
             return tf.constant(0)
 
         tf.function(trace, autograph=False).get_concrete_function(*specs)
@@ -243,6 +251,14 @@ class TrainableGraph:
             self._compute(op, made, self._tf.constant(1), None)
             self._constants |= {index: made[index].numpy()[0] for index in op.outputs}
         return True
+
+
+def _typed(tf: Any, value: Value, dtype: str) -> Value:
+    """Return what a caller gave in the type of the input: images may be bytes where the model takes floats."""
+    value, wanted = tf.convert_to_tensor(value), tf.as_dtype(dtype)
+    if value.dtype.is_floating and not wanted.is_floating:
+        raise ValueError(f"an input holds {value.dtype.name}, the model takes {dtype}")
+    return tf.cast(value, wanted)
 
 
 def _lifted(tf: Any, value: Value, shape: tuple[int, ...]) -> Value:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeship.compress.rewriting.rules import WORDS
 from edgeship.errors import InputError
 from edgeship.registry import did_you_mean
 from edgeship.values import Setting, Step
@@ -72,7 +73,7 @@ def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
         ),
         Option(name="labels", default=0.0, least=0.0, most=1.0, about="share of the loss that is of labels"),
         Option(
-            name="temperature", default=4.0, least=0.1, most=100.0, about="softens answers that are compared"
+            name="temperature", default=2.0, least=0.1, most=100.0, about="softens answers that are compared"
         ),
         Option(name="loss", default="auto", about="module:callable of (outputs, teacher, labels)"),
     )
@@ -100,6 +101,14 @@ REPAIR = Option(
 )
 
 ROWS: tuple[Row, ...] = (
+    Row(
+        name="rewrite",
+        about="fewer operations that compute the same, each change proven on samples; nothing is trained",
+        function="edgeship.compress.rewrites:apply",
+        options=(Option(name="which", default="all", words=WORDS, about="of the rewrites"),),
+        needs="samples",
+        structural=True,
+    ),
     Row(
         name="channels",
         about="the least important channels leave the model: smaller file, less time; train afterwards",
@@ -148,7 +157,18 @@ ROWS: tuple[Row, ...] = (
         name="student-depth",
         about="blocks left out whose result has the shape of what goes in; train afterwards",
         function="edgeship.compress.student:depth",
-        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"),),
+        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"), REPAIR),
+        structural=True,
+    ),
+    Row(
+        name="student",
+        about="a smaller model of your own (.keras, .h5, or module:callable that builds one) learns the answers",
+        function="edgeship.compress.own_student:apply",
+        options=(
+            Option(name="model", default="", about="file, or module:callable"),
+            *_training(2e-3, epochs=30),
+        ),
+        needs="samples",
         structural=True,
     ),
     Row(
@@ -208,6 +228,21 @@ ROWS: tuple[Row, ...] = (
         ),
         needs="samples",
         ranges=True,
+    ),
+    Row(
+        name="equalise",
+        about="channels of unlike size between two layers made alike; answers stay, one scale fits them all",
+        function="edgeship.compress.equalise:apply",
+    ),
+    Row(
+        name="round",
+        about="weights on the integers that change what layers compute least, by real inputs; no labels, seconds",
+        function="edgeship.compress.rounding:apply",
+        options=(
+            Option(name="precision", default="int8", words=("int8", "int4"), about="of the weights"),
+            Option(name="samples", default=1000, least=8, most=1_000_000, about="inputs that are looked at"),
+        ),
+        needs="samples",
     ),
     Row(
         name="distill",

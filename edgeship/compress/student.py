@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from edgeship.compress.blocks import Block, blocks_of, without_blocks
-from edgeship.compress.channels import coupled, samples_of, shrunk
+from edgeship.compress.channels import coupled, held_by, samples_of, shrunk
 from edgeship.compress.choice import Wanted
 from edgeship.compress.importance import values_seen
+from edgeship.compress.repair import repaired_without
 from edgeship.compress.surgery import counted
 from edgeship.compress.work import Outcome, Work
 from edgeship.errors import InputError
@@ -37,10 +38,10 @@ def width(work: Work) -> Outcome:
 def depth(work: Work) -> Outcome:
     """Leave out blocks whose result has the shape of what goes in: residual blocks, and repeated layers.
 
-    Setting: `blocks`, how many. Those go first that change least of what goes in, seen on real inputs; without any, the
-    last ones. Raises InputError `no-blocks-to-drop`.
+    Settings: `blocks`, how many, and `repair`. Those go first that change least of what goes in, seen on real inputs;
+    without any, the last ones. Raises InputError `no-blocks-to-drop`.
     """
-    file = parse(Path("model.tflite"), work.content, "")
+    step, file = work.step, parse(Path("model.tflite"), work.content, "")
     blocks = blocks_of(file)
     if not blocks:
         raise InputError(
@@ -52,10 +53,17 @@ def depth(work: Work) -> Outcome:
             },
             hint="--method student-width-50   (makes every layer narrower instead)",
         )
-    count = work.step.setting("blocks")
+    count = step.setting("blocks")
     changes = _changes(work, file, blocks)
     going = [blocks[n] for n in np.argsort(changes, kind="stable")[:count]]
-    content = without_blocks(file, going)
+    content, moved = without_blocks(file, going)
+    samples, fitted = samples_of(work), 0
+    notes = [f"left out what ends in {', '.join(f'{block.name} ({block.kind})' for block in going)}"]
+    if samples is not None and step.setting("repair") and not held_by(work):
+        exits = [block.exit for block in going]
+        content, fitted = repaired_without(
+            file, (content, moved), exits, samples, seed=step.seed, report=work.report
+        )
     before, after = counted(file.content), counted(content)
     figures = {
         "blocks_before": len(blocks),
@@ -64,9 +72,8 @@ def depth(work: Work) -> Outcome:
         "parameters_after": after[0],
         "macs_before": before[1],
         "macs_after": after[1],
+        "layers_fitted": fitted,
     }
-    names = ", ".join(f"{block.name} ({block.kind})" for block in going)
-    notes = [f"left out what ends in {names}"]
     if len(going) < count:
         notes.append(f"only {len(blocks)} blocks have a result of the shape of what goes in")
     return Outcome(content=content, figures=figures, notes=tuple(notes))

@@ -215,7 +215,15 @@ def several_inputs_and_outputs() -> None:
     graph = TrainableGraph(m.builder.build([words, numbers, factor], [scaled, mean]))
     held(graph, m.samples)
     assert [tuple(y.shape) for y in graph(m.samples)] == [(3, 4, 5), (3, 5)]
-    assert len(graph.variables) == 2
+    assert len(graph.variables) == 3, "the embedding, the weight and the bias"
+    wide = [m.samples[0].astype(np.int64), *m.samples[1:]]
+    assert all(np.array_equal(a, b) for a, b in zip(graph(wide), graph(m.samples), strict=True))
+    try:
+        graph([m.samples[0].astype(np.float32), *m.samples[1:]])
+    except ValueError as error:
+        assert str(error) == "an input holds float32, the model takes int32"
+    else:
+        raise AssertionError("a word was a fraction")
 
 
 def hooks_see_every_value() -> None:
@@ -291,6 +299,34 @@ def a_step_learns() -> None:
     assert np.allclose(graph([data])[0], want, atol=1e-5)
 
 
+def a_batch_in_parts_has_the_same_gradient() -> None:
+    """Whatever is left for the last part; without labels and with them."""
+    import tensorflow as tf
+
+    from edgeship.compress.in_parts import InParts
+
+    m = maker()
+    x = m.input([1, 8, 8, 2])
+    pooled = m.op("MEAN", [convolution(m, x, (2, 4), "stem"), m.const([1, 2])], "ReducerOptions")[0]
+    last = m.op("FULLY_CONNECTED", [pooled, m.weight([3, 4]), m.weight([3])], "FullyConnectedOptions")
+    graph = TrainableGraph(m.builder.build([x], last))
+    assert graph.sample_bytes() == 4 * (8 * 8 * 2 + 8 * 8 * 4 + 4 + 3)
+    data, labels = m.values([7, 8, 8, 2]), m.values([7, 3])
+
+    def loss_of(inputs: Any, wanted: Any) -> Any:
+        return tf.reduce_mean(tf.square(graph(inputs)[0] - (0.0 if wanted is None else wanted)))
+
+    for told in (None, labels):
+        whole, *others = (
+            InParts(loss_of, list(graph.variables.values()), rows)([data], told) for rows in (7, 4, 3, 1)
+        )
+        assert float(tf.linalg.global_norm(whole[1])) > 0.01
+        for loss, found in others:
+            assert np.isclose(loss, whole[0], rtol=1e-5)
+            for one, other in zip(found, whole[1], strict=True):
+                assert np.allclose(one, other, atol=1e-6)
+
+
 CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
@@ -300,6 +336,7 @@ CHECKS: dict[str, Check] = {
         several_inputs_and_outputs,
         hooks_see_every_value,
         a_step_learns,
+        a_batch_in_parts_has_the_same_gradient,
     )
 }
 REFUSED: dict[str, Callable[[], dict[str, Any]]] = {

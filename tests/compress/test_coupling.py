@@ -34,9 +34,11 @@ SIZES = {
     "pixel_shuffle": [4, 6],
     "siamese": [8, 6],
     "decoder": [6, 8],
+    "text": [8, 12],
+    "rare": [7, 10, 8],
 }
 """Of every kind, the groups of each family, told by hand from what the model is: 16 channels that a SPLIT halves are 8
-pairs, and the 12 that are written over a padded shortcut of 8 are with it."""
+pairs, and one of the eight in `rare` is picked out by its place."""
 
 
 def coupled(content: bytes) -> Coupling:

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
+from edgeship.compress.in_parts import rows_for
 from edgeship.errors import EdgeshipError
-from edgeship.model.convert import to_float_tflite
-from edgeship.model.source import open_model
-from edgeship.progress import Silent
 from edgeship.toolchain import run_worker
 
 HERE = (Path(__file__).parent,)
@@ -24,6 +22,7 @@ CHECKS = (
     "several_inputs_and_outputs",
     "hooks_see_every_value",
     "a_step_learns",
+    "a_batch_in_parts_has_the_same_gradient",
 )
 
 
@@ -70,13 +69,10 @@ def test_what_is_not_known_between_layers_is_refused(
     )
 
 
-@pytest.mark.slow
-@pytest.mark.shared
-@pytest.mark.parametrize(
-    ("model", "high", "variables"), [("kws/saved_model", 60.0, 20), ("cifar10/resnet8.h5", 255.0, 20)]
-)
-def test_a_real_model(model: str, high: float, variables: int, shared_data: Path, tmp_path: Path) -> None:
-    made = to_float_tflite(open_model(shared_data / model), tmp_path, progress=Silent(), batch=1)
-    payload = {"model": str(made.path), "low": 0.0, "high": high}
-    told = run_worker("graph_forms:real", payload, python_path=HERE).value
-    assert told == {"variables": variables, "moved": variables}
+def test_parts_of_a_batch_fit_and_are_of_like_size() -> None:
+    mb = 2**20
+    assert rows_for(mb, 32, 512) == 32
+    assert rows_for(27 * mb, 32, 512) == 16
+    assert rows_for(30 * mb, 33, 512) == 17  # of 17 that fit: two parts, not 17 and 16 and a rest
+    assert rows_for(900 * mb, 32, 512) == 1
+    assert rows_for(0, 8) == 8

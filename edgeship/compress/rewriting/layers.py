@@ -1,0 +1,202 @@
+"""Products and sums with constants, and activations, taken into the layers beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeship.compress.rewriting.idle import NONE, fused
+from edgeship.tflite.draft import Draft
+from edgeship.tflite.weights import PLACES, Place
+
+Array = NDArray[Any]
+ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
+FUSES = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+"""Activation -> its number where it is fused."""
+TAKES = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", *ARITHMETIC})
+"""Operations that activations are fused to."""
+VALID = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affine:
+    """scale * x + shift, each one value or one a channel, that an operation with a constant computes of `source`."""
+
+    source: int
+    scale: Array
+    shift: Array
+
+    @property
+    def shifts(self) -> bool:
+        return bool((self.shift != 0).any())
+
+
+def affine_of(draft: Draft, op: Any) -> Affine | None:
+    """Return what ADD, SUB, MUL or DIV with a constant does to channels (the last axis), None where it is more."""
+    name = draft.name(op)
+    if name not in ARITHMETIC:
+        return None
+    made = draft.shape(op.outputs[0])
+    for place in (1, 0):
+        value, source = draft.floats(op.inputs[place]), op.inputs[1 - place]
+        if value is None or draft.is_constant(source) or not draft.is_float(source):
+            continue
+        if made is None or draft.shape(source) != made or value.size not in (1, made[-1]):
+            return None
+        if value.size > 1 and value.shape[-1] != made[-1]:
+            return None
+        c = value.reshape(-1).astype(np.float64)
+        one, zero = np.ones(1), np.zeros(1)
+        if name == "MUL":
+            return Affine(source=source, scale=c, shift=zero)
+        if name == "ADD":
+            return Affine(source=source, scale=one, shift=c)
+        if name == "SUB":
+            sign = 1.0 if place == 1 else -1.0
+            return Affine(source=source, scale=sign * one, shift=-sign * c)
+        return Affine(source=source, scale=1.0 / c, shift=zero) if place == 1 and (c != 0).all() else None
+    return None
+
+
+def layer_place(draft: Draft, op: Any) -> Place | None:
+    """Return where an operation has weights that can be changed for it alone, None where it has none."""
+    place = PLACES.get(draft.name(op))
+    if place is None or len(op.inputs) <= place.weight:
+        return None
+    weight = op.inputs[place.weight]
+    bias = op.inputs[place.bias] if len(op.inputs) > place.bias else -1
+    own = len(draft.readers(weight)) == 1 and draft.floats(weight) is not None
+    known = bias < 0 or draft.floats(bias) is not None
+    plain = not getattr(op.builtinOptions, "weightsFormat", 0)
+    return place if own and known and plain and not draft.has_range(weight) else None
+
+
+def fold_into_layers(draft: Draft) -> None:
+    """Take products and sums with one constant a channel, behind a layer or in front of it, into weights and bias."""
+    for op in draft.operators:
+        if draft.there(op):
+            affine = affine_of(draft, op)
+            if affine is not None and not (_behind(draft, op, affine) or _in_front(draft, op, affine)):
+                _merged(draft, op)
+
+
+def _behind(draft: Draft, op: Any, affine: Affine) -> bool:
+    """Take an operation into the layer whose result it reads; return whether that was possible."""
+    layer = draft.maker(affine.source)
+    if layer is None or not draft.alone(affine.source) or fused(layer) != NONE:
+        return False
+    place, act = layer_place(draft, layer), fused(op)
+    transposed = draft.name(layer) == "TRANSPOSE_CONV"
+    if place is None or (transposed and (act != NONE or (affine.shifts and len(layer.inputs) <= place.bias))):
+        return False
+    if not draft.may(op):
+        return False
+    weight = draft.floats(layer.inputs[place.weight])
+    assert weight is not None
+    across = [1] * weight.ndim
+    across[place.channels] = -1
+    bias = _bias(draft, layer, place, weight.shape[place.channels])
+    _write(draft, layer, place, weight * affine.scale.reshape(across), bias * affine.scale + affine.shift)
+    if act != NONE:
+        layer.builtinOptions.fusedActivationFunction = act
+    target = op.outputs
+    draft.drop(op)
+    draft.make(layer, target)
+    return True
+
+
+def _in_front(draft: Draft, op: Any, affine: Affine) -> bool:
+    """Take an operation into the layer that reads its result; return whether that was possible."""
+    made = op.outputs[0]
+    if not draft.alone(made) or fused(op) != NONE:
+        return False
+    layer = draft.readers(made)[0]
+    name, place = draft.name(layer), layer_place(draft, layer)
+    shape = draft.shape(made)
+    if place is None or shape is None or layer.inputs[2 if name == "TRANSPOSE_CONV" else 0] != made:
+        return False
+    weight = draft.floats(layer.inputs[place.weight])
+    assert weight is not None
+    if name == "DEPTHWISE_CONV_2D":
+        times, axis = weight.shape[3] // max(shape[-1], 1), 3
+    else:
+        times, axis = 1, weight.ndim - 1
+    if weight.shape[axis] != shape[-1] * times or (affine.shifts and not _sees_no_edge(layer, name, weight)):
+        return False
+    if not draft.may(op):
+        return False
+    scale, shift = (
+        np.repeat(part, times) if part.size > 1 else part for part in (affine.scale, affine.shift)
+    )
+    summed = tuple(a for a in range(weight.ndim) if a != place.channels)
+    bias = _bias(draft, layer, place, weight.shape[place.channels]) + (weight * shift).sum(axis=summed)
+    _write(draft, layer, place, weight * scale, bias)
+    draft.drop(op)
+    draft.read(layer, [affine.source if i == made else i for i in layer.inputs])
+    return True
+
+
+def _sees_no_edge(layer: Any, name: str, weight: Array) -> bool:
+    """Return whether every output of a layer reads as many inputs: then a shift of them is one of the bias."""
+    if name == "FULLY_CONNECTED":
+        return True
+    window = weight.shape[1:3] if name != "TRANSPOSE_CONV" else ()
+    return bool(window) and (window == (1, 1) or int(layer.builtinOptions.padding) == VALID)
+
+
+def _bias(draft: Draft, layer: Any, place: Place, channels: int) -> Array:
+    index = layer.inputs[place.bias] if len(layer.inputs) > place.bias else -1
+    value = draft.floats(index)
+    return np.zeros(channels) if value is None else value.reshape(-1).astype(np.float64)
+
+
+def _write(draft: Draft, layer: Any, place: Place, weight: Array, bias: Array) -> None:
+    """Give a layer another weight and bias, and a bias where it had none and needs one."""
+    draft.store(layer.inputs[place.weight], weight.astype(np.float32))
+    inputs = list(layer.inputs)
+    index = inputs[place.bias] if len(inputs) > place.bias else -1
+    value = bias.astype(np.float32)
+    if index >= 0 and len(draft.readers(index)) == 1:
+        draft.store(index, value)
+    elif index >= 0 or value.any():
+        inputs += [-1] * (place.bias + 1 - len(inputs))
+        inputs[place.bias] = draft.put(layer.inputs[place.weight], "bias", value)
+        draft.read(layer, inputs)
+
+
+def _merged(draft: Draft, op: Any) -> None:
+    """Make one of two sums, or two products, that follow one another."""
+    name, first = draft.name(op), None
+    if name in ("ADD", "MUL"):
+        place = 1 if draft.floats(op.inputs[1]) is not None else 0
+        source, later = op.inputs[1 - place], draft.floats(op.inputs[place])
+        first = draft.maker(source)
+    if first is None or draft.name(first) != name or fused(first) != NONE or not draft.alone(source):
+        return
+    inner = affine_of(draft, first)
+    earlier = next((v for i in first.inputs if (v := draft.floats(i)) is not None), None)
+    if inner is None or earlier is None or later is None or not draft.may(op):
+        return
+    both = earlier + later if name == "ADD" else earlier * later
+    draft.read(op, [inner.source, draft.put(op.inputs[place], "both", both.astype(np.float32))])
+    draft.drop(first)
+
+
+def fuse_activations(draft: Draft) -> None:
+    """Take RELU, RELU6 and RELU_N1_TO_1 into the layer or the arithmetic whose result they alone read."""
+    for op in draft.operators:
+        number = FUSES.get(draft.name(op))
+        source = op.inputs[0] if op.inputs else -1
+        maker = draft.maker(source) if number else None
+        if maker is None or draft.name(maker) not in TAKES or not draft.alone(source):
+            continue
+        if fused(maker) != NONE or maker.builtinOptions is None or not draft.is_float(source):
+            continue
+        if draft.may(op):
+            maker.builtinOptions.fusedActivationFunction = number
+            target = op.outputs
+            draft.drop(op)
+            draft.make(maker, target)

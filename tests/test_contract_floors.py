@@ -21,14 +21,20 @@ FLOORS: dict[str, float] = {
     "remote": 5, "device": 5,
     "deploy": 6,
     "fleet": 7,
-    "pipeline": 8, "cli": 9, "report": 9, "demo": 9, "__main__": 9,
+    "pipeline": 8, "cli": 9, "report": 9, "pages": 9, "demo": 9, "__main__": 9,
 }  # fmt: skip
-HELD_TOGETHER = {("cli", "report"), ("cli", "demo"), ("demo", "report"), ("__main__", "cli")}
+HELD_TOGETHER = {
+    ("cli", "report"),
+    ("cli", "pages"),
+    ("cli", "demo"),
+    ("demo", "report"),
+    ("__main__", "cli"),
+}
 """On the top floor the command line may use the rooms beside it; nothing may use the command line."""
 
 HEAVY = {
     "tensorflow", "tf_keras", "keras", "tflite_support", "ai_edge_litert", "ai_edge_quantizer",
-    "tensorflow_model_optimization", "sklearn", "ethosu",
+    "tensorflow_model_optimization", "sklearn", "ethosu", "matplotlib",
 }  # fmt: skip
 HEAVY_HOMES: set[str] = set()
 """Modules (dotted, below edgeship) that only ever run inside a worker process and may import heavy tools at the top."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def serving(bundle: Bundle, name: str, *, out: Path) -> Bundle:
             context={"bundle": bundle.path, "it has": ", ".join(entries)},
             hint="build it with every variant that no other beats: edgeship build MODEL --target T --ladder"
             if len(entries) == 1
-            else f"--variant {next(iter(entries))}",
+            else f"edgeship deploy {shlex.quote(str(bundle.path))} --variant {next(iter(entries))} --host ...",
         )
     with tempfile.TemporaryDirectory(prefix="edgeship-variant-") as folder:
         release = Path(folder) / "release"
@@ -45,7 +46,15 @@ def serving(bundle: Bundle, name: str, *, out: Path) -> Bundle:
             for path in release.rglob("*")
             if path.is_file() and path.name != MANIFEST
         }
-        changed = _changed(release, entries[name], name)
+        try:
+            changed = _changed(release, entries[name], name)
+        except (OSError, ValueError, TypeError, RecursionError):  # whoever sealed it wrote no service there
+            raise InputError(
+                "bundle-corrupt",
+                f"{bundle.path.name} holds no service.json and README.txt that can be read",
+                context={"file": bundle.path},
+                hint="build anew: edgeship build MODEL --target T --ladder -o DIR",
+            ) from None
         entries_of_files = {**manifest["files"]}
         for file, content in changed.items():
             entries_of_files[file] = {
@@ -60,10 +69,10 @@ def serving(bundle: Bundle, name: str, *, out: Path) -> Bundle:
 
 def _changed(release: Path, entry: dict[str, Any], name: str) -> dict[str, bytes]:
     """Return the files that say which variant serves: service.json, and the README where it names one."""
-    service = json.loads((release / "service.json").read_text(encoding="utf-8"))
-    changed = {"service.json": json.dumps(service | {"chosen": name}, indent=2).encode() + b"\n"}
-    readme = release / "README.txt"
+    text, readme = (release / "service.json").read_text(encoding="utf-8"), release / "README.txt"
+    changed = {"service.json": json.dumps({**json.loads(text), "chosen": name}, indent=2).encode() + b"\n"}
     if readme.is_file():
-        told = rf"\g<1>variant {name}, {entry.get('bytes', 0):,} bytes"
-        changed["README.txt"] = MODEL_LINE.sub(told, readme.read_text(encoding="utf-8")).encode()
+        told = f"variant {name}, {entry.get('bytes', 0):,} bytes"
+        lines = MODEL_LINE.sub(lambda found: found[1] + told, readme.read_text(encoding="utf-8"))
+        changed["README.txt"] = lines.encode()
     return changed

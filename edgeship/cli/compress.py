@@ -101,12 +101,14 @@ def compress(
     require_possible(profiles[0], compiling)
     if dry_run:
         return _plan(project, path, profiles[0], as_json=as_json)
+    from edgeship.pages.compression import page
     from edgeship.pipeline.compressing import compress as search
     from edgeship.report.compression import compress_document, compress_text
 
     with common.progress(quiet=quiet) as progress:
         report = search(project, path, profiles[0], out, common.cache_folder(), progress, compiling)
     document = compress_document(report)
+    (out / "report.html").write_text(page(document), encoding="utf-8")
     (out / "compress.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     common.show(compress_text(report), lambda: document, as_json=as_json)
     return report.exit_code

@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "edgeship.cli.compress:compress",
         "Find the smallest model that keeps its accuracy, under a budget.",
     ),
+    "explain": ("edgeship.cli.explain:explain", "Say what quantizing costs, layer by layer, and why."),
     "deploy": ("edgeship.cli.deploy:deploy", "Bring a model or a bundle to devices, prove it and start it."),
     "status": ("edgeship.cli.operate:status", "Say what a device runs."),
     "rollback": ("edgeship.cli.operate:rollback", "Return a device to the release before."),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgeship.compress.choice import Choice, Scores, Wanted, chosen, evenly
+from edgeship.compress.choice import Choice, Wanted, chosen, evenly
 from edgeship.compress.coupling import Coupling, couple
-from edgeship.compress.importance import Moments, by_outputs, by_weights, moments_of
+from edgeship.compress.importance import by_outputs, by_weights, moments_of
+from edgeship.compress.repair import repaired
+from edgeship.compress.samples import Samples
 from edgeship.compress.surgery import counted, without
 from edgeship.compress.work import Outcome, Work
 from edgeship.errors import InputError
-from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.flat import parse
 from edgeship.tflite.layer_names import layer_of
 
@@ -22,49 +24,72 @@ NAMED = 5
 
 
 def apply(work: Work) -> Outcome:
-    """Leave out a share of the channels. Settings: `percent`, `of`, `layers`, `by`, `least`, `multiple`.
+    """Leave out a share of the channels. Settings: `percent`, `of`, `layers`, `by`, `least`, `multiple`, `repair`.
 
     Raises InputError `no-channels-to-prune` where none can go, with the operations that keep them.
     """
     step = work.step
-    coupling = coupled(parse(Path("model.tflite"), work.content, ""), step.label)
-    scores, _ = importance(work, coupling, step.setting("by"))
+    coupling = coupled(work)
     wanted = Wanted(
         share=step.setting("percent") / 100.0,
         of=step.setting("of"),
         least=step.setting("least") / 100.0,
         multiple=step.setting("multiple"),
     )
-    choice = chosen(
-        coupling, evenly(coupling, scores) if step.setting("layers") == "even" else scores, wanted
-    )
-    return told(coupling, without(coupling, choice.stays), choice, wanted)
+    return shrunk(work, coupling, wanted, even=step.setting("layers") == "even")
 
 
-def coupled(file: TfliteFile, label: str) -> Coupling:
+def shrunk(work: Work, coupling: Coupling, wanted: Wanted, *, even: bool) -> Outcome:
+    """Return the model without its least important channels, what is left fitted to real inputs where there are some.
+
+    `even`: every layer loses the same share.
+    """
+    samples = samples_of(work)
+    if work.step.setting("by") == "outputs" and samples is not None:
+        scores = by_outputs(coupling, moments_of(coupling, samples, work.step.seed))
+    else:
+        scores = by_weights(coupling)
+    choice = chosen(coupling, evenly(coupling, scores) if even else scores, wanted)
+    fitted, held = 0, held_by(work)
+    if samples is None or held or not work.step.setting("repair"):
+        content = without(coupling, choice.stays)
+    else:
+        content, fitted = repaired(coupling, choice.stays, samples, seed=work.step.seed, report=work.report)
+    outcome = told(coupling, content, choice, wanted)
+    notes = outcome.notes
+    if samples is None:
+        notes += ("no samples: channels were judged by their weights, and nothing was fitted",)
+    elif held and work.step.setting("repair"):
+        notes += (f"what is left was not fitted: that would undo {held}",)
+    return replace(outcome, figures={**outcome.figures, "layers_fitted": fitted}, notes=notes)
+
+
+def samples_of(work: Work) -> Samples | None:
+    """Return real inputs, to train on or to calibrate with; None: there are none."""
+    samples = work.train or work.calibration
+    return samples if samples is not None and len(samples) else None
+
+
+def held_by(work: Work) -> str:
+    """Return the label of an earlier step whose zeros or shared values other weights would take apart."""
+    return next((s.label for s in work.before if s.method.startswith(("prune", "cluster", "tfmot"))), "")
+
+
+def coupled(work: Work) -> Coupling:
     """Return the coupling of a model of which channels can go. Raises InputError `no-channels-to-prune`."""
-    coupling = couple(file)
+    coupling = couple(parse(Path("model.tflite"), work.content, ""))
     if coupling.groups:
         return coupling
     reasons = "; ".join(f"{why} keeps {count}" for why, count in list(coupling.pinned.items())[:NAMED])
     raise InputError(
         "no-channels-to-prune",
         "no channel of this model can be left out",
-        context={"--method": label, "why": reasons or "it has no layers with constant float32 weights"},
-        hint="edgeship compress --method prune-50 makes weights zero and changes no shape",
+        context={
+            "method": work.step.label,
+            "why": reasons or "it has no layers with constant float32 weights",
+        },
+        hint="--method prune-50   (makes weights zero and changes no shape)",
     )
-
-
-def importance(work: Work, coupling: Coupling, by: str) -> tuple[Scores, dict[int, Moments]]:
-    """Return how much each group matters, and what the layers were seen to read (nothing without samples).
-
-    `by`: `outputs` (by real inputs where there are some, else by weights) or `weights`.
-    """
-    samples = work.train or work.calibration
-    if samples is None or not len(samples):
-        return by_weights(coupling), {}
-    moments = moments_of(coupling, samples, work.step.seed)
-    return (by_outputs(coupling, moments) if by == "outputs" else by_weights(coupling)), moments
 
 
 def told(coupling: Coupling, content: bytes, choice: Choice, wanted: Wanted) -> Outcome:

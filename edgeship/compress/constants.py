@@ -13,8 +13,14 @@ from edgeship.tflite.weights import Layer
 
 Array = NDArray[Any]
 
-OTHER_WEIGHTS: dict[str, tuple[int, ...]] = {"PRELU": (1,), "BATCH_MATMUL": (0, 1)}
-"""Inputs that are weights wherever they are constant, of operations that `layers_of` does not know."""
+OTHER_WEIGHTS: dict[str, tuple[int, ...]] = {
+    "PRELU": (1,),
+    "BATCH_MATMUL": (0, 1),
+    "GATHER": (0,),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), *range(12, 17)),
+}
+"""Inputs that are weights wherever they are constant, of operations that `layers_of` does not know: slopes, factors of
+products, embeddings, gates."""
 PER_CHANNEL = ("ADD", "MUL", "SUB", "DIV")
 """Operations whose constant, behind a layer and one value a channel, came of a bias or a batch norm."""
 
@@ -40,9 +46,8 @@ def _is_weight(graph: Subgraph, op: Operator, position: int, behind: set[int]) -
         return True
     if op.op not in PER_CHANNEL or op.index not in behind:
         return False
-    value, made = graph.tensors[op.inputs[position]], graph.tensors[op.outputs[0]]
-    channels = made.shape[-1] if made.shape else 1
-    return value.elements > 1 and value.elements == value.shape[-1] == channels
+    value = graph.tensors[op.inputs[position]]
+    return value.elements > 1 and value.elements == value.shape[-1]
 
 
 def _behind(graph: Subgraph, sources: set[int]) -> set[int]:

@@ -5,16 +5,16 @@ Lives in worker processes: TensorFlow is loaded when a graph is made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.compress.constants import other_constants, trained_constants
-from edgeship.compress.front import runner
-from edgeship.compress.operations import OPERATIONS, OWN_ACTIVATION
+from edgeship.compress.front import Front
+from edgeship.compress.operations import OF_SHAPES, OPERATIONS, OWN_ACTIVATION
 from edgeship.compress.operations.activations import fused
 from edgeship.compress.operations.call import Call, Unfit
 from edgeship.compress.parts import Parts, counted, parted, refused
@@ -65,7 +65,7 @@ class TrainableGraph:
         self.inputs = graph.inputs
         self._constants = other_constants(self.file, set(trained))
         self._parts = self._parted()
-        self._front = runner(content, self._parts) if self._parts.fed else None
+        self._front = self._front_of(self._parts) if self._parts.fed else None
         self.before, self.behind = self._parts.before, self._parts.behind
         self.outputs = self._parts.outputs
         read = {i for op in self._parts.within for i in op.inputs}
@@ -95,6 +95,12 @@ class TrainableGraph:
         """Give variables other values, by tensor index."""
         for index, value in values.items():
             self.variables[index].assign(value)
+
+    def sample_bytes(self) -> int:
+        """Return the memory that the activations of one sample take, which a training step keeps until their gradients
+        are there. Hooks keep more. A step may go through its batch in parts: no operation joins samples, so that the
+        gradients of the parts add up to that of the whole."""
+        return sum(4 * math.prod(self._sizes[index]) for index in self.activations)
 
     def name(self, index: int) -> str:
         """Return the name of a tensor."""
@@ -129,16 +135,16 @@ class TrainableGraph:
         if len(given) != len(self.inputs):
             raise ValueError(f"{len(given)} inputs were given, the model has {len(self.inputs)}")
         lifted = [
-            _lifted(tf, tf.convert_to_tensor(x, tf.as_dtype(tensors[index].dtype)), tensors[index].shape)
+            _lifted(tf, _typed(tf, x, tensors[index].dtype), tensors[index].shape)
             for index, x in zip(self.inputs, given, strict=True)
         ]
         batch = tf.shape(lifted[0])[0] if lifted else tf.constant(1)
         starting = dict(zip(self.inputs, lifted, strict=True))
         if self._front is not None:
             kinds = [tf.as_dtype(tensors[i].dtype) for i in self._parts.fed]
-            computed = tf.numpy_function(self._front, lifted, kinds, stateful=False)
-            for index, value in zip(self._parts.fed, computed, strict=True):
-                starting[index] = tf.ensure_shape(value, [None, *tensors[index].shape])
+            computed = tf.nest.flatten(tf.numpy_function(self._front, lifted, kinds, stateful=False))
+            for index, value, shape in zip(self._parts.fed, computed, self._front.shapes, strict=True):
+                starting[index] = tf.ensure_shape(value, [None, *shape])
         values = {index: self._through(activation, index, value) for index, value in starting.items()}
         for index, variable in self.variables.items():
             read = tf.convert_to_tensor(variable)
@@ -148,9 +154,7 @@ class TrainableGraph:
     def _compute(self, op: Operator, values: dict[int, Value], batch: Value, activation: Hook | None) -> None:
         """Compute an operation and put its outputs among the values."""
         tensors = self.file.main.tensors
-        row = None if op.custom else OPERATIONS.get(op.op)
-        if row is None:
-            raise Unfit("is not known")
+        row = OPERATIONS[op.op]
         call = Call(
             tf=self._tf,
             operator=op,
@@ -190,10 +194,18 @@ class TrainableGraph:
             if self.file.main.tensors[index].dtype == "float32" and index not in self._constants
         )
 
+    def _front_of(self, parts: Parts) -> Front:
+        try:
+            return Front(self.file.content, parts)
+        except ValueError as reason:
+            why = f"cannot be computed in front of the layers: {reason}"
+            unknown = {op.index: why for op in parts.before if op.custom or op.op not in OPERATIONS}
+            raise refused(self.file.main, unknown or {parts.before[0].index: why}) from None
+
     def _parted(self) -> Parts:
         """Return the parts of the model, found by trying what can be computed until nothing more is unfit."""
         graph = self.file.main
-        unfit: dict[int, str] = {}
+        unfit = {op.index: "is not known" for op in graph.operators if op.custom or op.op not in OPERATIONS}
         while True:
             parts, stuck = parted(graph, self.layers, unfit)
             if stuck or (unfit and not self.layers):
@@ -208,8 +220,10 @@ class TrainableGraph:
         what does not depend on samples or variables is computed here, once for all, and is a constant from now on."""
         tf, tensors = self._tf, self.file.main.tensors
         unfit: dict[int, str] = {}
-        places = dict.fromkeys((*self.inputs, *parts.fed))
-        specs = [tf.TensorSpec([None, *tensors[i].shape], tf.as_dtype(tensors[i].dtype)) for i in places]
+        shapes = {i: tensors[i].shape for i in self.inputs}
+        shapes |= zip(parts.fed, self._front_of(parts).shapes, strict=True) if parts.fed else {}
+        places = list(shapes)
+        specs = [tf.TensorSpec([None, *shapes[i]], tf.as_dtype(tensors[i].dtype)) for i in places]
 
         def trace(*given: Value) -> Value:
             values = dict(zip(places, given, strict=True))
@@ -222,6 +236,7 @@ class TrainableGraph:
                         self._compute(op, values, tf.constant(1), None)
                 except (Unfit, ValueError, TypeError, tf.errors.OpError) as reason:
                     unfit[op.index] = str(reason).partition("\n")[0]
+            self._sizes = {index: tuple(value.shape[1:]) for index, value in values.items()}
             return tf.constant(0)
 
         tf.function(trace, autograph=False).get_concrete_function(*specs)
@@ -229,18 +244,21 @@ class TrainableGraph:
 
     def _fold(self, op: Operator, values: Mapping[int, Value]) -> bool:
         """Compute an operation now where its result is always the same; return whether it is."""
-        if op.op in ("SHAPE", "RANK") and not op.custom:
-            shape = [int(size) for size in self._value(op.inputs[0], values).shape[1:]]
-            told = shape if op.op == "SHAPE" else len(shape)
-            self._constants[op.outputs[0]] = np.array(told, self.file.main.tensors[op.outputs[0]].dtype)
-            return True
-        if op.custom or not op.inputs or any(i >= 0 and i not in self._constants for i in op.inputs):
+        if op.op not in OF_SHAPES and any(i >= 0 and i not in self._constants for i in op.inputs):
             return False
-        made: dict[int, Value] = {}
+        made = dict(values)
         with self._tf.init_scope():
             self._compute(op, made, self._tf.constant(1), None)
-            self._constants |= {index: value.numpy()[0] for index, value in made.items()}
+            self._constants |= {index: made[index].numpy()[0] for index in op.outputs}
         return True
+
+
+def _typed(tf: Any, value: Value, dtype: str) -> Value:
+    """Return what a caller gave in the type of the input: images may be bytes where the model takes floats."""
+    value, wanted = tf.convert_to_tensor(value), tf.as_dtype(dtype)
+    if value.dtype.is_floating and not wanted.is_floating:
+        raise ValueError(f"an input holds {value.dtype.name}, the model takes {dtype}")
+    return tf.cast(value, wanted)
 
 
 def _lifted(tf: Any, value: Value, shape: tuple[int, ...]) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from edgeship.compress.coupling import Coupling
 from edgeship.compress.lanes import Cut
 from edgeship.compress.samples import Samples
+from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.weights import constant
 
 Scores = NDArray[np.float64]
@@ -71,7 +73,7 @@ def moments_of(coupling: Coupling, samples: Samples, seed: int = 0) -> dict[int,
     """Return, by operation, the moments of what the layers read that read channels; of some samples, run in LiteRT."""
     cuts = {cut.operator: cut for cut in reading(coupling)}
     sums = {operator: np.zeros((3, len(cut.atoms))) for operator, cut in cuts.items()}
-    for tensors in values_seen(coupling, samples.some(SEEN, seed)):
+    for tensors in values_seen(coupling.file, samples.some(SEEN, seed)):
         for operator, cut in cuts.items():
             rows = np.asarray(tensors(source_of(coupling, cut)), np.float64).reshape(-1, len(cut.atoms))
             sums[operator] += np.stack([np.full(rows.shape[1], len(rows)), rows.sum(0), (rows**2).sum(0)])
@@ -83,14 +85,16 @@ def moments_of(coupling: Coupling, samples: Samples, seed: int = 0) -> dict[int,
     return found
 
 
-def values_seen(coupling: Coupling, samples: Samples) -> Iterator[Callable[[int], NDArray[Any]]]:
-    """Yield, for every run over samples, what gives a tensor's value by its index."""
+def values_seen(file: TfliteFile, samples: Samples) -> Iterator[Callable[[int], NDArray[Any]]]:
+    """Yield, for every run of LiteRT over samples, what gives a tensor's value by its index."""
     from ai_edge_litert.interpreter import Interpreter
 
-    graph = coupling.file.main
-    interpreter = Interpreter(
-        model_content=coupling.file.content, num_threads=1, experimental_preserve_all_tensors=True
-    )
+    graph = file.main
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that tensors which are kept take memory
+        interpreter = Interpreter(
+            model_content=file.content, num_threads=1, experimental_preserve_all_tensors=True
+        )
     interpreter.allocate_tensors()
     shapes = [graph.tensors[i].shape for i in graph.inputs]
     size = shapes[0][0] if shapes and shapes[0] else 1

@@ -44,6 +44,8 @@ class Row:
     """`samples`: real inputs, of the training data where there is some, else of the calibration; no labels."""
     ranges: bool = False
     """Whether it is told the ranges of activations."""
+    tool: str = ""
+    """A tool with an environment of its own that its worker imports (`edgeship toolchain list`)."""
     structural: bool = False
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
@@ -71,7 +73,7 @@ def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
         ),
         Option(name="labels", default=0.0, least=0.0, most=1.0, about="share of the loss that is of labels"),
         Option(
-            name="temperature", default=4.0, least=0.1, most=100.0, about="softens answers that are compared"
+            name="temperature", default=2.0, least=0.1, most=100.0, about="softens answers that are compared"
         ),
         Option(name="loss", default="auto", about="module:callable of (outputs, teacher, labels)"),
     )
@@ -94,6 +96,9 @@ BY = Option(
 MULTIPLE = Option(
     name="multiple", default=1, least=1, most=64, about="numbers of channels are multiples of this"
 )
+REPAIR = Option(
+    name="repair", default=True, about="fit what is left to what the whole model computes on samples"
+)
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -113,9 +118,9 @@ ROWS: tuple[Row, ...] = (
             OF,
             Option(
                 name="layers",
-                default="global",
-                words=("global", "even"),
-                about="from where it costs least, or the same share of every layer",
+                default="even",
+                words=("even", "global"),
+                about="the same share of every layer, or from where it costs least",
             ),
             BY,
             Option(
@@ -126,7 +131,44 @@ ROWS: tuple[Row, ...] = (
                 about="percent of a tensor's channels that stay",
             ),
             MULTIPLE,
+            REPAIR,
         ),
+        structural=True,
+    ),
+    Row(
+        name="student-width",
+        about="every layer narrower by the same share; begins with the most important channels; train afterwards",
+        function="edgeship.compress.student:width",
+        options=(
+            Option(name="percent", default=50.0, least=1, most=99, about="how much stays"),
+            Option(
+                name="of",
+                default="width",
+                words=("width", "parameters"),
+                about="of what: channels of every layer, or parameters of the model",
+            ),
+            BY,
+            MULTIPLE,
+            REPAIR,
+        ),
+        structural=True,
+    ),
+    Row(
+        name="student-depth",
+        about="blocks left out whose result has the shape of what goes in; train afterwards",
+        function="edgeship.compress.student:depth",
+        options=(Option(name="blocks", default=1, least=1, most=1000, about="how many"), REPAIR),
+        structural=True,
+    ),
+    Row(
+        name="student",
+        about="a smaller model of your own (.keras, .h5, or module:callable that builds one) learns the answers",
+        function="edgeship.compress.own_student:apply",
+        options=(
+            Option(name="model", default="", about="file, or module:callable"),
+            *_training(2e-3, epochs=30),
+        ),
+        needs="samples",
         structural=True,
     ),
     Row(
@@ -135,6 +177,19 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.prune:apply",
         options=(PERCENT, *_training(5e-4)),
         needs="samples",
+    ),
+    Row(
+        name="tfmot-prune",
+        about="as prune, done by tensorflow-model-optimization on a tf_keras model (.h5) with labels: to compare",
+        function="edgeship.compress.tfmot:prune",
+        options=(
+            PERCENT,
+            Option(name="epochs", default=12, least=1, most=10_000, about="passes over the training data"),
+            Option(name="batch", default=64, least=1, most=4096, about="samples a step"),
+            Option(name="rate", default=5e-4, least=1e-7, most=1.0, about="learning rate of Adam"),
+        ),
+        needs="samples",
+        tool="tfmot",
     ),
     Row(
         name="prune-2x4",
@@ -173,6 +228,21 @@ ROWS: tuple[Row, ...] = (
         ),
         needs="samples",
         ranges=True,
+    ),
+    Row(
+        name="equalise",
+        about="channels of unlike size between two layers made alike; answers stay, one scale fits them all",
+        function="edgeship.compress.equalise:apply",
+    ),
+    Row(
+        name="round",
+        about="weights on the integers that change what layers compute least, by real inputs; no labels, seconds",
+        function="edgeship.compress.rounding:apply",
+        options=(
+            Option(name="precision", default="int8", words=("int8", "int4"), about="of the weights"),
+            Option(name="samples", default=1000, least=8, most=1_000_000, about="inputs that are looked at"),
+        ),
+        needs="samples",
     ),
     Row(
         name="distill",

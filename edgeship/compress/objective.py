@@ -102,9 +102,11 @@ def _logits(told: Output, value: Any) -> Any:
     return tf.math.log(tf.maximum(value, LEAST)) if told.kind == "classes" else value
 
 
-def kinds_of(graph: Subgraph, answers: Sequence[Any], labels: Any) -> tuple[Output, ...]:
-    """Return what each output is, from how the graph ends, the teacher's `answers` (arrays over some samples) and
-    labels (None: none).
+def kinds_of(
+    graph: Subgraph, outputs: Sequence[int], answers: Sequence[Any], labels: Any
+) -> tuple[Output, ...]:
+    """Return what each of `outputs` (tensors) is, from what makes it in the graph, the teacher's `answers` (arrays over
+    some samples) and labels (None: none).
 
     Labels are of the only output, or of the only one that fits their shape.
     """
@@ -112,7 +114,7 @@ def kinds_of(graph: Subgraph, answers: Sequence[Any], labels: Any) -> tuple[Outp
     sources = {op.outputs[0]: op.inputs[0] for op in graph.operators if op.op in ("RESHAPE", "SQUEEZE")}
     fits = [k for k, held in enumerate(answers) if labels is not None and _fits(held, labels)]
     found = []
-    for k, (index, held) in enumerate(zip(graph.outputs, answers, strict=True)):
+    for k, (index, held) in enumerate(zip(outputs, answers, strict=True)):
         while index in sources:
             index = sources[index]
         labelled = fits == [k]

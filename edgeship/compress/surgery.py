@@ -22,26 +22,30 @@ Stays = NDArray[np.bool_]
 """Of every group, whether it stays."""
 
 
+Values = Mapping[tuple[int, int], NDArray[Any]]
+"""(operation, position among its inputs) -> another value of that constant, in the shape that it has at first."""
+
+
 def masks_of(coupling: Coupling, stays: Stays) -> Masks:
     """Return what tells of atoms whether they stay."""
     told = np.append(stays, True)  # group -1, which always stays, is the last
     return lambda atoms: told[coupling.group[atoms]]
 
 
-def without(coupling: Coupling, stays: Stays, *, values: Mapping[int, NDArray[Any]] = {}) -> bytes:
+def without(coupling: Coupling, stays: Stays, *, values: Values | None = None) -> bytes:
     """Return the file without the groups that do not stay; the very same bytes where all do.
 
-    Names, signatures and metadata stay; so does the order of operations. `values` are other values of constants of the
-    whole model by tensor index (their shapes before anything is left out). Ranges of activations that training left in
+    Names, signatures and metadata stay; so does the order of operations. `values` are other ones of constants,
+    before anything is left out of them. Ranges of activations that training left in
     the file are taken out, as they are those of the whole model; limits of weights are cut with their channels. Raises
     InputError `tflite-cannot-be-moved`.
     """
     if bool(stays.all()) and not values:
         return coupling.file.content
-    return _cut(coupling, stays, values)
+    return _cut(coupling, stays, values or {})
 
 
-def _cut(coupling: Coupling, stays: Stays, values: Mapping[int, NDArray[Any]]) -> bytes:
+def _cut(coupling: Coupling, stays: Stays, values: Values) -> bytes:
     file = coupling.file
     if cannot_be_moved(file):
         raise InputError(
@@ -65,7 +69,7 @@ def _cut(coupling: Coupling, stays: Stays, values: Mapping[int, NDArray[Any]]) -
     for change in coupling.changes:
         setattr(graph.operators[change.operator].builtinOptions, change.field, change.value(masks))
     _write_constants(coupling, masks, values, model, schema)
-    _drop_unused(model)
+    drop_unused(model)
     return packed(model, schema, file.content)
 
 
@@ -73,9 +77,7 @@ def _resized(shape: Any, axis: int, size: int) -> list[int]:
     return [size if a == axis and held >= 0 else int(held) for a, held in enumerate(shape)]
 
 
-def _write_constants(
-    coupling: Coupling, masks: Masks, values: Mapping[int, NDArray[Any]], model: Any, schema: Any
-) -> None:
+def _write_constants(coupling: Coupling, masks: Masks, values: Values, model: Any, schema: Any) -> None:
     """Give every constant what is left of it; where users of one constant need different parts, each a copy."""
     file, graph = coupling.file, model.subgraphs[0]
     wanted: dict[tuple[int, int], NDArray[Any]] = {}
@@ -97,14 +99,16 @@ def _write_constants(
             )
             if place in wanted:
                 key = wanted[place].tobytes()
+            elif place in values:
+                key += values[place].tobytes()
             known = made.setdefault(index, [])
             same = next((new for held, new in known if held == key), None)
             if same is None:
                 same = index if not known else _twin(graph, index, len(known))
                 known.append((key, same))
                 value = wanted.get(place)
-                if value is None and (key or index in values):
-                    value = _left(values.get(index, _constant(file, index)), parts)
+                if value is None and key:
+                    value = _left(values.get(place, _constant(file, index)), parts)
                 if value is not None:
                     _store(model, schema, same, value, parts)
             inputs[position] = same
@@ -150,7 +154,7 @@ def _store(
                 setattr(told, field, np.asarray(held)[mask])
 
 
-def _drop_unused(model: Any) -> None:
+def drop_unused(model: Any) -> None:
     """Empty the buffers that nothing refers to any more."""
     used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors or ()}
     used |= {int(entry.buffer) for entry in model.metadata or ()}

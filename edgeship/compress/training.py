@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeship.compress.augment import augmenter
 from edgeship.compress.constraints import Constraints
 from edgeship.compress.graph import TrainableGraph
+from edgeship.compress.in_parts import InParts, rows_for
 from edgeship.compress.objective import Objective, kinds_of, own_loss
 from edgeship.compress.samples import Samples
 from edgeship.compress.work import Work
@@ -21,6 +22,10 @@ from edgeship.values import Step
 Floats = NDArray[np.float32]
 WARM_UP = 0.05
 """Share of the training in which the learning rate rises."""
+LONGEST = 10.0
+"""Norm of all gradients together, to which longer ones are cut: the first steps after a change are rough."""
+HOOKS = 3
+"""Times the activations of the teacher that a step keeps: the student's, and those that fake quantization makes."""
 LOOKED_AT = 512
 """Samples from which the kinds and sizes of outputs are read."""
 
@@ -70,7 +75,7 @@ def objective_of(work: Work, teacher: TrainableGraph) -> Objective:
     labels = None if some.labels is None else some.block(some.rows)[1]
     own = str(settings.get("loss", "auto"))
     return Objective(
-        outputs=kinds_of(teacher.file.main, answers, labels),
+        outputs=kinds_of(teacher.file.main, teacher.outputs, answers, labels),
         temperature=float(settings.get("temperature", 4.0)),
         labels=float(settings.get("labels", 0.0)),
         own=None if own == "auto" else own_loss(own, work.folder),
@@ -87,11 +92,36 @@ def answered(graph: TrainableGraph, samples: Samples, batch: int) -> list[tuple[
     ]
 
 
+class Student(Protocol):
+    """What is trained: a trainable graph, or a Keras model as one."""
+
+    variables: dict[int, Any]
+
+    def __call__(self, inputs: Any, *, weight: Any = None, activation: Any = None) -> Any:
+        """Return the outputs for samples, in the order of the teacher's."""
+
+    def values(self) -> dict[int, Floats]:
+        """Return what the variables hold."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A student that computes otherwise while it learns, as batch normalisation and dropout do."""
+
+    def learning(self, inputs: Sequence[Any], *, weight: Any = None, activation: Any = None) -> Any:
+        """Return the outputs for samples while learning."""
+
+
 class Trainer:
     """One training: graph, constraints, teacher and loss, compiled once."""
 
     def __init__(
-        self, graph: TrainableGraph, constraints: Constraints, teacher: TrainableGraph, objective: Objective
+        self,
+        graph: Student,
+        constraints: Constraints,
+        teacher: TrainableGraph,
+        objective: Objective,
+        batch: int,
     ) -> None:
         import tensorflow as tf
 
@@ -100,24 +130,36 @@ class Trainer:
         self.optimizer = tf.keras.optimizers.Adam(1e-3)
         self.optimizer.build(self.trained)
 
-        def loss_of(inputs: Sequence[Any], labels: Any) -> Any:
-            outputs = graph(inputs, weight=constraints.weight, activation=constraints.activation)
+        def loss_of(inputs: Sequence[Any], labels: Any, learning: bool = False) -> Any:
+            run = graph.learning if learning and isinstance(graph, Learner) else graph
+            outputs = run(inputs, weight=constraints.weight, activation=constraints.activation)
             return objective.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
+
+        def changed(gradients: Sequence[Any]) -> None:
+            held, _ = tf.clip_by_global_norm(list(gradients), LONGEST)
+            self.optimizer.apply_gradients(zip(held, self.trained, strict=True))
 
         def step(inputs: Sequence[Any], labels: Any) -> Any:
             with tf.GradientTape() as tape:
-                loss = loss_of(inputs, labels)
-            gradients = tape.gradient(loss, self.trained)
-            gradients = [
-                tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
-                for g, v in zip(gradients, self.trained, strict=True)
-            ]
-            gradients, _ = tf.clip_by_global_norm(gradients, 10.0)
-            self.optimizer.apply_gradients(zip(gradients, self.trained, strict=True))
+                loss = loss_of(inputs, labels, learning=True)
+            none = tf.UnconnectedGradients.ZERO
+            found = tape.gradient(loss, self.trained, unconnected_gradients=none)
+            changed([tf.convert_to_tensor(gradient) for gradient in found])
             return loss
 
+        rows = rows_for(HOOKS * teacher.sample_bytes(), batch)
         self.step = tf.function(step, reduce_retracing=True)
-        self.loss_of = tf.function(loss_of, reduce_retracing=True)
+        if rows < batch:  # the activations of a whole batch would take too much memory at once
+            gradients = InParts(lambda i, told: loss_of(i, told, learning=True), self.trained, rows)
+            change = tf.function(changed)
+
+            def in_parts(inputs: Sequence[Any], labels: Any) -> Any:
+                loss, found = gradients(inputs, labels)
+                change(found)
+                return loss
+
+            self.step = in_parts
+        self.loss_of = tf.function(lambda inputs, labels: loss_of(inputs, labels), reduce_retracing=True)
 
     def loss(self, samples: Samples, batch: int) -> float:
         """Return the mean loss over samples."""
@@ -135,7 +177,7 @@ def tensors(inputs: Sequence[Any], labels: Any) -> tuple[tuple[Any, ...], Any]:
 
 
 def train(
-    graph: TrainableGraph,
+    graph: Student,
     constraints: Constraints,
     teacher: TrainableGraph,
     work: Work,
@@ -150,7 +192,7 @@ def train(
 
     tf.keras.utils.set_random_seed(plan.seed)
     objective = objective_of(work, teacher)
-    trainer = Trainer(graph, constraints, teacher, objective)
+    trainer = Trainer(graph, constraints, teacher, objective, plan.batch)
     samples, held_out = work.samples, work.held_out or work.samples
     rng = np.random.default_rng(plan.seed)
     change = augmenter(plan.augment, samples.inputs, labelled=objective.labels > 0)

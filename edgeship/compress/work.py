@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeship.compress.samples import Samples
-from edgeship.values import Step
+from edgeship.values import ModelSource, Step
 
 Report = Callable[..., None]
 """`report(text)`, `report(text, done, total)`: what becomes of it, `edgeship.toolchain.run_worker` says."""
@@ -38,6 +38,8 @@ class Work:
     whose row says so, else empty."""
     one_scale: frozenset[str] = frozenset()
     """Operations whose weights have one scale in all on the target; all others one a channel."""
+    source: ModelSource | None = None
+    """What the user trained, of which the original was made; for methods whose row names a tool."""
     folder: str | None = None
     """Where a module of the user's own (`module:callable`) is looked for first."""
     report: Report = lambda *_: None

@@ -13,7 +13,7 @@ from edgeship.compress.methods import rows_by_name
 from edgeship.compress.rows import parted
 from edgeship.compress.samples import Samples
 from edgeship.compress.work import Report, Work
-from edgeship.values import Step
+from edgeship.values import ModelSource, Step
 
 
 def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -21,7 +21,8 @@ def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
 
     `payload`: `model` (path), `original` (path), `step` and `before` (steps as their JSON says), `recipe`, `train` and
     `calibration` (`{"inputs": [paths], "labels": path or null}` or null), `ranges` (name -> [low, high]), `one_scale`
-    (operations with one scale a weight), `folder`. Without training data calibration samples are trained on.
+    (operations with one scale a weight), `source` (what the user trained, or null), `folder`. Without training data
+    calibration samples are trained on.
     """
     started = time.monotonic()
     step = step_from(payload["step"])
@@ -38,6 +39,7 @@ def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
         calibration=Samples.opened(given["inputs"]) if given else None,
         ranges={name: (low, high) for name, (low, high) in (payload.get("ranges") or {}).items()},
         one_scale=frozenset(payload.get("one_scale") or ()),
+        source=_source(payload.get("source")),
         folder=payload.get("folder"),
         report=report,
     )
@@ -50,6 +52,13 @@ def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
         "notes": list(outcome.notes),
         "seconds": time.monotonic() - started,
     }
+
+
+def _source(told: dict[str, Any] | None) -> ModelSource | None:
+    if told is None:
+        return None
+    shapes = tuple((name, tuple(sizes)) for name, sizes in told["shapes"])
+    return ModelSource(path=Path(told["path"]), kind=told["kind"], sha256=told["sha256"], shapes=shapes)
 
 
 def step_from(told: dict[str, Any]) -> Step:

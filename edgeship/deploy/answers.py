@@ -60,7 +60,8 @@ KEPT = Record(
     fields={
         "release": TEXT,
         **dict.fromkeys(("version", "target", "chosen", "listen", "manager"), maybe(TEXT)),
-    }
+    },
+    maybe={"variants": TEXTS},
 )
 STATUS = Record(
     fields={

@@ -18,6 +18,7 @@ from edgeship.model.conversion_error import conversion_error
 from edgeship.model.frozen import WRITES, NotPlain, entries_of, frozen_signature, graph_of
 from edgeship.model.keras_load import load_keras3, load_tf_keras
 from edgeship.model.signatures import DEFAULT, Entry, pick_signature
+from edgeship.model.tfmot.layers import mark
 
 Report = Callable[..., None]
 
@@ -46,6 +47,7 @@ def from_tf_keras(payload: dict[str, Any], report: Report) -> dict[str, Any]:
             context={"model": payload["source"]},
             hint="export it with a serving_default signature",
         )
+    mark(model)
     return _convert_keras(model, payload, report)
 
 

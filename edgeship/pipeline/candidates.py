@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgeship.compress.accelerator import training_environment
 from edgeship.compress.methods import rows_by_name
 from edgeship.compress.plan import Planned
 from edgeship.digest import sha256_file, sha256_json
@@ -25,6 +26,7 @@ from edgeship.pipeline.inputs import Inputs
 from edgeship.pipeline.site import BuildSite, Earlier
 from edgeship.pipeline.training_data import HeldOut
 from edgeship.pipeline.variants import describe, judged
+from edgeship.pipeline.weighing import weighed
 from edgeship.profile import TargetProfile
 from edgeship.quantize.derive import derive_all, one_scale_operations, order_of
 from edgeship.quantize.ranges import ranges_of
@@ -34,10 +36,12 @@ from edgeship.tflite.contents import contents_of
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import WorkerLimits, run_worker
+from edgeship.toolchain.environments import require
 from edgeship.values import (
     Artifact,
     Candidate,
     Dataset,
+    ModelSource,
     PreparedSamples,
     Scorecard,
     Step,
@@ -79,8 +83,8 @@ class Workshop:
         """Return a candidate made and measured, or why it could not be. Raises nothing but what ends the whole search:
         InputError of something the user said."""
         kept = self._result(planned)
-        if kept.exists():
-            return self._judged(_read(kept), planned)
+        if (before := _read(kept)) is not None:
+            return self._judged(before, planned)
         begun = time.monotonic()
         scratch = self.site.scratch / planned.candidate.digest[:12]
         try:
@@ -135,8 +139,8 @@ class Workshop:
 
     def _step(self, path: Path, step: Step, before: Sequence[Step], recipe: str) -> tuple[Path, StepRecord]:
         """Return what a step makes of a float model, from the store where it was made before."""
-        row, one_scale = rows_by_name()[step.method], one_scale_operations(RECIPES[recipe], self.profile)
-        data = self._data(row.needs)
+        one_scale = one_scale_operations(RECIPES[recipe], self.profile)
+        data, row = self._data(), rows_by_name()[step.method]
         key = sha256_json(
             {
                 "format": FORMAT,
@@ -147,6 +151,7 @@ class Workshop:
                 "recipe": recipe,
                 "one_scale": list(one_scale),
                 "data": data,
+                **({"source": self.inputs.source.sha256} if row.tool else {}),
             }
         )
         folder = self.store / "steps" / key[:32]
@@ -183,6 +188,7 @@ class Workshop:
             "calibration": calibration and {"inputs": [str(p) for p in calibration.paths], "labels": None},
             "ranges": ranges,
             "one_scale": list(one_scale_operations(RECIPES[recipe], self.profile)),
+            "source": _told(inputs.source) if row.tool else None,
             "folder": str(self.site.project.base),
             "out": str(part / "model.tflite"),
         }
@@ -190,6 +196,8 @@ class Workshop:
             told = run_worker(
                 "edgeship.compress.worker:apply",
                 payload,
+                python_path=require(row.tool).python_path if row.tool else (),
+                environment=training_environment() | ({"TF_USE_LEGACY_KERAS": "1"} if row.tool else {}),
                 limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
                 progress=self.site.progress,
                 stop=self.stopped.is_set,
@@ -201,10 +209,8 @@ class Workshop:
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _data(self, needs: str) -> dict[str, str]:
-        """Return the digests of what a step looks at, by role."""
-        if needs == "nothing":
-            return {}
+    def _data(self) -> dict[str, str]:
+        """Return the digests of what a step may look at, by role."""
         held = {"train": self.inputs.train, "calibration": self.inputs.calibration}
         return {role: dataset.info.sha256 for role, dataset in held.items() if dataset is not None}
 
@@ -255,7 +261,9 @@ class Workshop:
             return tried
         artifact, card = tried.variant.artifact, tried.variant.scorecard
         recipe = RECIPES[tried.candidate.recipe]
-        return replace(tried, variant=judged(self.site, self.profile, self.inputs, artifact, card, recipe))
+        variant = judged(self.site, self.profile, self.inputs, artifact, card, recipe)
+        count = self.held_out.dataset.info.count if self.held_out else 0
+        return weighed(replace(tried, variant=variant), count, self.site.project.goals)
 
     def _kept(self, artifact: Artifact) -> Path:
         path = self.store / "files" / f"{artifact.sha256[:32]}.tflite"
@@ -276,13 +284,19 @@ class Workshop:
                 "model": inputs.float_model.sha256,
                 "candidate": planned.candidate.digest,
                 "order": order_of((recipe,), self.profile),
-                "data": self._data("samples"),
+                "data": self._data(),
                 "held_out": held.dataset.info.sha256 if held else None,
                 "metric": [project.goals.metric, project.goals.output],
                 "described": repr((project.metadata_for(inputs.source.path), inputs.labels, inputs.rules)),
             }
         )
         return self.store / "results" / f"{key[:32]}.json"
+
+
+def _told(source: ModelSource) -> dict[str, Any]:
+    """Return a source as a worker reads it."""
+    path = str(source.path.resolve())
+    return {"path": path, "kind": source.kind, "sha256": source.sha256, "shapes": list(source.shapes)}
 
 
 FAILINGS = ("not-trainable", "nothing-to-prune", "calibration-missing")
@@ -301,10 +315,16 @@ def structure_of(file: TfliteFile) -> str:
     return sha256_json(graphs)
 
 
-def _read(path: Path) -> Tried:
-    from pydantic import TypeAdapter
+def _read(path: Path) -> Tried | None:
+    """Return what was kept, None where it cannot be read: it is then made again."""
+    from pydantic import TypeAdapter, ValidationError
 
-    return TypeAdapter(Tried).validate_json(path.read_bytes())
+    try:
+        tried = TypeAdapter(Tried).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    there = tried.variant is None or tried.variant.artifact.path.exists()
+    return tried if there else None
 
 
 def _read_card(path: Path) -> Scorecard:

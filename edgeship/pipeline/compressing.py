@@ -36,6 +36,8 @@ class CompressReport:
     """What a search under a budget came to."""
 
     inputs: Inputs
+    out: Path
+    """The folder of results."""
     target: str
     goals: Goals
     prefer: str
@@ -123,6 +125,7 @@ def compress(
             reason, chosen = f"{chosen.candidate.name} was chosen, and {why}", None
         report = CompressReport(
             inputs=inputs,
+            out=out,
             target=profile.name,
             goals=project.goals,
             prefer=project.file.compress.prefer,

@@ -176,8 +176,10 @@ def describe(site: BuildSite, inputs: Inputs, artifacts: Sequence[Artifact]) -> 
     )
     key = (inputs.float_model.sha256, *(artifact.sha256 for artifact in artifacts))
     if key not in site.earlier.described:
-        folder.mkdir(parents=True, exist_ok=True)
-        pairs = [(a.path, folder / a.path.name) for a in artifacts]
+        # a folder by content each: files of several candidates may be called alike, by the recipe
+        pairs = [(a.path, folder / a.sha256[:16] / a.path.name) for a in artifacts]
+        for _, new in pairs:
+            new.parent.mkdir(parents=True, exist_ok=True)
         tools = write_all_metadata(pairs, metadata, progress=site.progress)
         site.earlier.described[key] = tuple(new for _, new in pairs), tools
     paths, tools = site.earlier.described[key]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgeship.pareto import front
 from edgeship.project import Project
 from edgeship.score.gates import gate
-from edgeship.values import Figure, Goals, Tried, Unavailable, Variant
+from edgeship.score.interval import expected_drop
+from edgeship.values import Figure, Goals, Scorecard, Tried, Unavailable
 
 LATENCY_STEP = 1.1
 """Two latencies nearer than this ratio are one: medians of the same file differ by some percent."""
@@ -32,30 +34,49 @@ def brief(tried: Tried) -> str:
 def costs_of(tried: Tried) -> tuple[float, ...] | None:
     """Return (loss, download, bytes, latency) of a candidate, less is better; None where it was not made.
 
-    The loss is the drop on held-out labels, else what is not as the float model says; latencies that are one are one.
+    Latencies that are one are one.
     """
     if tried.variant is None or tried.contents is None:
         return None
     p50 = _known(tried.variant.scorecard.latency_ms.p50)
     latency = math.inf if p50 == math.inf or p50 <= 0 else float(round(math.log(p50, LATENCY_STEP)))
     return (
-        round(loss_of(tried.variant), 6),
+        math.inf if tried.loss is None else round(tried.loss, 6),
         float(tried.contents.download),
         float(tried.variant.artifact.bytes),
         latency,
     )
 
 
-def loss_of(variant: Variant) -> float:
-    """Return what a variant loses on held-out data: the metric's drop, else 100 times the share of other classes, else
-    100 times what the cosine lacks."""
-    card = variant.scorecard
+def loss_of(card: Scorecard, count: int) -> Figure:
+    """Return what a file is expected to lose by a scorecard on `count` held-out samples: the metric's drop, made
+    surer by how many samples get another class (`expected_drop`), else 100 times the share of these, else 100 times
+    what the cosine lacks."""
+    agreement = card.agreement
     if not isinstance(card.metric.drop, Unavailable):
-        return card.metric.drop
-    for figure in (card.agreement.argmax, card.agreement.cosine):
+        return expected_drop(card.metric, agreement.argmax, count)
+    for figure in (agreement.argmax, agreement.cosine):
         if not isinstance(figure, Unavailable):
             return 100 * (1 - figure)
-    return math.inf
+    return card.metric.drop
+
+
+def weighed(tried: Tried, count: int, goals: Goals) -> Tried:
+    """Return a candidate with its expected loss, and the gate on accuracy judged by that."""
+    if tried.variant is None:
+        return tried
+    card = tried.variant.scorecard
+    loss = loss_of(card, count)
+    gates = tried.variant.gates
+    if goals.max_drop is not None and not isinstance(card.metric.drop, Unavailable):
+        unit = " points" if card.metric.drop_unit == "points" else " %"
+        result = gate("accuracy", goals.max_drop, loss, f"expected {card.metric.name} drop", unit)
+        gates = tuple(result if told.name == "accuracy" else told for told in gates)
+    return replace(
+        tried,
+        loss=None if isinstance(loss, Unavailable) or loss != loss else loss,
+        variant=replace(tried.variant, gates=gates),
+    )
 
 
 def ladder_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:
@@ -106,11 +127,11 @@ def beside(best: Tried, plain: Tried) -> str:
     assert best.contents and plain.contents and best.variant and plain.variant
     share = plain.contents.download / best.contents.download
     smaller = plain.variant.artifact.bytes / best.variant.artifact.bytes
-    lost = loss_of(best.variant) - loss_of(plain.variant)
+    lost = (best.loss or 0.0) - (plain.loss or 0.0)
     size = f" and its file {smaller:.2f} times" if smaller > 1.01 else ""
     return (
-        f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, at "
-        f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'} on held-out data"
+        f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, "
+        f"{abs(lost):.2f} points {'below' if lost > 0 else 'above'} it as far as held-out data tells"
     )
 
 

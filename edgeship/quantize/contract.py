@@ -301,7 +301,10 @@ def _operators(held: TfliteFile, recipe: Recipe, profile: TargetProfile) -> Outc
 
 
 def _keeps(graph: Subgraph, op: Operator) -> bool:
-    return any(i >= 0 and graph.tensors[i].is_variable for i in op.inputs)
+    """Return whether an operation is one that an engine refuses for the tensors it reads (`engine.refusal`)."""
+    return any(
+        i >= 0 and (graph.tensors[i].is_variable or graph.tensors[i].dtype == "int4") for i in op.inputs
+    )
 
 
 def _needed(graph: Subgraph, op: Operator) -> int:

@@ -87,7 +87,7 @@ def derive_all(
     needing = [recipe for recipe in recipes if recipe.needs_calibration]
     if needing:
         _check_calibration(float_model, needing[0], calibration, profile)
-    jobs = [_job(recipe, out, profile) for recipe in recipes]
+    jobs = [job_of(recipe, out, profile) for recipe in recipes]
     used = calibration if any(job["correct_biases"] for job in jobs) else None
     payload = {
         "model": str(float_model.path),
@@ -121,7 +121,7 @@ def derive_all(
 def order_of(recipes: Sequence[Recipe], profile: TargetProfile) -> str:
     """Return a digest of what `derive_all` is to make of a float model: targets that differ in nothing it depends on
     have one."""
-    return sha256_json([_job(recipe, Path(), profile) for recipe in recipes])
+    return sha256_json([job_of(recipe, Path(), profile) for recipe in recipes])
 
 
 def one_scale_operations(recipe: Recipe, profile: TargetProfile) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def _run(
     )
 
 
-def _job(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
+def job_of(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
     """Return what the worker needs to know of one recipe for one target."""
     row = row_of(recipe.name)
     return {

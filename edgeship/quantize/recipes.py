@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeship.registry import Registry
+from edgeship.tflite.weights import FOUR_BITS
 from edgeship.values import Precision, Recipe
 
 MIN_MAX = "min_max_uniform_quantize"
@@ -36,6 +37,8 @@ class Row:
     """How activation ranges come from the calibration samples: the smallest and largest value seen, or
     narrowed to where the expected squared error is least.
     """
+    only: tuple[str, ...] = ()
+    """Operations whose weights have `weight_bits`, where no kernel takes so few of the others: those have 8."""
 
     @property
     def corrects_biases(self) -> bool:
@@ -110,6 +113,22 @@ ROWS: tuple[Row, ...] = (
         activation_bits=8,
         compute="INTEGER",
         ranges="narrowed",
+    ),
+    Row(
+        recipe=_recipe(
+            "static_wi4_ai8",
+            "int4",
+            "int4",
+            "int8",
+            "int8",
+            "integers only, convolutions and dense layers with 4-bit weights; small, and slow on CPUs",
+        ),
+        algorithm=SHRINK,
+        weight_bits=4,
+        activation_bits=8,
+        compute="INTEGER",
+        ranges="narrowed",
+        only=FOUR_BITS,
     ),
     Row(
         recipe=_recipe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edgeship.quantize.recipes import MIN_MAX, Row
@@ -20,7 +21,9 @@ def settings(row: Row, *, per_channel: bool, per_channel_dense: bool, io: str) -
     """
     if row.algorithm is None:
         return []
-    entries = [_entry(EVERYTHING, row, per_channel)]
+    others = replace(row, algorithm=MIN_MAX, weight_bits=8) if row.only else row
+    entries = [_entry(EVERYTHING, others, per_channel)]
+    entries += [_entry(operation, row, per_channel) for operation in row.only]
     if per_channel and not per_channel_dense and row.weight_bits < 16:
         entries.append(_entry("FULLY_CONNECTED", row, False))
     if row.kind == "static" and io == "float32":

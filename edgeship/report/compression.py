@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from edgeship import __version__
@@ -117,6 +118,7 @@ def _variant(tried: Tried, report: CompressReport) -> dict[str, Any]:
         "agreement": {"argmax": as_json(card.agreement.argmax), "cosine": as_json(card.agreement.cosine)},
         "latency_ms": as_json(card.latency_ms),
         "peak_rss_mb": as_json(card.peak_rss_mb),
+        "expected_loss": {"unavailable": "nothing tells"} if tried.loss is None else round(tried.loss, 4),
         "pareto": rung,
         "control": tried.control,
         "admitted": tried.admitted,
@@ -159,10 +161,13 @@ def compress_text(report: CompressReport) -> str:
             f"no time was left for {', '.join(report.left)}: the same command with more --minutes goes on"
         )
     lines.append(f"{'chosen' if report.chosen else 'nothing chosen'}: {report.reason}")
-    if report.bundle:
-        lines += ["", f"bundle: {report.bundle.path}  {size(report.bundle.bytes)}"]
+    lines += ["", f"report: {report.out / 'report.html'}"]
     if report.model_file:
-        lines += ["", f"model: {report.model_file}"]
+        lines.append(f"model: {report.model_file}")
+    if report.bundle:
+        lines.append(f"bundle: {report.bundle.path}  {size(report.bundle.bytes)}")
+        folder = shlex.quote(str(report.out))
+        lines.append(f"  edgeship deploy {folder} --target {report.target} --host USER@HOST")
     return "\n".join(lines)
 
 
@@ -184,6 +189,7 @@ def candidates_table(report: CompressReport) -> str:
                 tried.candidate.name,
                 _with_interval(card.metric, report.held_out),
                 figure(card.agreement.argmax, 3),
+                "n/a" if tried.loss is None else f"{tried.loss:.2f}",
                 _with_interval(evaluated, report.inputs.evaluation) if evaluated else "",
                 f"{contents.download:,}",
                 f"{tried.variant.artifact.bytes:,}",
@@ -194,10 +200,10 @@ def candidates_table(report: CompressReport) -> str:
             ]
         )
     header = [
-        "", "candidate", f"{metric.name} held-out", "argmax", f"{metric.name} evaluation", "download", "file", "p50 ms",
-        "zeros", "values", "admitted",
+        "", "candidate", f"{metric.name} held-out", "argmax", "loss", f"{metric.name} evaluation", "download", "file",
+        "p50 ms", "zeros", "values", "admitted",
     ]  # fmt: skip
-    return table(header, rows, right=range(2, 10))
+    return table(header, rows, right=range(2, 11))
 
 
 def _with_interval(metric: Metric, data: Dataset | None) -> str:

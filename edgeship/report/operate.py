@@ -54,6 +54,7 @@ def _app_document(status: dict[str, Any], at: str, name: str) -> dict[str, Any]:
                 "version": entry["version"] or "?",
                 "target": entry["target"] or "?",
                 "variant": entry["chosen"] or "?",
+                "variants": entry.get("variants") or [],
                 "role": _role(entry["release"], status) or "kept",
                 "pinned": entry["release"] in status["pins"],
             }
@@ -173,13 +174,20 @@ def _app(host: str, name: str, status: dict[str, Any], at: str) -> str:
         [
             _mark(entry["release"], status),
             entry["release"][:12],
-            *(entry[key] or "?" for key in ("version", "target", "chosen")),
+            *(entry[key] or "?" for key in ("version", "target")),
+            _serves(entry),
         ]
         for entry in status["releases"]
     ]
     if rows:
         lines += ["", table(["", "release", "version", "target", "variant"], rows)]
     return "\n".join(lines)
+
+
+def _serves(entry: dict[str, Any]) -> str:
+    """Return which variant of a release serves, and of how many."""
+    count = len(entry.get("variants") or ())
+    return (entry["chosen"] or "?") + (f" (1 of {count})" if count > 1 else "")
 
 
 def status_exit_code(found: dict[str, Any]) -> int:
@@ -209,14 +217,14 @@ def _role(release: str, status: dict[str, Any]) -> str:
 def bench_text(found: dict[str, Any]) -> str:
     """Return a benchmark in one short block."""
     latency, engine = found["latency_ms"], found["engine"]
-    governor = found["governor"]
+    governor, peak = found["governor"], found["peak_rss_mb"]
     ran = f"{engine['name']} {engine['version']}, delegate {engine['delegate']}"
     times = ", ".join(f"{name} {latency[name]:.3f} ms" for name in ("cold", "p50", "p95"))
     return "\n".join(
         [
             f"release {found['release'][:12]}, {found['variant']} on {ran}",
             f"  {times} ({found['runs']} runs in {found['seconds']:.1f} s, {found['threads']} threads)",
-            f"  peak memory {found['peak_rss_mb']:.1f} MiB, CPU governor "
+            f"  peak memory {f'{peak:.1f} MiB' if isinstance(peak, int | float) else 'not known'}, CPU governor "
             + (f"unknown ({governor['unavailable']})" if isinstance(governor, dict) else str(governor)),
         ]
     )

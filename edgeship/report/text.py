@@ -34,7 +34,10 @@ def target_text(built: TargetBuild) -> str:
         )
         if built.ladder:
             names = ", ".join(variant.artifact.name for variant in built.ladder)
-            lines.append(f"also in it: {names}: edgeship deploy BUNDLE --variant NAME serves another one")
+            serve = (
+                f"edgeship deploy {built.bundle.path} --variant {built.ladder[0].artifact.name} --host ..."
+            )
+            lines.append(f"also in it: {names}; to serve another one: {serve}")
         lines += parts_lines("shares the chip", built.together)
     elif built.chosen and built.segments:
         lines += [f"chosen: {built.reason}", *compile_lines(built), *parts_lines("segment", built.segments)]

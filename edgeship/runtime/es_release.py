@@ -149,7 +149,8 @@ def check_service(service):
         name = variant.setdefault("name", variant["recipe"])
         if not isinstance(name, str) or name in names:
             raise CannotRun(
-                "bad-service-file", "service.json: %s.name is %r, no text of its own" % (where, name)
+                "bad-service-file",
+                "service.json: %s.name is %r; wanted a text that names no other" % (where, name),
             )
         names.add(name)
         _check_state(where, variant.get("state") or [])

@@ -80,6 +80,9 @@ class Routes(object):
         delegated, how = self._state.delegated()
         told = {"delegate": self._release.engine_triple()["delegate"], "delegated": delegated, "detail": how}
 
+        if variant.get("candidate"):
+            told["candidate"] = variant["candidate"]
+
         def public(specs):
             return [{key: spec[key] for key in ("name", "datatype", "shape")} for spec in specs]
 

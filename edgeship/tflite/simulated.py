@@ -19,7 +19,7 @@ from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.refit import packed, pruned, unpacked
 from edgeship.tflite.schema import enum_names
 
-LIMITS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
+LIMITS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767), "UINT16": (0, 65535)}
 """Integers a simulated type holds."""
 
 
@@ -88,7 +88,7 @@ def without_simulation(content: bytes) -> tuple[bytes, int]:
 def float_form(content: bytes) -> tuple[bytes, int]:
     """Return a file that only simulates quantization as `without_simulation` does; any other file, and 0."""
     file = parse(Path("model.tflite"), content, "")
-    if is_float(precision_of(file)) or not any(op.op == "QUANTIZE" for op in file.main.operators):
+    if not any(op.op == "QUANTIZE" for op in file.main.operators):
         return content, 0
     plain, count = without_simulation(content)
     return (plain, count) if is_float(precision_of(parse(Path("model.tflite"), plain, ""))) else (content, 0)

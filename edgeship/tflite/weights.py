@@ -41,6 +41,10 @@ PLACES: Mapping[str, Place] = {
 """Operations whose weights compression works on. [h, w, in, out] is nowhere: CONV_2D holds [out, h, w, in],
 DEPTHWISE_CONV_2D [1, h, w, out], FULLY_CONNECTED [out, in], TRANSPOSE_CONV [out, h, w, in]."""
 
+FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")
+"""Operations whose weights a recipe of 4 bits stores in so few (ai-edge-quantizer 0.10 makes no others, and LiteRT 2.3
+was seen to run these); other weights have 8."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -157,3 +161,14 @@ def weight_limits(model: Any) -> dict[str, tuple[Floats, int]]:
         name = tensor.name.decode("utf-8", "replace") if isinstance(tensor.name, bytes) else tensor.name
         found[name] = (np.asarray(told.max, np.float32).reshape(-1), int(told.quantizedDimension))
     return found
+
+
+def limits_by_index(content: bytes) -> dict[int, tuple[Floats, int]]:
+    """Return (limit of each channel, axis) by tensor index of the weights whose ranges stand in a float file."""
+    model, _ = unpacked(content)
+    told = weight_limits(model)
+    names = [
+        t.name.decode("utf-8", "replace") if isinstance(t.name, bytes) else t.name
+        for t in model.subgraphs[0].tensors
+    ]
+    return {index: told[name] for index, name in enumerate(names) if name in told}

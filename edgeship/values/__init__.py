@@ -20,6 +20,7 @@ from edgeship.values.devices import (
     HostFacts,
     StepReport,
 )
+from edgeship.values.explaining import Cause, Evidence, LayerCost
 from edgeship.values.figures import (
     Figure,
     Unavailable,
@@ -69,6 +70,7 @@ __all__ = [
     "Artifact",
     "Bundle",
     "Candidate",
+    "Cause",
     "Contents",
     "Dataset",
     "DatasetInfo",
@@ -76,6 +78,7 @@ __all__ = [
     "DeployState",
     "DropUnit",
     "EngineReport",
+    "Evidence",
     "Figure",
     "FloatModel",
     "GateResult",
@@ -88,6 +91,7 @@ __all__ = [
     "InputMetadata",
     "InputRule",
     "Latency",
+    "LayerCost",
     "Metric",
     "ModelKind",
     "ModelMetadata",

@@ -121,6 +121,12 @@ def test_a_bundle_carries_it(
         assert json.load(held)["limits"]["body_bytes"] == LEAST_BODY_BYTES
 
 
+def test_golden_vectors_of_several_variants_share_their_room() -> None:
+    large = variant([tensor([1, 512, 512, 3])], [tensor([1, 10])])
+    assert [golden_count(None, large, among=n) for n in (1, 2, 9)] == [5, 3, 3]
+    assert golden_count(None, SMALL, among=9) == 8 and golden_count(20, large, among=9) == 20
+
+
 @pytest.mark.parametrize(
     ("entry", "count"),
     [

@@ -45,7 +45,7 @@ SSH = {
 OUTSIDE = {
     "numpy", "pydantic", "pydantic_core", "annotated_types", "typing_inspection", "yaml", "rich", "jinja2", "packaging",
     "PIL", "tensorflow", "keras", "tf_keras", "flatbuffers", "ai_edge_litert", "ai_edge_quantizer", "sklearn",
-    "elftools", "fabric", "invoke", "paramiko", "decorator", "asyncio", "unittest",
+    "elftools", "matplotlib", "fabric", "invoke", "paramiko", "decorator", "asyncio", "unittest",
 }  # fmt: skip
 """What is slow to import and no verb of this file needs, whatever else the interpreter brings."""
 

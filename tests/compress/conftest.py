@@ -27,6 +27,18 @@ def nets() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def steps() -> ModuleType:
+    """The module that makes the work of one step that needs no training."""
+    spec = importlib.util.spec_from_file_location(
+        "rounding_work", Path(__file__).with_name("rounding_work.py")
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def answers() -> Callable[..., list[Array]]:
     """Return a function: all outputs of a model for random inputs of a seed, by LiteRT."""
 
@@ -37,7 +49,8 @@ def answers() -> Callable[..., list[Array]]:
         interpreter.allocate_tensors()
         random = np.random.default_rng(seed)
         for told in interpreter.get_input_details():
-            interpreter.set_tensor(told["index"], random.random(told["shape"]).astype(np.float32))
+            value = random.random(told["shape"]) * (1 if told["dtype"] == np.float32 else 8)
+            interpreter.set_tensor(told["index"], value.astype(told["dtype"]))
         interpreter.invoke()
         return [np.array(interpreter.get_tensor(told["index"])) for told in interpreter.get_output_details()]
 

@@ -351,11 +351,59 @@ def decoder(net: Net) -> list[int]:
     return [net.unary("TANH", net.conv(x, 3, act=0))]
 
 
+def text(net: Net) -> list[int]:
+    """Words looked up in a table, a feed-forward layer by a product with a constant, and by one that is turned."""
+    ids = net.tensor([1, 6], name="ids")
+    net.graph.tensors[ids].type = schema.TensorType.INT32
+    net.inputs.append(ids)
+    x = net.op("GATHER", [net.weights(9, 8), ids], [[1, 6, 8]], kind="GatherOptionsT", axis=0)[0]
+    y = net.op("BATCH_MATMUL", [x, net.weights(8, 12)], [[1, 6, 12]], kind="BatchMatMulOptionsT")[0]
+    y = net.unary("GELU", y)
+    y = net.op("BATCH_MATMUL", [y, net.weights(8, 12)], [[1, 6, 8]], kind="BatchMatMulOptionsT", adjY=True)[0]
+    return [net.dense(net.mean(net.pair("ADD", x, y), 1), 3)]
+
+
+def rare(net: Net) -> list[int]:
+    """Operations that converters write now and then, each where channels go through it."""
+    x = net.conv(net.input(1, 6, 6, 3), 8)
+    y = net.op("SPACE_TO_BATCH_ND", [x, net.ints(2, 2), net.ints((0, 0), (0, 0))], [[4, 3, 3, 8]])[0]
+    y = net.conv(y, 8)
+    y = net.op("BATCH_TO_SPACE_ND", [y, net.ints(2, 2), net.ints((0, 0), (0, 0))], [[1, 6, 6, 8]])[0]
+    up, down = net.split(net.conv(x, 10), 2, axis=1)
+    z = net.op("REVERSE_V2", [net.concat(up, down, axis=1), net.ints(3)], [[1, 6, 6, 10]])[0]
+    z = net.op(
+        "GATHER", [z, net.ints(9, 0, 3, 3, 5, 1, 7, 8)], [[1, 6, 6, 8]], kind="GatherOptionsT", axis=3
+    )[0]
+    x = net.op("ADD_N", [x, y, net.conv(z, 8)], [[1, 6, 6, 8]])[0]
+    x = net.op(
+        "MIRROR_PAD", [x, net.ints((0, 0), (1, 1), (1, 1), (0, 0))], [[1, 8, 8, 8]], kind="MirrorPadOptionsT"
+    )[0]
+    s = net.mean(net.conv(x, 8), 1, 2)
+    s = net.op("EXPAND_DIMS", [s, net.scalar(1)], [[1, 1, 8]], kind="ExpandDimsOptionsT")[0]
+    s = net.op("TILE", [s, net.ints(1, 3, 2)], [[1, 3, 16]])[0]
+    a, b, c = net.op("UNPACK", [s], [[1, 16]] * 3, kind="UnpackOptionsT", num=3, axis=1)
+    s = net.op("PACK", [a, c], [[2, 1, 16]], kind="PackOptionsT", valuesCount=2, axis=0)[0]
+    s = net.op("SQUEEZE", [s], [[2, 16]], kind="SqueezeOptionsT", squeezeDims=[1])[0]
+    s = net.mean(s, 0, keep=True)
+    mask = net.op("GREATER", [b, s], [[1, 16]], kind="GreaterOptionsT")[0]
+    mask_type = net.graph.tensors[mask]
+    mask_type.type = schema.TensorType.BOOL
+    s = net.op("SELECT_V2", [mask, b, s], [[1, 16]], kind="SelectV2OptionsT")[0]
+    wide = [net.reshape(s, 1, 1, 16), net.ints(1, 4, 16)]
+    wide = net.op("BROADCAST_TO", wide, [[1, 4, 16]], kind="BroadcastToOptionsT")[0]
+    net.model.operatorCodes[-1].version = 2
+    one = net.op(
+        "STRIDED_SLICE", [x, net.ints(0, 0, 0, -3), net.ints(0, 0, 0, -2), net.ints(1, 1, 1, 1)], [[1, 8, 8]],
+        kind="StridedSliceOptionsT", beginMask=7, endMask=7, shrinkAxisMask=8,
+    )[0]  # fmt: skip
+    return [net.dense(wide, 3, keep=True), net.dense(net.flat(one), 2), net.dense(net.mean(x, 1, 2), 2)]
+
+
 KINDS: dict[str, Callable[[Net], list[int]]] = {
     made.__name__: made
     for made in (
         plain_cnn, resnet, padded_resnet, mobilenet, unet, inception, detector, squeezed, shuffled, conv1d,
-        pixel_shuffle, siamese, decoder,
+        pixel_shuffle, siamese, decoder, text, rare,
     )
 }  # fmt: skip
 

@@ -617,6 +617,16 @@ def shape(m: Maker) -> None:
     m.hold(m.op("RESHAPE", [x, target], "ReshapeOptions"))
 
 
+@case("RANK", "RANGE")
+def of_ranks(m: Maker, name: str) -> None:
+    """Axes counted from a rank, over which a sum is taken."""
+    shape = m.shape(2, 4)
+    x = m.input(shape)
+    last = m.op("RANK", [x], "RankOptions", kinds=["INT32"])[0] if name == "RANK" else m.const(len(shape))
+    axes = m.op("RANGE", [m.const(1), last, m.const(m.int(1, 2))], "RangeOptions", kinds=["INT32"])[0]
+    m.hold(m.op("SUM", [x, axes], "ReducerOptions"))
+
+
 # --- images
 
 

@@ -34,9 +34,11 @@ SIZES = {
     "pixel_shuffle": [4, 6],
     "siamese": [8, 6],
     "decoder": [6, 8],
+    "text": [8, 12],
+    "rare": [7, 10, 8],
 }
 """Of every kind, the groups of each family, told by hand from what the model is: 16 channels that a SPLIT halves are 8
-pairs, and the 12 that are written over a padded shortcut of 8 are with it."""
+pairs, and one of the eight in `rare` is picked out by its place."""
 
 
 def coupled(content: bytes) -> Coupling:
@@ -46,13 +48,13 @@ def coupled(content: bytes) -> Coupling:
 def zeroed(coupling: Coupling, stays: Array, roles: tuple[str, ...]) -> bytes:
     """Return the whole model with zeros for all weights of the groups that go, in these roles."""
     told = np.append(stays, True)
-    values: dict[int, Array] = {}
+    values: dict[tuple[int, int], Array] = {}
     for cut in coupling.cuts:
         tensor = coupling.file.main.tensors[cut.tensor]
         if cut.role not in roles or tensor.dtype != "float32":
             continue
         raw = np.frombuffer(coupling.file.tensor_bytes(cut.tensor), np.float32).reshape(tensor.shape)
-        value = values.setdefault(cut.tensor, raw.copy())
+        value = values.setdefault((cut.operator, cut.position), raw.copy())
         gone = np.flatnonzero(~told[coupling.of(cut.atoms)])
         value[(slice(None),) * cut.axis + (gone,)] = 0.0
     return _cut(coupling, np.ones(coupling.groups, np.bool_), values)

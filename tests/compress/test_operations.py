@@ -13,7 +13,7 @@ import pytest
 from edgeship.compress.operations import OPERATIONS
 from edgeship.toolchain import run_worker
 
-EXAMPLES = int(os.environ.get("EDGESHIP_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("EDGESHIP_EXAMPLES", "4"))
 """Files built of each operation; with more than a few they differ from run to run."""
 
 

@@ -85,7 +85,7 @@ def test_a_problem_in_a_base_names_the_base(write, tmp_path: Path) -> None:
         ("runtime: {packages: [num py]}", "expected what pip installs, such as numpy<2, found 'num py'"),
         ("runtime: {preinstalled: yes}", "runtime.preinstalled: expected true or false, found 'yes'"),
         ("runtime: litert", "runtime: expected keys and values, found 'litert'"),
-        ("precision: {wants: [int4]}", "precision: wants int4, which accepts does not list"),
+        ("precision: {wants: [int2]}", "precision: wants int2, which accepts does not list"),
         ("tolerances: {min_cosine: 2}", "tolerances.min_cosine: expected 1 or less, found the number 2"),
         ("sensors: [{name: a, kind: load, unit: ratio}]", "a sensor is read from a 'path' or by a 'command'"),
         ("sensors: {name: a}", "sensors: expected a list, found keys and values"),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeship.profile import load_profile
+from edgeship.profile import TargetProfile, load_profile
 from edgeship.quantize.contract import check
-from edgeship.quantize.derive import derive
+from edgeship.quantize.derive import derive, derive_all
 from edgeship.quantize.recipes import RECIPES, recipe_of
 from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
@@ -412,3 +412,19 @@ def test_open_inputs_name_the_option_as_it_is_typed(broken: Any) -> None:
     assert result.verdict == "fail"
     assert "of the input 'x'" in result.reason
     assert "--input-shape 1,224,224,3" in result.reason
+
+
+def test_weights_of_4_bits_are_never_for_tflite_runtime(
+    float_model: FloatModel, samples: Path, base_profile: TargetProfile, tmp_path: Path
+) -> None:
+    fed = PreparedSamples(paths=(samples,), sha256="c" * 64)
+    made = derive_all(
+        float_model, (RECIPES["int4"], RECIPES["int8"]), fed, tmp_path, profile=base_profile
+    ).artifacts
+    older = next(one for one in base_profile.engines() if one.runtime.engine == "tflite_runtime")
+    assert "int4" in base_profile.precision.accepts and "int4" not in older.precision.accepts
+    verdicts = [
+        next(g for g in check(a.path, RECIPES[a.recipe], older) if g.name == "operators") for a in made
+    ]
+    assert [g.verdict for g in verdicts] == ["fail", "pass"]
+    assert "tflite_runtime 2.14.0" in verdicts[0].reason and "weights of 4 bits" in verdicts[0].reason

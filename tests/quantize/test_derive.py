@@ -57,6 +57,7 @@ def test_every_recipe_gives_a_file_that_holds_what_its_name_says(made: Derivatio
         "weight_fp16": ("float16", "float32"),
         "dynamic_wi8_afp32": ("int8", "float32"),
         "static_wi8_ai8": ("int8", "int8"),
+        "static_wi4_ai8": ("mixed", "int8"),
         "static_wi8_ai16": ("int8", "int16"),
         "weight_wi8_afp32": ("int8", "float32"),
         "weight_wi4_afp32": ("mixed", "float32"),
@@ -75,6 +76,7 @@ def test_every_file_computes_what_the_float_model_computes(
     assert worst["weight_wi8_afp32"] < 0.02
     assert worst["dynamic_wi8_afp32"] < 0.02
     assert worst["static_wi8_ai8"] < 0.03
+    assert worst["static_wi4_ai8"] < 0.2
     assert worst["weight_wi4_afp32"] < 0.2
 
 
@@ -256,7 +258,7 @@ def test_a_loop_costs_the_recipes_that_need_ranges_and_no_other(
     samples = tmp_path / "x.npy"
     np.save(samples, np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
     made = derive_all(model, ALL, fed(samples), tmp_path / "out", profile=base_profile)
-    assert {name for name, _ in made.failed} == {"static_wi8_ai8", "static_wi8_ai16"}
+    assert {name for name, _ in made.failed} == {"static_wi8_ai8", "static_wi4_ai8", "static_wi8_ai16"}
     assert all("WHILE or IF" in why and "unroll=True" in why for _, why in made.failed), made.failed
     by_recipe = {a.recipe: a for a in made.artifacts}
     assert by_recipe["dynamic_wi8_afp32"].calibration_sha256 == "c" * 64

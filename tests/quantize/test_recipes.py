@@ -23,6 +23,7 @@ def test_names_and_plain_aliases_mean_the_same() -> None:
         "fp16": "weight_fp16",
         "dynamic": "dynamic_wi8_afp32",
         "int8": "static_wi8_ai8",
+        "int4": "static_wi4_ai8",
         "int16x8": "static_wi8_ai16",
         "weight-int8": "weight_wi8_afp32",
         "weight-int4": "weight_wi4_afp32",

@@ -118,3 +118,10 @@ def test_bytes_are_the_same_again(case: Case, base_profile: Any) -> None:
         profile=base_profile,
     )
     assert again.artifacts[0].sha256 == case.artifacts["int8"].sha256
+
+
+def test_the_trainable_graph_computes_what_the_float_model_does(case: Case) -> None:
+    """And the gradient reaches each of its weights."""
+    payload = {"model": str(case.float_model.path), "low": 0.0, "high": 255.0}
+    here = (Path(__file__).resolve().parents[1] / "compress",)
+    assert run_worker("graph_forms:real", payload, python_path=here).value == {"variables": 20, "moved": 20}

@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeship.score.ladder import as_quick, front, ladder
+from edgeship.pareto import front
+from edgeship.score.ladder import as_quick, ladder
 from edgeship.values import GateResult, Goals, Unavailable
 
 NUMBERS = st.one_of(st.integers(0, 4).map(float), st.just(float("inf")))

@@ -56,7 +56,7 @@ class EdgeTpu:
     ) -> CompileResult:
         """Compile with the user's compiler; see `CompilerBackend`."""
         model = read_tflite(artifact.path)
-        require_suitable(model, profile.name, made_as=artifact.recipe, accepted=options.accepted)
+        require_suitable(model, profile.name, made_as=artifact.name, accepted=options.accepted)
         for other in options.together:
             require_suitable(read_tflite(other), profile.name)
         wanted = Wanted(
@@ -79,7 +79,7 @@ def require_suitable(
 ) -> None:
     """Raise InputError `edgetpu-unsuitable` for a model that starting the compiler on is a waste.
 
-    `made_as`: the recipe of a variant made on the way, whose file is gone when the error is read.
+    `made_as`: the name of a variant made on the way, whose file is gone when the error is read.
     """
     if against := reasons_against(model, accepted):
         what = {"variant": made_as} if made_as else {"file": model.path}

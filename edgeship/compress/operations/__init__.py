@@ -18,8 +18,9 @@ from edgeship.compress.operations import (
 )
 from edgeship.compress.operations.call import Function
 from edgeship.compress.operations.recurrent import OWN_ACTIVATION
+from edgeship.compress.operations.shapes import OF_SHAPES
 
-__all__ = ["OPERATIONS", "OWN_ACTIVATION"]
+__all__ = ["OF_SHAPES", "OPERATIONS", "OWN_ACTIVATION"]
 
 FAMILIES = (layers, arithmetic, activations, pools, reductions, resizing, shapes, recurrent)
 

@@ -202,6 +202,11 @@ def _fill(call: Call) -> Any:
     return tf.broadcast_to(value, tf.concat([tf.shape(value)[:1], target], 0))
 
 
+def _range(call: Call) -> Any:
+    start, limit, step = (call.fixed(position).reshape(()) for position in range(3))
+    return call.tf.range(start, limit, step, dtype=call.dtypes[0])[None]
+
+
 TABLE: dict[str, Function] = {
     "RESHAPE": _reshape,
     "SQUEEZE": _squeeze,
@@ -230,5 +235,10 @@ TABLE: dict[str, Function] = {
     "SELECT_V2": lambda call: call.tf.where(*aligned(call, 0, 1, 2)),
     "ONE_HOT": _one_hot,
     "FILL": _fill,
+    "RANGE": _range,
+    "SHAPE": lambda call: call.tf.constant([call.shape()], call.dtypes[0]),
+    "RANK": lambda call: call.tf.constant([len(call.shape())], call.dtypes[0]),
     "ZEROS_LIKE": lambda call: call.tf.zeros_like(call.x()),
 }
+OF_SHAPES = {"SHAPE", "RANK"}
+"""Operations whose results follow from the shapes of their inputs: constants here."""

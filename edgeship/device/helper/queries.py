@@ -23,6 +23,7 @@ def describe(place, release):
         "version": manifest.get("version"),
         "target": manifest.get("target"),
         "chosen": manifest.get("chosen"),
+        "variants": [str(v.get("name", v.get("recipe"))) for v in manifest.get("variants") or []],
         "listen": settings.get("listen"),
         "manager": settings.get("manager"),
     }

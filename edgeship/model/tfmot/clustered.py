@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeship.model.tfmot.wrapper import Wrapper, load_rest
+import numpy as np
+
+from edgeship.model.tfmot.wrapper import FINE, Wrapper, called, load_rest, standing_in, weight_rounded
 
 KERNELS: Mapping[str, str] = {
     "Dense": "kernel", "Embedding": "embeddings", "LocallyConnected1D": "kernel", "LocallyConnected2D": "kernel",
@@ -14,6 +16,8 @@ KERNELS: Mapping[str, str] = {
     "SeparableConv2D": "pointwise_kernel",
 }  # fmt: skip
 """Layer -> the weight of it that is clustered (tfmot's ClusteringRegistry)."""
+MARKED = ("Conv2D", "SeparableConv2D", "Conv2DTranspose", "Dense")
+"""Layers that keep a fake quantization of their weight; of the first two, a channel at a time as converters want it."""
 CELL = ("kernel", "recurrent_kernel")
 """Weights of a recurrent cell that are clustered."""
 
@@ -51,6 +55,29 @@ class Clustered(Wrapper):
         for owner in {id(owner): owner for owner, _, _ in self.places}.values():
             load_rest(owner, held)
 
+    def call(self, inputs: Any, training: Any = None, **more: Any) -> Any:
+        limits = getattr(self, "limits", {})
+        values = {
+            name: weight_rounded(getattr(self.layer, name), ends, FINE) for name, ends in limits.items()
+        }
+        with standing_in(self.layer, values):
+            return called(self.layer, inputs, training, more)
+
+    def mark(self) -> None:
+        """Have the weights told by a fake quantization how large they are, so that integers of one tensor are steps of
+        one size: as many different ones as there are centroids. Batch normalization that is folded into it scales each
+        channel's steps along."""
+        import tensorflow as tf
+
+        limits = {}
+        for owner, name, centroids in self.places:
+            if owner is self.layer and type(owner).__name__ in MARKED:
+                limit = float(np.abs(centroids.numpy()).max())
+                count = int(getattr(owner, name).shape[-1]) if type(owner).__name__ in MARKED[:2] else 0
+                high = np.full((count,) if count else (), limit, np.float32)
+                limits[name] = (tf.constant(-high), tf.constant(high))
+        object.__setattr__(self, "limits", limits)  # Keras would track it
+
     def settle(self) -> None:
         """Put every weight on its centroid."""
         for owner, attribute, centroids in self.places:
@@ -76,7 +103,6 @@ def _clustered(layer: Any) -> list[tuple[Any, str, str]]:
 def nearest(weights: Any, centroids: Any, zero: bool) -> Any:
     """Return weights on the nearest of their centroids (`[k]`, or `[channels, k]` along the last axis); `zero`: the
     smallest centroid counts as 0, as tfmot makes it before each step that keeps sparsity."""
-    import numpy as np
 
     def on(values: Any, points: Any) -> Any:
         if zero:
@@ -90,7 +116,5 @@ def nearest(weights: Any, centroids: Any, zero: bool) -> Any:
 
 
 def _blocks(values: Any) -> Sequence[Any]:
-    import numpy as np
-
     flat = values.reshape(-1)
     return np.array_split(flat, max(1, flat.size // 100_000))

@@ -33,3 +33,10 @@ def settle(model: Any) -> dict[str, int]:
             if kind in CLUSTERED:
                 layer.settle()
     return counts
+
+
+def mark(model: Any) -> None:
+    """Have the weights of a loaded model tell the size of their steps to what is converted of it."""
+    for layer in model._flatten_layers():
+        if type(layer).__name__ in (*CLUSTERED, *QUANTIZED):
+            layer.mark()

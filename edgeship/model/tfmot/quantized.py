@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeship.errors import InputError
-from edgeship.model.tfmot.wrapper import Wrapper, _Base, called, load_rest
+from edgeship.model.tfmot.wrapper import (
+    FINE,
+    Wrapper,
+    _Base,
+    called,
+    load_rest,
+    rounded,
+    standing_in,
+    weight_rounded,
+)
 
 PER_CHANNEL = ("Default8BitConvQuantizeConfig", "DefaultNBitConvQuantizeConfig")
 PLAIN = ("Default8BitQuantizeConfig", "DefaultNBitQuantizeConfig", "Default8BitConvTransposeQuantizeConfig",
@@ -38,27 +47,27 @@ class Quantized(Wrapper):
         replaced: dict[str, Any] = {}
         for role, _ in self.plan:
             if role not in ("pre_activation", "post_activation", "output"):
-                replaced[role] = _rounded(getattr(self.layer, role), self.ranges[role], narrow=True)
+                replaced[role] = weight_rounded(
+                    getattr(self.layer, role), self.ranges[role], getattr(self, "bits", 8)
+                )
         if "pre_activation" in self.ranges or "post_activation" in self.ranges:
             replaced["activation"] = self._activation(self.layer.activation)
-        before = {name: getattr(self.layer, name) for name in replaced}
-        try:
-            for name, value in replaced.items():  # past Keras's tracking: the variable stays the layer's
-                object.__setattr__(self.layer, name, value)
+        with standing_in(self.layer, replaced):
             made = called(self.layer, inputs, training, more)
-        finally:
-            for name, value in before.items():
-                object.__setattr__(self.layer, name, value)
-        return _rounded(made, self.ranges["output"]) if "output" in self.ranges else made
+        return rounded(made, self.ranges["output"]) if "output" in self.ranges else made
+
+    def mark(self) -> None:
+        """Have the weights keep their values and tell their ranges."""
+        self.bits = FINE
 
     def _activation(self, activation: Any) -> Any:
         pre, post = self.ranges.get("pre_activation"), self.ranges.get("post_activation")
 
-        def rounded(x: Any) -> Any:
-            x = activation(_rounded(x, pre) if pre else x)
-            return _rounded(x, post) if post else x
+        def around(x: Any) -> Any:
+            x = activation(rounded(x, pre) if pre else x)
+            return rounded(x, post) if post else x
 
-        return rounded
+        return around
 
     def load_own_variables(self, store: Any) -> None:
         """Take the ranges from the end; the layer's weights stand in front where it was built before it was
@@ -93,7 +102,7 @@ class Passed(_Base):  # type: ignore[misc]
         super().build(input_shape)
 
     def call(self, inputs: Any) -> Any:
-        return _rounded(inputs, self.ends) if self.ends else inputs
+        return rounded(inputs, self.ends) if self.ends else inputs
 
     def load_own_variables(self, store: Any) -> None:
         for i, variable in enumerate(self._non_trainable_weights):
@@ -115,19 +124,6 @@ class QuantizeAwareActivation:
 
 def _no_activation(x: Any) -> Any:
     return x
-
-
-def _rounded(x: Any, ends: Any, *, narrow: bool = False) -> Any:
-    """Return `x` on 256 numbers of a range, or of each channel's; `narrow`: on 255, as weights are, with zero amidst.
-
-    How many bits were trained for is the recipe's affair: of this node only the range is kept.
-    """
-    import tensorflow as tf
-
-    low, high = ends
-    if len(getattr(low, "shape", ())):
-        return tf.quantization.fake_quant_with_min_max_vars_per_channel(x, low, high, narrow_range=narrow)
-    return tf.quantization.fake_quant_with_min_max_vars(x, low, high, narrow_range=narrow)
 
 
 def _plan(config: Mapping[str, Any], layer: Any, name: str) -> list[tuple[str, int]]:

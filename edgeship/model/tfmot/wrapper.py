@@ -8,7 +8,8 @@ is trained. Loading needs nothing installed, and goes where its own loading does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 PRUNED = ("PruneLowMagnitude",)
@@ -17,6 +18,9 @@ QUANTIZED = ("QuantizeWrapper", "QuantizeWrapperV2")
 ANNOTATED = ("QuantizeAnnotate",)
 WRAPPERS = (*PRUNED, *CLUSTERED, *QUANTIZED, *ANNOTATED)
 PASSED = "QuantizeLayer"
+FINE = 16
+"""Bits of a weight that is converted: its range is to be told, and its value kept. (The converter folds batch
+normalization into the rounded weight.)"""
 
 _Base: Any = object
 """`wrappers` puts Keras's own Wrapper or Layer behind these classes, where a worker has it."""
@@ -64,6 +68,38 @@ def called(layer: Any, inputs: Any, training: Any, more: Mapping[str, Any]) -> A
     if getattr(layer, "_expects_training_arg", False):
         return layer.call(inputs, training=training, **more)
     return layer.call(inputs, **more)
+
+
+@contextmanager
+def standing_in(layer: Any, values: Mapping[str, Any]) -> Iterator[None]:
+    """Put other values at attributes of a layer, within the block, past Keras's tracking: variables stay its own."""
+    before = {name: getattr(layer, name) for name in values}
+    try:
+        for name, value in values.items():
+            object.__setattr__(layer, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            object.__setattr__(layer, name, value)
+
+
+def rounded(x: Any, ends: Any) -> Any:
+    """Return an activation on 256 numbers of a range; its low end moves to where zero is one of them.
+
+    How many bits were trained for is the recipe's affair: of this node only the range is kept.
+    """
+    import tensorflow as tf
+
+    return tf.quantization.fake_quant_with_min_max_vars(x, *ends)
+
+
+def weight_rounded(x: Any, ends: Any, bits: int) -> Any:
+    """Return a weight on 2^bits - 1 numbers around zero, of one range or of one a channel along the last axis."""
+    import tensorflow as tf
+
+    each = "_per_channel" if len(ends[0].shape) else ""
+    fake = getattr(tf.quantization, f"fake_quant_with_min_max_vars{each}")
+    return fake(x, *ends, num_bits=bits, narrow_range=True)
 
 
 def load_rest(layer: Any, held: set[int]) -> None:

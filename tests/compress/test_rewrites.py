@@ -100,6 +100,22 @@ def scaled_in_front(net: Any) -> list[int]:
     return [net.depthwise(net.pair("MUL", channels(net, x), x), 2)]
 
 
+def normed_and_flattened(net: Any) -> list[int]:
+    x = net.unary("TANH", image(net))
+    x = net.pair("ADD", net.pair("MUL", x, channels(net, x)), channels(net, x))
+    return [net.dense(net.flat(x), 3)]
+
+
+def normed_and_flattened_by_the_layer(net: Any) -> list[int]:
+    x = net.unary("TANH", image(net))
+    return [net.dense(net.pair("SUB", channels(net, x), x), 3, bias=False)]
+
+
+def normed_and_reshaped_for_a_convolution(net: Any) -> list[int]:
+    x = image(net)
+    return [net.conv(net.reshape(net.pair("MUL", x, channels(net, x)), 1, 8, 4, 8), 3)]
+
+
 def shifted_in_front(net: Any) -> list[int]:
     x = image(net)
     return [valid(net, net.pair("SUB", x, channels(net, x)), 5)]
@@ -241,6 +257,9 @@ CASES: dict[Callable[[Any], list[int]], list[str]] = {
     divided_dense: ["RESHAPE", "FULLY_CONNECTED"],
     scaled_transposed: ["TRANSPOSE_CONV"],
     scaled_in_front: ["DEPTHWISE_CONV_2D"],
+    normed_and_flattened: ["TANH", "RESHAPE", "FULLY_CONNECTED"],
+    normed_and_flattened_by_the_layer: ["TANH", "FULLY_CONNECTED"],
+    normed_and_reshaped_for_a_convolution: ["MUL", "RESHAPE", "CONV_2D"],
     shifted_in_front: ["CONV_2D"],
     shifted_in_front_of_padding: ["ADD", "CONV_2D"],
     scaled_and_centred: ["ADD", "CONV_2D"],

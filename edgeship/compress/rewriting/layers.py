@@ -110,34 +110,45 @@ def _behind(draft: Draft, op: Any, affine: Affine) -> bool:
 
 
 def _in_front(draft: Draft, op: Any, affine: Affine) -> bool:
-    """Take an operation into the layer that reads its result; return whether that was possible."""
+    """Take an operation into the layer that reads its result, also one that reads it flattened; return whether that was
+    possible."""
     made = op.outputs[0]
     if not draft.alone(made) or fused(op) != NONE:
         return False
-    layer = draft.readers(made)[0]
-    name, place = draft.name(layer), layer_place(draft, layer)
-    shape = draft.shape(made)
-    if place is None or shape is None or layer.inputs[2 if name == "TRANSPOSE_CONV" else 0] != made:
+    read, layer = made, draft.readers(made)[0]
+    if draft.name(layer) == "RESHAPE" and layer.inputs[0] == made and draft.alone(layer.outputs[0]):
+        read = layer.outputs[0]
+        layer = draft.readers(read)[0]
+    name, place, shape = draft.name(layer), layer_place(draft, layer), draft.shape(made)
+    if place is None or shape is None or layer.inputs[2 if name == "TRANSPOSE_CONV" else 0] != read:
         return False
     weight = draft.floats(layer.inputs[place.weight])
     assert weight is not None
-    if name == "DEPTHWISE_CONV_2D":
-        times, axis = weight.shape[3] // max(shape[-1], 1), 3
-    else:
-        times, axis = 1, weight.ndim - 1
-    if weight.shape[axis] != shape[-1] * times or (affine.shifts and not _sees_no_edge(layer, name, weight)):
+    if read != made and name != "FULLY_CONNECTED":
         return False
-    if not draft.may(op):
+    if affine.shifts and not _sees_no_edge(layer, name, weight):
         return False
-    scale, shift = (
-        np.repeat(part, times) if part.size > 1 else part for part in (affine.scale, affine.shift)
-    )
+    spread = [_spread(part, name, weight, shape[-1]) for part in (affine.scale, affine.shift)]
+    if any(part is None for part in spread) or not draft.may(op):
+        return False
     summed = tuple(a for a in range(weight.ndim) if a != place.channels)
-    bias = _bias(draft, layer, place, weight.shape[place.channels]) + (weight * shift).sum(axis=summed)
-    _write(draft, layer, place, weight * scale, bias)
+    bias = _bias(draft, layer, place, weight.shape[place.channels]) + (weight * spread[1]).sum(axis=summed)
+    _write(draft, layer, place, weight * spread[0], bias)
     draft.drop(op)
-    draft.read(layer, [affine.source if i == made else i for i in layer.inputs])
+    draft.redirect(made, affine.source)
     return True
+
+
+def _spread(part: Array, name: str, weight: Array, channels: int) -> Array | None:
+    """Return one value a channel of what a layer reads as one along the last axis of its weight, None where the two do
+    not fit: a depthwise one has several outputs a channel, a dense one all pixels in a row, channels last."""
+    size = weight.shape[-1]
+    if size % max(channels, 1) or (size != channels and name not in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED")):
+        return None
+    if part.size == 1:
+        return part
+    times = size // channels
+    return np.repeat(part, times) if name == "DEPTHWISE_CONV_2D" else np.tile(part, times)
 
 
 def _sees_no_edge(layer: Any, name: str, weight: Array) -> bool:

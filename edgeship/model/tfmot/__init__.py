@@ -1,1 +1,1 @@
-"""Models that tensorflow-model-optimization wrapped, without it (docs/adr/0016-tfmot.md)."""
+"""Models that tensorflow-model-optimization wrapped, without it (docs/adr/0019-tfmot.md)."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from edgeship.compress.operations import OF_SHAPES, OPERATIONS, OWN_ACTIVATION
 from edgeship.compress.operations.activations import fused
 from edgeship.compress.operations.call import Call, Unfit
 from edgeship.compress.parts import Parts, counted, parted, refused
-from edgeship.tflite.file import Operator, Subgraph, TfliteFile
+from edgeship.tflite.file import Operator, TfliteFile
 from edgeship.tflite.flat import parse
 from edgeship.tflite.weights import Layer, constant, layers_of
 
@@ -101,13 +100,6 @@ class TrainableGraph:
         """Give variables other values, by tensor index."""
         for index, value in values.items():
             self.variables[index].assign(value)
-
-    @property
-    def trained_graph(self) -> Subgraph:
-        """The main graph as it ends here: with `outputs`, without the operations behind."""
-        kept = (*self.before, *self._parts.within)
-        operators = tuple(sorted(kept, key=lambda op: op.index))
-        return replace(self.file.main, outputs=self.outputs, operators=operators)
 
     def sample_bytes(self) -> int:
         """Return the memory that the activations of one sample take, which a training step keeps until their gradients

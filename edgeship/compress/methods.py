@@ -211,6 +211,12 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.cluster:apply",
         options=(
             Option(name="count", default=16, least=2, most=256, about="distinct values a tensor"),
+            Option(
+                name="share",
+                default="model",
+                words=("model", "tensor"),
+                about="one set of values for all tensors, which packs best, or one for each",
+            ),
             *_training(3e-4),
         ),
         needs="samples",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -121,9 +122,7 @@ def told(file: TfliteFile, content: bytes, changes: Sequence[Change]) -> Outcome
         for rule in dict.fromkeys(change.rule for change in kept)
     ]
     notes += [
-        f"undone at {_names(c.sites)}: {c.rule.about}; outputs would differ by {c.difference.largest:.2g}"
-        for c in changes
-        if not c.kept
+        f"undone at {_names(c.sites)}: {c.rule.about}; {_apart(c.difference)}" for c in changes if not c.kept
     ]
     return Outcome(content=content, figures=figures, notes=tuple(notes or ["nothing was found to rewrite"]))
 
@@ -134,6 +133,12 @@ def _kept(rule: Rule, changes: Sequence[Change]) -> str:
     equal = "equal to the bit" if far == 0 else f"outputs differ by at most {far:.2g}"
     operations = "operation" if len(sites) == 1 else "operations"
     return f"{len(sites)} {operations} {rule.about} ({_names(sites)}); {equal}"
+
+
+def _apart(difference: Difference) -> str:
+    if math.isinf(difference.largest):
+        return "outputs would be no numbers, or others where they are whole ones"
+    return f"outputs would differ by {difference.largest:.2g}"
 
 
 def _names(sites: Sequence[str]) -> str:

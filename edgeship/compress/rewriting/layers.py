@@ -79,8 +79,9 @@ def fold_into_layers(draft: Draft) -> None:
     for op in draft.operators:
         if draft.there(op):
             affine = affine_of(draft, op)
-            if affine is not None and not (_behind(draft, op, affine) or _in_front(draft, op, affine)):
-                _merged(draft, op)
+            ways = (_behind, _in_front, _shifted_first, _merged)
+            if affine is not None:
+                any(way(draft, op, affine) for way in ways)
 
 
 def _behind(draft: Draft, op: Any, affine: Affine) -> bool:
@@ -109,34 +110,45 @@ def _behind(draft: Draft, op: Any, affine: Affine) -> bool:
 
 
 def _in_front(draft: Draft, op: Any, affine: Affine) -> bool:
-    """Take an operation into the layer that reads its result; return whether that was possible."""
+    """Take an operation into the layer that reads its result, also one that reads it flattened; return whether that was
+    possible."""
     made = op.outputs[0]
     if not draft.alone(made) or fused(op) != NONE:
         return False
-    layer = draft.readers(made)[0]
-    name, place = draft.name(layer), layer_place(draft, layer)
-    shape = draft.shape(made)
-    if place is None or shape is None or layer.inputs[2 if name == "TRANSPOSE_CONV" else 0] != made:
+    read, layer = made, draft.readers(made)[0]
+    if draft.name(layer) == "RESHAPE" and layer.inputs[0] == made and draft.alone(layer.outputs[0]):
+        read = layer.outputs[0]
+        layer = draft.readers(read)[0]
+    name, place, shape = draft.name(layer), layer_place(draft, layer), draft.shape(made)
+    if place is None or shape is None or layer.inputs[2 if name == "TRANSPOSE_CONV" else 0] != read:
         return False
     weight = draft.floats(layer.inputs[place.weight])
     assert weight is not None
-    if name == "DEPTHWISE_CONV_2D":
-        times, axis = weight.shape[3] // max(shape[-1], 1), 3
-    else:
-        times, axis = 1, weight.ndim - 1
-    if weight.shape[axis] != shape[-1] * times or (affine.shifts and not _sees_no_edge(layer, name, weight)):
+    if read != made and name != "FULLY_CONNECTED":
         return False
-    if not draft.may(op):
+    if affine.shifts and not _sees_no_edge(layer, name, weight):
         return False
-    scale, shift = (
-        np.repeat(part, times) if part.size > 1 else part for part in (affine.scale, affine.shift)
-    )
+    spread = [_spread(part, name, weight, shape[-1]) for part in (affine.scale, affine.shift)]
+    if any(part is None for part in spread) or not draft.may(op):
+        return False
     summed = tuple(a for a in range(weight.ndim) if a != place.channels)
-    bias = _bias(draft, layer, place, weight.shape[place.channels]) + (weight * shift).sum(axis=summed)
-    _write(draft, layer, place, weight * scale, bias)
+    bias = _bias(draft, layer, place, weight.shape[place.channels]) + (weight * spread[1]).sum(axis=summed)
+    _write(draft, layer, place, weight * spread[0], bias)
     draft.drop(op)
-    draft.read(layer, [affine.source if i == made else i for i in layer.inputs])
+    draft.redirect(made, affine.source)
     return True
+
+
+def _spread(part: Array, name: str, weight: Array, channels: int) -> Array | None:
+    """Return one value a channel of what a layer reads as one along the last axis of its weight, None where the two do
+    not fit: a depthwise one has several outputs a channel, a dense one all pixels in a row, channels last."""
+    size = weight.shape[-1]
+    if size % max(channels, 1) or (size != channels and name not in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED")):
+        return None
+    if part.size == 1:
+        return part
+    times = size // channels
+    return np.repeat(part, times) if name == "DEPTHWISE_CONV_2D" else np.tile(part, times)
 
 
 def _sees_no_edge(layer: Any, name: str, weight: Array) -> bool:
@@ -167,22 +179,60 @@ def _write(draft: Draft, layer: Any, place: Place, weight: Array, bias: Array) -
         draft.read(layer, inputs)
 
 
-def _merged(draft: Draft, op: Any) -> None:
-    """Make one of two sums, or two products, that follow one another."""
-    name, first = draft.name(op), None
-    if name in ("ADD", "MUL"):
-        place = 1 if draft.floats(op.inputs[1]) is not None else 0
-        source, later = op.inputs[1 - place], draft.floats(op.inputs[place])
-        first = draft.maker(source)
-    if first is None or draft.name(first) != name or fused(first) != NONE or not draft.alone(source):
-        return
-    inner = affine_of(draft, first)
-    earlier = next((v for i in first.inputs if (v := draft.floats(i)) is not None), None)
-    if inner is None or earlier is None or later is None or not draft.may(op):
-        return
-    both = earlier + later if name == "ADD" else earlier * later
-    draft.read(op, [inner.source, draft.put(op.inputs[place], "both", both.astype(np.float32))])
+def _shifted_first(draft: Draft, op: Any, affine: Affine) -> bool:
+    """Take a product into a layer that pads, though a sum is between them, which must not go into it: s * x + t is
+    s * (x + t / s). So images are scaled and centred; return whether that was possible."""
+    first, made = draft.maker(affine.source), op.outputs[0]
+    inner = None if first is None or fused(first) != NONE else affine_of(draft, first)
+    if (
+        inner is None
+        or inner.shifts
+        or not affine.shifts
+        or (inner.scale == 0).any()
+        or (affine.scale != 1).any()
+    ):
+        return False
+    if fused(op) != NONE or not draft.alone(affine.source) or not draft.alone(made):
+        return False
+    layer, shape = draft.readers(made)[0], draft.shape(made)
+    place = layer_place(draft, layer)
+    if place is None or draft.name(layer) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or layer.inputs[0] != made:
+        return False
+    weight = draft.floats(layer.inputs[place.weight])
+    depthwise = draft.name(layer) == "DEPTHWISE_CONV_2D"
+    if (
+        weight is None
+        or shape is None
+        or not (depthwise or weight.shape[3] == shape[-1])
+        or not draft.may(op)
+    ):
+        return False
+    times = weight.shape[3] // shape[-1] if depthwise and inner.scale.size > 1 else 1
+    bias = _bias(draft, layer, place, weight.shape[place.channels])
+    _write(draft, layer, place, weight * np.repeat(inner.scale, times), bias)
+    shift = (affine.shift / inner.scale).astype(np.float32)
+    held = draft.put(made, "shift", shift)
+    draft.become(op, "ADD", [inner.source, held], "AddOptions")
     draft.drop(first)
+    return True
+
+
+def _merged(draft: Draft, op: Any, affine: Affine) -> bool:
+    """Make one of two sums, or two products, that follow one another; return whether that was possible."""
+    name, source = draft.name(op), affine.source
+    first = draft.maker(source)
+    if name not in ("ADD", "MUL") or first is None or draft.name(first) != name:
+        return False
+    inner = affine_of(draft, first)
+    if inner is None or fused(first) != NONE or not draft.alone(source) or not draft.may(op):
+        return False
+    (earlier,), (later,) = (
+        [value for i in one.inputs if (value := draft.floats(i)) is not None] for one in (first, op)
+    )
+    both = earlier + later if name == "ADD" else earlier * later
+    draft.read(op, [inner.source, draft.put(op.outputs[0], "both", both.astype(np.float32))])
+    draft.drop(first)
+    return True
 
 
 def fuse_activations(draft: Draft) -> None:

@@ -61,6 +61,8 @@ def _apart(was: Array, now: Array) -> tuple[float, float]:
     if was.dtype.kind not in "fc":
         return (0.0 if np.array_equal(was, now) else math.inf), 1.0
     finite = np.isfinite(was)
+    if was.size and not finite.any():
+        return math.inf, 1.0  # of what is no number nothing can be proven
     if not np.array_equal(was[~finite], now[~finite], equal_nan=True) or not np.isfinite(now[finite]).all():
         return math.inf, 1.0
     before, after = was[finite].astype(np.float64), now[finite].astype(np.float64)

@@ -41,7 +41,7 @@ STEPS = (
     "channels-30,by=weights",
     "channels-30,layers=global",
     "channels-30,of=macs",
-    "channels-30,of=macs,multiple=8",
+    "channels-30,multiple=8",
     "student-width-50",
     "student-width-33,of=parameters",
     "student-depth-1",

@@ -1,6 +1,6 @@
 """What the trainable graph costs and how near it is to LiteRT, model by model.
 
-    python -m benchmarks.trainable --data ../shared/data [MODEL.tflite ...] [--batch 32] [--room 512] [--json]
+    python -m benchmarks.trainable --data ../shared/data [MODEL.tflite ...] [--batch 32] [--room 256] [--json]
 
 Without models: KWS and ResNet-8 of the shared data, and MobileNetV2 at 224 with random weights, each converted first.
 A row: operations and variables; seconds until the graph is made; the largest difference of an output from LiteRT's, as

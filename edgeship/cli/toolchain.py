@@ -58,7 +58,7 @@ def install_tool(name: str, dry_run: bool, as_json: bool, quiet: bool) -> int:
     if dry_run:
         steps = [
             f"make a virtual environment in {folder_of(tool)}",
-            f"pip install {' '.join(tool.requirements)}",
+            f"pip install {'--no-deps ' if tool.beside else ''}{' '.join(tool.requirements)}",
         ]
         common.show("\n".join(steps), lambda: {"schema": "edgeship.plan/1", "steps": steps}, as_json=as_json)
         return 0

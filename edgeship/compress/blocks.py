@@ -18,6 +18,8 @@ MIXING = frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMU
 POINTWISE = frozenset({
     "RELU", "RELU6", "RELU_N1_TO_1", "TANH", "LOGISTIC", "HARD_SWISH", "ELU", "GELU", "LEAKY_RELU", "PRELU",
 })  # fmt: skip
+LONGEST = 64
+"""Operations of the longest block that is looked for."""
 ALONE = {"RELU": "RELU", "RELU6": "RELU6", "RELU_N1_TO_1": "RELU_N1_TO_1"}
 """Activations fused to an ADD -> the operation that is one alone."""
 
@@ -88,13 +90,15 @@ def _cones(file: TfliteFile, out: int) -> Iterator[tuple[int, set[int]]]:
         inside.add(op.index)
         border -= set(op.outputs)
         border |= {i for i in op.inputs if i >= 0 and not graph.tensors[i].has_data and i not in op.outputs}
+        if len(inside) > LONGEST:
+            return
         if len(border) == 1:
             yield next(iter(border)), set(inside)
 
 
 def _is_block(file: TfliteFile, entry: int, out: int, inside: set[int]) -> bool:
     """Return whether operations can be left out: something is mixed in them, shapes agree, nobody else reads what they
-    make."""
+    make or uses their weights."""
     graph = file.main
     a, b = graph.tensors[entry], graph.tensors[out]
     if (a.shape, a.shape_signature, a.dtype) != (b.shape, b.shape_signature, b.dtype) or a.dtype != "float32":
@@ -104,6 +108,8 @@ def _is_block(file: TfliteFile, entry: int, out: int, inside: set[int]) -> bool:
     if any(graph.operators[i].custom or len(graph.operators[i].outputs) != 1 for i in inside):
         return False
     made = {t for i in inside for t in graph.operators[i].outputs} - {out}
+    # Weights that are used elsewhere, too, are a cell's of a recurrence, or a twin's: one use cannot go alone.
+    made |= {graph.operators[i].inputs[1] for i in inside if graph.operators[i].op in MIXING}
     read_outside = {t for op in graph.operators if op.index not in inside for t in op.inputs}
     return not made & (read_outside | set(graph.outputs))
 

@@ -108,10 +108,11 @@ def told(coupling: Coupling, content: bytes, choice: Choice, wanted: Wanted) -> 
     if not choice.reached:
         notes.append(
             f"less than {100 * wanted.share:g} % of the {_WORDS[wanted.of]} could go: every tensor keeps "
-            f"{100 * wanted.least:g} % of its channels{_pins(coupling)}"
+            f"{100 * wanted.least:g} % of its channels"
         )
-    elif coupling.pinned:
-        notes.append(f"kept whole{_pins(coupling)}")
+    if coupling.pinned:
+        parts = [f"{count} by {why}" for why, count in list(coupling.pinned.items())[:3]]
+        notes.append(f"kept whole: {', '.join(parts)}")
     return Outcome(content=content, figures=figures, notes=tuple(notes))
 
 
@@ -138,11 +139,3 @@ def _most(lost: Iterable[tuple[str, int, int]]) -> str:
     order = sorted(lost, key=lambda layer: -layer[2] / max(1, layer[1]))
     parts = [f"{name} {gone} of {full}" for name, full, gone in order[:NAMED] if gone]
     return "channels left out, the layers that lost most first: " + ", ".join(parts)
-
-
-def _pins(coupling: Coupling) -> str:
-    """Return what keeps channels whole, as the rest of a sentence."""
-    if not coupling.pinned:
-        return ""
-    parts = [f"{count} by {why}" for why, count in list(coupling.pinned.items())[:3]]
-    return ": " + ", ".join(parts)

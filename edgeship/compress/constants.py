@@ -17,10 +17,11 @@ OTHER_WEIGHTS: dict[str, tuple[int, ...]] = {
     "PRELU": (1,),
     "BATCH_MATMUL": (0, 1),
     "GATHER": (0,),
+    "CONV_3D": (1, 2),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), *range(12, 17)),
 }
 """Inputs that are weights wherever they are constant, of operations that `layers_of` does not know: slopes, factors of
-products, embeddings, gates."""
+products, embeddings, kernels, gates."""
 PER_CHANNEL = ("ADD", "MUL", "SUB", "DIV")
 """Operations whose constant, behind a layer and one value a channel, came of a bias or a batch norm."""
 

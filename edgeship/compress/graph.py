@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgeship.compress.operations import OF_SHAPES, OPERATIONS, OWN_ACTIVATION
 from edgeship.compress.operations.activations import fused
 from edgeship.compress.operations.call import Call, Unfit
 from edgeship.compress.parts import Parts, counted, parted, refused
-from edgeship.tflite.file import Operator, TfliteFile
+from edgeship.tflite.file import Operator, Subgraph, TfliteFile
 from edgeship.tflite.flat import parse
 from edgeship.tflite.weights import Layer, constant, layers_of
 
@@ -27,6 +28,8 @@ Value = Any
 """A tf.Tensor."""
 Hook = Callable[[int, Value], Value]
 """(tensor index, value) -> value."""
+
+KEEPS = "keeps what one sample leaves for the next, in front of the layers"
 
 
 class TrainableGraph:
@@ -55,6 +58,9 @@ class TrainableGraph:
         import tensorflow as tf
 
         self._tf = tf
+        self._called = tf.autograph.experimental.do_not_convert(
+            self._run
+        )  # there is nothing to convert in it
         self.file = parse(Path("model.tflite"), content, "")
         graph = self.file.main
         self.layers = layers_of(graph)
@@ -85,7 +91,7 @@ class TrainableGraph:
         [n, *s], where n counts samples. Every variable goes through `weight` when it is read (once a call), and the
         inputs and every result of an operation, floats only, through `activation`.
         """
-        return self._run(inputs, weight, activation)
+        return self._called(inputs, weight, activation)  # type: ignore[no-any-return]
 
     def values(self) -> dict[int, Array]:
         """Return what the variables hold, by tensor index, for `with_weights`."""
@@ -95,6 +101,13 @@ class TrainableGraph:
         """Give variables other values, by tensor index."""
         for index, value in values.items():
             self.variables[index].assign(value)
+
+    @property
+    def trained_graph(self) -> Subgraph:
+        """The main graph as it ends here: with `outputs`, without the operations behind."""
+        kept = (*self.before, *self._parts.within)
+        operators = tuple(sorted(kept, key=lambda op: op.index))
+        return replace(self.file.main, outputs=self.outputs, operators=operators)
 
     def sample_bytes(self) -> int:
         """Return the memory that the activations of one sample take, which a training step keeps until their gradients
@@ -195,12 +208,15 @@ class TrainableGraph:
         )
 
     def _front_of(self, parts: Parts) -> Front:
+        keeping = {op.index: KEEPS for op in parts.before if op.op == "ASSIGN_VARIABLE"}
+        if keeping:
+            raise refused(self.file.main, keeping)
         try:
             return Front(self.file.content, parts)
         except ValueError as reason:
             why = f"cannot be computed in front of the layers: {reason}"
             unknown = {op.index: why for op in parts.before if op.custom or op.op not in OPERATIONS}
-            raise refused(self.file.main, unknown or {parts.before[0].index: why}) from None
+            raise refused(self.file.main, unknown) from None
 
     def _parted(self) -> Parts:
         """Return the parts of the model, found by trying what can be computed until nothing more is unfit."""

@@ -10,7 +10,7 @@ from typing import Any
 
 Value = Any
 """A tf.Tensor, or an array."""
-ROOM_MB = 512
+ROOM_MB = 256
 """What the activations of a part may take, MiB. A step takes about as much again for gradients."""
 
 
@@ -37,7 +37,7 @@ class InParts:
             found = tape.gradient(loss, list(variables), unconnected_gradients=none)
             return loss, [tf.convert_to_tensor(gradient) for gradient in found]
 
-        self._part = tf.function(part, reduce_retracing=True)
+        self._part = tf.function(part, reduce_retracing=True, autograph=False)
 
     def __call__(self, inputs: Sequence[Value], labels: Value | None = None) -> tuple[Value, list[Value]]:
         """Return (loss, gradient of each variable); called outside of compiled functions, so that a part ends before

@@ -180,6 +180,11 @@ class Cost:
             full = float(operator_macs(graph, op))
             if full:
                 parts = [c.atoms for c in coupling.cuts if c.operator == op.index and c.role != "beside"]
+                if (
+                    not parts and op.op == "BATCH_MATMUL"
+                ):  # of two tensors: what comes out, or what is summed over
+                    lane = coupling.lanes.get(op.outputs[0]) or coupling.lanes.get(op.inputs[0])
+                    parts = [lane.atoms] if lane else []
                 self._macs.append((full, parts))
         self._sizes: list[tuple[float, list[Places]]] = []
         cuts: dict[int, dict[int, Places]] = {}

@@ -20,6 +20,8 @@ from edgeship.tflite.weights import weight_limits
 Floats = NDArray[np.float64]
 STEPS = {"INT8": 127, "INT4": 7}
 """Largest integer of a weight's type; the grid is symmetric."""
+ON_GRID = 1e-3
+"""Share of a step that a weight may lie beside the grid it is on, by the rounding of float32."""
 
 
 def use_given_limits(model: Any, original: Any) -> list[str]:
@@ -43,7 +45,7 @@ def use_given_limits(model: Any, original: Any) -> list[str]:
         if exact is None or (told.size > 1 and count > 1 and told.size != count):
             continue
         before = np.asarray(tensor.quantization.scale, np.float64)
-        scale = told.astype(np.float64) / STEPS[kind]
+        scale = told.astype(np.float64) / _steps(exact, told, axis, kind)
         if count == 1 and scale.size > 1:
             if not np.allclose(scale, scale.max(), rtol=1e-6):
                 coarser.append(name)
@@ -62,6 +64,17 @@ def use_given_limits(model: Any, original: Any) -> list[str]:
     return [
         f"{layers} trained with a scale per channel got one scale in all, as the target wants: compress for it"
     ]
+
+
+def _steps(exact: Floats, told: NDArray[np.float32], axis: int, kind: str) -> int:
+    """Return the steps of a limit: those of the type, but the 7 of 4 bits where the weights lie on these exactly and 8
+    bits store them, so that they stay the integers that they are."""
+    spread = [1] * exact.ndim
+    if told.size > 1:
+        spread[axis] = -1
+    shares = exact / np.maximum(told.astype(np.float64), 1e-30).reshape(spread)
+    fine, coarse = (np.abs(shares * n - np.rint(shares * n)).max(initial=0.0) < ON_GRID for n in (127, 7))
+    return 7 if kind == "INT8" and coarse and not fine else STEPS[kind]
 
 
 def _store(model: Any, tensor: Any, stored: NDArray[np.int8], scale: Floats, kind: str) -> None:

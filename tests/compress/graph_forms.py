@@ -109,7 +109,8 @@ def a_detector() -> None:
     kept = m.op("NON_MAX_SUPPRESSION_V4", [boxes, flat, *limits], outputs=2, kinds=["INT32", "INT32"])
     graph = TrainableGraph(m.builder.build([x], [*kept, scores]))
     assert [op.op for op in graph.behind] == ["NON_MAX_SUPPRESSION_V4"] and not graph.before
-    assert graph.outputs == (scores, boxes, flat)
+    assert graph.outputs == graph.trained_graph.outputs == (scores, boxes, flat)
+    assert graph.trained_graph.operators == graph.file.main.operators[:-1]
     assert graph.notes() == ("left out behind the trained layers: NON_MAX_SUPPRESSION_V4",)
     held(graph, m.samples)
     assert min(gradients(graph, m.samples).values()) > 0
@@ -189,6 +190,27 @@ def a_custom_operation_between_layers_is_refused() -> dict[str, Any]:
     y = m.builder.tensor("y", [])
     m.builder.op("CUSTOM", [made], [y], custom="MyOperation")
     return refusal(m.builder.build([x], [convolution(m, y, (3, 3), "last")]))
+
+
+def a_custom_operation_in_front_is_refused() -> dict[str, Any]:
+    """LiteRT does not have it either."""
+    m = maker()
+    x, y = m.input([1, 6]), m.builder.tensor("y", [1, 6])
+    m.builder.op("CUSTOM", [x], [y], custom="MyOperation")
+    last = m.op("FULLY_CONNECTED", [y, m.weight([2, 6]), -1], "FullyConnectedOptions")
+    return refusal(m.builder.build([x], last))
+
+
+def a_state_in_front_is_refused() -> dict[str, Any]:
+    """Samples are trained on in any order: none may leave something for the next."""
+    m = maker()
+    x = m.input([1, 6])
+    handle = m.op("VAR_HANDLE", [], "VarHandleOptions", kinds=["RESOURCE"], sharedName="sum")[0]
+    before = m.op("READ_VARIABLE", [handle], "ReadVariableOptions")[0]
+    added = m.op("ADD", [x, before], "AddOptions")[0]
+    m.op("ASSIGN_VARIABLE", [handle, added], "AssignVariableOptions", outputs=0)
+    last = m.op("FULLY_CONNECTED", [added, m.weight([2, 6]), -1], "FullyConnectedOptions")
+    return refusal(m.builder.build([x], last))
 
 
 def a_shape_that_is_not_the_files_is_refused() -> dict[str, Any]:
@@ -344,6 +366,8 @@ REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     for check in (
         between_layers_is_refused,
         a_custom_operation_between_layers_is_refused,
+        a_custom_operation_in_front_is_refused,
+        a_state_in_front_is_refused,
         a_shape_that_is_not_the_files_is_refused,
     )
 }

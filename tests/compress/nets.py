@@ -399,11 +399,25 @@ def rare(net: Net) -> list[int]:
     return [net.dense(wide, 3, keep=True), net.dense(net.flat(one), 2), net.dense(net.mean(x, 1, 2), 2)]
 
 
+def attention(net: Net) -> list[int]:
+    """Attention of three heads, a norm over channels, and a feed-forward layer behind it."""
+    x = net.dense(net.input(1, 5, 4), 12, keep=True)
+    q, k, v = (net.reshape(net.dense(x, 18, keep=True), 1, 5, 3, 6) for _ in range(3))
+    q, k, v = net.transpose(q, 0, 2, 1, 3), net.transpose(k, 0, 2, 1, 3), net.transpose(v, 0, 2, 3, 1)
+    s = net.op("BATCH_MATMUL", [q, k], [[1, 3, 5, 5]], kind="BatchMatMulOptionsT", adjY=True)[0]
+    y = net.op("BATCH_MATMUL", [net.softmax(s), v], [[1, 3, 5, 6]], kind="BatchMatMulOptionsT", adjY=True)[0]
+    y = net.reshape(net.transpose(y, 0, 2, 1, 3), 1, 5, 18)
+    x = net.pair("ADD", x, net.dense(y, 12, keep=True))
+    x = net.pair("SUB", x, net.mean(x, 2, keep=True))
+    y = net.dense(net.unary("GELU", net.dense(x, 20, keep=True)), 12, keep=True)
+    return [net.dense(net.mean(net.pair("ADD", x, y), 1), 3)]
+
+
 KINDS: dict[str, Callable[[Net], list[int]]] = {
     made.__name__: made
     for made in (
         plain_cnn, resnet, padded_resnet, mobilenet, unet, inception, detector, squeezed, shuffled, conv1d,
-        pixel_shuffle, siamese, decoder, text, rare,
+        pixel_shuffle, siamese, decoder, text, rare, attention,
     )
 }  # fmt: skip
 

@@ -75,6 +75,16 @@ def transpose_conv(m: Maker) -> None:
     m.hold(m.op("TRANSPOSE_CONV", inputs, "TransposeConvOptions", version=version, **told))
 
 
+@case("CONV_3D")
+def conv_3d(m: Maker) -> None:
+    of, to = m.int(1, 3), m.int(1, 3)
+    x = m.input([m.pick(1, 1, 2), m.int(3, 6), m.int(3, 6), m.int(3, 6), of])
+    inputs = [x, m.weight([m.int(1, 3), m.int(1, 3), m.int(1, 3), of, to]), m.weight([to])]
+    strides = {f"stride{axis}": m.int(1, 2) for axis in "DHW"}
+    told = {"padding": m.padding(), "fusedActivationFunction": m.activation(), **strides}
+    m.hold(m.op("CONV_3D", inputs, "Conv3DOptions", **told))
+
+
 @case("FULLY_CONNECTED")
 def fully_connected(m: Maker) -> None:
     columns, out = m.int(1, 5), m.int(1, 5)

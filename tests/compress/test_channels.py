@@ -251,6 +251,14 @@ def test_repeated_layers_go_with_their_depthwise_halves(nets: ModuleType, answer
     answers(outcome.content)
 
 
+def test_all_uses_of_shared_weights_are_in_one_block(nets: ModuleType) -> None:
+    net = nets.Net()
+    w = net.weights(6, 3, 3, 6)
+    x = net.conv(net.conv(net.conv(net.conv(net.input(1, 6, 6, 3), 6), 6, w=w), 6, w=w), 6)
+    content = net.build(net.dense(net.mean(x, 1, 2), 3))
+    assert [block.operators for block in blocks_of(read(content))] == [(1, 2), (3,)]
+
+
 def test_every_kind_without_its_blocks_runs(nets: ModuleType, answers: Answers) -> None:
     dropped = 0
     for name in nets.KINDS:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgeship.compress.equalise import apply, difference, pairs_of
 from edgeship.tflite.flat import parse
-from edgeship.tflite.weights import PLACES, constant, layers_of, with_weights
+from edgeship.tflite.weights import PLACES, constant, layers_of
 from edgeship.values import Step
 
 Array = np.ndarray[Any, Any]
@@ -24,31 +24,9 @@ PAIRS = {"plain_cnn": 3, "resnet": 4, "mobilenet": 4, "squeezed": None, "conv1d"
 """Kind -> pairs of layers, counted by hand where it says a number."""
 
 
-def unlike(content: bytes, seed: int = 3) -> bytes:
-    """Return the same function with channels of very unlike size: the first of each pair times s, the second by s."""
-    file = parse(Path("m.tflite"), content, "")
-    factors = np.random.default_rng(seed)
-    values: dict[int, Array] = {}
-
-    def value(index: int) -> Array:
-        return values.setdefault(index, constant(file, index).copy())
-
-    for pair in pairs_of(file):
-        if pair.cut or pair.second.operator.op != "CONV_2D" or pair.first.operator.op != "CONV_2D":
-            continue
-        if file.main.tensors[pair.second.weight].shape[3] != pair.channels:
-            continue
-        s = np.exp(factors.uniform(-3, 3, pair.channels)).astype(np.float32)
-        value(pair.first.weight)[...] *= s[:, None, None, None]
-        if pair.first.bias is not None:
-            value(pair.first.bias)[...] *= s
-        value(pair.second.weight)[...] /= s
-    return with_weights(content, values)
-
-
 @pytest.mark.parametrize("name", PAIRS)
 def test_answers_stay_and_channels_become_alike(nets: ModuleType, steps: ModuleType, name: str) -> None:
-    content = unlike(nets.kind(name))
+    content = steps.unlike(nets.kind(name))
     samples = steps.samples_for(content, 24)
     outcome = apply(steps.work_for(content, "equalise", samples, one_scale=frozenset(PLACES)))
     expected = PAIRS[name]

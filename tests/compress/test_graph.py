@@ -52,14 +52,20 @@ def test_a_graph(name: str, found: dict[str, Any]) -> None:
         ("between_layers_is_refused", "REVERSE_SEQUENCE is not known (2 times: stem, middle)"),
         ("a_custom_operation_between_layers_is_refused", "MyOperation is not known (y)"),
         (
+            "a_custom_operation_in_front_is_refused",
+            "MyOperation cannot be computed in front of the layers: Encountered unresolved custom op: MyOperation. (y)",
+        ),
+        (
+            "a_state_in_front_is_refused",
+            "ASSIGN_VARIABLE keeps what one sample leaves for the next, in front of the layers (y3)",
+        ),
+        (
             "a_shape_that_is_not_the_files_is_refused",
             "MEAN makes [1, 3], where the file says [1, 1, 1, 3] (y5)",
         ),
     ],
 )
-def test_what_is_not_known_between_layers_is_refused(
-    name: str, operations: str, found: dict[str, Any]
-) -> None:
+def test_what_cannot_be_trained_through_is_refused(name: str, operations: str, found: dict[str, Any]) -> None:
     error = EdgeshipError.from_json(found["refused"][name])
     assert error.render() == (
         "error: not-trainable\n"

@@ -1,10 +1,10 @@
-"""tensorflow-model-optimization as a method, in its own environment; and models that it makes now, not then."""
+"""tensorflow-model-optimization as a method, in its own environment."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from edgeship.compress.methods import step_of
 from edgeship.compress.tfmot import prune
 from edgeship.compress.work import Work
 from edgeship.errors import InputError
-from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.tflite.reader import read_tflite
@@ -22,22 +21,8 @@ from edgeship.toolchain import run_worker
 from edgeship.toolchain.environments import install
 from edgeship.values import ModelSource, Step
 
-MODEL_TESTS = Path(__file__).parents[1] / "model"
+RECORDED = Path(__file__).parents[1] / "model" / "tfmot.zip"
 LEGACY = {"TF_USE_LEGACY_KERAS": "1"}
-
-
-@pytest.fixture(scope="session")
-def fresh(once: Callable[..., Path]) -> Path:
-    """A plain tf_keras model, and two SavedModels that tfmot made in its environment."""
-
-    def fill(folder: Path) -> None:
-        paths = (*install("tfmot", progress=Silent()).python_path, MODEL_TESTS)
-        files = ["small.h5", "pruned", "clustered"]
-        run_worker(
-            "tfmot_files:make", {"folder": str(folder), "files": files}, python_path=paths, environment=LEGACY
-        )
-
-    return once("tfmot-fresh", fill)
 
 
 def work(source: ModelSource | None, *before: Step) -> Work:
@@ -74,26 +59,17 @@ def test_labels_are_wanted_and_nothing_may_come_before() -> None:
 
 
 @pytest.mark.slow
-def test_saved_models_of_today_are_read_by_their_layers(fresh: Path) -> None:
-    files = [str(fresh / "pruned"), str(fresh / "clustered")]
-    told: dict[str, Any] = run_worker(
-        "tfmot_checks:compare", {"files": files}, python_path=(MODEL_TESTS,), environment=LEGACY
-    ).value
-    assert {name: one["difference"] for name, one in told.items()} == {"pruned": 0.0, "clustered": 0.0}
-    assert all(share > 0.74 for share in told["pruned"]["zeros"])
-    assert all(count <= 8 for count in told["clustered"]["values"])
-
-
-@pytest.mark.slow
-def test_tfmot_prunes_a_model_of_tf_keras(fresh: Path, tmp_path: Path) -> None:
-    source = open_model(fresh / "small.h5")
-    model = to_float_tflite(source, tmp_path / "float", progress=Silent())
+def test_tfmot_prunes_a_model_of_tf_keras(make_dense: Callable[..., bytes], tmp_path: Path) -> None:
+    with zipfile.ZipFile(RECORDED) as archive:
+        archive.extract("small.h5", tmp_path)
+    source = open_model(tmp_path / "small.h5")
+    (tmp_path / "original.tflite").write_bytes(make_dense())  # of which the batch alone is asked
     rng = np.random.default_rng(1)
     np.save(tmp_path / "x.npy", rng.random((200, 8, 8, 1), np.float32))
     np.save(tmp_path / "y.npy", rng.integers(0, 4, 200))
     payload = {
-        "model": str(model.path),
-        "original": str(model.path),
+        "model": str(tmp_path / "original.tflite"),
+        "original": str(tmp_path / "original.tflite"),
         "step": step_of("tfmot-prune-80,epochs=4,batch=16").to_json(),
         "before": [],
         "recipe": "static_wi8_ai8",

@@ -12,9 +12,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-KINDS = ("pruned", "clustered", "sparse-clustered", "annotated", "qat", "pqat", "cqat", "pcqat", "recurrent", "decoder",
-         "nested")  # fmt: skip
 RECORDED = (
+    "small.h5", "pruned", "clustered",
     "pruned.h5", "clustered.keras", "sparse-clustered.h5", "annotated.h5", "qat.h5", "qat.keras", "pqat.h5", "cqat.h5",
     "pcqat.keras", "recurrent.h5", "recurrent.keras", "decoder.h5", "nested.h5", "nested.keras",
 )  # fmt: skip
@@ -169,8 +168,8 @@ def record(path: Path) -> None:
     """Write the zip of recorded files."""
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         make({"folder": folder, "files": RECORDED}, print)
-        for file in sorted(Path(folder).iterdir()):
-            archive.write(file, file.name)
+        for file in sorted(Path(folder).rglob("*")):
+            archive.write(file, file.relative_to(folder))
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def test_the_verb(tmp_path: Path) -> None:
     listed = invoke("list", "--json", env=env)
     document = json.loads(listed.stdout)
     assert document["schema"] == "edgeship.toolchains/1"
-    assert [t["name"] for t in document["tools"]] == ["vela"]
+    assert [t["name"] for t in document["tools"]] == ["vela", "tfmot"]
     plan = invoke("install", "vela", "--dry-run", env=env)
     assert plan.stdout.splitlines()[1] == "pip install ethos-u-vela==5.2.0"
     assert not (tmp_path / "cache").exists()

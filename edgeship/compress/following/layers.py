@@ -100,8 +100,10 @@ def transposed(trace: Trace, op: Operator) -> None:
 
 
 def product(trace: Trace, op: Operator) -> None:
-    """BATCH_MATMUL by a constant [.., in, out] ([.., out, in] where it is turned)."""
+    """BATCH_MATMUL by a constant [.., in, out] ([.., out, in] where it is turned), or of two tensors."""
     x, w = op.inputs[:2]
+    if trace.lane(w) is not None or not trace.is_constant(op, 1):
+        return _both(trace, op)
     if not _weights(trace, op, 1) or op.options.get("adj_x") or len(trace.shape(w)) < 2:
         return trace.stop(op)
     rank = len(trace.shape(w))
@@ -114,12 +116,44 @@ def product(trace: Trace, op: Operator) -> None:
     return trace.set(op.outputs[0], len(trace.shape(op.outputs[0])) - 1, new)
 
 
+def _both(trace: Trace, op: Operator) -> None:
+    """A product of two tensors, as attention has them: channels that are summed over go together, others go on to the
+    result. Channels along an axis that both have are not followed."""
+    shapes = [trace.shape(i) for i in op.inputs[:2]]
+    turned = [bool(op.options.get(name)) for name in ("adj_x", "adj_y")]
+    summed = [len(shapes[0]) - (2 if turned[0] else 1), len(shapes[1]) - (1 if turned[1] else 2)]
+    lanes = [trace.lane(i) for i in op.inputs[:2]]
+    inner = [lane is not None and lane.axis == axis for lane, axis in zip(lanes, summed, strict=True)]
+    outer = [
+        lane is not None and lane.axis == 2 * len(shape) - 3 - axis
+        for lane, shape, axis in zip(lanes, shapes, summed, strict=True)
+    ]
+    if all(inner) and lanes[0] and lanes[1]:
+        return trace.atoms.join(lanes[0].atoms, lanes[1].atoms)
+    found = [n for n, lane in enumerate(lanes) if lane is not None]
+    if len(found) != 1 or not outer[found[0]]:
+        return trace.stop(op)
+    lane = lanes[found[0]]
+    assert lane is not None
+    return trace.set(op.outputs[0], len(trace.shape(op.outputs[0])) - (2 if found[0] == 0 else 1), lane.atoms)
+
+
 def lookup(trace: Trace, op: Operator) -> None:
     """EMBEDDING_LOOKUP: the columns of a table [words, width]."""
     if not _weights(trace, op, 1) or len(trace.shape(op.inputs[1])) != 2:
         return trace.stop(op)
     new = trace.atoms.new(trace.shape(op.inputs[1])[1])
     trace.cut(op, 1, 1, new, "makes")
+    return trace.set(op.outputs[0], len(trace.shape(op.outputs[0])) - 1, new)
+
+
+def lookup_table(trace: Trace, op: Operator) -> None:
+    """GATHER of rows of a constant float table [words, width]."""
+    width = trace.shape(op.inputs[0])[1]
+    if trace.graph.tensors[op.inputs[0]].dtype != "float32":
+        return trace.stop(op)
+    new = trace.atoms.new(width)
+    trace.cut(op, 0, 1, new, "makes")
     return trace.set(op.outputs[0], len(trace.shape(op.outputs[0])) - 1, new)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeship.compress.following.layers import sized
+from edgeship.compress.following.layers import lookup_table, sized
 from edgeship.compress.lanes import Masks, Places, Trace
 from edgeship.tflite.file import Operator
 
@@ -234,16 +234,6 @@ def picked(trace: Trace, op: Operator) -> None:
 
     trace.rewrite(op, 1, value)
     return trace.set(op.outputs[0], axis, atoms[chosen])
-
-
-def lookup_table(trace: Trace, op: Operator) -> None:
-    """GATHER of rows of a constant float table [words, width]."""
-    width = trace.shape(op.inputs[0])[1]
-    if trace.graph.tensors[op.inputs[0]].dtype != "float32":
-        return trace.stop(op)
-    new = trace.atoms.new(width)
-    trace.cut(op, 0, 1, new, "makes")
-    return trace.set(op.outputs[0], len(trace.shape(op.outputs[0])) - 1, new)
 
 
 def to_depth(trace: Trace, op: Operator) -> None:

@@ -121,6 +121,17 @@ def _transpose_conv(call: Call) -> Any:
     return lifted_again(call, _biased(call, made, 3), rows)
 
 
+def _conv_3d(call: Call) -> Any:
+    """Its kernel is [depth, height, width, in, out] in the file too."""
+    tf, told, rows = call.tf, call.options, call.shape()[0]
+    strides = [int(told.get(f"stride_{axis}", 1)) for axis in "dhw"]
+    if any(int(told.get(f"dilation_{axis}_factor", 1)) > 1 for axis in "dhw"):
+        raise Unfit("is dilated")
+    padding = str(told.get("padding", "VALID"))
+    made = tf.nn.conv3d(flat(call, call.x()), _floats(call, 1), [1, *strides, 1], padding)
+    return lifted_again(call, _biased(call, made, 2), rows)
+
+
 def _fully_connected(call: Call) -> Any:
     tf, x = call.tf, call.x()
     if call.options.get("weights_format", "DEFAULT") != "DEFAULT":
@@ -168,6 +179,7 @@ TABLE: dict[str, Function] = {
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
     "TRANSPOSE_CONV": _transpose_conv,
+    "CONV_3D": _conv_3d,
     "FULLY_CONNECTED": _fully_connected,
     "BATCH_MATMUL": _batch_matmul,
 }

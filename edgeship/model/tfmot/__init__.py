@@ -1,1 +1,1 @@
-"""Models that tensorflow-model-optimization wrapped, without it (docs/adr/0015-tfmot.md)."""
+"""Models that tensorflow-model-optimization wrapped, without it (docs/adr/0016-tfmot.md)."""

@@ -35,7 +35,7 @@ class Quantized(Wrapper):
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
-        self.plan = _plan(self.told["quantize_config"], self.layer, self.name)
+        self.plan = plan(self.told["quantize_config"], self.layer, self.name)
         self.ranges = {}
         for role, channels in self.plan:
             shape = (channels,) if channels else ()
@@ -126,7 +126,7 @@ def _no_activation(x: Any) -> Any:
     return x
 
 
-def _plan(config: Mapping[str, Any], layer: Any, name: str) -> list[tuple[str, int]]:
+def plan(config: Mapping[str, Any], layer: Any, name: str) -> list[tuple[str, int]]:
     """Return (what is rounded, number of channels with ranges of their own or 0), in the order of tfmot's variables.
 
     Raises InputError `model-custom-object` for a QuantizeConfig that is the user's own.
@@ -147,15 +147,15 @@ def _plan(config: Mapping[str, Any], layer: Any, name: str) -> list[tuple[str, i
             hint="save it where that code is at hand, as a SavedModel: model.save(FOLDER, save_format='tf'), and give "
             "the folder: its ranges are kept as well",
         )
-    plan = [
+    found = [
         (weight, int(getattr(layer, weight).shape[-1]) if kind in PER_CHANNEL else 0)
         for weight in told["weight_attrs"]
     ]
     if told["activation_attrs"]:
         activation = _name(layer.activation)
-        plan += [("pre_activation", 0)] if activation in BEFORE else []
-        plan += [("post_activation", 0)] if activation in AFTER else []
-    return [*plan, ("output", 0)] if told["quantize_output"] else plan
+        found += [("pre_activation", 0)] if activation in BEFORE else []
+        found += [("post_activation", 0)] if activation in AFTER else []
+    return [*found, ("output", 0)] if told["quantize_output"] else found
 
 
 def _name(activation: Any) -> str:

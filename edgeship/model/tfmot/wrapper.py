@@ -3,7 +3,7 @@ Worker side.
 
 What it trained is in a few numbers: the weights, for clustering the centroids, for quantization the ranges. These
 classes read just that, under its class names and in its order of variables, and compute what its own do when nothing
-is trained. Loading needs nothing installed, and goes where its own loading does not (docs/adr/0015-tfmot.md).
+is trained. Loading needs nothing installed, and goes where its own loading does not (docs/adr/0016-tfmot.md).
 """
 
 from __future__ import annotations

@@ -1,0 +1,164 @@
+"""`edgeship compress` and `explain` as they are typed: cold, cached, killed and resumed; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = "epochs=2,steps=8,batch=32,augment=none"
+CHAIN = f"prune-60,{SHORT}+cluster-8,{SHORT}"
+CONTROL = f"finetune,{SHORT}"
+
+
+@pytest.fixture(scope="module")
+def model(once: Callable[..., Path], tiny_models: ModuleType) -> Path:
+    """A folder with a small classifier, training and evaluation data that it is right about."""
+
+    def fill(folder: Path) -> None:
+        path = tiny_models.classifier(folder / "m.tflite")
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_path=str(path))
+        interpreter.allocate_tensors()
+        entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        x = tiny_models.pictures(400)
+        classes = []
+        for sample in x:
+            interpreter.set_tensor(entry["index"], sample[None])
+            interpreter.invoke()
+            classes.append(int(interpreter.get_tensor(out["index"]).argmax()))
+        y = np.array(classes)
+        np.savez(folder / "train.npz", x=x[:300], y=y[:300])
+        np.savez(folder / "eval.npz", x=x[300:], y=y[300:])
+
+    return once("compress-cli", fill)
+
+
+class Typed:
+    """Runs commands with a cache of their own."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "EDGESHIP_CACHE": str(cache)}
+
+    def words(self, *more: str) -> list[str]:
+        data = ["--train", str(self.folder / "train.npz"), "--eval", str(self.folder / "eval.npz")]
+        return [str(self.folder / "m.tflite"), "--target", "host", *data, *more]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "edgeship", *words]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=280)
+        return process.returncode, out, err
+
+
+def told(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document without what a clock says."""
+    if isinstance(document, dict):
+        return {k: told(v) for k, v in document.items() if k not in ("seconds", "latency_ms", "peak_rss_mb")}
+    return [told(v) for v in document] if isinstance(document, list) else document  # type: ignore[return-value]
+
+
+@pytest.mark.slow
+def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) -> None:
+    asked = ["--recipe", "int8", "--method", CHAIN, "--method", CONTROL, "--max-drop", "100", "--json", "-q"]
+    cold = Typed(model, tmp_path / "cold")
+    code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "out")))
+    assert code == 0, err
+    document = json.loads(out)
+    schema = json.loads((ROOT / "docs" / "schemas" / "compress.schema.json").read_text())
+    jsonschema.validate(document, schema)
+    assert document == json.loads((tmp_path / "out" / "compress.json").read_text())
+    chain = next(v for v in document["variants"] if v["steps"] and not v["control"])
+    assert chain["unique_weights"] <= 8 and chain["sparsity"] > 0.5
+    assert chain["bytes_compressed"] < document["variants"][0]["bytes_compressed"]
+    assert document["chosen"] == chain["file"] and (tmp_path / "out" / chain["file"]).exists()
+    assert (tmp_path / "out" / document["bundle"]).exists()
+    assert chain["name"] in (tmp_path / "out" / "report.html").read_text()
+
+    code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "again")))
+    assert code == 0, err
+    assert told(json.loads(out)) == told(document), "cached"
+
+    killed = Typed(model, tmp_path / "killed")
+    process = killed.start("compress", *killed.words(*asked, "-o", str(tmp_path / "third")))
+    steps, until = tmp_path / "killed" / "compress" / "steps", time.monotonic() + 200
+    while not (steps.exists() and any(p.suffix != ".part" for p in steps.iterdir())):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "third" / "compress.json").exists()
+    code, out, err = killed.run("compress", *killed.words(*asked, "-o", str(tmp_path / "third")))
+    assert code == 0, err
+    assert told(json.loads(out)) == told(document), "killed and resumed"
+
+
+@pytest.mark.slow
+def test_goals_that_nothing_meets_show_the_nearest_and_exit_3(model: Path, tmp_path: Path) -> None:
+    typed = Typed(model, tmp_path / "cache")
+    asked = ["--recipe", "int8", "--method", CONTROL, "--max-kb", "0.1", "-q", "-o", str(tmp_path / "out")]
+    code, out, err = typed.run("compress", *typed.words(*asked))
+    assert code == 3, err
+    assert "no candidate meets the goals; nearest: static_wi8_ai8" in out
+    assert "over the limit of 0.1 kB" in out
+    assert not list((tmp_path / "out").glob("*.edgeship"))
+
+
+@pytest.mark.slow
+def test_explain_tells_every_layer(model: Path, tmp_path: Path) -> None:
+    typed = Typed(model, tmp_path / "cache")
+    code, out, err = typed.run("explain", *typed.words("--recipe", "int8", "--json", "-q"))
+    assert code == 0, err
+    document = json.loads(out)
+    jsonschema.validate(document, json.loads((ROOT / "docs" / "schemas" / "explain.schema.json").read_text()))
+    layers = {layer["op"]: layer for layer in document["layers"]}
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "SOFTMAX"} <= set(layers)
+    assert all(isinstance(layer["alone_snr_db"], float) for layer in layers.values()), layers
+    assert document["snr_db"] <= min(layer["alone_snr_db"] for layer in layers.values()) + 3.0
+
+
+@pytest.mark.parametrize(
+    ("more", "reference"),
+    [
+        (["--method", "prun-50"], "unknown-method"),
+        (["--method", "prune-500"], "bad-setting"),
+        (["--target", "raspberry-pi-5"], "one-target"),
+        (["--method", "prune-50+channels-30"], "bad-chain"),
+        (["--train", "nowhere.npz"], "dataset-not-found"),
+        (["--minutes", "0"], "bad-usage"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_made(
+    model: Path, tmp_path: Path, more: list[str], reference: str
+) -> None:
+    typed = Typed(model, tmp_path / "cache")
+    code, _, err = typed.run("compress", *typed.words("-q", "-o", str(tmp_path / "out"), *more))
+    assert code == 2 and f"error: {reference}" in err and "Traceback" not in err
+    assert "hint:" in err
+
+
+def test_a_dry_run_shows_the_plan(model: Path, tmp_path: Path) -> None:
+    typed = Typed(model, tmp_path / "cache")
+    code, out, err = typed.run("compress", *typed.words("--dry-run"))
+    assert code == 0, err
+    assert "try static_wi8_ai8 (plain)" in out and "the control" in out
+    assert not (tmp_path / "cache" / "compress").exists()

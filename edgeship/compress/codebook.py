@@ -112,4 +112,6 @@ class Codebook(Free):
         """Return the limits by tensor index, where a grid has them."""
         if self.steps is None:
             return {}
-        return {index: short(np.abs(limit.numpy()), self.steps).numpy() for index, limit in self.limits.items()}
+        return {
+            index: short(np.abs(limit.numpy()), self.steps).numpy() for index, limit in self.limits.items()
+        }

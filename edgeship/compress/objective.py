@@ -159,6 +159,8 @@ def _kind_by(held: Any, labels: Any) -> Kind:
 
 def _fits(held: Any, labels: Any) -> bool:
     """Return whether labels can be of an output: targets of its shape, or class indices beside its last axis."""
+    if not np.issubdtype(held.dtype, np.floating):
+        return False  # an index is made of what labels are of
     return _sizes(labels.shape) == _sizes(held.shape) or _are_classes(held, labels)
 
 
@@ -248,7 +250,7 @@ def check_own(own: Callable[..., Any], reference: str, answers: Sequence[Any], l
         if not why and not found:
             why = "does not depend on the outputs: it has no gradient"
         if not why and not all(np.isfinite(tf.convert_to_tensor(v)).all() for v in (mean, *found)):
-            why = "or its gradient is no finite number"
+            why = "is no finite number, or its gradient is none"
     except Exception as error:  # whatever a function of the user's own raises
         shapes = ", ".join(str([None, *held.shape[1:]]) for held in answers)
         raise InputError(

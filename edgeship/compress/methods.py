@@ -61,9 +61,10 @@ def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
         Option(
             name="rate",
             default=rate,
-            least=1e-7,
+            least=1e-7 if rate else 0.0,
             most=1.0,
-            about="learning rate of Adam, falling along a cosine",
+            about="learning rate of Adam, falling along a cosine"
+            + ("" if rate else "; 0: found by short tries"),
         ),
         Option(
             name="augment",
@@ -175,7 +176,7 @@ ROWS: tuple[Row, ...] = (
         name="prune",
         about="smallest weights become zero; a smaller download, the same file size and time",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(5e-4)),
+        options=(PERCENT, *_training(0.0)),
         needs="samples",
     ),
     Row(
@@ -195,14 +196,14 @@ ROWS: tuple[Row, ...] = (
         name="prune-2x4",
         about="two of every four weights become zero, for hardware that skips them; elsewhere as prune-50",
         function="edgeship.compress.prune:apply",
-        options=_training(5e-4),
+        options=_training(0.0),
         needs="samples",
     ),
     Row(
         name="prune-blocks",
         about="runs of four weights become zero together",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(5e-4)),
+        options=(PERCENT, *_training(0.0)),
         needs="samples",
     ),
     Row(

@@ -57,7 +57,11 @@ class KerasStudent:
     def _run(self, inputs: Sequence[Any], *, training: bool) -> tuple[Any, ...]:
         import tensorflow as tf
 
-        given = tf.nest.pack_sequence_as(self.model.input, list(inputs))
+        try:
+            told = self.model.input  # a tensor, or a list or dict of them
+        except AttributeError:  # a Sequential of Keras 3
+            told = self.model.inputs[0]
+        given = tf.nest.pack_sequence_as(told, list(inputs))
         made = tf.nest.flatten(self.model(given, training=training))
         return tuple(tf.cast(o, tf.float32) if o.dtype.is_floating else o for o in made)
 
@@ -77,6 +81,9 @@ class Untouched(Constraints):
 def apply(work: Work) -> Outcome:
     """Teach the user's student and convert it. Raises InputError `student-missing`, `student-unlike`,
     `student-unusable`, and what opening and converting a model raise."""
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(work.step.seed)  # a function draws its first weights
     model = loaded(work)
     teacher = TrainableGraph(work.original)
     check_alike(model, work)
@@ -135,7 +142,7 @@ def _built(reference: str, folder: str | None) -> Any:
     except Exception as error:  # whatever a function of the user's own raises
         raise _unusable(f"{reference} built no model: {words_of(error)}", BUILD) from error
     if not hasattr(model, "trainable_variables") or not hasattr(model, "save"):
-        raise _unusable(f"{reference} gives a {type(model).__name__}, no Keras model", BUILD)
+        raise _unusable(f"{reference} gives {type(model).__name__}, no Keras model", BUILD)
     return model
 
 

@@ -7,6 +7,7 @@ anything else. The schedule is that of Zhu and Gupta (2017): s(t) = s (1 - (1 - 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from edgeship.compress.constraints import Constraints, Mask, Values
 from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.held import counted, held, own_layers, written
-from edgeship.compress.training import Plan, train
+from edgeship.compress.training import Plan, best_rate, train
 from edgeship.compress.work import Outcome, Work
 from edgeship.tflite.weights import Layer
 
@@ -111,12 +112,20 @@ def apply(work: Work) -> Outcome:
     """Prune: `prune-80` (percent of zeros), `prune-2x4`, `prune-blocks-50`."""
     pattern = {"prune-2x4": "2x4", "prune-blocks": "blocks"}.get(work.step.method, "free")
     share = 0.5 if pattern == "2x4" else work.step.setting("percent") / 100
-    graph, teacher = TrainableGraph(work.content), TrainableGraph(work.original)
-    layers = own_layers(graph)
-    pruning = Pruning(layers, graph.values(), pattern, share)
-    constraints = Constraints(pruning, *held(work, graph))
-    plan = Plan.of(work.step, settled=RISE)
+    teacher, plan = TrainableGraph(work.original), Plan.of(work.step, settled=RISE)
+
+    def begun() -> tuple[TrainableGraph, Constraints]:
+        graph = TrainableGraph(work.content)
+        mask = Pruning(own_layers(graph), graph.values(), pattern, share)
+        return graph, Constraints(mask, *held(work, graph))
+
+    if not plan.rate:
+        plan = replace(plan, rate=best_rate(begun, teacher, work, plan))
+    graph, constraints = begun()
     trained = train(graph, constraints, teacher, work, plan)
+    layers = own_layers(graph)
+    pruning = constraints.several[0]
+    assert isinstance(pruning, Pruning)
     small = sum(layer not in pruning.layers for layer in layers)
     notes = (
         [

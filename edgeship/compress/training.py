@@ -14,9 +14,10 @@ from edgeship.compress.augment import augmenter
 from edgeship.compress.constraints import Constraints
 from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.in_parts import InParts, rows_for
-from edgeship.compress.objective import Objective, kinds_of, own_loss
+from edgeship.compress.objective import Objective, check_own, kinds_of, own_loss, unfit_labels
 from edgeship.compress.samples import Samples
 from edgeship.compress.work import Work
+from edgeship.errors import InputError
 from edgeship.values import Step
 
 Floats = NDArray[np.float32]
@@ -28,6 +29,8 @@ HOOKS = 3
 """Times the activations of the teacher that a step keeps: the student's, and those that fake quantization makes."""
 LOOKED_AT = 512
 """Samples from which the kinds and sizes of outputs are read."""
+TRIED_WITH = 8
+"""Samples that a loss of the user's own is tried with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +76,16 @@ def objective_of(work: Work, teacher: TrainableGraph) -> Objective:
     some = work.samples.some(LOOKED_AT)
     answers = [np.concatenate(parts) for parts in zip(*answered(teacher, some, 64), strict=True)]
     labels = None if some.labels is None else some.block(some.rows)[1]
-    own = str(settings.get("loss", "auto"))
-    return Objective(
-        outputs=kinds_of(teacher.file.main, teacher.outputs, answers, labels),
-        temperature=float(settings.get("temperature", 4.0)),
-        labels=float(settings.get("labels", 0.0)),
-        own=None if own == "auto" else own_loss(own, work.folder),
-    )
+    outputs = kinds_of(teacher.file.main, teacher.outputs, answers, labels)
+    reference, share = str(settings.get("loss", "auto")), float(settings.get("labels", 0.0))
+    own = None if reference == "auto" else own_loss(reference, work.folder)
+    if own is not None:
+        few = None if labels is None else labels[:TRIED_WITH]
+        check_own(own, reference, [held[:TRIED_WITH] for held in answers], few)
+    elif share > 0 and not any(output.labelled for output in outputs):
+        raise unfit_labels(answers, labels)
+    temperature = float(settings.get("temperature", 4.0))
+    return Objective(outputs=outputs, temperature=temperature, labels=share, own=own)
 
 
 def answered(graph: TrainableGraph, samples: Samples, batch: int) -> list[tuple[Any, ...]]:
@@ -225,10 +231,16 @@ def train(
         work.report(
             f"{work.step.label}: epoch {epoch + 1} of {plan.epochs}, held-out loss {loss:.4g}", done, steps
         )
-        if best is None or loss < best[0]:
+        if best is None or loss < best[0] or math.isnan(best[0]):
             best = (loss, graph.values(), constraints.kept())
     assert best is not None
     loss, values, kept = best
+    if not math.isfinite(loss):
+        raise InputError(
+            "training-diverged",
+            f"{work.step.label}: the loss of held-out samples is {loss:g}",
+            hint="rate=0.0001 learns slower; or look for numbers that are not finite in the samples",
+        )
     constraints.restore(kept)
     figures = {"epochs": float(plan.epochs), "steps": float(steps), "held_out_loss": loss}
     if not math.isnan(first):

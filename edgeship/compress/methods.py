@@ -46,6 +46,9 @@ class Row:
     """Whether it is told the ranges of activations."""
     tool: str = ""
     """A tool with an environment of its own that its worker imports (`edgeship toolchain list`)."""
+    measured: bool = False
+    """Whether the pipeline measures first what operations lose (`edgeship/pipeline/sensitivity.py`); such a step is a
+    chain's last."""
     structural: bool = False
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
@@ -249,6 +252,31 @@ ROWS: tuple[Row, ...] = (
             Option(name="samples", default=1000, least=8, most=1_000_000, about="inputs that are looked at"),
         ),
         needs="samples",
+    ),
+    Row(
+        name="mixed",
+        about="operations that lose most (or name them, layers=conv1:conv2) at another precision; costs time and bytes",
+        function="edgeship.compress.mixed:apply",
+        options=(
+            Option(
+                name="other",
+                default="float",
+                words=("float", "int16x8", "int8", "int4"),
+                about="the precision: float, int16x8 and int4 in an int8 file, int8 in an int4 file",
+            ),
+            Option(
+                name="layers", default="auto", about="auto, how many, or names as `edgeship explain` tells"
+            ),
+            Option(
+                name="decibels",
+                default=6.0,
+                least=0.1,
+                most=100,
+                about="signal over noise that is to come back; of int4: that it may cost",
+            ),
+        ),
+        needs="samples",
+        measured=True,
     ),
     Row(
         name="distill",

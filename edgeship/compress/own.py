@@ -61,7 +61,9 @@ def words_of(error: BaseException) -> str:
     # TensorFlow puts a trace of its own in front of what was said, and a list of calls behind it
     said = said[: next((i for i, line in enumerate(said) if line.startswith("Call arguments")), None)]
     frames = [(f.filename, str(f.lineno)) for f in traceback.extract_tb(error.__traceback__)]
-    frames += [(str(m[1]), str(m[2])) for line in said if (m := re.match(r'File "(.+)", line (\d+), in', line))]
+    frames += [
+        (str(m[1]), str(m[2])) for line in said if (m := re.match(r'File "(.+)", line (\d+), in', line))
+    ]
     places = [f"{Path(name).name}, line {line}" for name, line in frames if _is_theirs(name)]
     told = said[-1] if said else "(no message)"
     if not re.match(r"[\w.]*(Error|Exception)\b", told):  # TensorFlow says it once more

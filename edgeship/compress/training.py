@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,6 +27,11 @@ LONGEST = 10.0
 """Norm of all gradients together, to which longer ones are cut: the first steps after a change are rough."""
 HOOKS = 3
 """Times the activations of the teacher that a step keeps: the student's, and those that fake quantization makes."""
+LABELS = 0.3
+"""Share of the loss that is of labels where there are some: ResNet-8 with 8 values a tensor then has 81.0 % of the held-out
+images right, without labels 78 %, in float 79.8 %."""
+SURE = 500
+"""Labelled held-out samples from which on epochs are compared by labels alone; fewer are mostly chance."""
 LOOKED_AT = 512
 """Samples from which the kinds and sizes of outputs are read."""
 TRIED_WITH = 8
@@ -77,12 +82,14 @@ def objective_of(work: Work, teacher: TrainableGraph) -> Objective:
     answers = [np.concatenate(parts) for parts in zip(*answered(teacher, some, 64), strict=True)]
     labels = None if some.labels is None else some.block(some.rows)[1]
     outputs = kinds_of(teacher.file.main, teacher.outputs, answers, labels)
-    reference, share = str(settings.get("loss", "auto")), float(settings.get("labels", 0.0))
+    reference, wanted = str(settings.get("loss", "auto")), settings.get("labels", "auto")
+    usable = any(output.labelled for output in outputs)
+    share = (LABELS if usable else 0.0) if wanted == "auto" else float(wanted)
     own = None if reference == "auto" else own_loss(reference, work.folder)
     if own is not None:
         few = None if labels is None else labels[:TRIED_WITH]
         check_own(own, reference, [held[:TRIED_WITH] for held in answers], few)
-    elif share > 0 and not any(output.labelled for output in outputs):
+    elif share > 0 and not usable:
         raise unfit_labels(answers, labels)
     temperature = float(settings.get("temperature", 4.0))
     return Objective(outputs=outputs, temperature=temperature, labels=share, own=own)
@@ -128,7 +135,9 @@ class Trainer:
         teacher: TrainableGraph,
         objective: Objective,
         batch: int,
+        judge: Objective,
     ) -> None:
+        """`judge` is by what epochs are compared."""
         import tensorflow as tf
 
         self.graph, self.constraints = graph, constraints
@@ -139,7 +148,8 @@ class Trainer:
         def loss_of(inputs: Sequence[Any], labels: Any, learning: bool = False) -> Any:
             run = graph.learning if learning and isinstance(graph, Learner) else graph
             outputs = run(inputs, weight=constraints.weight, activation=constraints.activation)
-            return objective.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
+            by = objective if learning else judge
+            return by.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
 
         def changed(gradients: Sequence[Any]) -> None:
             held, _ = tf.clip_by_global_norm(list(gradients), LONGEST)
@@ -198,8 +208,10 @@ def train(
 
     tf.keras.utils.set_random_seed(plan.seed)
     objective = objective_of(work, teacher)
-    trainer = Trainer(graph, constraints, teacher, objective, plan.batch)
     samples, held_out = work.samples, work.held_out or work.samples
+    by_labels = objective.labels > 0 and len(held_out) >= SURE
+    judge = replace(objective, labels=1.0) if by_labels else objective
+    trainer = Trainer(graph, constraints, teacher, objective, plan.batch, judge)
     rng = np.random.default_rng(plan.seed)
     change = augmenter(plan.augment, samples.inputs, labelled=objective.labels > 0)
     per_epoch = math.ceil(len(samples) / plan.batch)

@@ -46,6 +46,9 @@ class Row:
     """Whether it is told the ranges of activations."""
     tool: str = ""
     """A tool with an environment of its own that its worker imports (`edgeship toolchain list`)."""
+    measured: bool = False
+    """Whether the pipeline measures first what operations lose (`edgeship/pipeline/sensitivity.py`); such a step is a
+    chain's last."""
     structural: bool = False
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
@@ -72,7 +75,14 @@ def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
             words=("auto", "none", "shift", "flip", "mix"),
             about="more samples from the same: pictures moved, mirrored, blended",
         ),
-        Option(name="labels", default=0.0, least=0.0, most=1.0, about="share of the loss that is of labels"),
+        Option(
+            name="labels",
+            default="auto",
+            words=("auto",),
+            least=0.0,
+            most=1.0,
+            about="share of the loss that is of labels; auto: some, where there are some",
+        ),
         Option(
             name="temperature", default=2.0, least=0.1, most=100.0, about="softens answers that are compared"
         ),
@@ -252,6 +262,31 @@ ROWS: tuple[Row, ...] = (
         needs="samples",
     ),
     Row(
+        name="mixed",
+        about="operations that lose most (or name them, layers=conv1:conv2) at another precision; costs time and bytes",
+        function="edgeship.compress.mixed:apply",
+        options=(
+            Option(
+                name="other",
+                default="float",
+                words=("float", "int16x8", "int8", "int4"),
+                about="the precision: float, int16x8 and int4 in an int8 file, int8 in an int4 file",
+            ),
+            Option(
+                name="layers", default="auto", about="auto, how many, or names as `edgeship explain` tells"
+            ),
+            Option(
+                name="decibels",
+                default=6.0,
+                least=0.1,
+                most=100,
+                about="signal over noise that is to come back; of int4: that it may cost",
+            ),
+        ),
+        needs="samples",
+        measured=True,
+    ),
+    Row(
         name="distill",
         about="a smaller model learns the answers of the float model",
         function="edgeship.compress.distill:apply",
@@ -311,7 +346,7 @@ def step_of(label: str, *, seed: int = 0, rows: Sequence[Row] = ROWS) -> Step:
 def _setting(label: str, row: Row, option: Option, text: str | None) -> Setting:
     if text is None:
         return option.default
-    if isinstance(option.default, str):
+    if isinstance(option.default, str) and (text in option.words or option.least is None):
         if option.words and text not in option.words:
             raise _bad(label, row, f"{option.name} is {', '.join(option.words)}, not '{text}'")
         return text
@@ -319,7 +354,7 @@ def _setting(label: str, row: Row, option: Option, text: str | None) -> Setting:
         if text not in ("yes", "no"):
             raise _bad(label, row, f"{option.name} is yes or no, not '{text}'")
         return text == "yes"
-    whole = isinstance(option.default, int)
+    whole = isinstance(option.default, int) and not isinstance(option.default, bool)
     if not re.fullmatch(r"\d+" if whole else r"\d+(\.\d+)?(e-?\d+)?", text):
         raise _bad(label, row, f"{option.name} is a {'whole ' if whole else ''}number, not '{text}'")
     value = int(text) if whole else float(text)

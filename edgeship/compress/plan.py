@@ -31,6 +31,9 @@ QUICK: tuple[tuple[str, ...], ...] = (
     ("round-int8",),
     ("equalise", "round-int8"),
     ("round-int4",),
+    ("mixed-float",),
+    ("mixed-int16x8",),
+    ("mixed-int8",),
 )
 """The same, of those that take seconds."""
 
@@ -45,6 +48,11 @@ class Planned:
     """Whether a person asked for it: it is done in full, whatever a probe of others says."""
 
     @property
+    def remedy(self) -> bool:
+        """Whether it only takes back what its recipe loses, and nobody asked for it."""
+        return not self.named and any(rows_by_name()[step.method].measured for step in self.candidate.steps)
+
+    @property
     def control(self) -> bool:
         """Whether it is there to compare with."""
         return [step.method for step in self.candidate.steps] == [CONTROL]
@@ -56,7 +64,13 @@ def chain_of(text: str, *, seed: int) -> tuple[Step, ...]:
     steps = tuple(step_of(label.strip(), seed=seed) for label in text.split("+"))
     rows = rows_by_name()
     fine = ""
-    for step in steps:
+    for place, step in enumerate(steps):
+        if rows[step.method].measured and place + 1 < len(steps):
+            raise InputError(
+                "bad-chain",
+                f"--method {text}: {step.label} looks at what quantizing costs in the end, so nothing comes after it",
+                hint=f"--method {'+'.join(s.label for s in (*(s for s in steps if s is not step), step))}",
+            )
         if rows[step.method].structural and fine:
             raise InputError(
                 "bad-chain",
@@ -112,6 +126,9 @@ def recipe_for(steps: Sequence[Step], recipes: Sequence[str]) -> str | None:
     """Return the recipe that a chain ends in, None where the target takes none that fits."""
     wanted = {"int8": "_wi8_ai8", "int4": "_wi4_ai8", "int16x8": "_wi8_ai16"}
     for step in reversed(steps):
+        if rows_by_name()[step.method].measured:
+            end = wanted["int4" if step.setting("other") == "int8" else "int8"]
+            return next((r for r in recipes if r.endswith(end)), None)
         precision = dict(step.settings).get("precision")
         if isinstance(precision, str) and precision in wanted:
             return next((r for r in recipes if r.endswith(wanted[precision])), None)

@@ -35,6 +35,8 @@ class Way(Generic[R]):
     """Whether it was made before and costs nothing now."""
     tell: Callable[[Sequence[R], int], None]
     """Called with all results so far and how many are left to do."""
+    needless: Callable[[Planned, Sequence[R]], bool] = lambda planned, results: False
+    """Whether what was found so far makes a quick one needless."""
     stop: Callable[[], None] = lambda: None
     """Ends what is being made in other threads, soon."""
 
@@ -51,6 +53,8 @@ class Found(Generic[R]):
     """What there was no time for."""
     passed_over: list[Planned] = field(default_factory=list)
     """What probes did not speak for."""
+    needless: list[Planned] = field(default_factory=list)
+    """What there was no need for: the recipe that it would help loses hardly anything."""
 
 
 def search(plan: Sequence[Planned], way: Way[R], *, seconds: float = math.inf, jobs: int = 1) -> Found[R]:
@@ -61,9 +65,13 @@ def search(plan: Sequence[Planned], way: Way[R], *, seconds: float = math.inf, j
     """
     found: Found[R] = Found()
     clock = Clock(way.clock, seconds)
-    cheap = [p for p in plan if p.stage != "training"]
     dear = [p for p in plan if p.stage == "training"]
-    found.results |= _all(cheap, way, found, clock, jobs, more=len(dear))
+    quick = [p for p in plan if p.stage == "quick"]
+    plain = [p for p in plan if p.stage == "plain"]
+    found.results |= _all(plain, way, found, clock, jobs, more=len(quick) + len(dear))
+    found.needless = [p for p in quick if way.needless(p, tuple(found.results.values()))]
+    quick = [p for p in quick if p not in found.needless]
+    found.results |= _all(quick, way, found, clock, jobs, more=len(dear))
     chosen = [p for p in dear if p.named]
     others = [p for p in dear if not p.named]
     if len(others) > FEWEST:

@@ -33,6 +33,10 @@ TRIES = 6
 """A try is this many times shorter than the training."""
 TRIED_FROM = 300
 """Steps of a training that is worth tries."""
+LABELS = 0.3
+"""Share of the loss that is of labels where there are some: enough to make up for what compression takes."""
+SURE = 500
+"""Labelled held-out samples from which on epochs are compared by labels alone; fewer are mostly chance."""
 LOOKED_AT = 512
 """Samples from which the kinds and sizes of outputs are read."""
 TRIED_WITH = 8
@@ -110,12 +114,14 @@ def objective_of(work: Work, teacher: TrainableGraph) -> Objective:
     answers = [np.concatenate(parts) for parts in zip(*answered(teacher, some, 64), strict=True)]
     labels = None if some.labels is None else some.block(some.rows)[1]
     outputs = kinds_of(teacher.file.main, teacher.outputs, answers, labels)
-    reference, share = str(settings.get("loss", "auto")), float(settings.get("labels", 0.0))
+    reference, wanted = str(settings.get("loss", "auto")), settings.get("labels", "auto")
+    usable = any(output.labelled for output in outputs)
+    share = (LABELS if usable else 0.0) if wanted == "auto" else float(wanted)
     own = None if reference == "auto" else own_loss(reference, work.folder)
     if own is not None:
         few = None if labels is None else labels[:TRIED_WITH]
         check_own(own, reference, [held[:TRIED_WITH] for held in answers], few)
-    elif share > 0 and not any(output.labelled for output in outputs):
+    elif share > 0 and not usable:
         raise unfit_labels(answers, labels)
     temperature = float(settings.get("temperature", 4.0))
     return Objective(outputs=outputs, temperature=temperature, labels=share, own=own)
@@ -161,7 +167,9 @@ class Trainer:
         teacher: TrainableGraph,
         objective: Objective,
         batch: int,
+        judge: Objective,
     ) -> None:
+        """`judge` is by what epochs are compared."""
         import tensorflow as tf
 
         self.graph, self.constraints = graph, constraints
@@ -172,7 +180,8 @@ class Trainer:
         def loss_of(inputs: Sequence[Any], labels: Any, learning: bool = False) -> Any:
             run = graph.learning if learning and isinstance(graph, Learner) else graph
             outputs = run(inputs, weight=constraints.weight, activation=constraints.activation)
-            return objective.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
+            by = objective if learning else judge
+            return by.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
 
         def changed(gradients: Sequence[Any]) -> None:
             held, _ = tf.clip_by_global_norm(list(gradients), LONGEST)
@@ -231,8 +240,10 @@ def train(
 
     tf.keras.utils.set_random_seed(plan.seed)
     objective = objective_of(work, teacher)
-    trainer = Trainer(graph, constraints, teacher, objective, plan.batch)
     samples, held_out = work.samples, work.held_out or work.samples
+    by_labels = objective.labels > 0 and len(held_out) >= SURE
+    judge = replace(objective, labels=1.0) if by_labels else objective
+    trainer = Trainer(graph, constraints, teacher, objective, plan.batch, judge)
     rng = np.random.default_rng(plan.seed)
     change = augmenter(plan.augment, samples.inputs, labelled=objective.labels > 0)
     per_epoch = math.ceil(len(samples) / plan.batch)

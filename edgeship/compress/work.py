@@ -14,6 +14,16 @@ Report = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """Which operations get another precision than the recipe has, and what was measured of it."""
+
+    layers: Mapping[str, str]
+    """Name of an operation's first output -> float, int8, int4 or int16x8."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A float model and what is to be done to it."""
 
@@ -38,6 +48,8 @@ class Work:
     whose row says so, else empty."""
     one_scale: frozenset[str] = frozenset()
     """Operations whose weights have one scale in all on the target; all others one a channel."""
+    resolved: Resolved | None = None
+    """Which operations get another precision, for methods whose row says that they are measured."""
     source: ModelSource | None = None
     """What the user trained, of which the original was made; for methods whose row names a tool."""
     folder: str | None = None

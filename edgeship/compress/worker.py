@@ -12,7 +12,7 @@ import numpy as np
 from edgeship.compress.methods import rows_by_name
 from edgeship.compress.rows import parted
 from edgeship.compress.samples import Samples
-from edgeship.compress.work import Report, Work
+from edgeship.compress.work import Report, Resolved, Work
 from edgeship.values import ModelSource, Step
 
 
@@ -21,7 +21,8 @@ def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
 
     `payload`: `model` (path), `original` (path), `step` and `before` (steps as their JSON says), `recipe`, `train` and
     `calibration` (`{"inputs": [paths], "labels": path or null}` or null), `ranges` (name -> [low, high]), `one_scale`
-    (operations with one scale a weight), `source` (what the user trained, or null), `folder`. Without training data
+    (operations with one scale a weight), `resolved` (fields of a
+    Resolved, or null), `source` (what the user trained, or null), `folder`. Without training data
     calibration samples are trained on.
     """
     started = time.monotonic()
@@ -39,6 +40,7 @@ def apply(payload: dict[str, Any], report: Report) -> dict[str, Any]:
         calibration=Samples.opened(given["inputs"]) if given else None,
         ranges={name: (low, high) for name, (low, high) in (payload.get("ranges") or {}).items()},
         one_scale=frozenset(payload.get("one_scale") or ()),
+        resolved=Resolved(**told) if (told := payload.get("resolved")) else None,
         source=_source(payload.get("source")),
         folder=payload.get("folder"),
         report=report,

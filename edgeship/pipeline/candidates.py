@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from edgeship.compress.own import digest_of
 from edgeship.compress.plan import Planned
 from edgeship.digest import sha256_file, sha256_json
 from edgeship.errors import EdgeshipError
+from edgeship.pipeline import sensitivity
 from edgeship.pipeline.inputs import Inputs
 from edgeship.pipeline.site import BuildSite, Earlier
 from edgeship.pipeline.training_data import HeldOut
@@ -156,6 +157,7 @@ class Workshop:
                 "data": data,
                 **self._named(step),
                 **({"source": self.inputs.source.sha256} if row.tool else {}),
+                **({"order": order_of((RECIPES[recipe],), self.profile)} if row.measured else {}),
             }
         )
         folder = self.store / "steps" / key[:32]
@@ -169,6 +171,7 @@ class Workshop:
             seconds=told["seconds"],
             figures=tuple(sorted(told["figures"].items())),
             notes=tuple(told["notes"]),
+            layers=tuple(sorted((told.get("layers") or {}).items())),
         )
         return folder / "model.tflite", record
 
@@ -203,6 +206,7 @@ class Workshop:
             "out": str(part / "model.tflite"),
         }
         try:
+            payload["resolved"] = self._resolved(path, step, recipe, part) if row.measured else None
             told = run_worker(
                 "edgeship.compress.worker:apply",
                 payload,
@@ -212,12 +216,28 @@ class Workshop:
                 progress=self.site.progress,
                 stop=self.stopped.is_set,
             ).value
+            told |= {"layers": (payload["resolved"] or {}).get("layers")}
             (part / "told.json").write_text(json.dumps(told, sort_keys=True))
             _durably(part / "model.tflite")
             _durably(part / "told.json")
             part.replace(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+    def _resolved(self, path: Path, step: Step, recipe: str, part: Path) -> dict[str, Any]:
+        """Return what `sensitivity.resolved` finds, as a worker reads it."""
+        assert self.inputs.calibration_prepared is not None
+        place = sensitivity.Place(
+            model=replace(self.inputs.float_model, path=path, sha256=sha256_file(path)),
+            recipe=RECIPES[recipe],
+            profile=self.profile,
+            calibration=self.inputs.calibration_prepared,
+            folder=part / "looked-at",
+            progress=self.site.progress,
+        )
+        found = sensitivity.resolved(place, step)
+        shutil.rmtree(part / "looked-at", ignore_errors=True)
+        return asdict(found)
 
     def _data(self) -> dict[str, str]:
         """Return the digests of what a step may look at, by role."""
@@ -310,7 +330,7 @@ def _told(source: ModelSource) -> dict[str, Any]:
     return {"path": path, "kind": source.kind, "sha256": source.sha256, "shapes": list(source.shapes)}
 
 
-FAILINGS = ("not-trainable", "nothing-to-prune", "calibration-missing", "training-diverged")
+FAILINGS = ("not-trainable", "nothing-to-prune", "nothing-to-mix", "calibration-missing", "training-diverged")
 """References of bad input that is no more than what one candidate cannot do."""
 
 

@@ -22,7 +22,7 @@ from edgeship.pipeline.rungs import rungs, seal_ladder, with_rungs
 from edgeship.pipeline.search_plan import plan_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.training_data import held_out_of
-from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of
+from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of, needless
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
@@ -178,6 +178,7 @@ def searched(project: Project, plan: Sequence[Planned], shop: Workshop) -> Found
         clock=time.monotonic,
         known=shop.known,
         tell=tell,
+        needless=lambda planned, results: needless(planned, results, project),
         stop=shop.stopped.set,
     )
     return search(plan, way, seconds=shop.until - time.monotonic(), jobs=jobs)

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from edgeship.compress.causes import causes_of
+from edgeship.compress.mixed import PLUMBING
 from edgeship.data.subset import prepared_subset, subset
-from edgeship.digest import sha256_file
 from edgeship.errors import InputError
+from edgeship.pipeline.files import artifact_of
 from edgeship.pipeline.inputs import Inputs, opened_for
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
@@ -27,10 +29,8 @@ from edgeship.score.closeness import closeness
 from edgeship.tflite.engine import engine_for
 from edgeship.tflite.file import Operator
 from edgeship.tflite.layer_names import layer_of
-from edgeship.tflite.precision import precision_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import (
-    Artifact,
     Dataset,
     Evidence,
     Figure,
@@ -46,11 +46,6 @@ SAMPLES = 500
 TOGETHER = 6
 """Operations whose files are made and run at a time, between two looks at the clock."""
 NOT_LOOKED = "there was no time for it: --minutes gives more"
-PLUMBING = (
-    "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SHAPE", "PACK", "UNPACK", "STRIDED_SLICE", "SLICE", "SPLIT",
-    "GATHER", "CAST", "QUANTIZE", "DEQUANTIZE", "ARG_MAX",
-)  # fmt: skip
-"""Operations that round nothing by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +160,8 @@ class Bench:
         )
         self.failed.update(failed)
         artifacts = {
-            name: _artifact(name, path, self.recipe.name, model.source.sha256) for name, path in made.items()
+            name: artifact_of(name, path, self.recipe.name, model.source.sha256)
+            for name, path in made.items()
         }
         if not artifacts:
             return {}
@@ -187,16 +183,15 @@ def looked_at(
             break
         some = operators[start : start + TOGETHER]
         bench.progress.advance(start, len(operators), "operations looked at")
+        hows: tuple[Literal["alone", "with"], ...] = ("alone", "with")
         asked = [
-            Asked(name=f"{how}-{op.index}", how=how, operations=(op.index,))
-            for op in some
-            for how in ("alone", "without")
+            Asked(name=f"{how}-{op.index}", how=how, operations=(op.index,)) for op in some for how in hows
         ]
         found = bench.run(asked)
         for op in some:
             costs[op.index] = _figures(
                 found.get(f"alone-{op.index}"),
-                found.get(f"without-{op.index}"),
+                found.get(f"with-{op.index}"),
                 whole,
                 bench.failed,
                 op.index,
@@ -212,7 +207,7 @@ def _figures(
     index: int,
 ) -> dict[str, Figure]:
     no_alone = Unavailable(reason=failed.get(f"alone-{index}", "it could not be made"))
-    no_left = Unavailable(reason=failed.get(f"without-{index}", "it could not be made"))
+    no_left = Unavailable(reason=failed.get(f"with-{index}", "it could not be made"))
     return {
         "alone_drop": alone[0].drop if alone else no_alone,
         "alone_snr_db": alone[1] if alone else no_alone,
@@ -277,17 +272,3 @@ def few(inputs: Inputs, work: Path) -> tuple[Dataset | None, PreparedSamples | N
         return data, prepared
     rows = np.sort(np.random.default_rng(0).permutation(data.info.count)[:SAMPLES])
     return subset(data, rows, work, f"{SAMPLES} samples of it"), prepared_subset(prepared, rows, work)
-
-
-def _artifact(name: str, path: Path, recipe: str, model: str) -> Artifact:
-    held = read_tflite(path)
-    return Artifact(
-        path=path,
-        recipe=recipe,
-        bytes=held.size,
-        sha256=sha256_file(path),
-        signature=held.signature,
-        precision=precision_of(held),
-        model_sha256=model,
-        calibration_sha256=None,
-    )

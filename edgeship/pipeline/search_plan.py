@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeship.compress.plan import Planned, planned
+from edgeship.errors import InputError
 from edgeship.model.source import open_model
 from edgeship.pipeline.plan import recipes_for
 from edgeship.profile import TargetProfile
@@ -20,7 +21,39 @@ def plan_of(project: Project, profile: TargetProfile, *, samples: bool) -> tuple
         accepted = [RECIPES.resolve(name) for name in profile.precision.accepts]
         names += [n for n in accepted if n.endswith("_wi4_ai8") and n not in names and not left_out]
     settings = project.file.compress
-    return planned(settings.methods, names, samples=samples, seed=settings.seed)
+    plan = planned(settings.methods, names, samples=samples, seed=settings.seed)
+    return tuple(one for one in plan if may_mix(one, profile))
+
+
+def may_mix(one: Planned, profile: TargetProfile) -> bool:
+    """Return whether a target runs the precisions that a candidate mixes. Raises InputError `mixed-not-here` for one
+    that a person named."""
+    accepted = [RECIPES[name] for name in profile.precision.accepts]
+    for step in one.candidate.steps:
+        if step.method != "mixed":
+            continue
+        other = str(step.setting("other"))
+        if other == "float":
+            fine = any(recipe.precision.activations == "float32" for recipe in accepted)
+        else:
+            fine = other in [recipe.alias for recipe in accepted]
+        if fine:
+            continue
+        if not one.named:
+            return False
+        beside = other == "float" and any(recipe.alias == "int16x8" for recipe in accepted)
+        raise InputError(
+            "mixed-not-here",
+            f"--method {step.label}: {profile.name} runs no {other} operations"
+            + (
+                ": from the first one on the rest of the model would be left to a CPU"
+                if other == "float"
+                else ""
+            ),
+            context={"it takes": ", ".join(recipe.alias for recipe in accepted)},
+            hint="--method mixed-int16x8" if beside else f"edgeship explain MODEL --target {profile.name}",
+        )
+    return True
 
 
 def plan_search(project: Project, model: Path, profile: TargetProfile) -> tuple[str, ...]:

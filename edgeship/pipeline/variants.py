@@ -142,7 +142,12 @@ def judged(
     """Return an artifact with its scorecard and the gates: of what its file holds, and of the goals."""
     goals, accepted = site.project.goals, site.project.accept
     holds = contract.check(
-        artifact.path, recipe, profile, given=not inputs.float_model.is_float, accepted=accepted
+        artifact.path,
+        recipe,
+        profile,
+        given=not inputs.float_model.is_float,
+        accepted=accepted,
+        in_float=[name for step in artifact.steps for name, other in step.layers if other == "float"],
     )
     download: tuple[GateResult, ...] = ()
     if goals.max_download_kb is not None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgeship.compress.plan import Planned
 from edgeship.pareto import front
 from edgeship.project import Project
 from edgeship.score.gates import gate
@@ -77,6 +78,16 @@ def weighed(tried: Tried, count: int, goals: Goals) -> Tried:
         loss=None if isinstance(loss, Unavailable) or loss != loss else loss,
         variant=replace(tried.variant, gates=gates),
     )
+
+
+def needless(planned: Planned, results: Sequence[Tried], project: Project) -> bool:
+    """Return whether a candidate would only take back what its plain recipe does not lose."""
+    if not planned.remedy:
+        return False
+    limit = project.file.compress.max_drop if project.goals.max_drop is None else project.goals.max_drop
+    recipe = planned.candidate.recipe
+    plain = [t for t in results if not t.candidate.steps and t.candidate.recipe == recipe]
+    return any(t.loss is not None and t.loss <= limit for t in plain)
 
 
 def ladder_of(tried: Sequence[Tried]) -> tuple[Tried, ...]:

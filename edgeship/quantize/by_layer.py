@@ -10,7 +10,7 @@ from typing import Literal
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.quantize.derive import WORKER, job_of
-from edgeship.quantize.exceptions import alone, without
+from edgeship.quantize.exceptions import alone, mixed
 from edgeship.tflite.reader import read_tflite
 from edgeship.toolchain import WorkerLimits, run_worker
 from edgeship.values import FloatModel, PreparedSamples, Recipe
@@ -21,8 +21,11 @@ class Asked:
     """One file that is wanted."""
 
     name: str
-    how: Literal["all", "alone", "without"]
+    how: Literal["all", "alone", "with"]
+    """The whole recipe, some operations alone of it, or all but those, which get another precision."""
     operations: tuple[int, ...] = ()
+    precision: str = "float"
+    """Of the operations where all others are `with` the recipe: float, int8, int4 or int16x8."""
 
 
 def derive_variants(
@@ -48,11 +51,12 @@ def derive_variants(
             **job_of(recipe, out, profile),
             "recipe": one.name,
             "apart": "no",
-            "correct_biases": one.how == "all",
         }
-        change = {"alone": alone, "without": without}.get(one.how)
-        if change is not None:
-            job["settings"] = change(job["settings"], graph, one.operations)
+        if one.how == "alone":
+            job["settings"] = alone(job["settings"], graph, one.operations)
+        elif one.how == "with":
+            wanted = dict.fromkeys(one.operations, one.precision)
+            job["settings"] = mixed(job["settings"], graph, wanted, job["mixed_with"])
         jobs.append(
             {**job, "out": str(out / f"{one.name}.tflite"), "joined": str(out / f"{one.name}.joined")}
         )

@@ -45,19 +45,25 @@ CARRIED = (*BYTES, "int16", "uint16", "uint32", "uint64", "float16", "float64")
 
 
 def check(
-    path: Path, recipe: Recipe, profile: TargetProfile, *, given: bool = False, accepted: Sequence[str] = ()
+    path: Path,
+    recipe: Recipe,
+    profile: TargetProfile,
+    *,
+    given: bool = False,
+    accepted: Sequence[str] = (),
+    in_float: Sequence[str] = (),
 ) -> tuple[GateResult, ...]:
     """Return the verdicts on a file: precision, io-types, fully-integer, static-shapes, operators, quantization.
 
     `given` says that the model came quantized: nothing of it was edgeship's choice. `accepted` are codes of flaws
-    (`edgeship.tflite.flaws.CODES`) that the user ships all the same. Raises InputError where the
-    file cannot be read at all.
+    (`edgeship.tflite.flaws.CODES`) that the user ships all the same. `in_float` names tensors that operations left in
+    float on purpose make (method `mixed`). Raises InputError where the file cannot be read at all.
     """
     held = read_tflite(path)
     checks: tuple[tuple[str, Callable[[], Outcome]], ...] = (
         ("precision", lambda: _precision(held, recipe, given)),
-        ("io-types", lambda: _io(held, recipe, profile, given)),
-        ("fully-integer", lambda: _integer(held, recipe, profile, given)),
+        ("io-types", lambda: _io(held, recipe, profile, given, in_float)),
+        ("fully-integer", lambda: _integer(held, recipe, profile, given, in_float)),
         ("static-shapes", lambda: _static(held, profile)),
         ("operators", lambda: _operators(held, recipe, profile)),
         ("quantization", lambda: _quantization(held, accepted)),
@@ -87,14 +93,17 @@ def _precision(held: TfliteFile, recipe: Recipe, given: bool) -> Outcome:
     return "fail", [(1, why)], ""
 
 
-def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -> Outcome:
+def _io(
+    held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool, in_float: Sequence[str]
+) -> Outcome:
     """Return whether input and output are stored as the target wants them.
 
     Plain integers (token ids, class indices: no scale) are what they are; so are all numbers that a service carries (a
     camera's pixels before a CAST, 16-bit audio, halves) where no compiler has to take them. A model that came
     quantized may have either byte type where an integer is wanted, as most were exported with uint8, and float32,
     TensorFlow Lite's own default: the conversions at its edges run on the CPU of every target.
-    An output whose parts keep scales of their own is joined in float at the end, wherever the runtime of a device can.
+    An output whose parts keep scales of their own is joined in float at the end, wherever the runtime of a device can;
+    one that an operation left in float makes is float where the target does not say a type.
     """
     wanted = io_type(recipe, profile.precision.io)
     on_cpu = profile.compiler.backend == "none"
@@ -103,6 +112,8 @@ def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -
     names_one = wanted in ("float32", *PLAIN, *CARRIED)  # and not `mixed`, as of a model that came so
     graph = held.main
     joined = {i for i in graph.outputs if profile.deployable and float_tail(held, i)}
+    if profile.precision.io in ("float32", "as_model"):
+        joined |= {i for i in graph.outputs if graph.tensors[i].name in in_float}
     groups: dict[tuple[str, str], list[str]] = {}
     sides = (
         ("input", graph.inputs, held.signature.inputs),
@@ -132,7 +143,10 @@ def _io(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -
     kinds = sorted({graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)})
     good = f"inputs and outputs are {' and '.join(kinds)}"
     if joined and wanted != "float32":
-        good += "; what is float32 joins parts with scales of their own"
+        mixed = any(graph.tensors[i].name in in_float for i in joined)
+        good += "; what is float32 " + (
+            "was to be computed in float" if mixed else "joins parts with scales of their own"
+        )
     return ("fail" if found else "pass"), found, good
 
 
@@ -144,7 +158,9 @@ def _io_advice(graph: Subgraph) -> str:
     return ""
 
 
-def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool) -> Outcome:
+def _integer(
+    held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bool, in_float: Sequence[str]
+) -> Outcome:
     """Return whether everything that is computed is an integer, where the recipe promises it.
 
     A target that accepts integer recipes only was to get such a model, so float parts are a fault of the recipe;
@@ -157,6 +173,7 @@ def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bo
     conversions: dict[str, list[tuple[str, str]]] = {}
     tails = [tail for i in held.main.outputs if profile.deployable and (tail := float_tail(held, i))]
     ends = frozenset(o for tail in tails for o in tail.operators)
+    asked: list[str] = []
     for graph in held.subgraphs:
         float_boundary = {i for i in (*graph.inputs, *graph.outputs) if graph.tensors[i].dtype == "float32"}
         for op in graph.operators:
@@ -166,18 +183,32 @@ def _integer(held: TfliteFile, recipe: Recipe, profile: TargetProfile, given: bo
                 tensor = graph.tensors[index]
                 if tensor.dtype not in FLOATS or (index in float_boundary and op.op == "DEQUANTIZE"):
                     continue
+                if tensor.name in in_float:
+                    asked.append(layer_of(graph, op))
+                    continue
                 converts = op.op in ("DEQUANTIZE", "QUANTIZE")
                 group = conversions if converts else found
                 group.setdefault(_why_float(op, recipe), []).append((op.op, _place(graph, op)))
     # a conversion is there for an operation in float: that one is what to change
-    told = [(len(ops), _float_ops(why, ops)) for why, ops in (found or conversions).items()]
+    groups = found or ({} if asked else conversions)
+    told = [(len(ops), _float_ops(why, ops)) for why, ops in groups.items()]
     only_integers = all(
         RECIPES[name].precision.activations.startswith("int") for name in profile.precision.accepts
     )
+    if asked and only_integers:
+        told.append((len(asked), f"{_asked(asked)}, and {profile.name} runs no float operations"))
     stops = only_integers and not given
     verdict: Verdict = "pass" if not told else "fail" if stops else "inconclusive"
     good = "every computed tensor is an integer"
+    if asked:
+        good += f", but for what was asked for: {_asked(asked)}"
     return verdict, told, f"{good}, up to where parts of the outputs are joined" if ends else good
+
+
+def _asked(layers: Sequence[str]) -> str:
+    """Return in words what is left in float on purpose."""
+    more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
+    return f"{', '.join(layers[:SHOWN])}{more} in float"
 
 
 def _why_float(op: Operator, recipe: Recipe) -> str:

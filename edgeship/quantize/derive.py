@@ -13,7 +13,8 @@ from edgeship.data.named import as_said
 from edgeship.digest import sha256_file, sha256_json
 from edgeship.errors import EdgeshipError, InputError, ToolError
 from edgeship.progress import Progress
-from edgeship.quantize.recipes import io_type, recipe_of, row_of, without_ranges
+from edgeship.quantize.exceptions import OTHERS, others_of
+from edgeship.quantize.recipes import RECIPES, io_type, recipe_of, row_of, without_ranges
 from edgeship.quantize.recurrent import IntegerForm, derive_fused, needs_tensorflow
 from edgeship.quantize.settings import settings
 from edgeship.quantize.versions import equivalent_release, per_channel_dense
@@ -198,6 +199,8 @@ def _run(
 def job_of(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
     """Return what the worker needs to know of one recipe for one target."""
     row = row_of(recipe.name)
+    per_channel = profile.precision.granularity == "per_channel"
+    dense = {alias: _dense(RECIPES[alias], profile) for alias in OTHERS}
     return {
         "recipe": recipe.name,
         "ranges": row.ranges,
@@ -208,10 +211,11 @@ def job_of(recipe: Recipe, out: Path, profile: TargetProfile) -> dict[str, Any]:
         "joined": str(out / f"{recipe.name}{JOINED}"),
         "settings": settings(
             row,
-            per_channel=profile.precision.granularity == "per_channel",
+            per_channel=per_channel,
             per_channel_dense=_dense(recipe, profile),
             io=io_type(recipe, profile.precision.io),
         ),
+        "mixed_with": others_of(per_channel=per_channel, dense=dense) if row.kind == "static" else {},
     }
 
 

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from edgeship.quantize import bias_edit
+from edgeship.quantize.exceptions import by_name, mixed
 from edgeship.quantize.finish import constants_of, correct_biases, set_versions, type_unread_outputs
 from edgeship.quantize.given_limits import use_given_limits
 from edgeship.quantize.integer_forms import use_integer_forms
 from edgeship.quantize.observe import Observation, observe
 from edgeship.quantize.unlike_parts import cut, join, unlike_tails, words_of
+from edgeship.tflite.precisions import take_precisions
+from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.simulated import trained_ranges
 
 TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
@@ -28,9 +31,10 @@ def derive(payload: dict[str, Any], report: Any) -> dict[str, Any]:
     "warnings"}}, "tools", "tensorflow", "unseen": null, or why the samples could not be run}`.
 
     `payload`: `model` (path), `calibration` (paths of .npy in model units, one an input, or null), `jobs`: `[{recipe,
-    settings, ranges, correct_biases, apart, others, out, joined}]`. `apart` says what becomes of outputs that join
-    values of unlike range: "float", "outputs" (then `joined` is written too, the same model with these outputs joined)
-    or "no"; `others` are recipes that the target takes and that need no ranges.
+    settings, mixed_with, ranges, correct_biases, apart, others, out, joined}]`. `mixed_with` holds the
+    settings that operations may have instead, by precision, where the file tells so (`tflite.precisions`). `apart` says
+    what becomes of outputs that join values of unlike range: "float", "outputs" (then `joined` is written too, the same
+    model with these outputs joined) or "no"; `others` are recipes that the target takes and that need no ranges.
     The calibration samples are run through the float model once for all jobs; where that fails, the jobs that need
     ranges fail. A job that fails is recorded and the others go on.
     """
@@ -98,12 +102,16 @@ def _quantize(
     if not job["settings"]:
         out.write_bytes(content)
         return {"notes": [], "warnings": []}
+    told = take_precisions(copy.deepcopy(original))
+    if told:
+        job = {**job, "settings": _mixed(path, job, told)}
     tails = unlike_tails(path, seen) if seen is not None and job.get("apart", "no") != "no" else ()
     if tails:
         whole = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
         cut(whole, path, tails)
         content = bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
     model = _quantized(content, job, seen, {i for tail in tails for i in tail.sources})
+    take_precisions(model)
     type_unread_outputs(model)
     use_integer_forms(model)
     placed = use_given_limits(model, original)
@@ -122,6 +130,15 @@ def _quantize(
     out.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
     kept = words_of(path, tails, job["apart"]) if tails else []
     return {"notes": [*placed, *bias_edit.notes(fitted), *kept], "warnings": bias_edit.warnings(fitted)}
+
+
+def _mixed(path: Path, job: dict[str, Any], told: dict[str, str]) -> list[dict[str, Any]]:
+    """Return a job's settings with the exceptions that a file tells. Raises ValueError where the recipe has none."""
+    others = job.get("mixed_with") or {}
+    if not others:
+        raise ValueError(f"the file asks for operations of other precision, and {job['recipe']} has none")
+    graph = read_tflite(path).main
+    return mixed(job["settings"], graph, by_name(graph, told), others)
 
 
 def _quantized(content: bytes, job: dict[str, Any], seen: Observation | None, outputs: set[int]) -> Any:

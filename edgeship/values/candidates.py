@@ -60,6 +60,8 @@ class StepRecord:
     """What was counted, by name: epochs, held-out loss, zeros, ..."""
     notes: tuple[str, ...] = ()
     """What people should know of it, a sentence each."""
+    layers: tuple[tuple[str, str], ...] = ()
+    """(name of an operation's first output, precision) of what it gave another precision than the recipe has."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as it stands in a bundle's provenance; without the time, which differs every time."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgeship.compress.causes import causes_of
+from edgeship.compress.causes import causes_of, has_share, loses, shown
 from edgeship.compress.mixed import PLUMBING
 from edgeship.data.subset import prepared_subset, subset
 from edgeship.errors import InputError
@@ -58,6 +58,8 @@ class Explanation:
     metric: Metric
     """Of the whole model quantized."""
     snr_db: Figure
+    loses: bool
+    """Whether it loses enough to look for causes."""
     layers: tuple[LayerCost, ...]
     """Those that give back most first."""
     samples: int
@@ -106,23 +108,28 @@ def explain_model(
                 hint=f"edgeship check {model} --target {profile.name}",
             )
         costs = looked_at(bench, operators, whole, lambda: time.monotonic() - begun < 60 * minutes)
-    typed = str(model)
-    layers = [
-        LayerCost(
-            index=op.index,
-            op=op.op,
-            layer=layer_of(graph, op),
-            causes=causes_of(evidence[op.index], typed, profile.name) if op.index in evidence else (),
-            **costs.get(op.index, _not_looked()),
+    lost = loses(whole[0].drop, whole[1])
+    layers = []
+    for op in operators:
+        figures = costs.get(op.index) or _not_looked()
+        found = causes_of(evidence[op.index], str(model), profile.name) if op.index in evidence else ()
+        share = lost and has_share(figures["alone_snr_db"], figures["back_snr_db"], whole[1])
+        layers.append(
+            LayerCost(
+                index=op.index,
+                op=op.op,
+                layer=layer_of(graph, op),
+                causes=shown(found, costs=share),
+                **figures,
+            )
         )
-        for op in operators
-    ]
     return Explanation(
         inputs=inputs,
         target=profile.name,
         recipe=recipe.name,
         metric=whole[0],
         snr_db=whole[1],
+        loses=lost,
         layers=tuple(sorted(layers, key=_order)),
         samples=len(np.load(prepared.paths[0], mmap_mode="r")),
         evaluation=" ".join(d.info.reference for d in (data or inputs.calibration,) if d is not None),

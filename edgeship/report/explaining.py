@@ -81,4 +81,6 @@ def _causes(told: Explanation) -> list[str]:
         for cause in layer.causes:
             lines.append(f"{layer.layer} ({layer.op}): {cause.kind}: {cause.words}")
             lines.append(f"  {cause.command}")
+    if not told.loses:
+        return [*lines, "nothing to speak of is lost: there is nothing to explain"]
     return lines or ["no layer shows a cause: what is lost is the rounding of all of them together"]

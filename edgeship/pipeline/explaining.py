@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -108,11 +109,12 @@ def explain_model(
                 hint=f"edgeship check {model} --target {profile.name}",
             )
         costs = looked_at(bench, operators, whole, lambda: time.monotonic() - begun < 60 * minutes)
+    typed = shlex.quote(str(model)), shlex.quote(next(iter(project.targets), profile.name))
     lost = loses(whole[0].drop, whole[1])
     layers = []
     for op in operators:
         figures = costs.get(op.index) or _not_looked()
-        found = causes_of(evidence[op.index], str(model), profile.name) if op.index in evidence else ()
+        found = causes_of(evidence[op.index], *typed) if op.index in evidence else ()
         share = lost and has_share(figures["alone_snr_db"], figures["back_snr_db"], whole[1])
         layers.append(
             LayerCost(

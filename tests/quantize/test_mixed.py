@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edgeship.compress import mixed
@@ -105,25 +104,9 @@ def test_a_recipe_in_float_refuses_what_the_file_tells(
     assert "other precision" in made.failed[0][1]
 
 
-def unequal(tiny: ModuleType, path: Path) -> Path:
-    """Write the classifier with one channel of its convolution 200 times as large, made up for by the depthwise."""
-    tiny.classifier(path)
-    from edgeship.tflite.weights import constant, layers_of, with_weights
-
-    file = read_tflite(path)
-    conv, depthwise, _ = layers_of(file.main)
-    assert conv.bias is not None
-    weight, bias, after = (np.array(constant(file, i)) for i in (conv.weight, conv.bias, depthwise.weight))
-    weight[2], bias[2], after[..., 2] = weight[2] * 200, bias[2] * 200, after[..., 2] / 200
-    path.write_bytes(
-        with_weights(file.content, {conv.weight: weight, conv.bias: bias, depthwise.weight: after})
-    )
-    return path
-
-
 @pytest.fixture(scope="module")
 def broken(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory, model_of: Any) -> FloatModel:
-    model: FloatModel = model_of(unequal(tiny, tmp_path_factory.mktemp("broken") / "m.tflite"))
+    model: FloatModel = model_of(tiny.unequal(tmp_path_factory.mktemp("broken") / "m.tflite"))
     return model
 
 

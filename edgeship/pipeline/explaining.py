@@ -55,6 +55,10 @@ class Explanation:
 
     inputs: Inputs
     target: str
+    typed: str
+    """Model and target as they are typed behind a command: `m.keras --target coral`."""
+    other: str
+    """The precision that a layer may have beside the recipe on the target: float, int16x8, or "" for none."""
     recipe: str
     metric: Metric
     """Of the whole model quantized."""
@@ -128,6 +132,8 @@ def explain_model(
     return Explanation(
         inputs=inputs,
         target=profile.name,
+        typed=f"{typed[0]} --target {typed[1]}",
+        other=other_precision(here),
         recipe=recipe.name,
         metric=whole[0],
         snr_db=whole[1],
@@ -270,6 +276,14 @@ def recipe_to_explain(project: Project, profile: TargetProfile, inputs: Inputs) 
             hint="edgeship target list",
         )
     return found
+
+
+def other_precision(profile: TargetProfile) -> str:
+    """Return what a target runs beside int8: float, else int16x8, else nothing."""
+    accepted = [RECIPES[name] for name in profile.precision.accepts]
+    if any(recipe.precision.activations == "float32" for recipe in accepted):
+        return "float"
+    return "int16x8" if any(recipe.alias == "int16x8" for recipe in accepted) else ""
 
 
 def few(inputs: Inputs, work: Path) -> tuple[Dataset | None, PreparedSamples | None]:

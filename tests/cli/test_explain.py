@@ -101,6 +101,35 @@ def test_unequal_channels_are_named_and_equalising_gives_the_loss_back(
     assert after <= 0.2 * lost
 
 
+def test_mixed_gives_the_loss_back_at_a_price(edgeship: Any, tiny_models: ModuleType, tmp_path: Path) -> None:
+    tiny_models.unequal(tmp_path / "m.tflite")
+    (tmp_path / "one.yaml").write_text(PER_TENSOR)
+    x = tiny_models.pictures(300)
+    y = answers(tmp_path / "m.tflite", x)
+    np.savez(tmp_path / "t.npz", x=x[:200], y=y[:200])
+    np.savez(tmp_path / "e.npz", x=x[200:], y=y[200:])
+    data = ("--train", "t.npz", "--eval", "e.npz", "--recipe", "int8", "--max-drop", "4", "--json", "-q")
+    words = ("compress", "m.tflite", "-t", "one.yaml", *data)
+    said = edgeship(*words, "--method", "mixed-float", "--method", "mixed-float,layers=a:b")
+    assert said.status == 0, said.err
+    variants = {v["name"]: v for v in said.document()["variants"]}
+    plain, named_ones = variants["static_wi8_ai8"], variants["mixed-float,layers=a,b+static_wi8_ai8"]
+    auto = variants["mixed-float+static_wi8_ai8"]
+    assert not plain["admitted"] and auto["admitted"]
+    assert auto["expected_loss"] <= 0.3 * plain["expected_loss"] and auto["bytes"] > plain["bytes"]
+    (step,) = auto["steps"]
+    assert step["figures"]["snr_db"] > step["figures"]["snr_db_before"] + 5
+    assert "are float: " in step["notes"][0]
+    gates = {gate["name"]: gate for gate in named_ones["gates"]}
+    assert "a, b in float" in gates["fully-integer"]["reason"]
+    refused = edgeship(*words, "--method", "mixed-float,layers=conv9")
+    assert (
+        refused.status == 2
+        and "unknown-layer" in refused.err
+        and "--method mixed-float,layers=" in refused.err
+    )
+
+
 def test_boxes_and_scores_on_one_scale_are_named_and_a_build_keeps_them_apart(
     explained: Explained, edgeship: Any, detectors: ModuleType, tiny_models: ModuleType, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Beside tensorflow-model-optimization: the same tf_keras model, data, epochs, sparsity and clusters, by it and by us.
 
     edgeship toolchain install tfmot
-    python -m benchmarks.tfmot [--epochs 6] [--resnet8 ../shared/data/cifar10] [--json]
+    python -m benchmarks.tfmot [--epochs 6] [--only prune] [--resnet8 ../shared/data/cifar10] [--json]
 
 The digits CNN of `edgeship demo`, built in tf_keras; with --resnet8 MLPerf Tiny's ResNet-8 too, which takes long. Each
 method starts from the same trained model. Both get the same training samples (of which edgeship holds 15 % back, to
@@ -168,10 +168,10 @@ def zeros_in(content: bytes) -> float:
     return float(np.mean(np.concatenate(held) == 0))
 
 
-def rows(case: Case, epochs: int, folder: Path) -> list[dict[str, Any]]:
-    """Return a row for each method and side."""
+def rows(case: Case, epochs: int, folder: Path, only: str = "") -> list[dict[str, Any]]:
+    """Return a row for each method (of those whose names begin so) and side."""
     found = []
-    for method in METHODS:
+    for method in [method for method in METHODS if method.startswith(only)]:
         for side in ("tfmot", "edgeship"):
             work = folder / f"{method}-{side}"
             work.mkdir()
@@ -207,6 +207,7 @@ def main() -> int:
     )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--resnet8", type=Path, help="folder with resnet8.h5, train.npz and eval.npz")
+    parser.add_argument("--only", default="", choices=("", "finetune", "prune", "cluster", "qat"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results = []
@@ -214,7 +215,9 @@ def main() -> int:
         folder = Path(name)
         run_worker("benchmarks.tfmot:digits", {"folder": name}, environment=LEGACY)
         data = tuple(folder / f"{part}.npy" for part in ("x", "y", "ex", "ey"))
-        results += rows(Case("digits", folder / "digits.h5", folder, data), options.epochs, folder)  # type: ignore[arg-type]
+        results += rows(
+            Case("digits", folder / "digits.h5", folder, data), options.epochs, folder, options.only
+        )  # type: ignore[arg-type]
         if options.resnet8:
             work = folder / "resnet8"
             work.mkdir()
@@ -224,7 +227,7 @@ def main() -> int:
                 np.save(work / f"{part}.npy", array.astype(np.int64 if "y" in part else np.float32))
             data = tuple(work / f"{part}.npy" for part in arrays)
             case = Case("resnet8", options.resnet8 / "resnet8.h5", work, data)  # type: ignore[arg-type]
-            results += rows(case, options.epochs, work)
+            results += rows(case, options.epochs, work, options.only)
     if options.json:
         print(json.dumps({"cpus": os.cpu_count(), "epochs": options.epochs, "rows": results}, indent=1))
         return 0

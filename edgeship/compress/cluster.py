@@ -32,13 +32,18 @@ def apply(work: Work) -> Outcome:
     graph, teacher = TrainableGraph(work.content), TrainableGraph(work.original)
     values, layers, bits = graph.values(), own_layers(graph), bits_of(work.recipe)
     zero = any(step.method in PRUNING for step in work.before)
-    limits, centres = {}, {}
+    limits, shares = {}, {}
     for layer in layers:
         value = values[layer.weight]
         axis = axis_of(layer, work.one_scale) if bits is not None else None
         limits[layer.weight] = largest(value, axis)
-        shares = value / spread_over(limits[layer.weight], layer.axis, value.ndim)
-        centres[layer.weight] = centres_of(shares, work.step.setting("count"), zero=zero)
+        shares[layer.weight] = value / spread_over(limits[layer.weight], layer.axis, value.ndim)
+    count = work.step.setting("count")
+    if work.step.setting("share") == "model" and shares:
+        everything = np.concatenate([share.reshape(-1) for share in shares.values()])
+        centres = dict.fromkeys(shares, centres_of(everything, count, zero=zero))
+    else:
+        centres = {index: centres_of(share, count, zero=zero) for index, share in shares.items()}
     steps = None if bits is None else 2 ** (bits - 1) - 1
     book = Codebook(layers, centres, limits, steps=steps)
     constraints: list[Constraint] = [*held(work, graph, but=SHARING), book]

@@ -1,7 +1,7 @@
 """Shared values: every weight of a tensor is one of k (`Codebook`), trained with the weights.
 
 On an integer grid a value is shared across channels of different scale: what is shared is the integer, so that the
-file holds k different bytes and compresses as such.
+file holds k different bytes and compresses as such. Where all tensors share one set of values, the whole file does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.compress.constraints import Free
-from edgeship.compress.fake_quant import rounded, spread
+from edgeship.compress.fake_quant import rounded, short, spread
 from edgeship.tflite.weights import Layer
 
 Floats = NDArray[np.float32]
@@ -55,7 +55,8 @@ def nearest(values: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArra
 class Codebook(Free):
     """Weights that are one of few values times the limit of their channel; values and limits are trained.
 
-    `limits` are by tensor index, `[channels]` or `[1]`; `steps` is the largest integer of the grid that centres are
+    `centres` are by tensor index; tensors that have the same array share one set. `limits` are by tensor index,
+    `[channels]` or `[1]`; `steps` is the largest integer of the grid that centres are
     rounded to, None for a float recipe (whose only limit stays: the values themselves are shared).
     """
 
@@ -73,17 +74,20 @@ class Codebook(Free):
         self.axes = {layer.weight: layer.axis for layer in layers if layer.weight in centres}
         self.limits = {index: tf.Variable(limits[index], trainable=steps is not None) for index in self.axes}
         self.zero = {index: bool((centres[index] == 0).any()) for index in self.axes}
-        self.centres = {index: tf.Variable(centres[index]) for index in self.axes}
+        sets = {id(centres[index]): tf.Variable(centres[index]) for index in self.axes}
+        self.centres = {index: sets[id(centres[index])] for index in self.axes}
+        self.sets = list(sets.values())
 
     def variables(self) -> Sequence[Any]:
-        return [*self.centres.values(), *(self.limits.values() if self.steps is not None else ())]
+        return [*self.sets, *(self.limits.values() if self.steps is not None else ())]
 
     def weight(self, index: int, value: Any) -> Any:
         import tensorflow as tf
 
         if index not in self.centres:
             return value
-        limit = spread(tf.abs(self.limits[index]), self.axes[index], len(value.shape))
+        limit = short(tf.abs(self.limits[index]), self.steps)
+        limit = spread(limit, self.axes[index], len(value.shape))
         shares = value / tf.stop_gradient(limit)
         centres = self.grid(index)
         edges = tf.stop_gradient((centres[1:] + centres[:-1]) / 2)
@@ -106,8 +110,8 @@ class Codebook(Free):
 
     def told(self) -> dict[int, Floats]:
         """Return the limits by tensor index, where a grid has them."""
-        return (
-            {}
-            if self.steps is None
-            else {index: np.abs(limit.numpy()) for index, limit in self.limits.items()}
-        )
+        if self.steps is None:
+            return {}
+        return {
+            index: short(np.abs(limit.numpy()), self.steps).numpy() for index, limit in self.limits.items()
+        }

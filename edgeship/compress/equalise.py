@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgeship.compress.held import SHARING
 from edgeship.compress.samples import Samples
-from edgeship.compress.tap import Tap
+from edgeship.compress.tap import Tap, side_by_side
 from edgeship.compress.work import Outcome, Work
 from edgeship.tflite.file import Operator, TfliteFile
 from edgeship.tflite.flat import parse
@@ -274,8 +274,7 @@ def difference(before: bytes, after: bytes, samples: Samples) -> float:
     """Return by how much answers differ at most, as a share of the largest answer."""
     outputs = list(parse(Path("model.tflite"), before, "").main.outputs)
     largest, worst = 0.0, 0.0
-    both = (Tap(content, outputs, samples) for content in (before, after))
-    for old, new in zip(*(tap.blocks() for tap in both), strict=True):
+    for old, new in side_by_side(before, after, outputs, samples):
         for one, other in zip(old, new, strict=True):
             if one.dtype.kind != "f":
                 continue

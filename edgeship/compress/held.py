@@ -56,12 +56,17 @@ def shared_values(work: Work, layers: Sequence[Layer], values: Mapping[int, Floa
     bits = bits_of(work.recipe)
     limits = limits_in(work.content, layers)
     scales: dict[int, Floats] = {}
-    centres: dict[int, Floats] = {}
+    shares: dict[int, Floats] = {}
     for layer in layers:
         value = values[layer.weight]
         scales[layer.weight] = limits.get(layer.weight, np.array([largest(value, None)[0]], np.float32))
-        shares = value / spread_over(scales[layer.weight], layer.axis, value.ndim)
-        centres[layer.weight] = merged(shares)
+        shares[layer.weight] = value / spread_over(scales[layer.weight], layer.axis, value.ndim)
+    step = work.earlier("cluster")
+    if step is not None and step.setting("share") == "model":
+        together = merged(np.concatenate([share.reshape(-1) for share in shares.values()]))
+        centres = dict.fromkeys(shares, together)
+    else:
+        centres = {index: merged(share) for index, share in shares.items()}
     return Codebook(layers, centres, scales, steps=None if bits is None else 2 ** (bits - 1) - 1)
 
 

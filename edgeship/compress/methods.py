@@ -74,7 +74,14 @@ def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
             words=("auto", "none", "shift", "flip", "mix"),
             about="more samples from the same: pictures moved, mirrored, blended",
         ),
-        Option(name="labels", default=0.0, least=0.0, most=1.0, about="share of the loss that is of labels"),
+        Option(
+            name="labels",
+            default="auto",
+            words=("auto",),
+            least=0.0,
+            most=1.0,
+            about="share of the loss that is of labels; auto: some, where there are some",
+        ),
         Option(
             name="temperature", default=2.0, least=0.1, most=100.0, about="softens answers that are compared"
         ),
@@ -214,6 +221,12 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.cluster:apply",
         options=(
             Option(name="count", default=16, least=2, most=256, about="distinct values a tensor"),
+            Option(
+                name="share",
+                default="model",
+                words=("model", "tensor"),
+                about="one set of values for all tensors, which packs best, or one for each",
+            ),
             *_training(3e-4),
         ),
         needs="samples",
@@ -332,7 +345,7 @@ def step_of(label: str, *, seed: int = 0, rows: Sequence[Row] = ROWS) -> Step:
 def _setting(label: str, row: Row, option: Option, text: str | None) -> Setting:
     if text is None:
         return option.default
-    if isinstance(option.default, str):
+    if isinstance(option.default, str) and (text in option.words or option.least is None):
         if option.words and text not in option.words:
             raise _bad(label, row, f"{option.name} is {', '.join(option.words)}, not '{text}'")
         return text
@@ -340,7 +353,7 @@ def _setting(label: str, row: Row, option: Option, text: str | None) -> Setting:
         if text not in ("yes", "no"):
             raise _bad(label, row, f"{option.name} is yes or no, not '{text}'")
         return text == "yes"
-    whole = isinstance(option.default, int)
+    whole = isinstance(option.default, int) and not isinstance(option.default, bool)
     if not re.fullmatch(r"\d+" if whole else r"\d+(\.\d+)?(e-?\d+)?", text):
         raise _bad(label, row, f"{option.name} is a {'whole ' if whole else ''}number, not '{text}'")
     value = int(text) if whole else float(text)

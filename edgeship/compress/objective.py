@@ -6,19 +6,22 @@ are classes), shares of their own (LOGISTIC), or numbers.
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.compress.own import callable_of, words_of
 from edgeship.errors import InputError
-from edgeship.tflite.file import Subgraph
+from edgeship.tflite.file import Operator, Subgraph
 
-Kind = Literal["classes", "logits", "shares", "numbers"]
+Kind = Literal["classes", "logits", "shares", "odds", "numbers"]
+MOVING = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION")
+"""Operations that move values and change none."""
+OWN_HINT = "def loss(outputs, teacher, labels): ...   in a module beside edgeship.yaml: loss=module:loss"
 LEAST = 1e-7
 """A probability below which none is told apart: 1/256 is one step of an int8 output."""
 
@@ -51,7 +54,7 @@ class Objective:
         import tensorflow as tf
 
         if self.own is not None:
-            return tf.reduce_mean(self.own(list(outputs), list(teacher), labels))
+            return tf.reduce_mean(tf.cast(self.own(list(outputs), list(teacher), labels), tf.float32))
         total: Any = tf.constant(0.0)
         for told, mine, theirs in zip(self.outputs, outputs, teacher, strict=True):
             if not mine.dtype.is_floating:
@@ -70,7 +73,9 @@ class Objective:
             soft = tf.nn.softmax(other)
             unlike = tf.reduce_sum(soft * (tf.nn.log_softmax(other) - tf.nn.log_softmax(one)), axis=-1)
             return self.temperature**2 * tf.reduce_mean(unlike)
-        if told.kind == "shares":
+        if told.kind == "odds":
+            mine, theirs = tf.sigmoid(mine), tf.sigmoid(theirs)
+        if told.kind in ("shares", "odds"):
             share = tf.clip_by_value(mine, LEAST, 1 - LEAST)
             wanted = tf.clip_by_value(theirs, LEAST, 1 - LEAST)
             entropy = wanted * tf.math.log(wanted / share)
@@ -87,10 +92,13 @@ class Objective:
                     tf.nn.softmax_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)
                 )
             classes = tf.cast(tf.reshape(labels, tf.shape(logits)[:-1]), tf.int32)
-            return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits))
+            there = (classes >= 0) & (classes < logits.shape[-1])  # others say that nobody knows
+            wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(there, classes, 0), logits)
+            return tf.reduce_mean(tf.where(there, wrong, 0.0))
         wanted = tf.reshape(tf.cast(labels, tf.float32), tf.shape(mine))
-        if told.kind == "shares":
-            share = tf.clip_by_value(mine, LEAST, 1 - LEAST)
+        if told.kind in ("shares", "odds"):
+            share = tf.sigmoid(mine) if told.kind == "odds" else mine
+            share = tf.clip_by_value(share, LEAST, 1 - LEAST)
             return -tf.reduce_mean(wanted * tf.math.log(share) + (1 - wanted) * tf.math.log(1 - share))
         return tf.reduce_mean(tf.square((mine - wanted) / told.scale))
 
@@ -110,71 +118,160 @@ def kinds_of(
 
     Labels are of the only output, or of the only one that fits their shape.
     """
-    makers = {i: op.op for op in graph.operators for i in op.outputs}
-    sources = {op.outputs[0]: op.inputs[0] for op in graph.operators if op.op in ("RESHAPE", "SQUEEZE")}
+    makers = {i: op for op in graph.operators for i in op.outputs}
     fits = [k for k, held in enumerate(answers) if labels is not None and _fits(held, labels)]
     found = []
     for k, (index, held) in enumerate(zip(outputs, answers, strict=True)):
-        while index in sources:
-            index = sources[index]
         labelled = fits == [k]
-        kind: Kind = "numbers"
-        if makers.get(index) == "SOFTMAX":
-            kind = "classes"
-        elif makers.get(index) == "LOGISTIC":
-            kind = "shares"
-        elif labelled and _are_classes(held, labels):
-            kind = "logits"
-        found.append(Output(kind=kind, labelled=labelled, scale=_spread(held) if kind == "numbers" else None))
+        kind = _kind_in(graph, makers, index) or (_kind_by(held, labels) if labelled else "numbers")
+        scale = spread_of(held) if kind == "numbers" else None
+        found.append(Output(kind=kind, labelled=labelled, scale=scale))
     return tuple(found)
+
+
+def _kind_in(graph: Subgraph, makers: Mapping[int, Operator], index: int) -> Kind | None:
+    """Return what a tensor is by the operations that make it; None where they do not say."""
+    op = makers.get(index)
+    if op is None:
+        return None
+    if op.op in ("SOFTMAX", "LOGISTIC"):
+        return "classes" if op.op == "SOFTMAX" else "shares"
+    if op.op not in MOVING:
+        return None
+    sources = op.inputs if op.op == "CONCATENATION" else op.inputs[:1]
+    kinds = {_kind_in(graph, makers, source) for source in sources}
+    if len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    lasts = {graph.tensors[i].shape[-1:] for i in (index, *sources) if graph.tensors[i].shape}
+    if kind == "classes" and (len(lasts) > 1 or op.op == "TRANSPOSE"):
+        return None  # the classes of a place no longer stand beside each other
+    return kind
+
+
+def _kind_by(held: Any, labels: Any) -> Kind:
+    """Return what an output is by the labels of it."""
+    if _are_classes(held, labels):
+        return "logits"
+    answers = ((labels == 0) | (labels == 1)).all() and labels.size == held.size
+    return "odds" if answers and (held.min() < -0.5 or held.max() > 1.5) else "numbers"
 
 
 def _fits(held: Any, labels: Any) -> bool:
     """Return whether labels can be of an output: targets of its shape, or class indices beside its last axis."""
-    if labels.shape[1:] == held.shape[1:] or (held[0].size == 1 and labels.ndim == 1):
-        return True
-    return _are_classes(held, labels)
+    return _sizes(labels.shape) == _sizes(held.shape) or _are_classes(held, labels)
+
+
+def _sizes(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the sizes of a sample that are not 1."""
+    return tuple(size for size in shape[1:] if size > 1)
 
 
 def _are_classes(held: Any, labels: Any) -> bool:
-    if held.ndim < 2 or held.shape[-1] < 2 or not np.issubdtype(labels.dtype, np.integer):
+    """Return whether labels are classes of the last axis: one-hot, or indices, some of which (-1, 255) say "none"."""
+    if held.ndim < 2 or held.shape[-1] < 2:
         return False
-    places = tuple(size for size in held.shape[1:-1] if size > 1)
-    if labels.shape == held.shape:  # one-hot
-        return bool((labels.sum(axis=-1) == 1).all())
-    return tuple(size for size in labels.shape[1:] if size > 1) == places
+    if labels.shape == held.shape:
+        one = np.isclose(labels.sum(axis=-1), 1) & ((labels == 0) | (labels == 1)).all(axis=-1)
+        return bool(one.all())
+    places = math.prod(held.shape[1:-1])
+    if math.prod(labels.shape[1:]) != places or not (labels == np.rint(labels)).all():
+        return False
+    told = (labels >= 0) & (labels < held.shape[-1])
+    return bool(told.any() and (told | (labels == -1) | (labels == 255)).all())
 
 
-def _spread(held: Any) -> NDArray[np.float32]:
-    """Return by what an error of each column (last axis) of an output is measured: its spread over the answers.
+def spread_of(held: Any) -> NDArray[np.float32]:
+    """Return by what errors of an output are measured, in a shape that divides it: the spread of each column over the
+    answers.
 
-    A detector's boxes run to 300 and its scores to 1: each counts by its own size. A column that never changes counts
-    by the median of the others.
+    Columns stand along the axis whose places differ most in spread. A detector's boxes run to 300 and its scores to 1,
+    in the last axis or in the one before: each counts by its own size. A column that hardly changes counts by a
+    thousandth of its size, one that is always zero by the median of the others.
     """
-    columns = (
-        np.asarray(held, np.float64).reshape(-1, held.shape[-1]) if held.ndim > 1 else held.reshape(-1, 1)
+    values = np.asarray(held, np.float64)
+    values = values.reshape(len(values), *(values.shape[1:] or (1,)))
+    best = _spread_along(values, values.ndim - 1)
+    for axis in range(1, values.ndim - 1):
+        other = _spread_along(values, axis)
+        if np.log(other).std() > 2 * np.log(best).std():
+            best = other
+    return (best.reshape(best.shape[1:]) if held.ndim > 1 else best.reshape(1)).astype(np.float32)
+
+
+def _spread_along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    others = tuple(k for k in range(values.ndim) if k != axis)
+    size = np.abs(values).max(axis=others, keepdims=True)
+    spread = np.maximum(values.std(axis=others, keepdims=True), 1e-3 * size)
+    usual = float(np.median(spread[spread > 0])) if (spread > 0).any() else 1.0
+    return np.asarray(np.where(spread > 0, spread, usual))
+
+
+def unfit_labels(answers: Sequence[Any], labels: Any) -> InputError:
+    """Return the error of labels that are asked for and are of no output, or of several."""
+    if labels is None:
+        why = "the training data has no labels"
+    else:
+        shapes = ", ".join(str(list(held.shape[1:])) for held in answers)
+        several = sum(_fits(held, labels) for held in answers) > 1
+        why = f"labels {list(labels.shape[1:])} fit {'more than one' if several else 'none'} of the outputs {shapes}"
+    return InputError(
+        "labels-unusable",
+        f"labels are to count in training, and {why}",
+        hint="leave out the setting labels=...",
     )
-    spread = np.asarray(columns, np.float64).std(axis=0)
-    usual = float(np.median(spread[spread > 1e-6])) if (spread > 1e-6).any() else 1.0
-    return np.where(spread > 1e-2 * usual, spread, usual).astype(np.float32)
 
 
 def own_loss(reference: str, folder: str | None) -> Callable[..., Any]:
-    """Return the user's `module:callable`. Raises InputError `loss-unusable`."""
-    module, _, name = reference.partition(":")
-    for place in (folder, "."):
-        if place is not None and place not in sys.path:
-            sys.path.insert(0, place)
+    """Return the user's `module:callable`, compiled. Raises InputError `loss-unusable`."""
+    import tensorflow as tf
+
+    found = callable_of(reference, folder, "loss-unusable", OWN_HINT)
+    return tf.function(lambda *given: found(*given), reduce_retracing=True)  # type: ignore[no-any-return]
+
+
+def check_own(own: Callable[..., Any], reference: str, answers: Sequence[Any], labels: Any) -> None:
+    """Call the user's loss once, with the teacher's answers to other samples in place of outputs. Raises InputError
+    `loss-unusable` where that raises, or gives no number that training can make smaller."""
+    import tensorflow as tf
+
+    teacher = [tf.constant(held) for held in answers]
+    outputs = [tf.constant(np.roll(held, 1, axis=0)) for held in answers]
+    seen = [value for value in outputs if value.dtype.is_floating]
     try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a module of the user's own raises
+        with tf.GradientTape() as tape:
+            tape.watch(seen)
+            loss = own(outputs, teacher, None if labels is None else tf.constant(labels))
+            why = _no_loss(loss, len(answers[0]))
+            mean = None if why else tf.reduce_mean(loss)
+        found = [] if why else [g for g in tape.gradient(mean, seen) if g is not None]
+        if not why and not found:
+            why = "does not depend on the outputs: it has no gradient"
+        if not why and not all(np.isfinite(tf.convert_to_tensor(v)).all() for v in (mean, *found)):
+            why = "or its gradient is no finite number"
+    except Exception as error:  # whatever a function of the user's own raises
+        shapes = ", ".join(str([None, *held.shape[1:]]) for held in answers)
         raise InputError(
             "loss-unusable",
-            f"the loss {reference} cannot be had: {type(error).__name__}: {error}",
-            hint="loss=package.module:callable, of a module in the folder of edgeship.yaml or the current one",
+            f"the loss {reference} failed: {words_of(error)}",
+            context={
+                "outputs and teacher": shapes,
+                "labels": "None" if labels is None else str([None, *labels.shape[1:]]),
+            },
+            hint=OWN_HINT,
         ) from error
-    if not callable(found):
-        raise InputError(
-            "loss-unusable", f"{reference} is no function", hint="def loss(outputs, teacher, labels): ..."
-        )
-    return found  # type: ignore[no-any-return]
+    if why:
+        raise InputError("loss-unusable", f"the loss {reference} {why}", hint=OWN_HINT)
+
+
+def _no_loss(loss: Any, count: int) -> str:
+    """Return why a value is no loss, which is one number, or one a sample; "" where it is one."""
+    import tensorflow as tf
+
+    if not tf.is_tensor(loss):
+        return f"gives a {type(loss).__name__}, no number"
+    if not loss.dtype.is_floating:
+        return f"gives {loss.dtype.name}, no number with a fraction"
+    if loss.shape.rank and loss.shape.as_list() != [count]:
+        return f"gives numbers of shape {loss.shape.as_list()}, not one, or one a sample: use tf.reduce_mean"
+    return ""

@@ -8,16 +8,17 @@ it takes the place of the float model in the chain.
 from __future__ import annotations
 
 import importlib
-import re
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeship.compress.constraints import Constraints
 from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.held import counted
+from edgeship.compress.own import callable_of, is_callable, place_of, words_of
 from edgeship.compress.training import Plan, train
 from edgeship.compress.work import Outcome, Work
 from edgeship.errors import InputError
@@ -25,17 +26,17 @@ from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.tflite.flat import parse
-from edgeship.values import TensorSpec
+from edgeship.values import ModelSource, TensorSpec
 
-CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 EXAMPLE = "--method student,model=small.keras   or   student,model=package.module:build"
+BUILD = "def build(): return keras.Sequential([...])"
 
 
 class KerasStudent:
     """A Keras model with the interface of a trainable graph; it learns in training mode."""
 
-    def __init__(self, model: Any, teacher: TrainableGraph) -> None:
-        self.model, self.wanted = model, teacher
+    def __init__(self, model: Any) -> None:
+        self.model = model
         self.variables = dict(enumerate(_plain(v) for v in model.trainable_variables))
 
     def __call__(
@@ -54,14 +55,11 @@ class KerasStudent:
         return dict(enumerate(self.model.get_weights()))
 
     def _run(self, inputs: Sequence[Any], *, training: bool) -> tuple[Any, ...]:
-        made = self.model(inputs[0] if len(inputs) == 1 else list(inputs), training=training)
-        return (
-            tuple(made.values())
-            if isinstance(made, dict)
-            else tuple(made)
-            if isinstance(made, list | tuple)
-            else (made,)
-        )
+        import tensorflow as tf
+
+        given = tf.nest.pack_sequence_as(self.model.input, list(inputs))
+        made = tf.nest.flatten(self.model(given, training=training))
+        return tuple(tf.cast(o, tf.float32) if o.dtype.is_floating else o for o in made)
 
 
 def _plain(variable: Any) -> Any:
@@ -81,8 +79,9 @@ def apply(work: Work) -> Outcome:
     `student-unusable`, and what opening and converting a model raise."""
     model = loaded(work)
     teacher = TrainableGraph(work.original)
-    student = KerasStudent(model, teacher)
-    check_alike(model, teacher, work)
+    check_alike(model, work)
+    student = KerasStudent(model)
+    check_ends(student, teacher, work)
     trained = train(student, Untouched(), teacher, work, Plan.of(work.step))
     model.set_weights([trained.values[place] for place in range(len(trained.values))])
     with tempfile.TemporaryDirectory(prefix="edgeship-student-") as folder:
@@ -98,46 +97,53 @@ def apply(work: Work) -> Outcome:
 def loaded(work: Work) -> Any:
     """Return the Keras model that the step names."""
     reference = str(work.step.setting("model"))
-    root = Path(work.folder or ".")
     if not reference:
         raise InputError("student-missing", "nothing says which student", hint=EXAMPLE)
-    if CALLABLE.fullmatch(reference) and not (root / reference).exists():
-        return _built(reference, root)
-    source = open_model(root / reference)
-    if source.kind not in ("keras", "h5"):
-        raise InputError(
-            "student-unusable",
-            f"a student is a Keras model that can be trained, and {reference} is none",
-            hint=EXAMPLE,
-        )
-    if source.kind == "h5":
-        import tf_keras as keras
+    if is_callable(reference, work.folder):
+        model = _built(reference, work.folder)
     else:
-        import keras
-    return keras.models.load_model(str(source.path), compile=False)
-
-
-def _built(reference: str, root: Path) -> Any:
-    module, _, name = reference.partition(":")
-    sys.path[:0] = [str(root), "."]
-    try:
-        model = getattr(importlib.import_module(module), name)()
-    except Exception as error:  # whatever a function of the user's own raises
-        raise InputError(
-            "student-unusable",
-            f"{reference} built no model: {type(error).__name__}: {error}",
-            hint="def build(): return keras.Sequential([...])",
-        ) from error
-    if not hasattr(model, "trainable_variables") or not hasattr(model, "save"):
-        raise InputError(
-            "student-unusable",
-            f"{reference} gives a {type(model).__name__}, no Keras model",
-            hint="def build(): return keras.Sequential([...])",
+        source = open_model(place_of(reference, work.folder))
+        if source.kind not in ("keras", "h5"):
+            raise _unusable(f"a student is a Keras model that can be trained, and {reference} is none")
+        model = _read(source)
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise _unusable(
+            f"the inputs of {reference} are not known before it is called",
+            "begin it with keras.Input(...), in a Sequential or a functional model",
         )
+    if not model.trainable_variables:
+        raise _unusable(f"nothing of {reference} can be trained", "layer.trainable = True")
     return model
 
 
-def check_alike(model: Any, teacher: TrainableGraph, work: Work) -> None:
+def _read(source: ModelSource) -> Any:
+    """Return a Keras model of a file, by the generation of Keras that can read it."""
+    names = ("tf_keras", "keras") if source.kind == "h5" else ("keras", "tf_keras")
+    errors = []
+    for name in names:
+        try:
+            return importlib.import_module(name).models.load_model(str(source.path), compile=False)
+        except Exception as error:  # readers raise anything
+            errors.append(f"{name}: {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}")
+    raise _unusable(f"{source.path.name} cannot be read as a whole model: {'; '.join(errors)}")
+
+
+def _built(reference: str, folder: str | None) -> Any:
+    build = callable_of(reference, folder, "student-unusable", BUILD)
+    try:
+        model = build()
+    except Exception as error:  # whatever a function of the user's own raises
+        raise _unusable(f"{reference} built no model: {words_of(error)}", BUILD) from error
+    if not hasattr(model, "trainable_variables") or not hasattr(model, "save"):
+        raise _unusable(f"{reference} gives a {type(model).__name__}, no Keras model", BUILD)
+    return model
+
+
+def _unusable(why: str, hint: str = EXAMPLE) -> InputError:
+    return InputError("student-unusable", why, hint=hint)
+
+
+def check_alike(model: Any, work: Work) -> None:
     """Raise InputError `student-unlike` unless the student takes and gives what the float model does."""
     signature = parse(Path("model.tflite"), work.original, "").signature
     sides = (("inputs", model.inputs, signature.inputs), ("outputs", model.outputs, signature.outputs))
@@ -151,6 +157,25 @@ def check_alike(model: Any, teacher: TrainableGraph, work: Work) -> None:
                 context={"student": str(work.step.setting("model")), "model": _names(wanted)},
                 hint="give the student the same inputs and outputs, in the same order",
             )
+
+
+def check_ends(student: KerasStudent, teacher: TrainableGraph, work: Work) -> None:
+    """Raise InputError `student-unlike` where the model gives probabilities and the student does not: it would be
+    taught them, and everything that reads them later would read something else."""
+    (inputs, _), *_ = work.samples.some(4).batches(4)
+    block = [np.asarray(i, np.float32) if i.dtype.kind == "f" else i for i in inputs]
+    for number, (mine, theirs) in enumerate(zip(student(block), teacher(block), strict=True)):
+        if _are_probabilities(np.asarray(theirs)) and not _are_probabilities(np.asarray(mine)):
+            raise InputError(
+                "student-unlike",
+                f"output {number} of the model is probabilities, that of the student is none",
+                context={"student": str(work.step.setting("model"))},
+                hint='end the student as the model ends: activation="softmax"',
+            )
+
+
+def _are_probabilities(value: Any) -> bool:
+    return bool(value.ndim > 1 and (value >= 0).all() and np.allclose(value.sum(axis=-1), 1, atol=1e-3))
 
 
 def _sizes(shape: Sequence[int | None]) -> tuple[int, ...]:

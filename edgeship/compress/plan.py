@@ -15,20 +15,21 @@ PROBE = 4
 """A probe trains this many times shorter than the whole."""
 CONTROL = "finetune"
 USUAL: tuple[tuple[str, ...], ...] = (
-    ("qat-int8",),
-    ("prune-50", "qat-int8"),
     ("cluster-16",),
     ("prune-50", "cluster-16"),
-    ("prune-70", "cluster-16"),
+    ("prune-60", "cluster-16"),
+    ("prune-50", "qat-int8"),
     ("channels-30", "distill", "qat-int8"),
-    ("channels-50", "distill", "qat-int8"),
-    ("channels-30", "distill", "prune-50", "cluster-16"),
-    ("qat-int4",),
+    ("student-depth-1", "distill", "qat-int8"),
+    ("channels-30", "distill", "prune-40", "cluster-16"),
+    ("round-int4", "qat-int4"),
 )
 """Chains that are tried where none is named, but for those that end in a recipe which the target does not take."""
 QUICK: tuple[tuple[str, ...], ...] = (
+    ("rewrite",),
     ("equalise",),
     ("round-int8",),
+    ("equalise", "round-int8"),
     ("round-int4",),
     ("mixed-float",),
     ("mixed-int16x8",),

@@ -46,7 +46,12 @@ def apply(work: Work) -> Outcome:
     if cannot_be_moved(file):
         note = "nothing was rewritten: constants stand behind the end of the file, or metadata numbers its operations"
         return Outcome(content=work.content, notes=(note,))
-    proof = Proof(work.content, work.samples, work.step.seed)
+    try:
+        proof = Proof(work.content, work.samples, work.step.seed)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        note = f"nothing was rewritten, as nothing can be proven: LiteRT does not run the model ({reason})"
+        return Outcome(content=work.content, notes=(note,))
     content, changes = rewritten(work.content, rules_of(work.step.setting("which")), proof)
     return told(file, content, changes)
 
@@ -137,7 +142,7 @@ def _kept(rule: Rule, changes: Sequence[Change]) -> str:
 
 def _apart(difference: Difference) -> str:
     if math.isinf(difference.largest):
-        return "outputs would be no numbers, or others where they are whole ones"
+        return "outputs would be no numbers, or other whole ones, or none"
     return f"outputs would differ by {difference.largest:.2g}"
 
 

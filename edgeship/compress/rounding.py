@@ -19,7 +19,7 @@ from edgeship.compress.held import PRUNING, SHARING
 from edgeship.compress.lattice import DAMPING, nearest_integers
 from edgeship.compress.patches import Form
 from edgeship.compress.samples import Samples
-from edgeship.compress.tap import Tap
+from edgeship.compress.tap import side_by_side
 from edgeship.compress.work import Outcome, Work
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.flat import parse
@@ -148,18 +148,17 @@ class _Rounding:
         op = layer.operator
         beside = self._added(layer)
         wanted = [op.inputs[0], *beside]
-        exact = Tap(self.file.content, wanted, self.samples)
-        now = Tap(self.content, wanted, self.samples)
+        blocks = side_by_side(self.file.content, self.content, wanted, self.samples)
         random = np.random.default_rng(self.seed)
         g, k = form.groups, form.taps
         m = Moments(
             0.0, np.zeros((g, k, k)), np.zeros((g, k, k)), np.zeros((g, rows, k)), np.zeros((g, k)),
             np.zeros((g, k)), np.zeros((g, rows)),
         )  # fmt: skip
-        runs = max(1, len(self.samples) // now.size)
-        per_run = -(-max(LEAST_ROWS, ROWS * k) // runs)
-        for float_values, values in zip(exact.blocks(), now.blocks(), strict=True):
+        for float_values, values in blocks:
             places = form.places(op, values[0])
+            size = max(1, len(values[0]) if values[0].ndim > 1 else 1)
+            per_run = -(-max(LEAST_ROWS, ROWS * k) * size // len(self.samples))
             chosen = random.permutation(places)[:per_run] if places > per_run else np.arange(places)
             x, f = form.rows(op, values[0], chosen), form.rows(op, float_values[0], chosen)
             x, f = x.astype(np.float32, copy=False), f.astype(np.float32, copy=False)

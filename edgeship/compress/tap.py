@@ -28,8 +28,10 @@ SAME = 1e-3
 class Tap:
     """A model that ends at chosen tensors."""
 
-    def __init__(self, content: bytes, tensors: Sequence[int], samples: Samples) -> None:
-        """`tensors` are indices in the main graph of `content`, none of a constant."""
+    def __init__(
+        self, content: bytes, tensors: Sequence[int], samples: Samples, *, widen: bool = True
+    ) -> None:
+        """`tensors` are indices in the main graph of `content`, none of a constant. `widen`: try blocks."""
         graph = parse(Path("model.tflite"), content, "").main
         self.samples = samples
         self.entries = [graph.tensors[i] for i in graph.inputs]
@@ -45,7 +47,7 @@ class Tap:
         self.content = ended(content, ends) if ends else None
         self.size = max(1, self._own_batch())
         self.interpreter = self._opened(None)
-        if self.interpreter is not None and self.size == 1 and len(samples) > 1:
+        if widen and self.interpreter is not None and self.size == 1 and len(samples) > 1:
             self._widen()
 
     def blocks(self) -> Iterator[list[Array]]:
@@ -116,6 +118,16 @@ class Tap:
                 if len(many) != size * len(one) or np.abs(many[place : place + 1] - one).max() > near:
                     self.interpreter, self.size = narrow, 1
                     return
+
+
+def side_by_side(
+    one: bytes, other: bytes, tensors: Sequence[int], samples: Samples
+) -> Iterator[tuple[list[Array], list[Array]]]:
+    """Yield the values of the same tensors in two models of one graph, block by block."""
+    taps = [Tap(content, tensors, samples) for content in (one, other)]
+    if taps[0].size != taps[1].size:
+        taps = [Tap(content, tensors, samples, widen=False) for content in (one, other)]
+    return zip(*(tap.blocks() for tap in taps), strict=True)
 
 
 def ended(content: bytes, tensors: Sequence[int]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,9 +14,10 @@ from edgeship.compress.augment import augmenter
 from edgeship.compress.constraints import Constraints
 from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.in_parts import InParts, rows_for
-from edgeship.compress.objective import Objective, kinds_of, own_loss
+from edgeship.compress.objective import Objective, check_own, kinds_of, own_loss, unfit_labels
 from edgeship.compress.samples import Samples
 from edgeship.compress.work import Work
+from edgeship.errors import InputError
 from edgeship.values import Step
 
 Floats = NDArray[np.float32]
@@ -26,8 +27,14 @@ LONGEST = 10.0
 """Norm of all gradients together, to which longer ones are cut: the first steps after a change are rough."""
 HOOKS = 3
 """Times the activations of the teacher that a step keeps: the student's, and those that fake quantization makes."""
+LABELS = 0.3
+"""Share of the loss that is of labels where there are some: enough to make up for what compression takes."""
+SURE = 500
+"""Labelled held-out samples from which on epochs are compared by labels alone; fewer are mostly chance."""
 LOOKED_AT = 512
 """Samples from which the kinds and sizes of outputs are read."""
+TRIED_WITH = 8
+"""Samples that a loss of the user's own is tried with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +80,18 @@ def objective_of(work: Work, teacher: TrainableGraph) -> Objective:
     some = work.samples.some(LOOKED_AT)
     answers = [np.concatenate(parts) for parts in zip(*answered(teacher, some, 64), strict=True)]
     labels = None if some.labels is None else some.block(some.rows)[1]
-    own = str(settings.get("loss", "auto"))
-    return Objective(
-        outputs=kinds_of(teacher.file.main, teacher.outputs, answers, labels),
-        temperature=float(settings.get("temperature", 4.0)),
-        labels=float(settings.get("labels", 0.0)),
-        own=None if own == "auto" else own_loss(own, work.folder),
-    )
+    outputs = kinds_of(teacher.file.main, teacher.outputs, answers, labels)
+    reference, wanted = str(settings.get("loss", "auto")), settings.get("labels", "auto")
+    usable = any(output.labelled for output in outputs)
+    share = (LABELS if usable else 0.0) if wanted == "auto" else float(wanted)
+    own = None if reference == "auto" else own_loss(reference, work.folder)
+    if own is not None:
+        few = None if labels is None else labels[:TRIED_WITH]
+        check_own(own, reference, [held[:TRIED_WITH] for held in answers], few)
+    elif share > 0 and not usable:
+        raise unfit_labels(answers, labels)
+    temperature = float(settings.get("temperature", 4.0))
+    return Objective(outputs=outputs, temperature=temperature, labels=share, own=own)
 
 
 def answered(graph: TrainableGraph, samples: Samples, batch: int) -> list[tuple[Any, ...]]:
@@ -122,7 +134,9 @@ class Trainer:
         teacher: TrainableGraph,
         objective: Objective,
         batch: int,
+        judge: Objective,
     ) -> None:
+        """`judge` is by what epochs are compared."""
         import tensorflow as tf
 
         self.graph, self.constraints = graph, constraints
@@ -133,7 +147,8 @@ class Trainer:
         def loss_of(inputs: Sequence[Any], labels: Any, learning: bool = False) -> Any:
             run = graph.learning if learning and isinstance(graph, Learner) else graph
             outputs = run(inputs, weight=constraints.weight, activation=constraints.activation)
-            return objective.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
+            by = objective if learning else judge
+            return by.loss(outputs, [tf.stop_gradient(o) for o in teacher(inputs)], labels)
 
         def changed(gradients: Sequence[Any]) -> None:
             held, _ = tf.clip_by_global_norm(list(gradients), LONGEST)
@@ -192,8 +207,10 @@ def train(
 
     tf.keras.utils.set_random_seed(plan.seed)
     objective = objective_of(work, teacher)
-    trainer = Trainer(graph, constraints, teacher, objective, plan.batch)
     samples, held_out = work.samples, work.held_out or work.samples
+    by_labels = objective.labels > 0 and len(held_out) >= SURE
+    judge = replace(objective, labels=1.0) if by_labels else objective
+    trainer = Trainer(graph, constraints, teacher, objective, plan.batch, judge)
     rng = np.random.default_rng(plan.seed)
     change = augmenter(plan.augment, samples.inputs, labelled=objective.labels > 0)
     per_epoch = math.ceil(len(samples) / plan.batch)
@@ -225,10 +242,16 @@ def train(
         work.report(
             f"{work.step.label}: epoch {epoch + 1} of {plan.epochs}, held-out loss {loss:.4g}", done, steps
         )
-        if best is None or loss < best[0]:
+        if best is None or loss < best[0] or math.isnan(best[0]):
             best = (loss, graph.values(), constraints.kept())
     assert best is not None
     loss, values, kept = best
+    if not math.isfinite(loss):
+        raise InputError(
+            "training-diverged",
+            f"{work.step.label}: the loss of held-out samples is {loss:g}",
+            hint="rate=0.0001 learns slower; or look for numbers that are not finite in the samples",
+        )
     constraints.restore(kept)
     figures = {"epochs": float(plan.epochs), "steps": float(steps), "held_out_loss": loss}
     if not math.isnan(first):

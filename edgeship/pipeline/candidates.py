@@ -19,6 +19,7 @@ from typing import Any
 
 from edgeship.compress.accelerator import training_environment
 from edgeship.compress.methods import rows_by_name
+from edgeship.compress.own import digest_of
 from edgeship.compress.plan import Planned
 from edgeship.digest import sha256_file, sha256_json
 from edgeship.errors import EdgeshipError
@@ -53,6 +54,8 @@ from edgeship.values import (
 
 FORMAT = 1
 """Part of every key: raise it when a method makes something else of the same settings."""
+OWN = ("model", "loss")
+"""Settings that name a file or a module of the user's own."""
 LEAST_SECONDS = 60.0
 """What a step may take in any case: the last one that was begun in time."""
 
@@ -152,6 +155,7 @@ class Workshop:
                 "recipe": recipe,
                 "one_scale": list(one_scale),
                 "data": data,
+                **self._named(step),
                 **({"source": self.inputs.source.sha256} if row.tool else {}),
                 **({"order": order_of((RECIPES[recipe],), self.profile)} if row.measured else {}),
             }
@@ -170,6 +174,12 @@ class Workshop:
             layers=tuple(sorted((told.get("layers") or {}).items())),
         )
         return folder / "model.tflite", record
+
+    def _named(self, *steps: Step) -> dict[str, Any]:
+        """Return the digests of the files and modules of the user's own that steps name."""
+        names = sorted({str(v) for step in steps for key, v in step.settings if key in OWN and v != "auto"})
+        folder = str(self.site.project.base)
+        return {"named": {name: digest_of(name, folder) for name in names}} if names else {}
 
     def _do(self, path: Path, step: Step, before: Sequence[Step], recipe: str, folder: Path) -> None:
         """Do a step in a worker; the folder appears when everything is in it."""
@@ -309,6 +319,7 @@ class Workshop:
                 "data": self._data(),
                 "held_out": held.dataset.info.sha256 if held else None,
                 "metric": [project.goals.metric, project.goals.output],
+                **self._named(*planned.candidate.steps),
                 "described": repr((project.metadata_for(inputs.source.path), inputs.labels, inputs.rules)),
             }
         )
@@ -321,7 +332,7 @@ def _told(source: ModelSource) -> dict[str, Any]:
     return {"path": path, "kind": source.kind, "sha256": source.sha256, "shapes": list(source.shapes)}
 
 
-FAILINGS = ("not-trainable", "nothing-to-prune", "nothing-to-mix", "calibration-missing")
+FAILINGS = ("not-trainable", "nothing-to-prune", "nothing-to-mix", "calibration-missing", "training-diverged")
 """References of bad input that is no more than what one candidate cannot do."""
 
 

@@ -28,7 +28,7 @@ from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.tflite.engine import engine_for
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Bundle, Dataset, Goals, Tried, Variant
+from edgeship.values import Bundle, Dataset, Goals, Tried, Variant, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +114,10 @@ def compress(
             profile=here,
             inputs=inputs,
             held_out=held_out,
-            until=begun + 60 * project.file.compress.minutes,
+            until=time.monotonic() + 60 * project.file.compress.minutes,
         )
-        found = searched(project, plan, shop, begun)
-        tried = tuple(found.results.values())
+        found = searched(project, plan, shop)
+        tried = named_apart(tuple(found.results.values()))
         chosen, reason = chosen_of(tried, project)
         rung_digests = {t.candidate.digest for t in ladder_of(tried)}
         tried = evaluated(tried, rung_digests, shop)
@@ -148,6 +148,12 @@ def compress(
     return replace(report, seconds=time.monotonic() - begun)
 
 
+def named_apart(tried: Sequence[Tried]) -> tuple[Tried, ...]:
+    """Return the candidates, no two of those that were made called alike."""
+    names = iter(told_apart([t.variant for t in tried if t.variant is not None]))
+    return tuple(replace(t, variant=next(names)) if t.variant is not None else t for t in tried)
+
+
 def with_limits(project: Project, *, labelled: bool) -> Project:
     """Return the project with a limit on accuracy where labels can tell and none is set."""
     if project.goals.max_drop is not None or not labelled:
@@ -155,7 +161,7 @@ def with_limits(project: Project, *, labelled: bool) -> Project:
     return replace(project, goals=replace(project.goals, max_drop=project.file.compress.max_drop))
 
 
-def searched(project: Project, plan: Sequence[Planned], shop: Workshop, begun: float) -> Found[Tried]:
+def searched(project: Project, plan: Sequence[Planned], shop: Workshop) -> Found[Tried]:
     """Search the plan in what is left of the minutes, telling the best so far and what is left."""
     settings = project.file.compress
     jobs = settings.jobs or jobs_here(shop.inputs.float_model.path.stat().st_size)
@@ -166,7 +172,7 @@ def searched(project: Project, plan: Sequence[Planned], shop: Workshop, begun: f
         said = last.failed or brief(last)
         shop.site.progress.note(f"{last.candidate.name}: {said}")
         ahead = f"best so far {best.candidate.name}, " if best else ""
-        minutes = max(0.0, settings.minutes - (time.monotonic() - begun) / 60)
+        minutes = max(0.0, shop.until - time.monotonic()) / 60
         shop.site.progress.step(f"{ahead}{left} left to try, {minutes:.0f} minutes left")
 
     way = Way(
@@ -178,8 +184,7 @@ def searched(project: Project, plan: Sequence[Planned], shop: Workshop, begun: f
         needless=lambda planned, results: needless(planned, results, project),
         stop=shop.stopped.set,
     )
-    left = 60 * settings.minutes - (time.monotonic() - begun)
-    return search(plan, way, seconds=left, jobs=jobs)
+    return search(plan, way, seconds=shop.until - time.monotonic(), jobs=jobs)
 
 
 def evaluated(tried: Sequence[Tried], rungs: set[str], shop: Workshop) -> tuple[Tried, ...]:
@@ -220,7 +225,7 @@ def shipped_into(out: Path, report: CompressReport, shop: Workshop) -> CompressR
 
 def file_of(tried: Tried) -> str:
     """Return the name of a candidate's file in the folder of results."""
-    return f"{tried.candidate.name}.tflite"
+    return f"{tried.variant.artifact.name if tried.variant else tried.candidate.name}.tflite"
 
 
 def _shown(tried: Tried) -> Variant:

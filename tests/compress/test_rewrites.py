@@ -402,6 +402,36 @@ def test_nothing_is_proven_by_what_is_no_number(nets: ModuleType) -> None:
     assert "undone" in outcome.notes[0] and "no numbers" in outcome.notes[0]
 
 
+def shortened(draft: Draft) -> None:
+    """A rewrite whose file LiteRT refuses."""
+    for op in draft.operators:
+        if draft.name(op) == "CONV_2D" and draft.may(op):
+            draft.store(op.inputs[2], np.zeros(1, np.float32))
+
+
+def test_a_file_that_does_not_run_is_undone(nets: ModuleType) -> None:
+    net = nets.Net(5)
+    content = net.build(net.conv(image(net), 4))
+
+    class Wrong:
+        """A row whose function is of this file."""
+
+        name, about, usual = "wrong", "shortened", True
+        run = staticmethod(shortened)
+
+    left, changes = rewritten(content, [Wrong()], Proof(content, samples_for(content), 0))  # type: ignore[list-item]
+    assert left == content and [c.kept for c in changes] == [False]
+
+
+def test_of_a_model_that_does_not_run_nothing_is_rewritten(nets: ModuleType) -> None:
+    net = nets.Net(5)
+    x = net.conv(image(net), 4, act=0)
+    content = net.build(net.unary("RELU", net.op("CUSTOM", [x], [net.shape(x)])[0]))
+    outcome = rewrite(content)
+    assert outcome.content == content
+    assert outcome.notes[0].startswith("nothing was rewritten, as nothing can be proven: LiteRT does not run")
+
+
 def scaled(net: Any, x: int, choose: random.Random) -> int:
     name, shape = choose.choice(("ADD", "SUB", "MUL", "DIV")), choose.choice(([1], [1, 1, 1, -1], [-1]))
     value = net.weights(*[net.shape(x)[-1] if size < 0 else size for size in shape])
@@ -441,7 +471,21 @@ def again(net: Any, x: int, choose: random.Random) -> int:
     return int(net.pair("ADD", *made))
 
 
-REWRITTEN = (scaled, scaled, moved, padded, zeroed, parted, again)
+def activated(net: Any, x: int, choose: random.Random) -> int:
+    x = choose.choice(
+        (lambda y: net.conv(y, 4, act=choose.choice((0, 0, 3))), lambda y: scaled(net, y, choose))
+    )(x)
+    return int(net.unary(choose.choice(("RELU", "RELU6", "RELU_N1_TO_1")), x))
+
+
+def shifted_by_a_result(net: Any, x: int, choose: random.Random) -> int:
+    """By what an operation makes of a constant."""
+    name, depth = choose.choice(("EXP", "TANH")), net.shape(x)[3]
+    made = net.op(name, [net.weights(depth)], [[depth]])[0]
+    return int(net.pair("ADD", x, choose.choice((made, net.reshape(made, 1, 1, 1, depth)))))
+
+
+REWRITTEN = (scaled, scaled, moved, padded, zeroed, parted, again, activated, shifted_by_a_result)
 
 
 @given(seed=st.integers(0, 1 << 40))

@@ -144,7 +144,7 @@ import es_litert
 class Release:
     engine = {"delegate": "none", "version": "2.3.0", "threads": 1, "library": sys.argv[3]}
     path = staticmethod(lambda name: name)
-es_litert.LiteRtEngine(Release, {"recipe": "r", "file": sys.argv[2]})
+es_litert.LiteRtEngine(Release, {"name": "r", "recipe": "r", "file": sys.argv[2]})
 """
     spec = importlib.util.find_spec("ai_edge_litert")
     assert spec is not None and spec.submodule_search_locations

@@ -45,9 +45,13 @@ class Proof:
         self.wanted = answers(content, self.inputs)
 
     def difference(self, content: bytes) -> Difference:
-        """Return how far another file is from this one."""
+        """Return how far another file is from this one; infinitely where LiteRT does not take it."""
         largest = share = 0.0
-        for was, now in zip(self.wanted, answers(content, self.inputs), strict=True):
+        try:
+            given = answers(content, self.inputs)
+        except (RuntimeError, ValueError):
+            return Difference(largest=math.inf, share=math.inf)
+        for was, now in zip(self.wanted, given, strict=True):
             far, size = _apart(was, now)
             largest = max(largest, far)
             share = max(share, far / size if far else 0.0)
@@ -71,7 +75,8 @@ def _apart(was: Array, now: Array) -> tuple[float, float]:
 
 
 def answers(content: bytes, inputs: list[Array]) -> list[Array]:
-    """Return every output of a file, `[runs, *shape]`, for `[n, ...]` of each input in the order of the graph."""
+    """Return every output of a file, `[runs, *shape]`, for `[n, ...]` of each input in the order of the graph. Raises
+    RuntimeError or ValueError, as LiteRT does, where it does not run the file."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=1)

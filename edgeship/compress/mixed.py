@@ -30,6 +30,11 @@ ISLAND = 0.02
 EXTRA = {"float": 3.0, "int16x8": 0.0, "int8": 0.5, "int4": 0.5}
 """Bytes that a weight costs more than in the recipe (of int4: less)."""
 
+Set = tuple[int, ...]
+"""Operations that are changed together, by index."""
+LEAST_GAIN = 0.1
+"""Of the noise that the best operation takes away: less is not worth a change."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priced:
@@ -81,19 +86,37 @@ def noise(decibels: float) -> float:
     return float(10 ** (-decibels / 10))
 
 
-def ordered(found: Sequence[Priced], measured: Mapping[int, float], whole: float, other: str) -> list[int]:
-    """Return operations, what is best to change first: most noise taken away for its price; of int4 least noise added
-    for what it saves. `measured` are decibels with that operation alone changed, `whole` those without any change.
+def sets_of(path: Path, found: Sequence[Priced], other: str) -> list[Set]:
+    """Return what to measure: every operation alone, and for precisions that reach between operations every one with
+    each that reads it, for the tensor between two keeps its scale until both are changed."""
+    singles: list[Set] = [(one.index,) for one in found]
+    if other in ("int8", "int4"):
+        return singles
+    graph = parse(path, path.read_bytes(), "").main
+    possible = {one.index for one in found}
+    made = {tensor: op.index for op in graph.operators for tensor in op.outputs}
+    pairs = {
+        (made[tensor], op.index)
+        for op in graph.operators
+        for tensor in op.inputs
+        if op.index in possible and made.get(tensor) in possible
+    }
+    return singles + sorted(pairs)
 
-    What takes no noise away is left out.
+
+def ordered(found: Sequence[Priced], measured: Mapping[Set, float], whole: float, other: str) -> list[int]:
+    """Return operations, what is best to change first: most noise taken away for its price; of int4 least noise added
+    for what it saves. `measured` are decibels with some operations changed, `whole` those without any change.
+
+    What takes no noise away is left out, and what takes less than a tenth away of what the best one does.
     """
-    base = noise(whole)
-    rated = [
-        ((base - noise(measured[one.index])) / one.price, one.index) for one in found if one.index in measured
-    ]
-    if other == "int4":
-        return [index for _, index in sorted(rated, key=lambda pair: (-pair[0], pair[1]))]
-    return [index for gain, index in sorted(rated, key=lambda pair: (-pair[0], pair[1])) if gain > 0]
+    prices = {one.index: one.price for one in found}
+    gains = {ops: noise(whole) - noise(decibels) for ops, decibels in measured.items()}
+    rated = sorted(gains, key=lambda ops: (-gains[ops] / sum(prices[i] for i in ops), ops))
+    if other != "int4":
+        least = LEAST_GAIN * max([gain for gain in gains.values() if gain > 0], default=math.inf)
+        rated = [ops for ops in rated if gains[ops] >= least]
+    return list(dict.fromkeys(index for ops in rated for index in ops))
 
 
 def counts(most: int) -> list[int]:

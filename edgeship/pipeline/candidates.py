@@ -206,6 +206,7 @@ class Workshop:
             "out": str(part / "model.tflite"),
         }
         try:
+            begun = time.monotonic()
             payload["resolved"] = self._resolved(path, step, recipe, part) if row.measured else None
             told = run_worker(
                 "edgeship.compress.worker:apply",
@@ -217,6 +218,7 @@ class Workshop:
                 stop=self.stopped.is_set,
             ).value
             told |= {"layers": (payload["resolved"] or {}).get("layers")}
+            told["seconds"] = time.monotonic() - begun
             (part / "told.json").write_text(json.dumps(told, sort_keys=True))
             _durably(part / "model.tflite")
             _durably(part / "told.json")

@@ -58,6 +58,8 @@ class CompressReport:
     bundle: Bundle | None
     model_file: Path | None
     seconds: float
+    needless: tuple[str, ...] = ()
+    """Names of those that would only take back what the plain recipe does not lose."""
 
     @property
     def exit_code(self) -> int:
@@ -135,6 +137,7 @@ def compress(
             reason=reason,
             left=tuple(p.candidate.name for p in found.left),
             passed_over=tuple(p.candidate.name for p in found.passed_over),
+            needless=tuple(p.candidate.name for p in found.needless),
             held_out=held_out.dataset if held_out else None,
             labelled=bool(held_out and held_out.labelled),
             bundle=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgeship.compress.causes import causes_of
+from edgeship.compress.causes import causes_of, has_share, loses, shown
 from edgeship.compress.mixed import PLUMBING
 from edgeship.data.subset import prepared_subset, subset
 from edgeship.errors import InputError
@@ -54,10 +55,16 @@ class Explanation:
 
     inputs: Inputs
     target: str
+    typed: str
+    """Model and target as they are typed behind a command: `m.keras --target coral`."""
+    other: str
+    """The precision that a layer may have beside the recipe on the target: float, int16x8, or "" for none."""
     recipe: str
     metric: Metric
     """Of the whole model quantized."""
     snr_db: Figure
+    loses: bool
+    """Whether it loses enough to look for causes."""
     layers: tuple[LayerCost, ...]
     """Those that give back most first."""
     samples: int
@@ -106,23 +113,31 @@ def explain_model(
                 hint=f"edgeship check {model} --target {profile.name}",
             )
         costs = looked_at(bench, operators, whole, lambda: time.monotonic() - begun < 60 * minutes)
-    typed = str(model)
-    layers = [
-        LayerCost(
-            index=op.index,
-            op=op.op,
-            layer=layer_of(graph, op),
-            causes=causes_of(evidence[op.index], typed, profile.name) if op.index in evidence else (),
-            **costs.get(op.index, _not_looked()),
+    typed = shlex.quote(str(model)), shlex.quote(next(iter(project.targets), profile.name))
+    lost = loses(whole[0].drop, whole[1])
+    layers = []
+    for op in operators:
+        figures = costs.get(op.index) or _not_looked()
+        found = causes_of(evidence[op.index], *typed) if op.index in evidence else ()
+        share = lost and has_share(figures["alone_snr_db"], figures["back_snr_db"], whole[1])
+        layers.append(
+            LayerCost(
+                index=op.index,
+                op=op.op,
+                layer=layer_of(graph, op),
+                causes=shown(found, costs=share),
+                **figures,
+            )
         )
-        for op in operators
-    ]
     return Explanation(
         inputs=inputs,
         target=profile.name,
+        typed=f"{typed[0]} --target {typed[1]}",
+        other=other_precision(here),
         recipe=recipe.name,
         metric=whole[0],
         snr_db=whole[1],
+        loses=lost,
         layers=tuple(sorted(layers, key=_order)),
         samples=len(np.load(prepared.paths[0], mmap_mode="r")),
         evaluation=" ".join(d.info.reference for d in (data or inputs.calibration,) if d is not None),
@@ -261,6 +276,14 @@ def recipe_to_explain(project: Project, profile: TargetProfile, inputs: Inputs) 
             hint="edgeship target list",
         )
     return found
+
+
+def other_precision(profile: TargetProfile) -> str:
+    """Return what a target runs beside int8: float, else int16x8, else nothing."""
+    accepted = [RECIPES[name] for name in profile.precision.accepts]
+    if any(recipe.precision.activations == "float32" for recipe in accepted):
+        return "float"
+    return "int16x8" if any(recipe.alias == "int16x8" for recipe in accepted) else ""
 
 
 def few(inputs: Inputs, work: Path) -> tuple[Dataset | None, PreparedSamples | None]:

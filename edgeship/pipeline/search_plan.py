@@ -51,7 +51,7 @@ def may_mix(one: Planned, profile: TargetProfile) -> bool:
                 else ""
             ),
             context={"it takes": ", ".join(recipe.alias for recipe in accepted)},
-            hint="--method mixed-int16x8" if beside else f"edgeship explain MODEL --target {profile.name}",
+            hint="--method mixed-int16x8" if beside else f"edgeship target show {profile.name}",
         )
     return True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeship.compress import mixed
+from edgeship.compress.mixed import Set
 from edgeship.compress.work import Resolved
 from edgeship.data.subset import prepared_subset
 from edgeship.errors import InputError
@@ -23,7 +24,7 @@ from edgeship.quantize.recurrent import needs_tensorflow
 from edgeship.registry import did_you_mean
 from edgeship.score.closeness import closeness
 from edgeship.tflite.file import Operator, Subgraph
-from edgeship.tflite.layer_names import layer_of
+from edgeship.tflite.layer_names import called, layer_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.values import FloatModel, Goals, PreparedSamples, Recipe, Step, Unavailable
 
@@ -64,27 +65,29 @@ def resolved(place: Place, step: Step) -> Resolved:
         raise _nothing(f"no operation can be {other} beside {place.recipe.alias}")
     found = tuple(sorted(found, key=lambda one: (one.price, one.index))[:MOST])
     runner = _Runner(place, other)
-    whole = runner.run({0: ()})
-    if 0 not in whole:
-        raise _nothing(
-            f"the model cannot be made {place.recipe.alias}: {runner.failed.get('0', 'no file came of it')}"
-        )
-    single = runner.run({one.index: (one.index,) for one in found})
-    order = mixed.ordered(found, single, whole[0], other)
+    whole = runner.run([()]).get(())
+    if whole is None:
+        why = runner.failed.get("0", "no file came of it")
+        raise _nothing(f"the model cannot be made {place.recipe.alias}: {why}")
+    measured = runner.run(mixed.sets_of(place.model.path, found, other))
+    order = mixed.ordered(found, measured, whole, other)
     if not order:
         raise _nothing(
             f"no operation gives anything back as {other}: plain {place.recipe.alias} loses nothing by them"
         )
-    if wanted.isdigit():
-        count = min(int(wanted), len(order))
-        after = runner.run({count: tuple(order[:count])})
-    else:
-        sets = {count: tuple(order[:count]) for count in mixed.counts(len(order))}
-        after = runner.run(sets)
-        count = mixed.enough(after, whole[0], float(step.setting("decibels")), other)
-        if not count:
-            raise _nothing(f"any operation as {other} costs more than {step.setting('decibels'):g} dB")
-    figures = {"snr_db_before": whole[0]} | ({"snr_db": after[count]} if count in after else {})
+    if other == "int8" and len(order) == len(found):  # with all of them it would be another recipe
+        order = order[:-1]
+        if not order:
+            raise _nothing("no more than one operation has 4-bit weights: without it plain int8 is left")
+    numbers = [min(int(wanted), len(order))] if wanted.isdigit() else mixed.counts(len(order))
+    ran = runner.run([tuple(order[:count]) for count in numbers])
+    after = {len(ops): decibels for ops, decibels in ran.items()}
+    count = numbers[0]
+    if not wanted.isdigit():
+        count = mixed.enough(after, whole, float(step.setting("decibels")), other)
+    if not count:
+        raise _nothing(f"any operation as {other} costs more than {step.setting('decibels'):g} dB")
+    figures = {"snr_db_before": whole} | ({"snr_db": after[count]} if count in after else {})
     return _told(graph, order[:count], other, figures, len(found))
 
 
@@ -128,7 +131,7 @@ def _told(
 ) -> Resolved:
     ops = {op.index: op for op in graph.operators}
     layers = {graph.tensors[ops[index].outputs[0]].name: other for index in picked}
-    names = ", ".join(dict.fromkeys(layer_of(graph, ops[index]) for index in picked))
+    names = ", ".join(dict.fromkeys(called(graph, ops[index]) for index in picked))
     words = f"{len(picked)} of {of} operations that can be are {other}: {names}"
     if "snr_db" in figures:
         words += (
@@ -152,23 +155,21 @@ class _Runner:
             else prepared_subset(place.calibration, rows, place.folder / "samples")
         )
 
-    def run(self, sets: Mapping[int, tuple[int, ...]]) -> dict[int, float]:
-        """Return decibels (outputs of the float model over what differs) by the key of each set that could be made and
-        run."""
-        found: dict[int, float] = {}
-        keys = list(sets)
-        for start in range(0, len(keys), TOGETHER):
-            some = keys[start : start + TOGETHER]
-            if len(keys) > TOGETHER:
-                self.place.progress.advance(start, len(keys), "operations looked at")
-            found |= self._some({key: sets[key] for key in some})
+    def run(self, sets: Sequence[Set]) -> dict[Set, float]:
+        """Return decibels (outputs of the float model over what differs) of each set of operations that could be
+        changed, made and run; the empty one is the plain recipe."""
+        found: dict[Set, float] = {}
+        for start in range(0, len(sets), TOGETHER):
+            if len(sets) > TOGETHER:
+                self.place.progress.advance(start, len(sets), "files with operations changed")
+            found |= self._some(sets[start : start + TOGETHER])
         return found
 
-    def _some(self, sets: Mapping[int, tuple[int, ...]]) -> dict[int, float]:
+    def _some(self, sets: Sequence[Set]) -> dict[Set, float]:
         place = self.place
         asked = [
             Asked(name=str(key), how="with" if ops else "all", operations=ops, precision=self.other)
-            for key, ops in sets.items()
+            for key, ops in enumerate(sets)
         ]
         folder = place.folder / "files"
         made, failed = derive_variants(
@@ -177,12 +178,12 @@ class _Runner:
         )  # fmt: skip
         self.failed.update(failed)
         files = {
-            int(name): artifact_of(name, path, place.recipe.name, place.model.source.sha256)
+            sets[int(name)]: artifact_of(name, path, place.recipe.name, place.model.source.sha256)
             for name, path in made.items()
         }
         if not files:
             return {}
         figures = closeness(list(files.values()), place.model, None, self.samples, Goals(), place.progress)
         shutil.rmtree(folder, ignore_errors=True)
-        told = {key: figures[artifact.sha256][1] for key, artifact in files.items()}
-        return {key: value for key, value in told.items() if not isinstance(value, Unavailable)}
+        told = {ops: figures[artifact.sha256][1] for ops, artifact in files.items()}
+        return {ops: value for ops, value in told.items() if not isinstance(value, Unavailable)}

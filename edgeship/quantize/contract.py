@@ -19,7 +19,7 @@ from edgeship.quantize.versions import equivalent_release, needed_version, per_c
 from edgeship.tflite.engine import COMPILED, refusal
 from edgeship.tflite.file import Operator, Subgraph, Tensor, TfliteFile
 from edgeship.tflite.flaws import flaws, in_words, name_of
-from edgeship.tflite.layer_names import layer_of
+from edgeship.tflite.layer_names import called, layer_of
 from edgeship.tflite.reader import read_tflite
 from edgeship.tflite.tails import float_tail
 from edgeship.values import GateResult, Recipe, Verdict
@@ -184,7 +184,7 @@ def _integer(
                 if tensor.dtype not in FLOATS or (index in float_boundary and op.op == "DEQUANTIZE"):
                     continue
                 if tensor.name in in_float:
-                    asked.append(layer_of(graph, op))
+                    asked.append(called(graph, op))
                     continue
                 converts = op.op in ("DEQUANTIZE", "QUANTIZE")
                 group = conversions if converts else found

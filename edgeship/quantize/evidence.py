@@ -17,6 +17,9 @@ from edgeship.values import Evidence, PreparedSamples
 WORKER = "edgeship.quantize.evidence:gather"
 DEAD = 1e-6
 """Largest weight of a channel over the largest of the layer, below which it gives a constant."""
+CHANCE = 4.0
+"""Over the number of values seen in calibrating: the share of others of the same kind that lies outside by chance (of
+both ends 2 are expected, values of one sample go together)."""
 USUAL = 0.999
 """Of magnitudes: what lies beyond is an outlier."""
 
@@ -106,7 +109,9 @@ def _against(usual: Any, met: Any) -> dict[str, float]:
     centres = (edges[:-1] + edges[1:]) / 2
     step = (top - bottom) / 255
     outside = (centres < bottom - step) | (centres > top + step)
-    return {"beyond": beyond, "clipped": float(met.histogram[outside].sum() / met.histogram.sum())}
+    chance = CHANCE / max(float(usual.histogram.sum()), 1.0)
+    share = float(met.histogram[outside].sum() / met.histogram.sum())
+    return {"beyond": beyond, "clipped": max(0.0, share - chance)}
 
 
 def _parts(seen: Observation, inputs: tuple[int, ...]) -> float:

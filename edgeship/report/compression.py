@@ -156,6 +156,8 @@ def compress_text(report: CompressReport) -> str:
     lines += [f"not made: {t.candidate.name}: {t.failed}" for t in report.tried if t.failed]
     if report.passed_over:
         lines.append(f"passed over after a short probe: {', '.join(report.passed_over)}")
+    if report.needless:
+        lines.append(f"no need for {', '.join(report.needless)}: the plain recipe keeps the limit")
     if report.left:
         lines.append(
             f"no time was left for {', '.join(report.left)}: the same command with more --minutes goes on"

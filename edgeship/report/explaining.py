@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from typing import Any
 
 from edgeship.pipeline.explaining import Explanation
@@ -75,10 +77,22 @@ def _signed(value: Any, digits: int) -> str:
     return figure(value) if isinstance(value, Unavailable) else f"{value + 0.0:+.{digits}f}"
 
 
+def _gain(layer: LayerCost) -> float:
+    return -math.inf if isinstance(layer.back_snr_db, Unavailable) else layer.back_snr_db
+
+
 def _causes(told: Explanation) -> list[str]:
     lines = []
     for layer in told.layers:
         for cause in layer.causes:
             lines.append(f"{layer.layer} ({layer.op}): {cause.kind}: {cause.words}")
             lines.append(f"  {cause.command}")
+    if not told.loses:
+        return [*lines, "nothing to speak of is lost: there is nothing to explain"]
+    best = max(told.layers, key=_gain, default=None)
+    if not lines and told.other and best is not None and _gain(best) >= 1.0:
+        return [
+            f"no layer shows a cause; {best.layer} ({best.op}) gives most back, {_gain(best):.1f} dB:",
+            f"  edgeship compress {told.typed} --method {shlex.quote(f'mixed-{told.other},layers={best.layer}')}",
+        ]
     return lines or ["no layer shows a cause: what is lost is the rounding of all of them together"]

@@ -25,6 +25,13 @@ def layer_of(graph: Subgraph, operator: Operator) -> str:
     return layer_name(tensors, (t.name for t in graph.tensors)) or f"operation {operator.index}"
 
 
+def called(graph: Subgraph, operator: Operator) -> str:
+    """Return the layer behind an operation, or where no name tells what the operation is: numbers of operations differ
+    between a model and the file made of it."""
+    name = layer_of(graph, operator)
+    return operator.op if name == f"operation {operator.index}" else name
+
+
 def layer_name(names: Iterable[str], graph: Iterable[str] = ()) -> str:
     """Return the layer's own name from the names of its tensors, the telling ones first; "" where none tells.
 

@@ -143,6 +143,24 @@ def test_chains_that_cannot_be_are_refused_with_what_to_type(chain: str, referen
     assert told in error.value.render()
 
 
+def test_what_only_takes_back_a_loss_is_tried_where_there_is_one() -> None:
+    plan = planned([], [INT8, FLOAT], samples=True, seed=0)
+    remedies = [one for one in plan if one.remedy]
+    assert names(remedies) == [f"mixed-float+{INT8}", f"mixed-int16x8+{INT8}"]
+    assert not any(one.remedy for one in planned(["mixed-float"], [INT8], samples=True, seed=0)), "asked for"
+    told: list[list[str]] = []
+
+    def needless(one: Planned, results: Sequence[str]) -> bool:
+        told.append(list(results))
+        return one.remedy
+
+    world = World()
+    found = search([one for one in plan if one.stage != "training"], replace(world.way(), needless=needless))
+    assert found.needless == remedies and not set(names(remedies)) & set(world.made)
+    assert told[0] == [INT8, FLOAT], "the plain recipes are known by then"
+    assert found.passed_over == []
+
+
 def test_training_without_samples_says_how_to_give_some() -> None:
     with pytest.raises(InputError, match="learns from samples") as error:
         planned(["prune-50"], [INT8], samples=False, seed=0)

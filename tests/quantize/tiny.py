@@ -405,3 +405,19 @@ def upsampler(path: Path) -> Path:
     build.operation("TRANSPOSE_CONV", [sizes, weights, x, bias], [y], options)
     build.model.operatorCodes[-1].version = 3
     return build.write(path, [x], [y])
+
+
+def unequal(path: Path, *, factor: float = 200.0) -> Path:
+    """Write the classifier with a channel of its convolution that many times as large, and the depthwise one behind it
+    as many times smaller there: the same answers; return `path`."""
+    from edgeship.tflite.reader import read_tflite
+    from edgeship.tflite.weights import constant, layers_of, with_weights
+
+    file = read_tflite(classifier(path))
+    conv, depthwise, _ = layers_of(file.main)
+    assert conv.bias is not None
+    weight, bias, after = (np.array(constant(file, i)) for i in (conv.weight, conv.bias, depthwise.weight))
+    weight[2], bias[2], after[..., 2] = weight[2] * factor, bias[2] * factor, after[..., 2] / factor
+    changed = {conv.weight: weight, conv.bias: bias, depthwise.weight: after}
+    path.write_bytes(with_weights(file.content, changed))
+    return path

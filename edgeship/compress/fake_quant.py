@@ -120,7 +120,7 @@ class WeightGrid(Free):
         if index in self.limits:  # LSQ: a limit sums the gradients of all its weights
             limit = tf.abs(self.limits[index])
             damp = 1.0 / np.sqrt(int(np.prod(value.shape)) / limit.shape[0] * self.steps)
-            limit = limit * damp + tf.stop_gradient(limit * (1 - damp))
+            limit = tf.stop_gradient(limit) + damp * (limit - tf.stop_gradient(limit))
             limit = spread(short(limit, self.steps), 0 if axis is None else axis, rank)
         else:
             others = [i for i in range(rank) if i != axis]
@@ -131,12 +131,11 @@ class WeightGrid(Free):
 
     def told(self, values: Mapping[int, Floats]) -> dict[int, Floats]:
         """Return the limits by tensor index; `values` are the weights as the file holds them."""
-        return {
-            index: np.abs(self.limits[index].numpy())
-            if index in self.limits
-            else largest(values[index], axis)
+        found = {
+            index: self.limits[index].numpy() if index in self.limits else largest(values[index], axis)
             for index, axis in self.axes.items()
         }
+        return {index: short(np.abs(limit), self.steps).numpy() for index, limit in found.items()}
 
 
 def axis_of(layer: Layer, one_scale: Collection[str]) -> int | None:

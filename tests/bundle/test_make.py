@@ -85,7 +85,7 @@ def test_release_proves_itself_exactly(release: Path) -> None:
 def test_readme_says_how_to_run_it(release: Path) -> None:
     text = (release / "README.txt").read_text()
     assert text.startswith("kws 1 for host\n==============\n")
-    assert "recipe static_wi8_ai8, 53,936 bytes" in text
+    assert "variant static_wi8_ai8, 53,936 bytes" in text
     assert (
         "8 inputs with the outputs they must give (samples of eval.npz, and the edges of its range)" in text
     )

@@ -86,6 +86,7 @@ def candidate(row: tuple[str, float, int, int, float, float, int, float, bool]) 
         "sha256": digest(f"{name} file"),
         "parameters": 77_850,
         "sparsity": zeros,
+        "expected_loss": 0.4,
         "unique_weights": values,
         "metric": {
             "name": "top1",

@@ -162,8 +162,8 @@ def test_a_shared_scale_is_stopped_where_it_is_shared(
     """What the quantizer makes by itself, and other converters, gives every score 0."""
     from edgeship.quantize import derive as deriving
 
-    job = deriving._job
-    monkeypatch.setattr(deriving, "_job", lambda *given: {**job(*given), "apart": "no"})
+    job = deriving.job_of
+    monkeypatch.setattr(deriving, "job_of", lambda *given: {**job(*given), "apart": "no"})
     model = model_of(detectors.detector(tiny, tmp_path / "float.tflite", "joined"))
     artifact = derive(model, INT8, samples, tmp_path / "out", profile=profile("raspberry-pi-5"))
     (got,) = answers(artifact.path, samples)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeship.cli import common
 from edgeship.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeship.compress.methods import Option, Row
+    from edgeship.values import Setting
 
 NAMES = (
     *common.BUILD_NAMES, "train", "methods", "minutes", "jobs", "seed", "prefer", "max_download_kb", "max_rss_mb",
@@ -17,18 +21,42 @@ NAMES = (
 
 
 def _methods() -> str:
+    """Return the methods and their settings, a line each."""
     from edgeship.compress.methods import ROWS
 
     lines = [
-        "Methods, joined by + into chains (prune-50+qat-int8), settings behind commas (prune-50,epochs=12):",
-        *(f"  {row.name}{_value(row)}: {row.about}" for row in ROWS),
+        "Methods, joined by + into chains (prune-50+qat-int8), settings behind commas (prune-50,epochs=12):"
     ]
-    return "\n".join(lines)
+    lines += [f"  {_written(row)}: {row.about}" for row in ROWS]
+    trained = next(row for row in ROWS if row.name == "finetune")
+    lines += ["Settings of all that train:"]
+    lines += [f"  {option.name}={_said(option.default)}: {option.about}" for option in trained.options]
+    own = [
+        f"  {row.name}: " + "; ".join(f"{o.name}={_said(o.default)}: {o.about}" for o in _own(row, trained))
+        for row in ROWS
+        if _own(row, trained)
+    ]
+    return "\n".join([*lines, "Settings of single methods:", *own])
 
 
-def _value(row: Any) -> str:
+def _written(row: Row) -> str:
+    """Return how a method is typed: with its first setting, where that has a value."""
     first = row.options[0] if row.options else None
-    return f"-{first.default}" if first is not None and first.name not in ("epochs",) else ""
+    if first is None or first.name == "epochs":
+        return row.name
+    return f"{row.name}-{_said(first.default)}" if first.default != "" else f"{row.name},{first.name}=..."
+
+
+def _own(row: Row, trained: Row) -> list[Option]:
+    """Return the settings that a method has besides those of all that train, and the one behind its name."""
+    known = {option.name for option in trained.options}
+    return [o for o in row.options[1:] if o.name not in known]
+
+
+def _said(value: Setting) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class WithMethods(click.Command):

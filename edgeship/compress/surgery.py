@@ -209,7 +209,7 @@ class Cost:
         for full, axes in parts:
             for atoms in axes:
                 full *= float(masks(atoms).sum()) / len(atoms)
-            total += full
+            total += round(full)  # a count, whatever the shares are rounded to
         return total
 
 

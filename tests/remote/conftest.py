@@ -59,19 +59,25 @@ class Server:
         )
 
     def start(self) -> None:
-        """Start sshd and wait until it listens."""
+        """Start sshd and wait until it says that it listens.
+
+        A connection proves nothing: for a moment after a server ended, a child of it that serves a connection still
+        holds the socket it listened on.
+        """
         assert SSHD
-        self.process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
-            stdin=subprocess.DEVNULL,
-            stderr=(self.folder / "sshd.log").open("ab"),
-        )
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0 and self.process.poll() is None:
+        log = self.folder / "sshd.log"
+        for _ in range(20):
+            before = log.stat().st_size if log.exists() else 0
+            with log.open("ab") as errors:
+                command = [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=errors)
+            until = time.monotonic() + 10
+            while self.process.poll() is None and time.monotonic() < until:
+                if b"Server listening on" in log.read_bytes()[before:]:
                     return
-            time.sleep(0.02)
-        raise RuntimeError((self.folder / "sshd.log").read_text())
+                time.sleep(0.02)
+            time.sleep(0.1)  # it ended: its address was still taken
+        raise RuntimeError(log.read_text())
 
     def stop(self) -> None:
         """Stop sshd; open connections live on."""

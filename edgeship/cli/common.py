@@ -176,6 +176,19 @@ def profiles_of(project: Project | DeviceSettings) -> tuple[TargetProfile, ...]:
     return tuple({profile.name: profile for profile in profiles}.values())
 
 
+def only_profile(project: Project, what: str) -> TargetProfile:
+    """Return the profile of the project's one target. Raises InputError `one-target` for several, `no-target`."""
+    profiles = profiles_of(project)
+    if len(profiles) != 1:
+        raise InputError(
+            "one-target",
+            f"{what} is for one target, and there are {len(profiles)}",
+            context={"targets": ", ".join(profile.name for profile in profiles)},
+            hint=f"--target {profiles[0].name}",
+        )
+    return profiles[0]
+
+
 def target_names(settings: DeviceSettings) -> set[str]:
     """Return the names of the targets that the settings name; none of their profiles is read to the end.
 

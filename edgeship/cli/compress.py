@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeship.cli import common
-from edgeship.errors import InputError
 
 if TYPE_CHECKING:
     from edgeship.compress.methods import Option, Row
@@ -114,27 +113,20 @@ def compress(
     costs nothing when it is repeated. Where nothing meets the goals it exits 3 and shows the nearest.
     """
     project = common.project_from(config, options, *NAMES)
-    profiles = common.profiles_of(project)
-    if len(profiles) != 1:
-        raise InputError(
-            "one-target",
-            f"a search is for one target, and there are {len(profiles)}",
-            context={"targets": ", ".join(profile.name for profile in profiles)},
-            hint=f"--target {profiles[0].name}",
-        )
+    profile = common.only_profile(project, "a search")
     path = common.model_of(model, project)
     from edgeship.compile.ship import require_possible
 
     compiling = common.compile_options(project)
-    require_possible(profiles[0], compiling)
+    require_possible(profile, compiling)
     if dry_run:
-        return _plan(project, path, profiles[0], as_json=as_json)
+        return _plan(project, path, profile, as_json=as_json)
     from edgeship.pages.compression import page
     from edgeship.pipeline.compressing import compress as search
     from edgeship.report.compression import compress_document, compress_text
 
     with common.progress(quiet=quiet) as progress:
-        report = search(project, path, profiles[0], out, common.cache_folder(), progress, compiling)
+        report = search(project, path, profile, out, common.cache_folder(), progress, compiling)
     document = compress_document(report)
     (out / "report.html").write_text(page(document), encoding="utf-8")
     (out / "compress.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from edgeship.cli import common
-from edgeship.errors import InputError
 
 
 @click.command()
@@ -38,16 +37,9 @@ def explain(
     from edgeship.report.explaining import explain_document, explain_text
 
     project = common.project_from(config, options, *options)
-    profiles = common.profiles_of(project)
-    if len(profiles) != 1:
-        raise InputError(
-            "one-target",
-            f"an explanation is for one target, and there are {len(profiles)}",
-            context={"targets": ", ".join(profile.name for profile in profiles)},
-            hint=f"--target {profiles[0].name}",
-        )
+    profile = common.only_profile(project, "an explanation")
     path = common.model_of(model, project)
     with common.progress(quiet=quiet) as progress:
-        told = explain_model(project, path, profiles[0], common.cache_folder(), progress, minutes=minutes)
+        told = explain_model(project, path, profile, common.cache_folder(), progress, minutes=minutes)
     common.show(explain_text(told), lambda: explain_document(told), as_json=as_json)
     return 0

@@ -21,7 +21,7 @@ ROUNDS = 30
 """Of k-means at most; it stops as soon as nothing changes."""
 
 
-def centres_of(values: Floats, count: int, *, zero: bool, seed: int = 0) -> Floats:
+def centres_of(values: Floats, count: int, *, zero: bool) -> Floats:
     """Return at most `count` centres of k-means over `values` (any shape), ascending; with `zero` one of them is 0 and
     zeros are no value of the others. Starts from quantiles, so the same values give the same centres."""
     flat = np.asarray(values, np.float64).reshape(-1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from edgeship.compress.samples import Samples
 from edgeship.values import ModelSource, Step
@@ -80,4 +79,3 @@ class Outcome:
 
 
 Method = Callable[[Work], Outcome]
-Payload = Mapping[str, Any]

@@ -9,12 +9,11 @@ from dataclasses import replace
 from edgeship.compress.plan import Planned
 from edgeship.pareto import front
 from edgeship.project import Project
+from edgeship.score.choice import AS_QUICK, cost
 from edgeship.score.gates import gate
 from edgeship.score.interval import expected_drop
 from edgeship.values import Figure, Goals, Scorecard, Tried, Unavailable
 
-LATENCY_STEP = 1.1
-"""Two latencies nearer than this ratio are one: medians of the same file differ by some percent."""
 PREFERENCES = {"download": 1, "file": 2, "latency": 3, "accuracy": 0}
 """What is preferred -> its place among the costs."""
 
@@ -39,8 +38,8 @@ def costs_of(tried: Tried) -> tuple[float, ...] | None:
     """
     if tried.variant is None or tried.contents is None:
         return None
-    p50 = _known(tried.variant.scorecard.latency_ms.p50)
-    latency = math.inf if p50 == math.inf or p50 <= 0 else float(round(math.log(p50, LATENCY_STEP)))
+    p50 = cost(tried.variant.scorecard.latency_ms.p50)
+    latency = math.inf if p50 == math.inf or p50 <= 0 else float(round(math.log(p50, AS_QUICK)))
     return (
         math.inf if tried.loss is None else round(tried.loss, 6),
         float(tried.contents.download),
@@ -152,7 +151,7 @@ def _missed(tried: Tried) -> float:
     worst = 0.0
     for told in tried.variant.gates:
         if told.stops:
-            value, limit = _known(told.value), _known(told.limit)
+            value, limit = cost(told.value), cost(told.limit)
             worst = max(worst, (value - limit) / max(abs(limit), 1e-9))
     return worst
 
@@ -170,7 +169,3 @@ def confirmed(chosen: Tried | None, goals: Goals) -> str:
         f"on the evaluation data, which nothing was chosen by, it does not hold: {result.reason}; more --train data "
         f"makes the choice surer, --max-drop {math.ceil(10 * card.metric.drop) / 10:g} takes it as it is"
     )
-
-
-def _known(figure: Figure) -> float:
-    return math.inf if isinstance(figure, Unavailable) or figure != figure else figure

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.quantize.bias_fit import Fit, Floats, Layer, fit, rounded
-from edgeship.quantize.buffers import own_buffer
-from edgeship.quantize.finish import operator_name, tensor_types, weights_of
+from edgeship.quantize.finish import operator_name, tensor_name, tensor_types, weights_of
+from edgeship.tflite.buffers import own_buffer
 from edgeship.tflite.layer_names import layer_name
 from edgeship.tflite.soundness import BIASED, RANGES
 
@@ -121,17 +121,13 @@ def _pairs(model: Any, original: Any) -> list[tuple[Place, Any]]:
     if [name for name, _ in found[0]] != [name for name, _ in found[1]]:
         return []
     tensors = original.subgraphs[0].tensors
-    names = [_name(tensor) for tensor in tensors]
+    names = [tensor_name(tensor) for tensor in tensors]
     pairs = []
     for number, ((kind, op), (_, twin)) in enumerate(zip(*found, strict=True)):
         own = [names[i] for i in (*twin.outputs, *twin.inputs[1:]) if i >= 0]
         place = Place(op=op, kind=kind, name=layer_name(own, names) or f"layer {number} with weights")
         pairs.append((place, twin))
     return pairs
-
-
-def _name(tensor: Any) -> str:
-    return bytes(tensor.name or b"").decode(errors="replace")
 
 
 def _layer(model: Any, original: Any, place: Place, twin: Any) -> Layer | None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeship.quantize.buffers import own_buffer
 from edgeship.quantize.versions import equivalent_release, per_channel_dense
+from edgeship.tflite.buffers import own_buffer
 from edgeship.tflite.refit import packed, unpacked
 
 if TYPE_CHECKING:

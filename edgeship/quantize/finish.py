@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeship.quantize.buffers import own_buffer
 from edgeship.quantize.observe import Observation
 from edgeship.quantize.versions import needed_version, oldest_release
+from edgeship.tflite.buffers import own_buffer
+from edgeship.tflite.weights import int4_values
 
 WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 FLOAT32 = 0
@@ -129,10 +130,8 @@ def weights_of(model: Any, index: int) -> Floats | None:
         return np.frombuffer(data, np.float32).reshape(shape).astype(np.float64)
     if tensor.type not in (kinds["INT8"], kinds["INT4"]) or tensor.quantization is None:
         return None
-    stored = np.frombuffer(data, np.int8)
-    if tensor.type == kinds["INT4"]:  # two in a byte, the low half first; shifts keep the sign
-        low, high = np.left_shift(stored, 4) >> 4, stored >> 4
-        stored = np.stack([low, high], axis=-1).reshape(-1)[: int(np.prod(shape))]
+    packed = tensor.type == kinds["INT4"]
+    stored = int4_values(data, int(np.prod(shape))) if packed else np.frombuffer(data, np.int8)
     scale = np.asarray(tensor.quantization.scale, np.float64)
     spread = [1] * len(shape)
     if scale.size > 1:
@@ -217,3 +216,8 @@ def tensor_types() -> dict[str, int]:
     from ai_edge_litert.schema_py_generated import TensorType
 
     return {name: value for name, value in vars(TensorType).items() if isinstance(value, int)}
+
+
+def tensor_name(tensor: Any) -> str:
+    """Return the name of a tensor of the object form."""
+    return bytes(tensor.name or b"").decode(errors="replace")

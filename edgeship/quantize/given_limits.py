@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeship.quantize.buffers import own_buffer
-from edgeship.quantize.finish import operator_name, tensor_types
+from edgeship.quantize.finish import operator_name, tensor_name, tensor_types
+from edgeship.tflite.buffers import own_buffer
 from edgeship.tflite.soundness import BIASED
 from edgeship.tflite.weights import weight_limits
 
@@ -32,10 +32,10 @@ def use_given_limits(model: Any, original: Any) -> list[str]:
     for a weight that has a limit a channel, it is the largest of them, and the integers are rounded once more.
     """
     limits = weight_limits(original)
-    sources = {_name(t): t for t in original.subgraphs[0].tensors}
+    sources = {tensor_name(t): t for t in original.subgraphs[0].tensors}
     coarser = []
     for tensor in model.subgraphs[0].tensors:
-        name = _name(tensor)
+        name = tensor_name(tensor)
         kind = _kind(tensor)
         if name not in limits or kind not in STEPS or tensor.quantization is None:
             continue
@@ -106,7 +106,7 @@ def _follow(model: Any, original: Any, sources: dict[str, Any], weight: Any, rat
             continue
         old = np.asarray(bias.quantization.scale, np.float64)
         new = old * (ratio if ratio.size in (1, old.size) else ratio.max())
-        source = sources.get(_name(bias))
+        source = sources.get(tensor_name(bias))
         exact = None if source is None else _floats(original, source)
         integers: Any = np.int64 if kind == "INT64" else np.int32
         held = np.frombuffer(bytes(model.buffers[bias.buffer].data), integers)
@@ -128,7 +128,3 @@ def _floats(model: Any, tensor: Any) -> Floats | None:
 
 def _kind(tensor: Any) -> str:
     return next(name for name, value in tensor_types().items() if value == tensor.type)
-
-
-def _name(tensor: Any) -> str:
-    return bytes(tensor.name or b"").decode("utf-8", "replace")

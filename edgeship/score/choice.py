@@ -85,9 +85,9 @@ def _why(best: Variant, variants: Sequence[Variant], wants: Sequence[str], goals
 
 def _quickest(admitted: Sequence[Variant]) -> list[Variant]:
     """Return the variants whose p50 is as good as the smallest; all, where none could be measured."""
-    least = min(_cost(v.scorecard.latency_ms.p50) for v in admitted)
+    least = min(cost(v.scorecard.latency_ms.p50) for v in admitted)
     limit = max(least * AS_QUICK, least + AS_QUICK_MS)
-    return [v for v in admitted if _cost(v.scorecard.latency_ms.p50) <= limit]
+    return [v for v in admitted if cost(v.scorecard.latency_ms.p50) <= limit]
 
 
 def _rests_on(best: Variant, admitted: Sequence[Variant], wants: Sequence[str], measured_here: bool) -> str:
@@ -121,7 +121,7 @@ def _of_gates(unknown: Sequence[str], goals: Goals) -> str:
 def _preference(variant: Variant, wants: Sequence[str]) -> tuple[float, float, int, str]:
     recipe = variant.artifact.recipe
     place = wants.index(recipe) if recipe in wants else len(wants)
-    return place, _cost(variant.scorecard.metric.drop), variant.artifact.bytes, variant.artifact.name
+    return place, cost(variant.scorecard.metric.drop), variant.artifact.bytes, variant.artifact.name
 
 
 def _shortfall(variant: Variant) -> tuple[int, float, int, str]:
@@ -147,5 +147,6 @@ def _goals(goals: Goals) -> list[str]:
     return [f"{name} <= {limit:g}{unit}" for name, limit, unit in named if limit is not None]
 
 
-def _cost(figure: Figure) -> float:
+def cost(figure: Figure) -> float:
+    """Return a figure to compare by: infinite where it is not known."""
     return math.inf if isinstance(figure, Unavailable) or figure != figure else figure

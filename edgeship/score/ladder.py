@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from edgeship.pareto import front
-from edgeship.score.choice import AS_QUICK, AS_QUICK_MS
+from edgeship.score.choice import AS_QUICK, AS_QUICK_MS, cost
 from edgeship.values import Figure, Unavailable, Variant
 
 
@@ -32,11 +32,6 @@ def as_quick(p50: Figure) -> float:
     if value <= AS_QUICK_MS:
         return 0.0
     return math.inf if math.isinf(value) else float(math.ceil(math.log(value / AS_QUICK_MS, AS_QUICK)))
-
-
-def cost(figure: Figure) -> float:
-    """Return a figure to compare by: infinite where it is not known."""
-    return math.inf if isinstance(figure, Unavailable) or figure != figure else figure
 
 
 def _losses(variants: Sequence[Variant]) -> list[float]:

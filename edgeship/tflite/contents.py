@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.tflite.file import Tensor, TfliteFile
-from edgeship.tflite.weights import PLACES
+from edgeship.tflite.weights import PLACES, int4_values
 from edgeship.values import Contents
 
 LEVEL = 6
@@ -46,10 +46,8 @@ def _stored(file: TfliteFile, tensor: Tensor) -> NDArray[np.generic] | None:
     if not tensor.has_data or tensor.is_sparse:
         return None
     data = file.tensor_bytes(tensor.index)
-    if tensor.dtype == "int4":  # two in a byte, the low half first; shifts keep the sign
-        packed = np.frombuffer(data, np.int8)
-        both = np.stack([np.left_shift(packed, 4) >> 4, packed >> 4], axis=-1)
-        return np.asarray(both.reshape(-1)[: tensor.elements])
+    if tensor.dtype == "int4":
+        return int4_values(data, tensor.elements)
     try:
         return np.frombuffer(data, np.dtype(tensor.dtype), count=tensor.elements)
     except TypeError:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.tflite.buffers import own_buffer
 from edgeship.tflite.file import Operator, Subgraph, TfliteFile
 from edgeship.tflite.layer_names import layer_of
 from edgeship.tflite.refit import packed, unpacked
@@ -93,6 +94,13 @@ def constant(file: TfliteFile, index: int) -> Floats:
     return np.frombuffer(file.tensor_bytes(index), np.float32).reshape(file.main.tensors[index].shape)
 
 
+def int4_values(data: bytes, count: int) -> NDArray[np.int8]:
+    """Return `count` 4-bit integers that are stored two in a byte, the low half first."""
+    packed = np.frombuffer(data, np.int8)
+    both = np.stack([np.left_shift(packed, 4) >> 4, packed >> 4], axis=-1)  # shifts keep the sign
+    return np.asarray(both.reshape(-1)[:count])
+
+
 def with_weights(
     content: bytes,
     values: Mapping[int, Floats],
@@ -117,7 +125,7 @@ def with_weights(
         given = np.ascontiguousarray(value, np.float32)
         if list(given.shape) != [int(size) for size in (() if tensor.shape is None else tensor.shape)]:
             raise ValueError(f"tensor {index} has the shape {list(tensor.shape)}, not {list(given.shape)}")
-        _own_buffer(model, schema, tensor)
+        own_buffer(model, tensor)
         model.buffers[tensor.buffer].data = np.frombuffer(given.tobytes(), np.uint8)
     for index, (low, high) in ranges.items():
         told = schema.QuantizationParametersT()
@@ -138,15 +146,6 @@ def _forget_ranges(model: Any) -> None:
         told = tensor.quantization
         if told is not None and (told.scale is None or not len(told.scale)):
             tensor.quantization = None
-
-
-def _own_buffer(model: Any, schema: Any, tensor: Any) -> None:
-    """Give a tensor a buffer of its own where others, in any graph, share it."""
-    users = sum(t.buffer == tensor.buffer for graph in model.subgraphs for t in graph.tensors)
-    users += sum(entry.buffer == tensor.buffer for entry in model.metadata or ())
-    if users > 1:
-        model.buffers.append(schema.BufferT())
-        tensor.buffer = len(model.buffers) - 1
 
 
 def weight_limits(model: Any) -> dict[str, tuple[Floats, int]]:

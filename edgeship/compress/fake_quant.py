@@ -31,6 +31,10 @@ FIXED = {"SOFTMAX": (0.0, 255 / 256), "LOGISTIC": (0.0, 255 / 256), "TANH": (-1.
 """Operation -> the range that its int8 kernel gives its output, whatever was calibrated."""
 
 
+LEAST = np.float32(1e-30)
+"""A limit: of a smaller one not even a step can be told apart from zero in float32."""
+
+
 def rounded(value: Any) -> Any:
     """Return `value` rounded to whole numbers, with the gradient of not being rounded."""
     import tensorflow as tf
@@ -62,12 +66,12 @@ def spread(limit: Any, axis: int, rank: int) -> Any:
 
 
 def largest(value: Floats, axis: int | None) -> Floats:
-    """Return the largest magnitude of each channel along `axis` (None: of all), never zero."""
+    """Return the largest magnitude of each channel along `axis` (None: of all), never below LEAST."""
     size = np.abs(value)
     found = size.max(axis=tuple(i for i in range(size.ndim) if i != axis)) if axis is not None else size.max()
     flat = np.asarray(found, np.float32).reshape(-1)
     whole = float(flat.max()) or 1.0
-    return np.where(flat > 0, flat, np.float32(whole)).astype(np.float32)
+    return np.maximum(np.where(flat > 0, flat, np.float32(whole)), LEAST).astype(np.float32)
 
 
 def best_limits(value: Floats, axis: int | None, bits: int, shares: int = 40) -> Floats:

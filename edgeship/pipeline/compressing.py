@@ -84,7 +84,7 @@ def compress(
     begun = time.monotonic()
     writable(out, "the results", "name another folder with -o DIR")
     writable(work, "what was made", "set EDGESHIP_CACHE=DIR to a folder you may write")
-    (inputs,) = opened_for(project, model, (profile,), work, progress, training=True)
+    (inputs,) = opened_for(project, model, (profile,), work, progress, use="compress")
     if not inputs.float_model.is_float:
         raise InputError(
             "model-already-quantized",

@@ -19,7 +19,7 @@ from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
 from edgeship.pipeline.room import jobs_here
 from edgeship.pipeline.rungs import rungs, seal_ladder, with_rungs
-from edgeship.pipeline.search_plan import plan_of
+from edgeship.pipeline.search_plan import operations_of, plan_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.training_data import held_out_of
 from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of, needless
@@ -99,7 +99,9 @@ def compress(
         inputs.train, inputs.train_prepared, inputs.calibration, inputs.calibration_prepared, work / "data"
     )
     project = with_limits(project, labelled=bool(held_out and held_out.labelled))
-    plan = plan_of(project, here, samples=inputs.train is not None or inputs.calibration is not None)
+    operations = operations_of(read_tflite(inputs.float_model.path))
+    samples = inputs.train is not None or inputs.calibration is not None
+    plan = plan_of(project, here, samples=samples, operations=operations)
     with tempfile.TemporaryDirectory(prefix="edgeship-compress-") as folder:
         site = BuildSite(
             project=project,

@@ -7,7 +7,6 @@ an interrupted search loses what was under way and nothing else.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
@@ -51,6 +50,7 @@ from edgeship.values import (
     Tried,
     Variant,
 )
+from edgeship.whole import whole
 
 FORMAT = 1
 """Part of every key: raise it when a method makes something else of the same settings."""
@@ -163,7 +163,8 @@ class Workshop:
         folder = self.store / "steps" / key[:32]
         with self.locks[key]:
             if not folder.exists():
-                self._do(path, step, before, recipe, folder)
+                with whole(folder) as part:
+                    self._do(path, step, before, recipe, part)
         told = json.loads((folder / "told.json").read_text())
         record = StepRecord(
             step=step,
@@ -182,10 +183,9 @@ class Workshop:
         return {"named": {name: digest_of(name, folder) for name in names}} if names else {}
 
     def _do(self, path: Path, step: Step, before: Sequence[Step], recipe: str, folder: Path) -> None:
-        """Do a step in a worker; the folder appears when everything is in it."""
+        """Do a step in a worker: `folder` then holds the model and what is told of it."""
         row, inputs = rows_by_name()[step.method], self.inputs
-        part = folder.with_name(f"{folder.name}.{os.getpid()}.{threading.get_ident()}.part")
-        part.mkdir(parents=True)
+        folder.mkdir()
         ranges = {}
         if row.ranges and inputs.calibration_prepared is not None:
             ranges = ranges_of(path, inputs.calibration_prepared, recipe, self.site.progress)
@@ -203,28 +203,22 @@ class Workshop:
             "one_scale": list(one_scale_operations(RECIPES[recipe], self.profile)),
             "source": _told(inputs.source) if row.tool else None,
             "folder": str(self.site.project.base),
-            "out": str(part / "model.tflite"),
+            "out": str(folder / "model.tflite"),
         }
-        try:
-            begun = time.monotonic()
-            payload["resolved"] = self._resolved(path, step, recipe, part) if row.measured else None
-            told = run_worker(
-                "edgeship.compress.worker:apply",
-                payload,
-                python_path=require(row.tool).python_path if row.tool else (),
-                environment=training_environment() | ({"TF_USE_LEGACY_KERAS": "1"} if row.tool else {}),
-                limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
-                progress=self.site.progress,
-                stop=self.stopped.is_set,
-            ).value
-            told |= {"layers": (payload["resolved"] or {}).get("layers")}
-            told["seconds"] = time.monotonic() - begun
-            (part / "told.json").write_text(json.dumps(told, sort_keys=True))
-            _durably(part / "model.tflite")
-            _durably(part / "told.json")
-            part.replace(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        begun = time.monotonic()
+        payload["resolved"] = self._resolved(path, step, recipe, folder) if row.measured else None
+        told = run_worker(
+            "edgeship.compress.worker:apply",
+            payload,
+            python_path=require(row.tool).python_path if row.tool else (),
+            environment=training_environment() | ({"TF_USE_LEGACY_KERAS": "1"} if row.tool else {}),
+            limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
+            progress=self.site.progress,
+            stop=self.stopped.is_set,
+        ).value
+        told |= {"layers": (payload["resolved"] or {}).get("layers")}
+        told["seconds"] = time.monotonic() - begun
+        (folder / "told.json").write_text(json.dumps(told, sort_keys=True))
 
     def _resolved(self, path: Path, step: Step, recipe: str, part: Path) -> dict[str, Any]:
         """Return what `sensitivity.resolved` finds, as a worker reads it."""
@@ -299,11 +293,8 @@ class Workshop:
 
     def _kept(self, artifact: Artifact) -> Path:
         path = self.store / "files" / f"{artifact.sha256[:32]}.tflite"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
-        shutil.copyfile(artifact.path, part)
-        _durably(part)
-        part.replace(path)
+        with whole(path) as part:
+            shutil.copyfile(artifact.path, part)
         return path
 
     def _result(self, planned: Planned) -> Path:
@@ -367,16 +358,7 @@ def _read_card(path: Path) -> Scorecard:
 
 
 def _write(path: Path, value: Tried | Scorecard) -> None:
-    """Keep a value; it appears under its name only when all of it is on the disk."""
     from pydantic import TypeAdapter
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
-    part.write_bytes(TypeAdapter(type(value)).dump_json(value))
-    _durably(part)
-    part.replace(path)
-
-
-def _durably(path: Path) -> None:
-    with path.open("rb") as held:
-        os.fsync(held.fileno())
+    with whole(path) as part:
+        part.write_bytes(TypeAdapter(type(value)).dump_json(value))

@@ -17,9 +17,10 @@ from edgeship.errors import InputError
 from edgeship.pipeline.build import keep_model, parts_of
 from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
+from edgeship.pipeline.kept_bundle import kept_bundle
 from edgeship.pipeline.room import jobs_here
-from edgeship.pipeline.rungs import rungs, seal_ladder, with_rungs
-from edgeship.pipeline.search_plan import plan_of
+from edgeship.pipeline.rungs import rungs, with_rungs
+from edgeship.pipeline.search_plan import check_plan, plan_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.training_data import held_out_of
 from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of, needless
@@ -84,6 +85,7 @@ def compress(
     begun = time.monotonic()
     writable(out, "the results", "name another folder with -o DIR")
     writable(work, "what was made", "set EDGESHIP_CACHE=DIR to a folder you may write")
+    check_plan(project, profile)
     (inputs,) = opened_for(project, model, (profile,), work, progress, training=True)
     if not inputs.float_model.is_float:
         raise InputError(
@@ -219,8 +221,8 @@ def shipped_into(out: Path, report: CompressReport, shop: Workshop) -> CompressR
         return replace(report, model_file=keep_model(site.project, inputs, shipped, out))
     every = (chosen, *others)
     parts = parts_of(site, inputs, every, shipped)
-    bundle, _ = seal_ladder(site, with_rungs(parts, rungs(site, profile, others, shipped)))
-    return replace(report, bundle=bundle)
+    carried = with_rungs(parts, rungs(site, profile, others, shipped))
+    return replace(report, bundle=kept_bundle(site, carried))
 
 
 def file_of(tried: Tried) -> str:

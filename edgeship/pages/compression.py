@@ -59,6 +59,8 @@ def page(document: dict[str, Any], kept: Path | None = None) -> str:
             "goals": goals(document),
             "roles": ROLES,
             "deploy": deploy_command(document),
+            "noise_of": noise_of,
+            "most": AT_ONCE,
             "kilobytes": kilobytes,
             "minutes": minutes,
             "plain": plain,
@@ -245,14 +247,30 @@ def spent_plots(found: Sequence[Shown]) -> list[str]:
     return parts(entries, "spent", title, "minutes")
 
 
+def noise_of(snr_db: Any) -> float | None:
+    """Return noise in percent of the signal (their powers), of decibels; None where they are not known."""
+    known = number(snr_db)
+    return None if known is None else 100 * 10 ** (-known / 10)
+
+
 def sensitivity_plots(document: dict[str, Any]) -> list[str]:
-    """Return what quantizing each layer alone costs, in the order of the graph."""
-    layers = [
-        (e["layer"], v) for e in document.get("sensitivity", []) if (v := number(e["cost"])) is not None
+    """Return the noise that quantizing each layer alone makes, in the order of the graph; of many layers those with
+    most."""
+    found = [(e, noise) for e in layers_of(document) if (noise := noise_of(e["alone_snr_db"])) is not None]
+    least = sorted((noise for _, noise in found), reverse=True)[:AT_ONCE][-1:]
+    entries = [
+        Row(name=f"{e['layer']} ({e['op']})", bars=(Bar(value=noise, text=f"{noise:.2g}"),))
+        for e, noise in found
+        if noise >= least[0]
     ]
-    entries = [Row(name=layer, bars=(Bar(value=v, text=f"{v:.3g}"),)) for layer, v in layers]
-    title = "What quantizing each layer alone costs; the figures are in the table beside it"
-    return parts(entries, "layer", title, f"lost, {drop_unit(document)}")
+    title = "Noise that quantizing each layer alone makes; the figures are in the table beside it"
+    return parts(entries[:AT_ONCE], "layer", title, "noise by it alone, % of the signal")
+
+
+def layers_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the layers that a document tells of."""
+    layers: list[dict[str, Any]] = (document.get("sensitivity") or {}).get("layers", [])
+    return layers
 
 
 def controls(found: Sequence[Shown], document: dict[str, Any]) -> list[Shown]:

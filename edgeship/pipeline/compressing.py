@@ -18,6 +18,7 @@ from edgeship.pipeline.build import keep_model, parts_of
 from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
 from edgeship.pipeline.kept_bundle import kept_bundle
+from edgeship.pipeline.kept_layers import kept_layers
 from edgeship.pipeline.room import jobs_here
 from edgeship.pipeline.rungs import rungs, with_rungs
 from edgeship.pipeline.search_plan import check_plan, plan_of
@@ -29,7 +30,7 @@ from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.tflite.engine import engine_for
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Bundle, Dataset, Goals, Tried, Variant, told_apart
+from edgeship.values import Bundle, Dataset, Goals, LayerCosts, Tried, Unavailable, Variant, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class CompressReport:
     bundle: Bundle | None
     model_file: Path | None
     seconds: float
+    layers: LayerCosts | Unavailable
+    """What each layer loses by the plain recipe, on held-out data."""
     needless: tuple[str, ...] = ()
     """Names of those that would only take back what the plain recipe does not lose."""
 
@@ -118,6 +121,7 @@ def compress(
             held_out=held_out,
             until=time.monotonic() + 60 * project.file.compress.minutes,
         )
+        layers = kept_layers(shop, plan)
         found = searched(project, plan, shop)
         tried = named_apart(tuple(found.results.values()))
         chosen, reason = chosen_of(tried, project)
@@ -145,6 +149,7 @@ def compress(
             bundle=None,
             model_file=None,
             seconds=0.0,
+            layers=layers,
         )
         report = shipped_into(out, report, shop)
     return replace(report, seconds=time.monotonic() - begun)

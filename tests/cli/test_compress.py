@@ -116,6 +116,9 @@ def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) 
     assert document["chosen"] == chain["file"] and (tmp_path / "out" / chain["file"]).exists()
     assert (tmp_path / "out" / document["bundle"]).exists()
     assert chain["name"] in (tmp_path / "out" / "report.html").read_text()
+    layers = document["sensitivity"]
+    assert layers["recipe"] == "static_wi8_ai8" and layers["looked_at"] == len(layers["layers"]) == 5
+    assert layers["snr_db"] <= min(layer["alone_snr_db"] for layer in layers["layers"]) + 3.0
 
     code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "again")))
     assert code == 0, err
@@ -128,6 +131,13 @@ def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) 
     assert (bundle.stat().st_ino, bundle.stat().st_mtime_ns) == (lay.st_ino, lay.st_mtime_ns), "it stays"
     pages = [(tmp_path / name / "report.html").read_text() for name in ("out", "again")]
     assert tookless(pages[0]) == tookless(pages[1]), "plots that were kept are those that were drawn"
+
+    shutil.rmtree(tmp_path / "cold" / "compress" / "layers")
+    code, out, err = cold.run(
+        "compress", *cold.words(*asked, "--minutes", "0.01", "-o", str(tmp_path / "again"))
+    )
+    assert code == 0, err
+    assert "no time" in json.loads(out)["sensitivity"]["unavailable"], "a tenth of 0.6 seconds"
 
     turned = Typed(changed(model, tmp_path / "turned", "eval", "y"), tmp_path / "cold")
     code, out, err = turned.run("compress", *turned.words(*asked, "-o", str(tmp_path / "again")))

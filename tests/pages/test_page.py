@@ -168,7 +168,7 @@ def test_figures_that_could_not_be_had_are_told(document: Make) -> None:
 
 def test_a_search_that_made_nothing_has_a_page(document: Make) -> None:
     no = {"unavailable": "every recipe was refused"}
-    text = page(document() | {"variants": [], "chosen": no, "control": no, "bundle": no, "sensitivity": []})
+    text = page(document() | {"variants": [], "chosen": no, "control": no, "bundle": no, "sensitivity": no})
     assert "every recipe was refused" in text
     Read(text)
 

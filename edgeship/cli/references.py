@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
@@ -26,15 +26,13 @@ def page_asked_for(word: str) -> Page | None:
     page = page_of(word)
     if page is None:
         raise _neither(word)
-    _refuse_options(
-        context, f"'{word}' is the reference of an error, and no file", f"edgeship explain {word}"
-    )
+    _refuse_options(f"'{word}' is the reference of an error, and no file", f"edgeship explain {word}")
     return page
 
 
 def _neither(word: str) -> InputError:
     """Return the error for a word that is no file and has no page, with what is spelled like it."""
-    near, beside = nearest(word), sorted(glob.glob("*"))
+    near, beside = nearest(word), sorted(path.name for path in Path().glob("[!.]*"))
     return InputError(
         "model-not-found",
         f"'{word}' is neither a model nor the reference of an error",

@@ -30,7 +30,7 @@ class Page:
     def summary(self) -> str:
         """The first sentence, in one line."""
         first = " ".join(self.text.split("\n\n")[1].split())
-        return re.split(r"(?<=[.:])\s+(?=[A-Z`*])", first, maxsplit=1)[0]
+        return re.split(r"(?<=\.)\s+(?=[A-Z`*]|edgeship)", first, maxsplit=1)[0].rstrip(".:") + "."
 
 
 @functools.cache

@@ -74,3 +74,22 @@ def test_xdg_goes_before_home(tmp_path: Path) -> None:
 
 def test_each_folder_once() -> None:
     assert assets.target_folders(environment={}, project=ROOT) == (ROOT / "targets",)
+
+
+def test_the_digest_of_sources_sees_code_templates_and_names_and_nothing_compiled(tmp_path: Path) -> None:
+    package = installed(tmp_path)
+    code, template = package / "a.py", package / "_assets" / "templates" / "README.txt.j2"
+    code.write_text("A = 1\n")
+    template.write_text("hello\n")
+    seen = [assets.sources_digest(package)]
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "a.cpython-311.pyc").write_bytes(b"anything")
+    assert assets.sources_digest(package) == seen[0]
+    for change in (
+        lambda: code.write_text("A = 2\n"),
+        lambda: template.write_text("hallo\n"),
+        lambda: code.rename(package / "b.py"),
+    ):
+        change()
+        seen.append(assets.sources_digest(package))
+    assert len(set(seen)) == len(seen)

@@ -126,10 +126,11 @@ def compress(
     from edgeship.pipeline.compressing import compress as search
     from edgeship.report.compression import compress_document, compress_text
 
+    work = common.cache_folder()
     with common.progress(quiet=quiet) as progress:
-        report = search(project, path, profile, out, common.cache_folder(), progress, compiling)
+        report = search(project, path, profile, out, work, progress, compiling)
     document = compress_document(report)
-    (out / "report.html").write_text(page(document), encoding="utf-8")
+    (out / "report.html").write_text(page(document, work / "compress" / "plots"), encoding="utf-8")
     (out / "compress.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     common.show(compress_text(report), lambda: document, as_json=as_json)
     return report.exit_code

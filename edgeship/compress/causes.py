@@ -118,14 +118,14 @@ def _unlike(evidence: Evidence, model: str, target: str) -> Cause:
         return Cause(
             kind="unlike-calibration",
             figure=evidence.clipped,
-            words=f"{evidence.clipped:.1%} of its values on the evaluation data lie outside of the calibrated range "
+            words=f"{evidence.clipped:.1%} of its values on other samples lie outside of the calibrated range "
             f"(they reach {evidence.beyond:.2f} times as far): the calibration samples are unlike what it meets",
             command=f"{build}   (samples drawn like the evaluation data)",
         )
     return Cause(
         kind="saturation",
         figure=evidence.clipped,
-        words=f"{evidence.clipped:.2%} of its values on the evaluation data lie outside of the calibrated range and "
+        words=f"{evidence.clipped:.2%} of its values on other samples lie outside of the calibrated range and "
         "are cut off",
         command=f"{build}   (more samples)",
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edgeship.pages.candidates import Shown, candidates, measured
 from edgeship.pages.figures import kilobytes, minutes, number, plain, shown, why
+from edgeship.pages.kept_plots import kept_plots
 from edgeship.pages.plots import Axes, Bar, Row, Spot, pareto, rows
 from edgeship.pages.svg import Told, tip_rules
 from edgeship.pages.template import clean, render_page
@@ -29,13 +31,19 @@ ROLES = {
 }
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: dict[str, Any], kept: Path | None = None) -> str:
     """Return the page of an `edgeship.compress/1` document: HTML that asks for nothing from elsewhere and needs no
     scripts. The same document gives the same text, with the same version of matplotlib.
+
+    `kept` is a folder where plots stay: what differs in nothing but the time the search took has the same.
     """
     document = clean(document)
     found = candidates(document)
-    costs, told = cost_plots(found, document)
+
+    def draw() -> dict[str, Any]:
+        return all_plots(found, document)
+
+    plots = kept_plots(document, kept, draw) if kept else draw()
     return render_page(
         "compression.html.j2",
         {
@@ -47,16 +55,12 @@ def page(document: dict[str, Any]) -> str:
             "measured": measured,
             "metric": found[0].entry["metric"]["name"] if found else "metric",
             "quality": quality_of(found),
-            "costs": costs,
-            "tips": _markup("".join(tip_rules(f"{name}-", each) for name, each in told)),
-            "accuracy": accuracy_plots(found, document),
-            "sizes": size_plots(found),
-            "latencies": latency_plots(found),
-            "spent": spent_plots(found),
-            "sensitive": sensitivity_plots(document),
+            **plots,
             "goals": goals(document),
             "roles": ROLES,
             "deploy": deploy_command(document),
+            "noise_of": noise_of,
+            "most": AT_ONCE,
             "kilobytes": kilobytes,
             "minutes": minutes,
             "plain": plain,
@@ -67,11 +71,18 @@ def page(document: dict[str, Any]) -> str:
     )
 
 
-def _markup(text: str) -> Any:
-    """Mark text of our own making as what needs no escaping."""
-    from markupsafe import Markup
-
-    return Markup(text)
+def all_plots(found: Sequence[Shown], document: dict[str, Any]) -> dict[str, Any]:
+    """Return every plot of the page and the style rules of their tips, by what the template calls them."""
+    costs, told = cost_plots(found, document)
+    return {
+        "costs": costs,
+        "tips": "".join(tip_rules(f"{name}-", each) for name, each in told),
+        "accuracy": accuracy_plots(found, document),
+        "sizes": size_plots(found),
+        "latencies": latency_plots(found),
+        "spent": spent_plots(found),
+        "sensitive": sensitivity_plots(document),
+    }
 
 
 def quality_of(found: Sequence[Shown]) -> str:
@@ -130,7 +141,7 @@ def cost_plots(
             higher=higher,
         )
         svg, points, beyond = pareto(spots, axes)
-        plots.append({"svg": _markup(svg), "label": label, "beyond": beyond})
+        plots.append({"svg": svg, "label": label, "beyond": beyond})
         told.append((name, points))
     return plots, told
 
@@ -152,24 +163,22 @@ def parts(
     *,
     lines: Sequence[float] = (),
     marks: bool = False,
-) -> list[Any]:
+) -> list[str]:
     """Return rows as plots that each fit a sheet."""
     return [
-        _markup(
-            rows(
-                entries[k : k + AT_ONCE],
-                name=f"{name}{k // AT_ONCE}",
-                title=title,
-                unit=unit,
-                lines=lines,
-                marks=marks,
-            )
+        rows(
+            entries[k : k + AT_ONCE],
+            name=f"{name}{k // AT_ONCE}",
+            title=title,
+            unit=unit,
+            lines=lines,
+            marks=marks,
         )
         for k in range(0, len(entries), AT_ONCE)
     ]
 
 
-def accuracy_plots(found: Sequence[Shown], document: dict[str, Any]) -> list[Any]:
+def accuracy_plots(found: Sequence[Shown], document: dict[str, Any]) -> list[str]:
     """Return the metric of every candidate with its interval, best first: held-out, and evaluation below it."""
     higher = not any(c.entry["metric"]["higher_is_better"] is False for c in found)
     known = sorted(
@@ -196,7 +205,7 @@ def _named(c: Shown) -> str:
     return f"{c.key} {c.name}"
 
 
-def size_plots(found: Sequence[Shown]) -> list[Any]:
+def size_plots(found: Sequence[Shown]) -> list[str]:
     """Return file and download of every candidate, smallest download first."""
     entries = [
         Row(
@@ -213,7 +222,7 @@ def size_plots(found: Sequence[Shown]) -> list[Any]:
     return parts(entries, "size", title, "download / file, kB")
 
 
-def latency_plots(found: Sequence[Shown]) -> list[Any]:
+def latency_plots(found: Sequence[Shown]) -> list[str]:
     """Return p50 of every candidate that was timed, quickest first."""
     timed = [(v, c) for c in found if (v := number(c.entry["latency_ms"]["p50"])) is not None]
     entries = [
@@ -224,7 +233,7 @@ def latency_plots(found: Sequence[Shown]) -> list[Any]:
     return parts(entries, "time", title, "p50 latency, ms")
 
 
-def spent_plots(found: Sequence[Shown]) -> list[Any]:
+def spent_plots(found: Sequence[Shown]) -> list[str]:
     """Return the minutes that each candidate cost, the dearest first."""
     entries = [
         Row(
@@ -238,14 +247,30 @@ def spent_plots(found: Sequence[Shown]) -> list[Any]:
     return parts(entries, "spent", title, "minutes")
 
 
-def sensitivity_plots(document: dict[str, Any]) -> list[Any]:
-    """Return what quantizing each layer alone costs, in the order of the graph."""
-    layers = [
-        (e["layer"], v) for e in document.get("sensitivity", []) if (v := number(e["cost"])) is not None
+def noise_of(snr_db: Any) -> float | None:
+    """Return noise in percent of the signal (their powers), of decibels; None where they are not known."""
+    known = number(snr_db)
+    return None if known is None else 100 * 10 ** (-known / 10)
+
+
+def sensitivity_plots(document: dict[str, Any]) -> list[str]:
+    """Return the noise that quantizing each layer alone makes, in the order of the graph; of many layers those with
+    most."""
+    found = [(e, noise) for e in layers_of(document) if (noise := noise_of(e["alone_snr_db"])) is not None]
+    least = sorted((noise for _, noise in found), reverse=True)[:AT_ONCE][-1:]
+    entries = [
+        Row(name=f"{e['layer']} ({e['op']})", bars=(Bar(value=noise, text=f"{noise:.2g}"),))
+        for e, noise in found
+        if noise >= least[0]
     ]
-    entries = [Row(name=layer, bars=(Bar(value=v, text=f"{v:.3g}"),)) for layer, v in layers]
-    title = "What quantizing each layer alone costs; the figures are in the table beside it"
-    return parts(entries, "layer", title, f"lost, {drop_unit(document)}")
+    title = "Noise that quantizing each layer alone makes; the figures are in the table beside it"
+    return parts(entries[:AT_ONCE], "layer", title, "noise by it alone, % of the signal")
+
+
+def layers_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the layers that a document tells of."""
+    layers: list[dict[str, Any]] = (document.get("sensitivity") or {}).get("layers", [])
+    return layers
 
 
 def controls(found: Sequence[Shown], document: dict[str, Any]) -> list[Shown]:

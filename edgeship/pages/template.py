@@ -11,7 +11,8 @@ from edgeship.printable import one_line
 def render_page(name: str, values: dict[str, Any]) -> str:
     """Return `templates/pages/NAME` filled with `values`, ending in one newline.
 
-    Only values that are Markup already (plots) go in as they are. A value that is missing raises jinja2.UndefinedError.
+    Only what a template calls `safe` (plots, style rules of our own making) goes in as it is. A value that is missing
+    raises jinja2.UndefinedError.
     """
     import jinja2
 

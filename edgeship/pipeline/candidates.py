@@ -7,7 +7,6 @@ an interrupted search loses what was under way and nothing else.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
@@ -25,6 +24,7 @@ from edgeship.digest import sha256_file, sha256_json
 from edgeship.errors import EdgeshipError
 from edgeship.pipeline import sensitivity
 from edgeship.pipeline.inputs import Inputs
+from edgeship.pipeline.keeping import keep, kept
 from edgeship.pipeline.site import BuildSite, Earlier
 from edgeship.pipeline.training_data import HeldOut
 from edgeship.pipeline.variants import describe, judged
@@ -51,6 +51,7 @@ from edgeship.values import (
     Tried,
     Variant,
 )
+from edgeship.whole import whole
 
 FORMAT = 1
 """Part of every key: raise it when a method makes something else of the same settings."""
@@ -86,8 +87,8 @@ class Workshop:
     def make(self, planned: Planned) -> Tried:
         """Return a candidate made and measured, or why it could not be. Raises nothing but what ends the whole search:
         InputError of something the user said."""
-        kept = self._result(planned)
-        if (before := _read(kept)) is not None:
+        path = self._result(planned)
+        if (before := _kept(path)) is not None:
             return self._judged(before, planned)
         begun = time.monotonic()
         scratch = self.site.scratch / planned.candidate.digest[:12]
@@ -102,7 +103,7 @@ class Workshop:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         tried = replace(tried, seconds=time.monotonic() - begun, control=planned.control)
-        _write(kept, tried)
+        keep(path, tried)
         return self._judged(tried, planned)
 
     def _made(self, planned: Planned, scratch: Path) -> Tried:
@@ -123,7 +124,7 @@ class Workshop:
             return Tried(candidate=candidate, steps=records, failed=made.failed[0][1])
         site = replace(self.site, scratch=scratch, earlier=Earlier())
         (artifact,) = describe(site, self.inputs, made.artifacts)
-        artifact = replace(artifact, path=self._kept(artifact), steps=records)
+        artifact = replace(artifact, path=self._file(artifact), steps=records)
         card = self.measured(artifact)
         file = read_tflite(artifact.path)
         return Tried(
@@ -144,7 +145,7 @@ class Workshop:
     def _step(self, path: Path, step: Step, before: Sequence[Step], recipe: str) -> tuple[Path, StepRecord]:
         """Return what a step makes of a float model, from the store where it was made before."""
         one_scale = one_scale_operations(RECIPES[recipe], self.profile)
-        data, row = self._data(), rows_by_name()[step.method]
+        data, row = self.data(), rows_by_name()[step.method]
         key = sha256_json(
             {
                 "format": FORMAT,
@@ -163,7 +164,8 @@ class Workshop:
         folder = self.store / "steps" / key[:32]
         with self.locks[key]:
             if not folder.exists():
-                self._do(path, step, before, recipe, folder)
+                with whole(folder) as part:
+                    self._do(path, step, before, recipe, part)
         told = json.loads((folder / "told.json").read_text())
         record = StepRecord(
             step=step,
@@ -182,10 +184,9 @@ class Workshop:
         return {"named": {name: digest_of(name, folder) for name in names}} if names else {}
 
     def _do(self, path: Path, step: Step, before: Sequence[Step], recipe: str, folder: Path) -> None:
-        """Do a step in a worker; the folder appears when everything is in it."""
+        """Do a step in a worker: `folder` then holds the model and what is told of it."""
         row, inputs = rows_by_name()[step.method], self.inputs
-        part = folder.with_name(f"{folder.name}.{os.getpid()}.{threading.get_ident()}.part")
-        part.mkdir(parents=True)
+        folder.mkdir()
         ranges = {}
         if row.ranges and inputs.calibration_prepared is not None:
             ranges = ranges_of(path, inputs.calibration_prepared, recipe, self.site.progress)
@@ -203,28 +204,22 @@ class Workshop:
             "one_scale": list(one_scale_operations(RECIPES[recipe], self.profile)),
             "source": _told(inputs.source) if row.tool else None,
             "folder": str(self.site.project.base),
-            "out": str(part / "model.tflite"),
+            "out": str(folder / "model.tflite"),
         }
-        try:
-            begun = time.monotonic()
-            payload["resolved"] = self._resolved(path, step, recipe, part) if row.measured else None
-            told = run_worker(
-                "edgeship.compress.worker:apply",
-                payload,
-                python_path=require(row.tool).python_path if row.tool else (),
-                environment=training_environment() | ({"TF_USE_LEGACY_KERAS": "1"} if row.tool else {}),
-                limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
-                progress=self.site.progress,
-                stop=self.stopped.is_set,
-            ).value
-            told |= {"layers": (payload["resolved"] or {}).get("layers")}
-            told["seconds"] = time.monotonic() - begun
-            (part / "told.json").write_text(json.dumps(told, sort_keys=True))
-            _durably(part / "model.tflite")
-            _durably(part / "told.json")
-            part.replace(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        begun = time.monotonic()
+        payload["resolved"] = self._resolved(path, step, recipe, folder) if row.measured else None
+        told = run_worker(
+            "edgeship.compress.worker:apply",
+            payload,
+            python_path=require(row.tool).python_path if row.tool else (),
+            environment=training_environment() | ({"TF_USE_LEGACY_KERAS": "1"} if row.tool else {}),
+            limits=WorkerLimits(seconds=max(LEAST_SECONDS, self.until - time.monotonic())),
+            progress=self.site.progress,
+            stop=self.stopped.is_set,
+        ).value
+        told |= {"layers": (payload["resolved"] or {}).get("layers")}
+        told["seconds"] = time.monotonic() - begun
+        (folder / "told.json").write_text(json.dumps(told, sort_keys=True))
 
     def _resolved(self, path: Path, step: Step, recipe: str, part: Path) -> dict[str, Any]:
         """Return what `sensitivity.resolved` finds, as a worker reads it."""
@@ -241,7 +236,7 @@ class Workshop:
         shutil.rmtree(part / "looked-at", ignore_errors=True)
         return asdict(found)
 
-    def _data(self) -> dict[str, str]:
+    def data(self) -> dict[str, str]:
         """Return the digests of what a step may look at, by role."""
         held = {"train": self.inputs.train, "calibration": self.inputs.calibration}
         return {role: dataset.info.sha256 for role, dataset in held.items() if dataset is not None}
@@ -253,11 +248,11 @@ class Workshop:
             return None
         goals = self.site.project.goals
         told = [artifact.sha256, self.inputs.float_model.sha256, data.info.sha256, goals.metric, goals.output]
-        kept = self.store / "evaluated" / f"{sha256_json(told)[:32]}.json"
-        if kept.exists():
-            return _read_card(kept)
+        path = self.store / "evaluated" / f"{sha256_json(told)[:32]}.json"
+        if (before := kept(path, Scorecard)) is not None:
+            return before
         card = self._as_quick(artifact, self._scored(artifact, data, prepared))
-        _write(kept, card)
+        keep(path, card)
         return card
 
     def measured(self, artifact: Artifact) -> Scorecard:
@@ -278,12 +273,11 @@ class Workshop:
     def _as_quick(self, artifact: Artifact, card: Scorecard) -> Scorecard:
         """Return a scorecard with the latency of the first file that differed in nothing but the values of constants:
         they are equally quick."""
-        kept = self.store / "latency" / f"{structure_of(read_tflite(artifact.path))[:32]}.json"
-        with self.locks[str(kept)]:
-            if kept.exists():
-                first = _read_card(kept)
+        path = self.store / "latency" / f"{structure_of(read_tflite(artifact.path))[:32]}.json"
+        with self.locks[str(path)]:
+            if (first := kept(path, Scorecard)) is not None:
                 return replace(card, latency_ms=first.latency_ms, peak_rss_mb=first.peak_rss_mb)
-            _write(kept, card)
+            keep(path, card)
         return card
 
     def _judged(self, tried: Tried, planned: Planned) -> Tried:
@@ -297,13 +291,11 @@ class Workshop:
         count = self.held_out.dataset.info.count if self.held_out else 0
         return weighed(replace(tried, variant=variant), count, self.site.project.goals)
 
-    def _kept(self, artifact: Artifact) -> Path:
+    def _file(self, artifact: Artifact) -> Path:
+        """Return where an artifact is kept."""
         path = self.store / "files" / f"{artifact.sha256[:32]}.tflite"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
-        shutil.copyfile(artifact.path, part)
-        _durably(part)
-        part.replace(path)
+        with whole(path) as part:
+            shutil.copyfile(artifact.path, part)
         return path
 
     def _result(self, planned: Planned) -> Path:
@@ -316,7 +308,7 @@ class Workshop:
                 "model": inputs.float_model.sha256,
                 "candidate": planned.candidate.digest,
                 "order": order_of((recipe,), self.profile),
-                "data": self._data(),
+                "data": self.data(),
                 "held_out": held.dataset.info.sha256 if held else None,
                 "metric": [project.goals.metric, project.goals.output],
                 **self._named(*planned.candidate.steps),
@@ -348,35 +340,7 @@ def structure_of(file: TfliteFile) -> str:
     return sha256_json(graphs)
 
 
-def _read(path: Path) -> Tried | None:
-    """Return what was kept, None where it cannot be read: it is then made again."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        tried = TypeAdapter(Tried).validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-    there = tried.variant is None or tried.variant.artifact.path.exists()
-    return tried if there else None
-
-
-def _read_card(path: Path) -> Scorecard:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Scorecard).validate_json(path.read_bytes())
-
-
-def _write(path: Path, value: Tried | Scorecard) -> None:
-    """Keep a value; it appears under its name only when all of it is on the disk."""
-    from pydantic import TypeAdapter
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
-    part.write_bytes(TypeAdapter(type(value)).dump_json(value))
-    _durably(part)
-    part.replace(path)
-
-
-def _durably(path: Path) -> None:
-    with path.open("rb") as held:
-        os.fsync(held.fileno())
+def _kept(path: Path) -> Tried | None:
+    """Return a result that was kept, None where it, or its file, is not there any more."""
+    tried = kept(path, Tried)
+    return None if tried and tried.variant and not tried.variant.artifact.path.exists() else tried

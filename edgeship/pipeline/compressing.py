@@ -17,9 +17,11 @@ from edgeship.errors import InputError
 from edgeship.pipeline.build import keep_model, parts_of
 from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
+from edgeship.pipeline.kept_bundle import kept_bundle
+from edgeship.pipeline.kept_layers import kept_layers
 from edgeship.pipeline.room import jobs_here
-from edgeship.pipeline.rungs import rungs, seal_ladder, with_rungs
-from edgeship.pipeline.search_plan import operations_of, plan_of
+from edgeship.pipeline.rungs import rungs, with_rungs
+from edgeship.pipeline.search_plan import check_plan, operations_of, plan_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.training_data import held_out_of
 from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of, needless
@@ -28,7 +30,7 @@ from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.tflite.engine import engine_for
 from edgeship.tflite.reader import read_tflite
-from edgeship.values import Bundle, Dataset, Goals, Tried, Variant, told_apart
+from edgeship.values import Bundle, Dataset, Goals, LayerCosts, Tried, Unavailable, Variant, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class CompressReport:
     bundle: Bundle | None
     model_file: Path | None
     seconds: float
+    layers: LayerCosts | Unavailable
+    """What each layer loses by the plain recipe, on held-out data."""
     needless: tuple[str, ...] = ()
     """Names of those that would only take back what the plain recipe does not lose."""
 
@@ -84,6 +88,7 @@ def compress(
     begun = time.monotonic()
     writable(out, "the results", "name another folder with -o DIR")
     writable(work, "what was made", "set EDGESHIP_CACHE=DIR to a folder you may write")
+    check_plan(project, profile)
     (inputs,) = opened_for(project, model, (profile,), work, progress, use="compress")
     if not inputs.float_model.is_float:
         raise InputError(
@@ -118,6 +123,7 @@ def compress(
             held_out=held_out,
             until=time.monotonic() + 60 * project.file.compress.minutes,
         )
+        layers = kept_layers(shop, plan)
         found = searched(project, plan, shop)
         tried = named_apart(tuple(found.results.values()))
         chosen, reason = chosen_of(tried, project)
@@ -145,6 +151,7 @@ def compress(
             bundle=None,
             model_file=None,
             seconds=0.0,
+            layers=layers,
         )
         report = shipped_into(out, report, shop)
     return replace(report, seconds=time.monotonic() - begun)
@@ -221,8 +228,8 @@ def shipped_into(out: Path, report: CompressReport, shop: Workshop) -> CompressR
         return replace(report, model_file=keep_model(site.project, inputs, shipped, out))
     every = (chosen, *others)
     parts = parts_of(site, inputs, every, shipped)
-    bundle, _ = seal_ladder(site, with_rungs(parts, rungs(site, profile, others, shipped)))
-    return replace(report, bundle=bundle)
+    carried = with_rungs(parts, rungs(site, profile, others, shipped))
+    return replace(report, bundle=kept_bundle(site, carried))
 
 
 def file_of(tried: Tried) -> str:

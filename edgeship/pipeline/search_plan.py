@@ -35,6 +35,20 @@ def plan_of(
     return tuple(one for one in plan if may_mix(one, profile))
 
 
+def check_plan(project: Project, profile: TargetProfile) -> None:
+    """Raise what `plan_of` raises with any engine of a target, before anything is converted."""
+    samples = bool(project.datasets.train or project.datasets.calibration)
+    refused: list[InputError] = []
+    for engine in profile.engines():
+        try:
+            plan_of(project, engine, samples=samples)
+        except InputError as error:
+            refused.append(error)
+        else:
+            return
+    raise refused[0]
+
+
 def spelled_for(profile: TargetProfile, operations: Collection[str]) -> tuple[str, ...]:
     """Return the labels of the rewrites that write operations of a model as others which the target has."""
     runtime = profile.runtime

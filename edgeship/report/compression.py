@@ -55,11 +55,27 @@ def compress_document(report: CompressReport) -> dict[str, Any]:
         "control": _variant(control, report)
         if control
         else {"unavailable": "nothing that is trained was tried"},
+        "sensitivity": _sensitivity(report),
         "failed": [{"candidate": t.candidate.name, "reason": t.failed} for t in report.tried if t.failed],
         "left": list(report.left),
         "passed_over": list(report.passed_over),
         "tried": len(report.tried),
         "seconds": round(report.seconds, 3),
+    }
+
+
+def _sensitivity(report: CompressReport) -> dict[str, Any]:
+    """Return what each layer loses; layers as `edgeship.explain/1` has them, in the order of the graph."""
+    found = report.layers
+    if isinstance(found, Unavailable):
+        return {"unavailable": found.reason}
+    return {
+        "recipe": found.recipe,
+        "samples": found.samples,
+        "drop": as_json(found.metric.drop),
+        "snr_db": as_json(found.snr_db),
+        "looked_at": found.looked_at,
+        "layers": [as_json(layer) for layer in found.layers],
     }
 
 
@@ -162,6 +178,7 @@ def compress_text(report: CompressReport) -> str:
         lines.append(
             f"no time was left for {', '.join(report.left)}: the same command with more --minutes goes on"
         )
+    lines += _noisiest(report)
     lines.append(f"{'chosen' if report.chosen else 'nothing chosen'}: {report.reason}")
     lines += ["", f"report: {report.out / 'report.html'}"]
     if report.model_file:
@@ -171,6 +188,19 @@ def compress_text(report: CompressReport) -> str:
         folder = shlex.quote(str(report.out))
         lines.append(f"  edgeship deploy {folder} --target {report.target} --host USER@HOST")
     return "\n".join(lines)
+
+
+def _noisiest(report: CompressReport) -> list[str]:
+    """Return which layer loses most by the plain recipe, where that is known."""
+    found = report.layers
+    if isinstance(found, Unavailable):
+        return []
+    known = [(d, layer) for layer in found.layers if not isinstance(d := layer.alone_snr_db, Unavailable)]
+    if not known:
+        return []
+    decibels, layer = min(known, key=lambda pair: pair[0])
+    most = f"{found.recipe} loses most in {layer.layer} ({layer.op})"
+    return [f"{most}: {decibels:.1f} dB with it alone quantized, {figure(found.snr_db, 1)} dB with all"]
 
 
 def candidates_table(report: CompressReport) -> str:

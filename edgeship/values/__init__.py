@@ -20,7 +20,7 @@ from edgeship.values.devices import (
     HostFacts,
     StepReport,
 )
-from edgeship.values.explaining import Cause, Evidence, LayerCost
+from edgeship.values.explaining import Cause, Evidence, LayerCost, LayerCosts
 from edgeship.values.figures import (
     Figure,
     Unavailable,
@@ -92,6 +92,7 @@ __all__ = [
     "InputRule",
     "Latency",
     "LayerCost",
+    "LayerCosts",
     "Metric",
     "ModelKind",
     "ModelMetadata",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeship.values.figures import Figure
+from edgeship.values.results import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,26 @@ class LayerCost:
     back_snr_db: Figure
     """Decibels gained then."""
     causes: tuple[Cause, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCosts:
+    """What quantizing a model by one recipe costs as a whole and in every operation."""
+
+    recipe: str
+    metric: Metric
+    """Of the whole model quantized."""
+    snr_db: Figure
+    loses: bool
+    """Whether it loses enough to look for causes."""
+    layers: tuple[LayerCost, ...]
+    """In the order of the graph."""
+    looked_at: int
+    """How many of them there was time for."""
+    samples: int
+    """What each file was run on."""
+    allowed: float = 0.0
+    """Seconds that it might take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +80,26 @@ def told(document: dict[str, Any]) -> dict[str, Any]:
     return [told(v) for v in document] if isinstance(document, list) else document  # type: ignore[return-value]
 
 
+def spent() -> float:
+    """Return the processor seconds of all children so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def tookless(page: str) -> str:
+    """Return a page without how long its search took."""
+    return re.sub(r"<small>in [^<]*</small>", "", page)
+
+
+def changed(model: Path, folder: Path, name: str, which: str) -> Path:
+    """Return a folder like `model`, the first sample or label of one dataset another."""
+    shutil.copytree(model, folder)
+    held = dict(np.load(folder / f"{name}.npz"))
+    held[which][0] = held[which][held["y"] != held["y"][0]][0]
+    np.savez(folder / f"{name}.npz", **held)
+    return folder
+
+
 @pytest.mark.slow
 def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) -> None:
     asked = ["--recipe", "int8", "--method", CHAIN, "--method", CONTROL, "--max-drop", "100", "--json", "-q"]
@@ -93,10 +116,39 @@ def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) 
     assert document["chosen"] == chain["file"] and (tmp_path / "out" / chain["file"]).exists()
     assert (tmp_path / "out" / document["bundle"]).exists()
     assert chain["name"] in (tmp_path / "out" / "report.html").read_text()
+    layers = document["sensitivity"]
+    assert layers["recipe"] == "static_wi8_ai8" and layers["looked_at"] == len(layers["layers"]) == 5
+    assert layers["snr_db"] <= min(layer["alone_snr_db"] for layer in layers["layers"]) + 3.0
 
     code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "again")))
     assert code == 0, err
     assert told(json.loads(out)) == told(document), "cached"
+    bundle = tmp_path / "again" / document["bundle"]
+    before, lay = spent(), bundle.stat()
+    code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "again")))
+    assert spent() - before < 1.6, "0.8 processor seconds on an idle machine; 2.2 where a bundle is made"
+    assert told(json.loads(out)) == told(document), "into the same folder"
+    assert (bundle.stat().st_ino, bundle.stat().st_mtime_ns) == (lay.st_ino, lay.st_mtime_ns), "it stays"
+    pages = [(tmp_path / name / "report.html").read_text() for name in ("out", "again")]
+    assert tookless(pages[0]) == tookless(pages[1]), "plots that were kept are those that were drawn"
+
+    shutil.rmtree(tmp_path / "cold" / "compress" / "layers")
+    code, out, err = cold.run(
+        "compress", *cold.words(*asked, "--minutes", "0.01", "-o", str(tmp_path / "again"))
+    )
+    assert code == 0, err
+    assert "no time" in json.loads(out)["sensitivity"]["unavailable"], "a tenth of 0.6 seconds"
+
+    turned = Typed(changed(model, tmp_path / "turned", "eval", "y"), tmp_path / "cold")
+    code, out, err = turned.run("compress", *turned.words(*asked, "-o", str(tmp_path / "again")))
+    assert code == 0, err
+    other = json.loads(out)
+    assert other["bundle"] != document["bundle"] and other["data"][-1] != document["data"][-1]
+    for one, two in zip(document["variants"], other["variants"], strict=True):
+        was, now = one["metric"]["evaluation"], two["metric"]["evaluation"]
+        assert (was["float"], now["float"]) == (100.0, 99.0), (
+            "of 100 samples one is told to be of another class"
+        )
 
     killed = Typed(model, tmp_path / "killed")
     process = killed.start("compress", *killed.words(*asked, "-o", str(tmp_path / "third")))
@@ -110,6 +162,21 @@ def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) 
     code, out, err = killed.run("compress", *killed.words(*asked, "-o", str(tmp_path / "third")))
     assert code == 0, err
     assert told(json.loads(out)) == told(document), "killed and resumed"
+
+
+@pytest.mark.slow
+def test_a_changed_training_sample_is_not_answered_from_what_was_kept(model: Path, tmp_path: Path) -> None:
+    asked = ["--recipe", "int8", "--method", "equalise", "--json", "-q", "-o", str(tmp_path / "out")]
+    digests = []
+    for folder in (model, changed(model, tmp_path / "other", "train", "x")):
+        typed = Typed(folder, tmp_path / "cache")
+        code, out, err = typed.run("compress", *typed.words(*asked))
+        assert code == 0, err
+        digests.append(
+            [(v["sha256"], v["steps"] and v["steps"][0]["data"]) for v in json.loads(out)["variants"]]
+        )
+    assert len(list((tmp_path / "cache" / "compress" / "results").iterdir())) == 4
+    assert digests[0][1][1] != digests[1][1][1]
 
 
 @pytest.mark.slow

@@ -117,6 +117,19 @@ def test_the_same_document_gives_the_same_bytes_in_another_process(
     assert done.stdout.decode() == text
 
 
+def test_plots_that_were_kept_are_those_that_would_be_drawn(
+    document: Make, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert page(document(), tmp_path) == text
+    monkeypatch.setattr("edgeship.pages.plots.drawn", lambda *_: pytest.fail("drawn again"))
+    assert page(document(), tmp_path) == text
+    assert page(document() | {"seconds": 1.0}, tmp_path) != text, "it tells the time this search took"
+    other = document()
+    other["variants"][0]["bytes"] += 1000
+    with pytest.raises(pytest.fail.Exception, match="drawn again"):
+        page(other, tmp_path)
+
+
 def evil(value: Any, key: str = "") -> Any:
     """Put markup into every text of a document that is not a word of the format's own."""
     if isinstance(value, dict):
@@ -155,7 +168,7 @@ def test_figures_that_could_not_be_had_are_told(document: Make) -> None:
 
 def test_a_search_that_made_nothing_has_a_page(document: Make) -> None:
     no = {"unavailable": "every recipe was refused"}
-    text = page(document() | {"variants": [], "chosen": no, "control": no, "bundle": no, "sensitivity": []})
+    text = page(document() | {"variants": [], "chosen": no, "control": no, "bundle": no, "sensitivity": no})
     assert "every recipe was refused" in text
     Read(text)
 

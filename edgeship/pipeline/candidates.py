@@ -194,7 +194,7 @@ class Workshop:
         labels = inputs.train.y_path if inputs.train else None
         payload: dict[str, Any] = {
             "model": str(path),
-            "original": str(inputs.float_model.path),
+            "original": str(self._teacher(before, recipe)),
             "step": step.to_json(),
             "before": [one.to_json() for one in before],
             "recipe": recipe,
@@ -220,6 +220,16 @@ class Workshop:
         told |= {"layers": (payload["resolved"] or {}).get("layers")}
         told["seconds"] = time.monotonic() - begun
         (folder / "told.json").write_text(json.dumps(told, sort_keys=True))
+
+    def _teacher(self, before: Sequence[Step], recipe: str) -> Path:
+        """Return the float model that steps learn from: the given one, or what the rewrites made of it that a chain
+        begins with, which computes the same and may be trained where that could not."""
+        path = self.inputs.float_model.path
+        for place, step in enumerate(before):
+            if step.method != "rewrite":
+                break
+            path, _ = self._step(path, step, before[:place], recipe)
+        return path
 
     def _resolved(self, path: Path, step: Step, recipe: str, part: Path) -> dict[str, Any]:
         """Return what `sensitivity.resolved` finds, as a worker reads it."""

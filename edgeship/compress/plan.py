@@ -109,7 +109,7 @@ def planned(
         needs = any(rows[step.method].needs != "nothing" for step in steps)
         if recipe is None or (needs and not samples):
             if named:
-                _refuse(text, recipe, recipes)
+                _refuse(text, recipes, lacks_samples=needs and not samples)
             continue
         training = any("epochs" in dict(step.settings) for step in steps)
         trained = trained or training
@@ -169,8 +169,8 @@ def _method(label: str) -> str:
     )
 
 
-def _refuse(text: str, recipe: str | None, recipes: Sequence[str]) -> None:
-    if recipe is None:
+def _refuse(text: str, recipes: Sequence[str], *, lacks_samples: bool) -> None:
+    if not lacks_samples:
         raise InputError(
             "method-without-recipe",
             f"--method {text}: the target takes no file that it ends in",

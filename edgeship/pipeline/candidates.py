@@ -95,7 +95,7 @@ class Workshop:
         try:
             tried = self._made(planned, scratch)
         except EdgeshipError as error:
-            if error.exit_code == 2 and error.reference not in FAILINGS:
+            if error.exit_code == 2 and planned.named and error.reference not in FAILINGS:
                 raise
             words = error.context.get("operations")
             why = f"{error.message}: {words}" if words else error.message
@@ -324,8 +324,16 @@ def _told(source: ModelSource) -> dict[str, Any]:
     return {"path": path, "kind": source.kind, "sha256": source.sha256, "shapes": list(source.shapes)}
 
 
-FAILINGS = ("not-trainable", "nothing-to-prune", "nothing-to-mix", "calibration-missing", "training-diverged")
-"""References of bad input that is no more than what one candidate cannot do."""
+FAILINGS = (
+    "not-trainable",
+    "no-channels-to-prune",
+    "no-blocks-to-drop",
+    "tflite-cannot-be-moved",
+    "nothing-to-mix",
+    "calibration-missing",
+    "training-diverged",
+)
+"""References of bad input that is no more than what one candidate cannot do, though a person named it."""
 
 
 def structure_of(file: TfliteFile) -> str:

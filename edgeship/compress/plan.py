@@ -16,12 +16,12 @@ PROBE = 4
 CONTROL = "finetune"
 USUAL: tuple[tuple[str, ...], ...] = (
     ("cluster-16",),
+    ("cluster-8",),
     ("prune-50", "cluster-16"),
-    ("prune-60", "cluster-16"),
     ("prune-50", "qat-int8"),
     ("channels-30", "distill", "qat-int8"),
+    ("channels-30", "distill", "cluster-16"),
     ("student-depth-1", "distill", "qat-int8"),
-    ("channels-30", "distill", "prune-40", "cluster-16"),
     ("round-int4", "qat-int4"),
 )
 """Chains that are tried where none is named, but for those that end in a recipe which the target does not take."""

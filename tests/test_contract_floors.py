@@ -12,7 +12,7 @@ PACKAGE = ROOT / "edgeship"
 
 FLOORS: dict[str, float] = {
     "lazy": -1, "values": 0, "printable": 0, "shape": 0, "digest": 0, "pareto": 0, "progress": 0, "whole": 0,
-    "errors": 0.05, "registry": 0.1, "strictyaml": 0.2,
+    "errors": 0.05, "registry": 0.1, "references": 0.2, "strictyaml": 0.2,
     "profile": 1, "project": 1, "assets": 1, "toolchain": 1,
     "data": 2, "tflite": 2,
     "model": 2.5,

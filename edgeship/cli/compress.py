@@ -11,7 +11,8 @@ import click
 from edgeship.cli import common
 
 if TYPE_CHECKING:
-    from edgeship.compress.methods import Option, Row
+    from edgeship.compress.methods import Row
+    from edgeship.compress.options import Option
     from edgeship.values import Setting
 
 NAMES = (

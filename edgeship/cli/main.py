@@ -30,7 +30,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "edgeship.cli.compress:compress",
         "Find the smallest model that keeps its accuracy, under a budget.",
     ),
-    "explain": ("edgeship.cli.explain:explain", "Say what quantizing costs, layer by layer, and why."),
+    "explain": (
+        "edgeship.cli.explain:explain",
+        "Say what quantizing costs, layer by layer, and why; or what an error means.",
+    ),
     "deploy": ("edgeship.cli.deploy:deploy", "Bring a model or a bundle to devices, prove it and start it."),
     "status": ("edgeship.cli.operate:status", "Say what a device runs."),
     "rollback": ("edgeship.cli.operate:rollback", "Return a device to the release before."),
@@ -118,10 +121,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OutputLost as error:
-        click.echo(
-            InputError("output-lost", str(error), hint="free some space, or write elsewhere").render(),
-            err=True,
-        )
+        _tell(InputError("output-lost", str(error), hint="free some space, or write elsewhere"))
         return 1
     except Exception:
         if os.environ.get("EDGESHIP_DEBUG"):
@@ -145,8 +145,17 @@ def _bug() -> EdgeshipError:
 
 def _fail(error: EdgeshipError, words: Sequence[str]) -> int:
     """Show an error: text on stderr, and with --json one JSON document on stdout."""
-    click.echo(error.render(), err=True)
+    _tell(error)
     if "--json" in words:
         with contextlib.suppress(OSError):
             click.echo(json.dumps(error.as_json(), indent=2))
     return error.exit_code
+
+
+def _tell(error: EdgeshipError) -> None:
+    """Show an error to a person, and where to read more of it."""
+    from edgeship.references import page_of  # only who fails reads pages
+
+    click.echo(error.render(), err=True)
+    if page_of(error.reference):
+        click.echo(f"more: edgeship explain {error.reference}", err=True)

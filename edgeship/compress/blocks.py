@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgeship.compress.surgery import drop_unused
 from edgeship.errors import InputError
+from edgeship.tflite.buffers import drop_unused
 from edgeship.tflite.file import Operator, TfliteFile
 from edgeship.tflite.layer_names import layer_of
 from edgeship.tflite.refit import cannot_be_moved, packed, pruned, unpacked

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeship.compress.came import came_with, told_of
 from edgeship.compress.codebook import Codebook, centres_of
 from edgeship.compress.constraints import Constraint, Constraints
 from edgeship.compress.fake_quant import ActivationGrid, axis_of, largest
@@ -20,24 +21,25 @@ from edgeship.compress.held import (
     held,
     own_layers,
     ranges_by_index,
-    spread_over,
     written,
 )
 from edgeship.compress.training import Plan, train
 from edgeship.compress.work import Outcome, Work
+from edgeship.tflite.weights import spread
 
 
 def apply(work: Work) -> Outcome:
     """Share `count` values a tensor, keep zeros that pruning made, and train on."""
     graph, teacher = TrainableGraph(work.content), TrainableGraph(work.original)
     values, layers, bits = graph.values(), own_layers(graph), bits_of(work.recipe)
-    zero = any(step.method in PRUNING for step in work.before)
+    came = came_with(work, graph.file)
+    zero = bool(came.pruned) or any(step.method in PRUNING for step in work.before)
     limits, shares = {}, {}
     for layer in layers:
         value = values[layer.weight]
         axis = axis_of(layer, work.one_scale) if bits is not None else None
-        limits[layer.weight] = largest(value, axis)
-        shares[layer.weight] = value / spread_over(limits[layer.weight], layer.axis, value.ndim)
+        limit = limits[layer.weight] = largest(value, axis)
+        shares[layer.weight] = value / limit.reshape(spread(limit.size, layer.axis, value.ndim))
     count = work.step.setting("count")
     if work.step.setting("share") == "model" and shares:
         everything = np.concatenate([share.reshape(-1) for share in shares.values()])
@@ -55,7 +57,7 @@ def apply(work: Work) -> Outcome:
     used = book.told() or limits
     placed = {
         layer.weight: trained.values[layer.weight]
-        / spread_over(used[layer.weight], layer.axis, values[layer.weight].ndim)
+        / used[layer.weight].reshape(spread(used[layer.weight].size, layer.axis, values[layer.weight].ndim))
         for layer in layers
     }
     distinct = [np.unique(np.rint(s * steps) if steps else np.round(s, 6)).size for s in placed.values()]
@@ -64,4 +66,5 @@ def apply(work: Work) -> Outcome:
         figures=dict(trained.figures)
         | counted(graph, trained.values)
         | {"unique_weights": float(max(distinct, default=0))},
+        notes=told_of(work, graph.file),
     )

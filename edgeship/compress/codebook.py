@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeship.compress.constraints import Free
-from edgeship.compress.fake_quant import rounded, short, spread
-from edgeship.tflite.weights import Layer
+from edgeship.compress.fake_quant import rounded, short
+from edgeship.tflite.weights import Layer, spread
 
 Floats = NDArray[np.float32]
 ROUNDS = 30
@@ -87,7 +87,7 @@ class Codebook(Free):
         if index not in self.centres:
             return value
         limit = short(tf.abs(self.limits[index]), self.steps)
-        limit = spread(limit, self.axes[index], len(value.shape))
+        limit = tf.reshape(limit, spread(limit.shape[0], self.axes[index], len(value.shape)))
         shares = value / tf.stop_gradient(limit)
         centres = self.grid(index)
         edges = tf.stop_gradient((centres[1:] + centres[:-1]) / 2)

@@ -6,6 +6,7 @@ The same loop with the same teacher: `distill` after a step that made the model 
 
 from __future__ import annotations
 
+from edgeship.compress.came import told_of
 from edgeship.compress.constraints import Constraints
 from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.held import counted, held, written
@@ -21,4 +22,5 @@ def apply(work: Work) -> Outcome:
     return Outcome(
         content=written(work, constraints, trained, graph),
         figures=dict(trained.figures) | counted(graph, trained.values),
+        notes=told_of(work, graph.file),
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeship.compress.constraints import Free
 from edgeship.tflite.file import Subgraph
-from edgeship.tflite.weights import Layer
+from edgeship.tflite.weights import Layer, spread
 
 Floats = NDArray[np.float32]
 SAME_SCALE = (
@@ -55,16 +55,6 @@ def short(limit: Any, steps: int | None) -> Any:
     return tf.stop_gradient(held) + (limit - tf.stop_gradient(limit))
 
 
-def spread(limit: Any, axis: int, rank: int) -> Any:
-    """Return limits `[c]` (or `[1]`) in a shape that multiplies a weight of `rank` along `axis`."""
-    import tensorflow as tf
-
-    shape = [1] * rank
-    if limit.shape[0] > 1:
-        shape[axis] = limit.shape[0]
-    return tf.reshape(limit, shape)
-
-
 def largest(value: Floats, axis: int | None) -> Floats:
     """Return the largest magnitude of each channel along `axis` (None: of all), never below LEAST."""
     size = np.abs(value)
@@ -78,9 +68,7 @@ def best_limits(value: Floats, axis: int | None, bits: int, shares: int = 40) ->
     """Return for each channel the limit, of `shares` candidates down to a fifth of the largest magnitude, whose grid is
     nearest to the values in the mean square."""
     top, steps = largest(value, axis), 2 ** (bits - 1) - 1
-    shape = [1] * value.ndim
-    if axis is not None:
-        shape[axis] = -1
+    shape = spread(top.size, axis or 0, value.ndim)
     others = tuple(i for i in range(value.ndim) if i != axis)
     best, least = top.copy(), np.full(top.shape, np.inf, np.float64)
     for share in np.linspace(1.0, 0.2, shares):
@@ -125,7 +113,7 @@ class WeightGrid(Free):
             limit = tf.abs(self.limits[index])
             damp = 1.0 / np.sqrt(int(np.prod(value.shape)) / limit.shape[0] * self.steps)
             limit = tf.stop_gradient(limit) + damp * (limit - tf.stop_gradient(limit))
-            limit = spread(short(limit, self.steps), 0 if axis is None else axis, rank)
+            limit = tf.reshape(short(limit, self.steps), spread(limit.shape[0], axis or 0, rank))
         else:
             others = [i for i in range(rank) if i != axis]
             limit = tf.stop_gradient(tf.reduce_max(tf.abs(value), axis=others, keepdims=True))

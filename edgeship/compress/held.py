@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.compress.came import came_with, limits_in, merged
 from edgeship.compress.codebook import Codebook
 from edgeship.compress.constraints import Constraint, Constraints, Mask
 from edgeship.compress.fake_quant import ActivationGrid, WeightGrid, axis_of, largest
 from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.training import Trained
 from edgeship.compress.work import Work
-from edgeship.tflite.refit import unpacked
-from edgeship.tflite.weights import Layer, weight_limits, with_weights
+from edgeship.tflite.weights import Layer, spread, with_weights
 
 Floats = NDArray[np.float32]
 PRUNING = ("prune", "prune-2x4", "prune-blocks", "tfmot-prune")
@@ -28,16 +28,23 @@ def bits_of(recipe: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def held(work: Work, graph: TrainableGraph, *, but: Sequence[str] = ()) -> list[Constraint]:
-    """Return the constraints that earlier steps, apart from those of the methods `but`, ask for."""
+def held(
+    work: Work, graph: TrainableGraph, *, but: Sequence[str] = (), zero: bool = False
+) -> list[Constraint]:
+    """Return the constraints that earlier steps, apart from those of the methods `but`, and what the model came with
+    ask for; with `zero` zeros may come to shared values."""
     before = {step.method for step in work.before} - set(but)
+    layers, came = own_layers(graph), came_with(work, graph.file)
+    pruned = layers if before & set(PRUNING) else [layer for layer in layers if layer.weight in came.pruned]
+    shared = [layer for layer in layers if layer.weight in came.shared and not set(but) & set(SHARING)]
+    shared = layers if before & set(SHARING) else shared
     found: list[Constraint] = []
-    layers = own_layers(graph)
-    if before & {*PRUNING, *SHARING}:
-        values = graph.values()
-        found += [zeros_of(layers, values)] if before & set(PRUNING) else []
-        if before & set(SHARING):
-            found.append(shared_values(work, layers, values))
+    values = graph.values() if pruned or shared else {}
+    if pruned:
+        found.append(zeros_of(pruned, values))
+    if shared:
+        limits = {**came.shared, **limits_in(graph.file, shared)}
+        found.append(shared_values(work, shared, values, limits, zero=zero))
     return found
 
 
@@ -51,50 +58,36 @@ def zeros_of(layers: Sequence[Layer], values: Mapping[int, Floats]) -> Mask:
     return Mask({layer.weight: (values[layer.weight] != 0).astype(np.float32) for layer in layers})
 
 
-def shared_values(work: Work, layers: Sequence[Layer], values: Mapping[int, Floats]) -> Codebook:
-    """Return the codebook of the shared values that weights hold, as `cluster` left them."""
+def shared_values(
+    work: Work,
+    layers: Sequence[Layer],
+    values: Mapping[int, Floats],
+    limits: Mapping[int, Floats],
+    *,
+    zero: bool,
+) -> Codebook:
+    """Return the codebook of the shared values that weights hold, in units of `limits` (of the largest where there are
+    none), as `cluster` or others left them; with `zero` it has 0 besides."""
     bits = bits_of(work.recipe)
-    limits = limits_in(work.content, layers)
     scales: dict[int, Floats] = {}
     shares: dict[int, Floats] = {}
     for layer in layers:
         value = values[layer.weight]
-        scales[layer.weight] = limits.get(layer.weight, np.array([largest(value, None)[0]], np.float32))
-        shares[layer.weight] = value / spread_over(scales[layer.weight], layer.axis, value.ndim)
+        limit = scales[layer.weight] = limits.get(layer.weight, largest(value, None))
+        shares[layer.weight] = value / limit.reshape(spread(limit.size, layer.axis, value.ndim))
     step = work.earlier("cluster")
     if step is not None and step.setting("share") == "model":
-        together = merged(np.concatenate([share.reshape(-1) for share in shares.values()]))
+        together = centres_in(np.concatenate([share.reshape(-1) for share in shares.values()]), zero)
         centres = dict.fromkeys(shares, together)
     else:
-        centres = {index: merged(share) for index, share in shares.items()}
+        centres = {index: centres_in(share, zero) for index, share in shares.items()}
     return Codebook(layers, centres, scales, steps=None if bits is None else 2 ** (bits - 1) - 1)
 
 
-def merged(shares: Floats) -> Floats:
-    """Return the distinct values, those that only rounding tells apart taken together."""
-    distinct = np.unique(np.round(shares.astype(np.float64), 5))
-    return distinct.astype(np.float32)
-
-
-def spread_over(limit: Floats, axis: int, rank: int) -> Floats:
-    """Return limits `[c]` or `[1]` in a shape that multiplies a weight of `rank` along `axis`."""
-    shape = [1] * rank
-    if limit.size > 1:
-        shape[axis] = limit.size
-    return limit.reshape(shape)
-
-
-def limits_in(content: bytes, layers: Sequence[Layer]) -> dict[int, Floats]:
-    """Return the limits of weights that stand in a file, by tensor index."""
-    model, _ = unpacked(content)
-    told = weight_limits(model)
-    names = {layer.weight: _name(model, layer.weight) for layer in layers}
-    return {index: told[name][0] for index, name in names.items() if name in told}
-
-
-def _name(model: object, index: int) -> str:
-    name = model.subgraphs[0].tensors[index].name  # type: ignore[attr-defined]
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+def centres_in(shares: Floats, zero: bool) -> Floats:
+    """Return the distinct values, ascending, and 0 in any case where `zero`."""
+    distinct = merged(shares)
+    return np.unique(np.append(distinct, np.float32(0))) if zero else distinct
 
 
 def ranges_by_index(work: Work, graph: TrainableGraph) -> dict[int, tuple[float, float]]:

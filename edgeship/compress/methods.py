@@ -10,23 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeship.compress.options import BY, GIVEN, MULTIPLE, OF, PERCENT, REPAIR, Option, training
 from edgeship.compress.rewriting.rules import WORDS
 from edgeship.errors import InputError
 from edgeship.registry import did_you_mean
 from edgeship.values import Setting, Step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One setting of a method, as it stands in a label: `prune-80` gives its first one, `key=value` any other."""
-
-    name: str
-    default: Setting
-    least: float | None = None
-    most: float | None = None
-    words: tuple[str, ...] = ()
-    """What a text may be; empty: any."""
-    about: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,64 +40,6 @@ class Row:
     structural: bool = False
     """Whether it changes shapes: it cannot follow a step whose zeros or shared values it would take apart."""
 
-
-def _training(rate: float, epochs: int = 12) -> tuple[Option, ...]:
-    """Return the settings that every method that trains has."""
-    return (
-        Option(name="epochs", default=epochs, least=0, most=10_000, about="passes over the training data"),
-        Option(
-            name="steps", default=2000, least=1, most=1e7, about="steps at least, where there are few samples"
-        ),
-        Option(name="batch", default=64, least=1, most=4096, about="samples a step"),
-        Option(
-            name="rate",
-            default=rate,
-            least=1e-7 if rate else 0.0,
-            most=1.0,
-            about="learning rate of Adam, falling along a cosine"
-            + ("" if rate else "; 0: found by short tries"),
-        ),
-        Option(
-            name="augment",
-            default="auto",
-            words=("auto", "none", "shift", "flip", "mix"),
-            about="more samples from the same: pictures moved, mirrored, blended",
-        ),
-        Option(
-            name="labels",
-            default="auto",
-            words=("auto",),
-            least=0.0,
-            most=1.0,
-            about="share of the loss that is of labels; auto: some, where there are some",
-        ),
-        Option(
-            name="temperature", default=2.0, least=0.1, most=100.0, about="softens answers that are compared"
-        ),
-        Option(name="loss", default="auto", about="module:callable of (outputs, teacher, labels)"),
-    )
-
-
-PERCENT = Option(name="percent", default=50, least=1, most=98, about="weights that become zero, percent")
-
-OF = Option(
-    name="of",
-    default="channels",
-    words=("channels", "macs", "parameters"),
-    about="of what the percentage is: channels that can go, multiply-adds or parameters of the model",
-)
-BY = Option(
-    name="by",
-    default="outputs",
-    words=("outputs", "weights"),
-    about="what matters: a channel's share in what layers make of samples, or the size of its weights",
-)
-MULTIPLE = Option(
-    name="multiple", default=1, least=1, most=64, about="numbers of channels are multiples of this"
-)
-REPAIR = Option(
-    name="repair", default=True, about="fit what is left to what the whole model computes on samples"
-)
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -177,7 +107,7 @@ ROWS: tuple[Row, ...] = (
         function="edgeship.compress.own_student:apply",
         options=(
             Option(name="model", default="", about="file, or module:callable"),
-            *_training(2e-3, epochs=30),
+            *training(2e-3, epochs=30),
         ),
         needs="samples",
         structural=True,
@@ -186,7 +116,7 @@ ROWS: tuple[Row, ...] = (
         name="prune",
         about="smallest weights become zero; a smaller download, the same file size and time",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(0.0)),
+        options=(PERCENT, *training(0.0), GIVEN),
         needs="samples",
     ),
     Row(
@@ -206,14 +136,14 @@ ROWS: tuple[Row, ...] = (
         name="prune-2x4",
         about="two of every four weights become zero, for hardware that skips them; elsewhere as prune-50",
         function="edgeship.compress.prune:apply",
-        options=_training(0.0),
+        options=(*training(0.0), GIVEN),
         needs="samples",
     ),
     Row(
         name="prune-blocks",
         about="runs of four weights become zero together",
         function="edgeship.compress.prune:apply",
-        options=(PERCENT, *_training(0.0)),
+        options=(PERCENT, *training(0.0), GIVEN),
         needs="samples",
     ),
     Row(
@@ -228,7 +158,8 @@ ROWS: tuple[Row, ...] = (
                 words=("model", "tensor"),
                 about="one set of values for all tensors, which packs best, or one for each",
             ),
-            *_training(3e-4),
+            *training(3e-4),
+            GIVEN,
         ),
         needs="samples",
         ranges=True,
@@ -241,7 +172,8 @@ ROWS: tuple[Row, ...] = (
             Option(
                 name="precision", default="int8", words=("int8", "int4", "int16x8"), about="of the integers"
             ),
-            *_training(3e-4),
+            *training(3e-4),
+            GIVEN,
         ),
         needs="samples",
         ranges=True,
@@ -258,6 +190,7 @@ ROWS: tuple[Row, ...] = (
         options=(
             Option(name="precision", default="int8", words=("int8", "int4"), about="of the weights"),
             Option(name="samples", default=1000, least=8, most=1_000_000, about="inputs that are looked at"),
+            GIVEN,
         ),
         needs="samples",
     ),
@@ -290,14 +223,14 @@ ROWS: tuple[Row, ...] = (
         name="distill",
         about="a smaller model learns the answers of the float model",
         function="edgeship.compress.distill:apply",
-        options=_training(1e-3),
+        options=(*training(1e-3), GIVEN),
         needs="samples",
     ),
     Row(
         name="finetune",
         about="trained as long, and not compressed: the control",
         function="edgeship.compress.distill:apply",
-        options=_training(5e-4),
+        options=(*training(5e-4), GIVEN),
         needs="samples",
     ),
 )
@@ -337,8 +270,13 @@ def step_of(label: str, *, seed: int = 0, rows: Sequence[Row] = ROWS) -> Step:
         if not equals or key not in {option.name for option in row.options}:
             raise _bad(label, row, f"'{text}' is no setting of {name}")
         given[key] = value
+    said = {option: _setting(label, row, option, given.get(option.name)) for option in row.options}
     settings = tuple(
-        sorted((option.name, _setting(label, row, option, given.get(option.name))) for option in row.options)
+        sorted(
+            (option.name, value)
+            for option, value in said.items()
+            if not option.silent or value != option.default
+        )
     )
     return Step(label=label, method=name, settings=settings, seed=seed)
 

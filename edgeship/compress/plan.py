@@ -16,12 +16,12 @@ PROBE = 4
 CONTROL = "finetune"
 USUAL: tuple[tuple[str, ...], ...] = (
     ("cluster-16",),
+    ("cluster-8",),
     ("prune-50", "cluster-16"),
-    ("prune-60", "cluster-16"),
     ("prune-50", "qat-int8"),
     ("channels-30", "distill", "qat-int8"),
+    ("channels-30", "distill", "cluster-16"),
     ("student-depth-1", "distill", "qat-int8"),
-    ("channels-30", "distill", "prune-40", "cluster-16"),
     ("round-int4", "qat-int4"),
 )
 """Chains that are tried where none is named, but for those that end in a recipe which the target does not take."""
@@ -83,17 +83,24 @@ def chain_of(text: str, *, seed: int) -> tuple[Step, ...]:
 
 
 def planned(
-    chains: Sequence[str], recipes: Sequence[str], *, samples: bool, seed: int, controls: bool = True
+    chains: Sequence[str],
+    recipes: Sequence[str],
+    *,
+    samples: bool,
+    seed: int,
+    first: Sequence[str] = (),
+    controls: bool = True,
 ) -> tuple[Planned, ...]:
     """Return what to try, in order: every recipe as it is, then the chains that are named, or the usual ones.
 
     `recipes` are those the target takes (canonical names, best first), of which a chain ends in the one that its
     last step is for, else in the first one of whole integers, else in the first. `samples` says whether there is
-    anything to train on.
+    anything to train on; `first` are labels of steps that every usual chain begins with, since the target needs them.
     """
     found = [Planned(candidate=Candidate(recipe=r), stage="plain", named=True) for r in recipes]
     rows = rows_by_name()
     usual = [chain for chain in (*QUICK, *USUAL) if all(_method(label) in rows for label in chain)]
+    usual = [tuple(first), *((*first, *chain) for chain in usual)] if first else usual
     texts = [(text, True) for text in chains] or [("+".join(chain), False) for chain in usual]
     trained = False
     for text, named in texts:
@@ -102,7 +109,7 @@ def planned(
         needs = any(rows[step.method].needs != "nothing" for step in steps)
         if recipe is None or (needs and not samples):
             if named:
-                _refuse(text, recipe, recipes)
+                _refuse(text, recipes, lacks_samples=needs and not samples)
             continue
         training = any("epochs" in dict(step.settings) for step in steps)
         trained = trained or training
@@ -162,8 +169,8 @@ def _method(label: str) -> str:
     )
 
 
-def _refuse(text: str, recipe: str | None, recipes: Sequence[str]) -> None:
-    if recipe is None:
+def _refuse(text: str, recipes: Sequence[str], *, lacks_samples: bool) -> None:
+    if not lacks_samples:
         raise InputError(
             "method-without-recipe",
             f"--method {text}: the target takes no file that it ends in",

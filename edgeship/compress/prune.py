@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.compress.came import told_of
 from edgeship.compress.constraints import Constraints, Mask, Values
 from edgeship.compress.graph import TrainableGraph
 from edgeship.compress.held import counted, held, own_layers, written
@@ -117,7 +118,7 @@ def apply(work: Work) -> Outcome:
     def begun() -> tuple[TrainableGraph, Constraints]:
         graph = TrainableGraph(work.content)
         mask = Pruning(own_layers(graph), graph.values(), pattern, share)
-        return graph, Constraints(mask, *held(work, graph))
+        return graph, Constraints(mask, *held(work, graph, zero=True))
 
     if not plan.rate:
         plan = replace(plan, rate=best_rate(begun, teacher, work, plan))
@@ -137,5 +138,5 @@ def apply(work: Work) -> Outcome:
     return Outcome(
         content=written(work, constraints, trained, graph),
         figures=dict(trained.figures) | counted(graph, trained.values),
-        notes=tuple(notes),
+        notes=(*notes, *told_of(work, graph.file)),
     )

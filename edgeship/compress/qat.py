@@ -6,10 +6,12 @@ ranges and limits that were trained go to the quantizer as they are.
 
 from __future__ import annotations
 
+from edgeship.compress.came import limits_in, told_of
+from edgeship.compress.codebook import Codebook
 from edgeship.compress.constraints import Constraint, Constraints
 from edgeship.compress.fake_quant import ActivationGrid, WeightGrid, axis_of, best_limits
 from edgeship.compress.graph import TrainableGraph
-from edgeship.compress.held import SHARING, counted, held, limits_in, own_layers, ranges_by_index, written
+from edgeship.compress.held import counted, held, own_layers, ranges_by_index, written
 from edgeship.compress.training import Plan, train
 from edgeship.compress.work import Outcome, Work
 
@@ -23,10 +25,12 @@ def apply(work: Work) -> Outcome:
     graph, teacher = TrainableGraph(work.content), TrainableGraph(work.original)
     layers, values = own_layers(graph), graph.values()
     constraints: list[Constraint] = held(work, graph)
-    if not any(step.method in SHARING for step in work.before):  # a codebook is on the grid already
+    on_grid = {index for one in constraints if isinstance(one, Codebook) for index in one.limits}
+    layers = [layer for layer in layers if layer.weight not in on_grid]
+    if layers:
         limits = None
         if weight_bits < 8:
-            told = limits_in(work.content, layers)
+            told = limits_in(graph.file, layers)
             limits = {
                 layer.weight: told.get(
                     layer.weight,
@@ -42,4 +46,5 @@ def apply(work: Work) -> Outcome:
     return Outcome(
         content=written(work, everything, trained, graph),
         figures=dict(trained.figures) | counted(graph, trained.values),
+        notes=told_of(work, graph.file),
     )

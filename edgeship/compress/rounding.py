@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.compress.came import came_with, limits_in, told_of
 from edgeship.compress.held import PRUNING, SHARING
 from edgeship.compress.lattice import DAMPING, nearest_integers
 from edgeship.compress.patches import Form
@@ -23,8 +24,7 @@ from edgeship.compress.tap import side_by_side
 from edgeship.compress.work import Outcome, Work
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.flat import parse
-from edgeship.tflite.refit import unpacked
-from edgeship.tflite.weights import FOUR_BITS, Layer, constant, layers_of, weight_limits, with_weights
+from edgeship.tflite.weights import FOUR_BITS, Layer, constant, layers_of, with_weights
 
 Floats = NDArray[np.float64]
 ROWS = 24
@@ -56,8 +56,7 @@ def apply(work: Work) -> Outcome:
     bits = {"int8": 8, "int4": 4}[str(work.step.setting("precision"))]
     file = parse(Path("model.tflite"), work.content, "")
     samples = work.samples.some(int(work.step.setting("samples")), work.step.seed)
-    pruned = any(step.method in PRUNING for step in work.before)
-    rounding = _Rounding(file=file, samples=samples, bits=bits, pruned=pruned, work=work)
+    rounding = _Rounding(file=file, samples=samples, bits=bits, work=work)
     layers = layers_of(file.main)
     for number, layer in enumerate(layers):
         work.report(f"{work.step.label}: {layer.name}", number, len(layers))
@@ -68,17 +67,21 @@ def apply(work: Work) -> Outcome:
 class _Rounding:
     """The state of a model that is rounded layer by layer."""
 
-    def __init__(self, *, file: TfliteFile, samples: Samples, bits: int, pruned: bool, work: Work) -> None:
-        self.file, self.samples, self.bits, self.pruned = file, samples, bits, pruned
+    def __init__(self, *, file: TfliteFile, samples: Samples, bits: int, work: Work) -> None:
+        self.file, self.samples, self.bits = file, samples, bits
         self.one_scale, self.seed = work.one_scale, work.step.seed
         self.content = work.content
-        model, _ = unpacked(work.content)
-        told = weight_limits(model)
+        layers, came = layers_of(file.main), came_with(work, file)
+        self.notes = told_of(work, file)
+        everything = {layer.weight for layer in layers}
+        self.pruned = everything if any(step.method in PRUNING for step in work.before) else came.pruned
         shared = any(step.method in SHARING for step in work.before)
-        self.given = {t.index for t in file.main.tensors if t.has_data and (shared or t.name in told)}
+        self.given = everything if shared else {*came.shared, *limits_in(file, layers)}
         self.values: dict[int, NDArray[np.float32]] = {}
-        self.limits: dict[int, NDArray[np.float32]] = {}
-        self.axes: dict[int, int] = {}
+        self.limits: dict[int, NDArray[np.float32]] = {**limits_in(file, layers), **came.shared}
+        self.axes = {layer.weight: layer.axis for layer in layers}
+        self.changes = bool(came.shared)
+        self.rounded: set[int] = set()
         self.left: list[str] = []
         self.error, self.energy = 0.0, 0.0
 
@@ -112,7 +115,7 @@ class _Rounding:
         xx = m.xx / m.count - spread * mean_x[:, :, None] * mean_x[:, None, :]
         fx = m.fx / m.count - spread * mean_f[:, :, None] * mean_x[:, None, :]
         dx = m.dx / m.count - spread * mean_d[:, :, None] * mean_x[:, None, :]
-        free = (matrix != 0) if self.pruned else np.ones(matrix.shape, bool)
+        free = (matrix != 0) if layer.weight in self.pruned else np.ones(matrix.shape, bool)
         targets = np.stack(
             [_nearest(matrix[g], xx[g], matrix[g] @ (fx[g] - xx[g]) + dx[g]) for g in range(form.groups)]
         )
@@ -131,7 +134,7 @@ class _Rounding:
         result = np.stack(found)
         flat = np.concatenate(limits)
         self.limits[layer.weight] = np.asarray(flat[:1] if one_scale else flat, np.float32)
-        self.axes[layer.weight] = layer.axis
+        self.rounded.add(layer.weight)
         change = result - targets
         self.error += float(np.einsum("grk,gkl,grl->", change, xx, change))
         self.energy += float(np.einsum("grk,gkl,grl->", matrix, xx, matrix))
@@ -197,7 +200,7 @@ class _Rounding:
         return with_weights(self.file.content, self.values, limits=limits, axes=self.axes if told else {})
 
     def outcome(self) -> Outcome:
-        count = len(self.limits)
+        count = len(self.rounded)
         figures = {"layers": float(count), "left_error": self.error / max(self.energy, 1e-30)}
         notes = []
         if self.left:
@@ -207,9 +210,8 @@ class _Rounding:
             )
         if self.given:
             notes.append("weights on a grid or with shared values stay as an earlier step left them")
-        return Outcome(
-            content=self._file(told=True) if count else self.file.content, figures=figures, notes=tuple(notes)
-        )
+        content = self._file(told=True) if count or self.changes else self.file.content
+        return Outcome(content=content, figures=figures, notes=(*notes, *self.notes))
 
 
 def _nearest(weights: Floats, moments: Floats, towards: Floats) -> Floats:

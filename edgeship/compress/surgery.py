@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeship.compress.coupling import Coupling
 from edgeship.compress.lanes import Masks, Places
 from edgeship.errors import InputError
+from edgeship.tflite.buffers import drop_unused
 from edgeship.tflite.cost import macs, operator_macs, parameters
 from edgeship.tflite.flat import parse
 from edgeship.tflite.precision import NUMERIC
@@ -152,19 +153,6 @@ def _store(
             held = getattr(told, field)
             if held is not None and len(held) == len(mask):
                 setattr(told, field, np.asarray(held)[mask])
-
-
-def drop_unused(model: Any) -> None:
-    """Empty the buffers that nothing refers to any more."""
-    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors or ()}
-    used |= {int(entry.buffer) for entry in model.metadata or ()}
-    order = {old: new for new, old in enumerate(sorted(used | {0}))}
-    model.buffers = [model.buffers[old] for old in order]
-    for graph in model.subgraphs:
-        for tensor in graph.tensors or ():
-            tensor.buffer = order[int(tensor.buffer)]
-    for entry in model.metadata or ():
-        entry.buffer = order[int(entry.buffer)]
 
 
 class Cost:

@@ -24,6 +24,7 @@ from edgeship.progress import Progress
 from edgeship.tflite.entry import other_entries, read_entry
 from edgeship.tflite.file import TfliteFile
 from edgeship.tflite.flaws import name_of
+from edgeship.tflite.half import widened
 from edgeship.tflite.normalise import in_order, normalised
 from edgeship.tflite.precision import is_float, precision_of
 from edgeship.tflite.reader import read_tflite
@@ -94,7 +95,8 @@ def to_float_tflite(
 
     The same source gives the same bytes in any folder on any day (same tool versions); what was converted
     once under `work` is used again. A `.tflite` is taken as it is but for what `normalised` does, `is_float`
-    False where it is quantized already. Raises InputError `model-dynamic-shape`, `unsupported-operation`,
+    False where it is quantized already; weights of half precision count as that, unless they are to be widened
+    (`source.widened`). Raises InputError `model-dynamic-shape`, `unsupported-operation`,
     `model-half-precision`, `model-double-precision`, `saved-model-signatures`, `model-custom-object`, `model-lambda`,
     `model-no-input-shape`, `model-weights-only`, `model-corrupt`, `saved-model-incomplete`, `saved-model-state`,
     `saved-model-unfed`, `tflite-signature`, and what `check_boundary` raises; ToolError `conversion-failed` with each
@@ -111,6 +113,7 @@ def to_float_tflite(
             "tools": _installed(),
             **({} if signature is None else {"signature": signature}),
             **({"shapes": dict(source.shapes)} if source.shapes else {}),
+            **({"widened": True} if source.widened and source.kind == "tflite" else {}),
         }
     )
     folder = work / f"float-{key[:16]}"
@@ -148,6 +151,9 @@ def _made(
         content = read_entry(source.path, wanted[1]).content
     else:
         content, tools = _convert(source, draft.parent, progress, limits, wanted)
+    content, halves = widened(content) if source.widened else (content, 0)
+    if halves:
+        progress.note(f"{halves} tensors hold weights in half precision: they are read as float32")
     content, simulated = float_form(content)
     if simulated:
         progress.note(

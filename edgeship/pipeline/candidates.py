@@ -55,7 +55,7 @@ class Workshop(Shop):
         try:
             tried = self._made(planned, scratch)
         except EdgeshipError as error:
-            if error.exit_code == 2 and error.reference not in FAILINGS:
+            if error.exit_code == 2 and planned.named and error.reference not in FAILINGS:
                 raise
             words = error.context.get("operations")
             why = f"{error.message}: {words}" if words else error.message
@@ -171,8 +171,16 @@ class Workshop(Shop):
         return self.store / "results" / f"{key[:32]}.json"
 
 
-FAILINGS = ("not-trainable", "nothing-to-prune", "nothing-to-mix", "calibration-missing", "training-diverged")
-"""References of bad input that is no more than what one candidate cannot do."""
+FAILINGS = (
+    "not-trainable",
+    "no-channels-to-prune",
+    "no-blocks-to-drop",
+    "tflite-cannot-be-moved",
+    "nothing-to-mix",
+    "calibration-missing",
+    "training-diverged",
+)
+"""References of bad input that is no more than what one candidate cannot do, though a person named it."""
 
 
 def structure_of(file: TfliteFile) -> str:

@@ -21,7 +21,7 @@ from edgeship.pipeline.kept_bundle import kept_bundle
 from edgeship.pipeline.kept_layers import kept_layers
 from edgeship.pipeline.room import jobs_here
 from edgeship.pipeline.rungs import rungs, with_rungs
-from edgeship.pipeline.search_plan import check_plan, plan_of
+from edgeship.pipeline.search_plan import check_plan, operations_of, plan_of
 from edgeship.pipeline.site import BuildSite
 from edgeship.pipeline.training_data import held_out_of
 from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of, needless
@@ -89,7 +89,7 @@ def compress(
     writable(out, "the results", "name another folder with -o DIR")
     writable(work, "what was made", "set EDGESHIP_CACHE=DIR to a folder you may write")
     check_plan(project, profile)
-    (inputs,) = opened_for(project, model, (profile,), work, progress, training=True)
+    (inputs,) = opened_for(project, model, (profile,), work, progress, use="compress")
     if not inputs.float_model.is_float:
         raise InputError(
             "model-already-quantized",
@@ -104,7 +104,9 @@ def compress(
         inputs.train, inputs.train_prepared, inputs.calibration, inputs.calibration_prepared, work / "data"
     )
     project = with_limits(project, labelled=bool(held_out and held_out.labelled))
-    plan = plan_of(project, here, samples=inputs.train is not None or inputs.calibration is not None)
+    operations = operations_of(read_tflite(inputs.float_model.path))
+    samples = inputs.train is not None or inputs.calibration is not None
+    plan = plan_of(project, here, samples=samples, operations=operations)
     with tempfile.TemporaryDirectory(prefix="edgeship-compress-") as folder:
         site = BuildSite(
             project=project,

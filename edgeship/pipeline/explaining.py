@@ -67,8 +67,7 @@ def explain_model(
     `opened_for` raises.
     """
     begun = time.monotonic()
-    training = bool(project.datasets.train and not project.datasets.calibration)
-    (inputs,) = opened_for(project, model, (profile,), work, progress, training=training)
+    (inputs,) = opened_for(project, model, (profile,), work, progress, use="explain")
     here = engine_for(read_tflite(inputs.float_model.path), profile).profile
     recipe = recipe_to_explain(project, here, inputs)
     calibration = inputs.calibration_prepared

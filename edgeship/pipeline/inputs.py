@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from edgeship.bundle.limits import check_body_limit
 from edgeship.bundle.service import sides_entry
@@ -37,6 +38,8 @@ from edgeship.values import (
     Unavailable,
 )
 
+Use = Literal["build", "explain", "compress"]
+"""What is done with inputs."""
 CLASS_METRICS = ("auto", "top1", "top5", "auc")
 """Metrics whose labels are classes, where they can be."""
 
@@ -62,14 +65,18 @@ class Inputs:
 
 
 def open_inputs(
-    project: Project, model: Path, work: Path, progress: Progress, *, batch: int = 1, training: bool = False
+    project: Project, model: Path, work: Path, progress: Progress, *, batch: int = 1, use: Use = "build"
 ) -> Inputs:
-    """Read and check the model, its first axis fixed at `batch`, and its datasets once; with `training` the training
-    data, too, of which calibration samples are taken where none are given.
+    """Read and check the model, its first axis fixed at `batch`, and its datasets once, for one `use`.
 
-    Bad data is found before TensorFlow is started.
+    Where something trains the training data, too, of which calibration samples are taken where none are given; where
+    weights are changed or looked at, those of half precision are read as float32. Bad data is found before TensorFlow
+    is started.
     """
-    source = open_model(model, project.input_shapes)
+    source = replace(open_model(model, project.input_shapes), widened=use != "build")
+    training = use == "compress" or (
+        use == "explain" and bool(project.datasets.train and not project.datasets.calibration)
+    )
     if not project.datasets.evaluation:
         check_gate_data(project.goals, None, None)
     check_own(project.goals, progress)
@@ -248,17 +255,14 @@ def opened_for(
     work: Path,
     progress: Progress,
     *,
-    training: bool = False,
+    use: Use = "build",
 ) -> tuple[Inputs, ...]:
     """Return for each profile what it starts from, opened once for each batch that they want.
 
     Raises what `open_inputs` raises, and what a limit that is set keeps out, before an hour is spent on it.
     """
     batches = dict.fromkeys(profile.batch.fixed for profile in profiles)
-    opened = {
-        batch: open_inputs(project, model, work, progress, batch=batch, training=training)
-        for batch in batches
-    }
+    opened = {batch: open_inputs(project, model, work, progress, batch=batch, use=use) for batch in batches}
     if project.service.limits.body_bytes and any(profile.deployable for profile in profiles):
         for inputs in opened.values():
             check_one_request(project, inputs)

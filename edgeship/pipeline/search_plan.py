@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
+from edgeship.compile.edgetpu.table import rows as edgetpu_operations
 from edgeship.compress.plan import Planned, planned
+from edgeship.compress.rewriting.rules import RULES
 from edgeship.errors import InputError
 from edgeship.model.source import open_model
 from edgeship.pipeline.plan import recipes_for
 from edgeship.profile import TargetProfile
 from edgeship.project import Project
 from edgeship.quantize.recipes import RECIPES
+from edgeship.quantize.versions import equivalent_release, supports
+from edgeship.tflite.entry import read_entry
+from edgeship.tflite.file import TfliteFile
 
 
-def plan_of(project: Project, profile: TargetProfile, *, samples: bool) -> tuple[Planned, ...]:
-    """Return what to try for a target, with or without samples. Raises what `planned` and `recipes_for` raise."""
+def plan_of(
+    project: Project, profile: TargetProfile, *, samples: bool, operations: Collection[str] = ()
+) -> tuple[Planned, ...]:
+    """Return what to try for a target, with or without samples, for a model of these operations: those that the target
+    lacks are written as others first, where that can be. Raises what `planned` and `recipes_for` raise."""
     recipes, left_out = recipes_for(project, profile, None, calibrated=samples)
     names = [recipe.name for recipe in recipes]
     if not project.recipes:  # what only a download gains by is tried here, too, where the target runs it
         accepted = [RECIPES.resolve(name) for name in profile.precision.accepts]
         names += [n for n in accepted if n.endswith("_wi4_ai8") and n not in names and not left_out]
     settings = project.file.compress
-    plan = planned(settings.methods, names, samples=samples, seed=settings.seed)
+    first = spelled_for(profile, operations)
+    plan = planned(settings.methods, names, samples=samples, seed=settings.seed, first=first)
     return tuple(one for one in plan if may_mix(one, profile))
 
 
@@ -37,6 +47,28 @@ def check_plan(project: Project, profile: TargetProfile) -> None:
         else:
             return
     raise refused[0]
+
+
+def spelled_for(profile: TargetProfile, operations: Collection[str]) -> tuple[str, ...]:
+    """Return the labels of the rewrites that write operations of a model as others which the target has."""
+    runtime = profile.runtime
+    available = equivalent_release(runtime.engine, runtime.version)
+
+    def lacks(op: str) -> bool:
+        table = edgetpu_operations() if profile.compiler.backend == "edgetpu" else None
+        return supports(available, op, 1).verdict == "no" or (table is not None and op not in table)
+
+    return tuple(f"rewrite-{rule.name}" for rule in RULES if rule.spells in operations and lacks(rule.spells))
+
+
+def operations_of(file: TfliteFile) -> frozenset[str]:
+    """Return the built-in operations of a model; DIV where it divides by a constant."""
+    tensors = file.main.tensors
+    return frozenset(
+        op.op
+        for op in file.main.operators
+        if not op.custom and (op.op != "DIV" or tensors[op.inputs[1]].has_data)
+    )
 
 
 def may_mix(one: Planned, profile: TargetProfile) -> bool:
@@ -79,7 +111,8 @@ def plan_search(project: Project, model: Path, profile: TargetProfile) -> tuple[
         if reference := getattr(datasets, role):
             lines.append(f"read and check the {role} data {reference}")
     samples = bool(datasets.train or datasets.calibration)
-    for one in plan_of(project, profile, samples=samples):
+    known = operations_of(read_entry(model, project.signature)) if source.kind == "tflite" else ()
+    for one in plan_of(project, profile, samples=samples, operations=known):
         control = ", the control" if one.control else ""
         lines.append(f"{profile.name}: try {one.candidate.name} ({one.stage}{control})")
     lines.append(f"{profile.name}: stop after {settings.minutes:g} minutes, choose by {_chosen_by(project)}")

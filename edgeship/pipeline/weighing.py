@@ -112,7 +112,7 @@ def chosen_of(tried: Sequence[Tried], project: Project) -> tuple[Tried | None, s
 
     if ladder:
         best = min(ladder, key=order)
-        plain = [t for t in made if not t.candidate.steps and t.candidate.recipe == best.candidate.recipe]
+        plain = [t for t in made if not t.candidate.steps]
         words = f"{best.candidate.name}: {PREFERRED[prefer]} of {len(made)} that were tried within the goals"
         if plain and plain[0] is not best and plain[0].contents and best.contents:
             words += f"; {beside(best, plain[0])}"

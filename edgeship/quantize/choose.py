@@ -59,12 +59,14 @@ def _as_given(asked: tuple[str, ...], recipe: Recipe) -> Recipe:
     """Return the one recipe of a model that came quantized, or refuse what it cannot be."""
     others = [name for name in asked if name != recipe.alias and RECIPES.resolve(name) != recipe.name]
     if others:
+        weights = recipe.precision.weights
         raise InputError(
             "model-already-quantized",
-            f"the model holds {recipe.precision.weights} weights and {recipe.precision.activations} "
+            f"the model holds {weights} weights and {recipe.precision.activations} "
             f"activations: '{others[0]}' cannot be derived from it",
             context={"asked": ", ".join(asked), "possible": recipe.name},
-            hint="hand over the float model (.keras, .h5, SavedModel, float .tflite), or leave --recipe out",
+            hint="hand over the float model (.keras, .h5, SavedModel, float .tflite), or leave --recipe out"
+            + ("; edgeship compress reads float16 weights as float32" if weights == "float16" else ""),
         )
     return recipe
 

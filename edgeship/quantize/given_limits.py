@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeship.quantize.finish import operator_name, tensor_name, tensor_types
 from edgeship.tflite.buffers import own_buffer
 from edgeship.tflite.soundness import BIASED
-from edgeship.tflite.weights import weight_limits
+from edgeship.tflite.weights import spread, weight_limits
 
 Floats = NDArray[np.float64]
 STEPS = {"INT8": 127, "INT4": 7}
@@ -53,9 +53,8 @@ def use_given_limits(model: Any, original: Any) -> list[str]:
         elif scale.size == 1:
             scale = np.repeat(scale, count)
         along = axis if told.size > 1 else int(tensor.quantization.quantizedDimension)
-        spread = [1] * exact.ndim
-        spread[along] = -1
-        stored = np.clip(np.rint(exact / scale.reshape(spread)), -STEPS[kind], STEPS[kind]).astype(np.int8)
+        divided = exact / scale.reshape(spread(scale.size, along, exact.ndim))
+        stored = np.clip(np.rint(divided), -STEPS[kind], STEPS[kind]).astype(np.int8)
         _store(model, tensor, stored, scale, kind)
         _follow(model, original, sources, tensor, scale / before)
     if not coarser:
@@ -69,10 +68,8 @@ def use_given_limits(model: Any, original: Any) -> list[str]:
 def _steps(exact: Floats, told: NDArray[np.float32], axis: int, kind: str) -> int:
     """Return the steps of a limit: those of the type, but the 7 of 4 bits where the weights lie on these exactly and 8
     bits store them, so that they stay the integers that they are."""
-    spread = [1] * exact.ndim
-    if told.size > 1:
-        spread[axis] = -1
-    shares = exact / np.maximum(told.astype(np.float64), 1e-30).reshape(spread)
+    limits = np.maximum(told.astype(np.float64), 1e-30)
+    shares = exact / limits.reshape(spread(told.size, axis, exact.ndim))
     fine, coarse = (np.abs(shares * n - np.rint(shares * n)).max(initial=0.0) < ON_GRID for n in (127, 7))
     return 7 if kind == "INT8" and coarse and not fine else STEPS[kind]
 

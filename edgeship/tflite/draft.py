@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeship.tflite.buffers import drop_unused
 from edgeship.tflite.pure import PURE
 from edgeship.tflite.refit import packed, pruned, unpacked
 from edgeship.tflite.repeats import operator_code
@@ -252,7 +253,7 @@ class Draft:
             if id(op) not in self._unread:
                 self.drop(op)
         pruned(self.model)
-        _drop_buffers(self.model)
+        drop_unused(self.model)
         return packed(self.model, self.schema, self.content)
 
     def _idle(self, op: Any) -> bool:
@@ -282,16 +283,3 @@ class Draft:
         tensor.name = name.encode()
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
-
-
-def _drop_buffers(model: Any) -> None:
-    """Drop the buffers that nothing refers to any more; the first one is everybody's empty one."""
-    if model.metadataBuffer is not None and len(model.metadataBuffer):
-        return  # the old list of metadata: it names buffers by number
-    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors or ()]
-    holders = [*tensors, *(model.metadata or ())]
-    used = sorted({0, *(int(holder.buffer) for holder in holders)})
-    place = {old: new for new, old in enumerate(used)}
-    model.buffers = [model.buffers[old] for old in used]
-    for holder in holders:
-        holder.buffer = place[int(holder.buffer)]

@@ -89,6 +89,14 @@ def layers_of(graph: Subgraph) -> tuple[Layer, ...]:
     return tuple(found)
 
 
+def spread(count: int, axis: int, rank: int) -> list[int]:
+    """Return the shape in which `count` values, one in all or one for each place along `axis`, multiply an array."""
+    shape = [1] * rank
+    if count > 1:
+        shape[axis] = count
+    return shape
+
+
 def constant(file: TfliteFile, index: int) -> Floats:
     """Return the value of a constant float32 tensor of the main graph, read-only."""
     return np.frombuffer(file.tensor_bytes(index), np.float32).reshape(file.main.tensors[index].shape)

@@ -51,7 +51,10 @@ def main(home: Path, report_fd: int) -> int:
     except MemoryError:
         reply = {
             "error": ToolError(
-                "worker-out-of-memory", f"{request['function']} needs more than the {limit} MiB it may take"
+                "worker-out-of-memory",
+                f"{request['function']} needs more "
+                + (f"than the {limit} MiB it may take" if limit else "memory than this machine can give"),
+                hint="use fewer samples, close what else takes memory, or use a machine with more of it",
             ).as_json()
         }
     except Exception as error:  # a tool may raise anything: it becomes data, with its trace in the log
@@ -61,7 +64,7 @@ def main(home: Path, report_fd: int) -> int:
             "error": ToolError(
                 "tool-failed",
                 f"{request['function']} failed: {type(error).__name__}: {shortened(text)}",
-                hint="if this looks like a bug, report it with the output of the same command and --verbose",
+                hint="if this looks like a bug, report it with this text and the command you typed",
             ).as_json()
         }
     reply["peak_rss_mb"] = peak_rss_mb()

@@ -105,7 +105,7 @@ def run_worker(
                 "worker-timeout",
                 f"{function} did not finish in {limits.seconds:.0f} s and was stopped",
                 context={"last words": _last_words(home)},
-                hint="run the command again with a longer --timeout, or on a faster machine",
+                hint="run the command again while nothing else runs, with fewer samples, or on a faster machine",
             ) from None
         except BaseException:
             _kill(process)

@@ -19,6 +19,8 @@ class ModelSource:
     """SHA-256 of the file, or of the folder's relative names and contents."""
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """(input, sizes) that the user closes, batch first; the name is "" for the only input."""
+    widened: bool = False
+    """Whether weights of half precision are read as float32, to be changed; else such a `.tflite` came quantized."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

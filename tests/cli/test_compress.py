@@ -203,6 +203,41 @@ def test_explain_tells_every_layer(model: Path, tmp_path: Path) -> None:
     assert document["snr_db"] <= min(layer["alone_snr_db"] for layer in layers.values()) + 3.0
 
 
+@pytest.mark.slow
+def test_weights_of_half_precision_are_compressed_as_float32(model: Path, tmp_path: Path) -> None:
+    halved(model / "m.tflite", tmp_path / "half.tflite")
+    typed = Typed(model, tmp_path / "cache")
+    words = typed.words("--recipe", "int8", "--json", "-q", "--max-drop", "100", "-o", str(tmp_path / "out"))
+    words[0] = str(tmp_path / "half.tflite")
+    code, out, err = typed.run("compress", *words, "--method", "channels-30")
+    assert code == 0, err
+    plain, smaller = json.loads(out)["variants"]
+    assert smaller["steps"] and smaller["parameters"] < plain["parameters"] == 320
+    assert smaller["bytes"] < plain["bytes"] and plain["metric"]["evaluation"]["drop"] < 5
+
+
+def halved(source: Path, out: Path) -> None:
+    """Write a model with the weights of its layers in half precision, behind DEQUANTIZE."""
+    from edgeship.tflite.draft import Draft
+    from edgeship.tflite.flat import parse
+    from edgeship.tflite.refit import packed
+    from edgeship.tflite.weights import layers_of
+
+    content = source.read_bytes()
+    draft, file = Draft(content), parse(source, content, "")
+    for layer in layers_of(file.main):
+        op = next(o for o in draft.operators if layer.weight in o.inputs)
+        for index in (layer.weight, layer.bias):
+            assert index is not None
+            small = draft.put(index, "half", draft.floats(index).astype(np.float16))  # type: ignore[union-attr]
+            wide = draft.made(index, "wide")
+            new = draft.before(op)
+            draft.become(new, "DEQUANTIZE", [small])
+            draft.make(new, [wide])
+            draft.read(op, [wide if i == index else i for i in op.inputs])
+    out.write_bytes(packed(draft.model, draft.schema, content))
+
+
 @pytest.mark.parametrize(
     ("more", "reference"),
     [

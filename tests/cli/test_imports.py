@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SHOWING = {"cli", "errors", "printable", "registry", "lazy", "__main__"}
 """Rooms of edgeship that parsing and showing take."""
-SETTINGS = SHOWING | {"project", "strictyaml", "values"}
+FAILING = SHOWING | {"references"}
+"""What an error takes more, to say where to read of it."""
+SETTINGS = FAILING | {"project", "strictyaml", "values"}
 ASKING = SETTINGS | {"deploy", "device", "remote", "report", "progress", "digest", "shape"}
 """Rooms that a verb takes that asks a device: no model, data, tflite, quantize, score, compile, pipeline or profile."""
 BUNDLED = ASKING | {"bundle"}
@@ -126,6 +128,13 @@ def test_help_imports_the_parser_alone(words: list[str], tmp_path: Path) -> None
     status, modules, said = imported(words, tmp_path)
     assert status == 0, said
     held(modules, SHOWING | {"__init__"}, set())
+
+
+@pytest.mark.parametrize("words", [["bad-usage"], ["bad-usage", "--json"], ["--list"]], ids=" ".join)
+def test_what_an_error_means_takes_its_page_alone(words: list[str], tmp_path: Path) -> None:
+    status, modules, said = imported(["explain", *words], tmp_path)
+    assert status == 0, said
+    held(modules, FAILING, set())
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])

@@ -239,7 +239,8 @@ def test_ethos_u_needs_the_quantized_file(graph, written: Write) -> None:
 
 ADVICE: list[tuple[str, Callable[[Any], int], str]] = [
     ("unsupported-leaky-relu", lambda g: g.op("LEAKY_RELU", [g.input([1, 8])], [1, 8]),
-     "replace LeakyReLU(a) by PReLU"),
+     "edgeship compress FLOAT_MODEL --target T --calibration DATA --method rewrite-leaky"),
+    ("unsupported-hard-swish", lambda g: g.op("HARD_SWISH", [g.input([1, 8])], [1, 8]), "--method rewrite-hard-swish"),
     ("unsupported-arg-max", lambda g: g.op("ARG_MAX", [g.input([1, 8]), g.scalar(1)], [1], "int64"),
      "leave ARG_MAX to the host"),
     ("batch", lambda g: g.conv(g.input([30, 8, 8, 4])), "fix the batch to 1"),

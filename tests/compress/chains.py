@@ -10,25 +10,27 @@ from edgeship.compress.worker import apply
 
 
 def run(payload: dict[str, Any], report: Any) -> dict[str, Any]:
-    """Do every chain of `payload["chains"]` (labels) and write its last file to `folder/<number>.tflite`; return what
-    each step told. Prefixes that chains share are done once."""
+    """Do every chain of `payload["chains"]` (labels, recipe, and another model, with labels for its samples, where it
+    is of one) and write its last file to `folder/<number>.tflite`; return what each step told. Prefixes that chains
+    share are done once."""
     done: dict[tuple[str, ...], tuple[str, dict[str, Any]]] = {}
     told: dict[str, Any] = {}
-    for number, (labels, recipe) in enumerate(payload["chains"]):
-        path, result = payload["model"], {}
+    for number, (labels, recipe, *other) in enumerate(payload["chains"]):
+        given, train = (other[0], payload["labelled"]) if other else (payload["model"], payload["train"])
+        path, result = given, {}
         for count in range(1, len(labels) + 1):
-            key = (*labels[:count], recipe)
+            key = (*labels[:count], recipe, given)
             if key not in done:
                 out = str(Path(payload["folder"]) / f"step-{len(done)}.tflite")
                 step = step_of(labels[count - 1])
                 result = apply(
                     {
                         "model": path,
-                        "original": payload["model"],
+                        "original": given,
                         "step": step.to_json(),
                         "before": [step_of(label).to_json() for label in labels[: count - 1]],
                         "recipe": recipe,
-                        "train": payload["train"],
+                        "train": train,
                         "calibration": None,
                         "ranges": payload["ranges"],
                         "out": out,

@@ -12,7 +12,7 @@ import pytest
 
 from edgeship.tflite.flat import parse
 from edgeship.tflite.refit import unpacked
-from edgeship.tflite.weights import Layer, constant, layers_of, weight_limits
+from edgeship.tflite.weights import Layer, constant, layers_of, weight_limits, with_weights
 from edgeship.toolchain import run_worker
 
 pytestmark = pytest.mark.slow
@@ -26,6 +26,14 @@ CHAINS = [
     (["cluster-8" + SETTINGS], "float_fp32"),
     (["prune-2x4" + SETTINGS], "float_fp32"),
 ]
+LEARNING = ",epochs=3,steps=30,batch=32,augment=none,rate=0.01,labels=1"
+CAME = [
+    (["finetune" + LEARNING], "float_fp32"),
+    (["finetune,given=free" + LEARNING], "float_fp32"),
+    (["qat-int8" + LEARNING], "static_wi8_ai8"),
+    (["prune-30" + LEARNING], "static_wi8_ai8"),
+]
+"""The same of a model that others pruned and clustered, towards labels that make it change."""
 
 
 class Made:
@@ -66,14 +74,51 @@ def made(once: Callable[..., Path], tiny_models: ModuleType) -> list[Made]:
             "folder": str(folder),
             "train": {"inputs": [str(folder / "x.npy")], "labels": None},
             "ranges": {t.name: [-4.0, 4.0] for t in graph.tensors if t.dtype == "float32" and not t.has_data},
-            "chains": CHAINS,
+            "chains": [*CHAINS, *([*chain, str(folder / "came.tflite")] for chain in CAME)],
+            "labelled": {"inputs": [str(folder / "x.npy")], "labels": str(folder / "y.npy")},
         }
+        np.save(folder / "y.npy", np.random.default_rng(2).integers(0, 2, 200))
+        (folder / "came.tflite").write_bytes(pruned_and_clustered(path.read_bytes()))
         told = run_worker("chains:run", payload, python_path=(Path(__file__).parent,)).value
         (folder / "told.json").write_text(json.dumps(told))
 
     folder = once("compress-chains", fill)
     told = json.loads((folder / "told.json").read_text())
-    return [Made(folder / f"{k}.tflite", told[str(k)]) for k in range(len(CHAINS))]
+    return [Made(folder / f"{k}.tflite", told[str(k)]) for k in range(len(CHAINS) + len(CAME))]
+
+
+def pruned_and_clustered(content: bytes) -> bytes:
+    """Return the classifier with 60 % zeros in its convolution and four values in its depthwise one."""
+    file = parse(Path("m.tflite"), content, "")
+    first, second, _ = layers_of(file.main)
+    pruned, shared = constant(file, first.weight).copy(), constant(file, second.weight)
+    pruned[np.abs(pruned) < np.quantile(np.abs(pruned), 0.6)] = 0
+    edges = np.quantile(shared, [0.25, 0.5, 0.75])
+    clustered = np.array([-0.6, -0.2, 0.3, 0.7], np.float32)[np.digitize(shared, edges)]
+    return with_weights(content, {first.weight: pruned, second.weight: clustered})
+
+
+def test_zeros_and_shared_values_that_a_model_came_with_stay(
+    made: list[Made], once: Callable[..., Path]
+) -> None:
+    path = once("compress-chains", lambda folder: None) / "came.tflite"
+    came = Made(path, {})
+    first, second, _ = came.layers
+    zeros = came.weight(first) == 0
+    kept, free, on_grid, pruned = made[len(CHAINS) :]
+    for one in (kept, on_grid, pruned):
+        assert (one.weight(first)[zeros] == 0).all()
+        assert not np.array_equal(one.weight(first), came.weight(first)), "it learned"
+        notes = " ".join(one.told["notes"])
+        assert "1 of 3 weights came pruned (60% zeros): their zeros are kept" in notes
+        assert "1 of 3 weights came clustered: their values stay shared" in notes
+    assert np.unique(kept.weight(second)).size <= 4 and np.unique(pruned.weight(second)).size <= 5
+    assert (pruned.weight(second) == 0).any(), "pruning may add zeros to what is shared"
+    integers = on_grid.weight(second) / on_grid.limits(second) * 127
+    np.testing.assert_allclose(integers, np.rint(integers), atol=1e-3)
+    assert np.unique(np.rint(integers)).size <= 4
+    assert (free.weight(first)[zeros] != 0).mean() > 0.5 and np.unique(free.weight(second)).size > 60
+    assert not free.told["notes"]
 
 
 def test_pruned_files_hold_the_zeros_and_tell_them(made: list[Made]) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from edgeship.compress.methods import step_of
@@ -13,8 +16,12 @@ from edgeship.compress.plan import Planned, planned, probe_of, recipe_for
 from edgeship.compress.search import Way, promising, search
 from edgeship.errors import InputError
 from edgeship.pareto import front
+from edgeship.pipeline.search_plan import operations_of, spelled_for
+from edgeship.profile import load_profile
+from edgeship.tflite.flat import parse
 from edgeship.values import Candidate
 
+TARGETS = Path(__file__).resolve().parents[2] / "targets"
 INT8, INT4, FLOAT = "static_wi8_ai8", "static_wi4_ai8", "float_fp32"
 
 
@@ -173,3 +180,28 @@ def test_the_front_is_what_nothing_beats() -> None:
     assert front([(math.nan, 1.0), (5.0, 1.0)], lambda item: item) == ((5.0, 1.0),), (
         "the unknown beats nothing"
     )
+
+
+def test_usual_chains_begin_with_what_a_target_needs() -> None:
+    operations = frozenset({"CONV_2D", "LEAKY_RELU", "HARD_SWISH"})
+    coral, pi = (load_profile(name, folders=[TARGETS]) for name in ("coral-dev-board", "raspberry-pi-4"))
+    assert spelled_for(pi, operations) == () == spelled_for(coral, {"CONV_2D", "RELU6"})
+    first = spelled_for(coral, operations)
+    assert first == ("rewrite-leaky", "rewrite-hard-swish")
+    plan = planned([], [INT8], samples=True, seed=0, first=first)
+    beginnings = {name.split("+")[0] for name in names(plan)}
+    assert beginnings == {INT8, "rewrite-leaky", "finetune"}
+    assert f"rewrite-leaky+rewrite-hard-swish+{INT8}" in names(plan)
+    assert f"rewrite-leaky+rewrite-hard-swish+prune-50+qat-int8+{INT8}" in names(plan)
+    named = planned(["prune-50"], [INT8], samples=True, seed=0, first=first)
+    assert f"prune-50+{INT8}" in names(named), "what a person names is done as it is written"
+
+
+def test_a_division_counts_where_it_is_by_a_constant(nets: ModuleType) -> None:
+    def read(by_constant: bool) -> frozenset[str]:
+        net = nets.Net(1)
+        x = net.input(1, 4)
+        by = net.tensor([1], np.ones(1, np.float32)) if by_constant else net.unary("EXP", x)
+        return operations_of(parse(Path("m.tflite"), net.build(net.pair("DIV", x, by)), ""))
+
+    assert "DIV" in read(True) and "DIV" not in read(False)

@@ -38,9 +38,10 @@ FIX: dict[str, str] = {
     "refuse the model for this target",
     "operation-version": "compile with edgetpu_compiler 16.0, or export without half-pixel centres",
 }
+SPELLED = "edgeship compress FLOAT_MODEL --target T --calibration DATA --method rewrite-{}"
 FIX_OF_OPERATION: dict[str, str] = {
-    "LEAKY_RELU": "replace LeakyReLU(a) by PReLU with shared_axes=[1, 2] and all slopes a, which is the same function",
-    "HARD_SWISH": "use the variant without it (MobileNet V3 'minimalistic'), or replace it by ReLU6",
+    "LEAKY_RELU": "write it as MAXIMUM(x, a * x), which is the same: " + SPELLED.format("leaky"),
+    "HARD_SWISH": "write it as x * RELU6(x + 3) / 6, which is the same: " + SPELLED.format("hard-swish"),
     "ELU": "replace ELU by ReLU and train on for a few epochs",
     "GELU": "replace GELU by ReLU and train on for a few epochs",
     "ARG_MAX": "leave ARG_MAX to the host: end the model before it",
@@ -50,7 +51,7 @@ FIX_OF_OPERATION: dict[str, str] = {
     "GATHER": "replace GATHER by slices, or by a 1x1 convolution with one-hot weights",
     "GATHER_ND": "end the model before the decoding and gather on the host",
     "BATCH_MATMUL": "the product of two activations does not run there; use convolutions, or an attention-free variant",
-    "DIV": "multiply by the inverse as a constant",
+    "DIV": "multiply by the inverse of the constant: " + SPELLED.format("divisions"),
     "SPLIT_V": "split into equal parts (SPLIT)",
     "UNPACK": "use SPLIT and RESHAPE",
     "DEPTH_TO_SPACE": "use a transposed convolution or RESIZE_NEAREST_NEIGHBOR",

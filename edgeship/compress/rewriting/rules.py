@@ -21,8 +21,8 @@ class Rule:
     """What it does to so many operations, as the note begins."""
     function: str
     """`module:function` of a Draft; imported when it is run, since the rows are read by every verb."""
-    usual: bool = True
-    """Whether `all` has it."""
+    spells: str = ""
+    """An operation that it writes as others, for targets that lack it; such a rule is none of `all`."""
 
     def run(self, draft: Draft) -> None:
         """Change what can be changed."""
@@ -60,8 +60,20 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="leaky",
         about="LEAKY_RELU written as MAXIMUM(x, a * x)",
-        function="leaky:spell_leaky",
-        usual=False,
+        function="spelled:spell_leaky",
+        spells="LEAKY_RELU",
+    ),
+    Rule(
+        name="hard-swish",
+        about="HARD_SWISH written as x * RELU6(x + 3) / 6",
+        function="spelled:spell_hard_swish",
+        spells="HARD_SWISH",
+    ),
+    Rule(
+        name="divisions",
+        about="DIV by a constant written as MUL with its inverse",
+        function="spelled:spell_divisions",
+        spells="DIV",
     ),
 )
 WORDS = ("all", *(rule.name for rule in RULES))
@@ -69,4 +81,4 @@ WORDS = ("all", *(rule.name for rule in RULES))
 
 def rules_of(word: str) -> tuple[Rule, ...]:
     """Return the rules that a setting names: `all` the usual ones, else the one of that name."""
-    return tuple(rule for rule in RULES if rule.name == word or (word == "all" and rule.usual))
+    return tuple(rule for rule in RULES if rule.name == word or (word == "all" and not rule.spells))

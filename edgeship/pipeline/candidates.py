@@ -175,6 +175,7 @@ FAILINGS = (
     "not-trainable",
     "no-channels-to-prune",
     "no-blocks-to-drop",
+    "no-layers-to-split",
     "tflite-cannot-be-moved",
     "nothing-to-mix",
     "calibration-missing",

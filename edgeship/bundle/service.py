@@ -50,7 +50,12 @@ def service_values(parts: BundleParts, engine: Mapping[str, Any]) -> dict[str, A
         "engine": dict(engine),
         "chosen": parts.chosen.artifact.name,
         "variants": [
-            entry | {"note": note_of(parts.shipped_as(v)), "state": state_entry(v.artifact)}
+            entry
+            | {
+                "note": note_of(parts.shipped_as(v)),
+                "layers": v.artifact.layers,
+                "state": state_entry(v.artifact),
+            }
             for v, entry in zip(parts.carried, variants, strict=True)
         ],
         "labels": list(parts.labels),

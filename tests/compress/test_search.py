@@ -186,6 +186,7 @@ def test_usual_chains_begin_with_what_a_target_needs() -> None:
     operations = frozenset({"CONV_2D", "LEAKY_RELU", "HARD_SWISH"})
     coral, pi = (load_profile(name, folders=[TARGETS]) for name in ("coral-dev-board", "raspberry-pi-4"))
     assert spelled_for(pi, operations) == () == spelled_for(coral, {"CONV_2D", "RELU6"})
+    assert spelled_for(pi, {"WHILE", "LEAKY_RELU"}) == ("rewrite-loops",), "nothing trains through a loop"
     first = spelled_for(coral, operations)
     assert first == ("rewrite-leaky", "rewrite-hard-swish")
     plan = planned([], [INT8], samples=True, seed=0, first=first)

@@ -238,7 +238,7 @@ ROWS: tuple[Row, ...] = (
         name="distill",
         about="a smaller model learns the answers of the float model",
         function="edgeship.compress.distill:apply",
-        options=(*training(1e-3), GIVEN),
+        options=(*training(0.0), GIVEN),
         needs="samples",
     ),
     Row(

@@ -19,8 +19,9 @@ USUAL: tuple[tuple[str, ...], ...] = (
     ("cluster-8",),
     ("prune-50", "cluster-16"),
     ("prune-50", "qat-int8"),
+    ("low-rank-50", "distill", "qat-int8"),
+    ("low-rank-40", "distill", "cluster-16"),
     ("channels-30", "distill", "qat-int8"),
-    ("channels-30", "distill", "cluster-16"),
     ("student-depth-1", "distill", "qat-int8"),
     ("round-int4", "qat-int4"),
 )

@@ -46,8 +46,6 @@ def expected_drop(metric: Metric, argmax: Figure, count: int) -> Figure:
     """
     if metric.name not in SHARES or isinstance(metric.drop, Unavailable) or isinstance(argmax, Unavailable):
         return metric.drop
-    changed = 1 - argmax
-    if changed <= 0:
-        return metric.drop
+    changed = (count * (1 - argmax) + 0.5) / (count + 1)  # none of 60 is not none of all (Jeffreys' prior)
     prior = 1 / (changed * SPREAD**2)
     return (count * metric.drop + prior * 100 * LOST * changed) / (count + prior)

@@ -48,9 +48,8 @@ CASES = {
         folder="cifar10",
         chains=(
             "cluster-7,epochs=30",
-            "student-depth-1+distill,epochs=40+qat-int8",
-            "student-depth-1+distill,epochs=40+cluster-8,epochs=30",
-            "channels-25+distill,epochs=40+qat-int8",
+            "low-rank-50+distill,epochs=60,rate=0.0003+qat-int8",
+            "channels-25+distill,epochs=40,rate=0.0003+qat-int8",
             "round-int4+qat-int4,epochs=12",
             "finetune,epochs=30",
         ),

@@ -64,6 +64,7 @@ VARIANT = Record(
         "name": WORD,
         "candidate": WORD,
         "bytes": COUNT,
+        "layers": Named(of=WORD),
         "metric": Record(fields={"name": WORD, "value": FIGURE, "drop": FIGURE}),
         "compile": Record(fields={"compiled": BOOL, "reason": text()}),
     },

@@ -106,6 +106,7 @@ def variant_entry(variant: Variant) -> dict[str, Any]:
         "bytes": artifact.bytes,
         "sha256": artifact.sha256,
         "precision": as_json(artifact.precision),
+        **({"layers": artifact.layers} if artifact.layers else {}),
         "metric": {
             "name": metric.name,
             "value": as_json(metric.value),

@@ -16,12 +16,13 @@ PROBE = 4
 CONTROL = "finetune"
 USUAL: tuple[tuple[str, ...], ...] = (
     ("cluster-16",),
+    ("cluster-8",),
     ("prune-50", "cluster-16"),
-    ("prune-60", "cluster-16"),
     ("prune-50", "qat-int8"),
+    ("low-rank-50", "distill", "qat-int8"),
+    ("low-rank-40", "distill", "cluster-16"),
     ("channels-30", "distill", "qat-int8"),
     ("student-depth-1", "distill", "qat-int8"),
-    ("channels-30", "distill", "prune-40", "cluster-16"),
     ("round-int4", "qat-int4"),
 )
 """Chains that are tried where none is named, but for those that end in a recipe which the target does not take."""
@@ -110,7 +111,7 @@ def planned(
         needs = any(rows[step.method].needs != "nothing" for step in steps)
         if recipe is None or (needs and not samples):
             if named:
-                _refuse(text, recipe, recipes)
+                _refuse(text, recipes, lacks_samples=needs and not samples)
             continue
         training = any("epochs" in dict(step.settings) for step in steps)
         trained = trained or training
@@ -170,8 +171,8 @@ def _method(label: str) -> str:
     )
 
 
-def _refuse(text: str, recipe: str | None, recipes: Sequence[str]) -> None:
-    if recipe is None:
+def _refuse(text: str, recipes: Sequence[str], *, lacks_samples: bool) -> None:
+    if not lacks_samples:
         raise InputError(
             "method-without-recipe",
             f"--method {text}: the target takes no file that it ends in",

@@ -81,9 +81,13 @@ class Trained:
 
 
 def best_rate(
-    begun: Callable[[], tuple[Student, Constraints]], teacher: TrainableGraph, work: Work, plan: Plan
+    begun: Callable[[], tuple[Student, Constraints]],
+    teacher: TrainableGraph,
+    work: Work,
+    plan: Plan,
+    rates: Sequence[float] = RATES,
 ) -> float:
-    """Return the learning rate of RATES with the least held-out loss after a training a sixth as long, each of what
+    """Return the one of `rates` (rising) with the least held-out loss after a training a sixth as long, each of what
     `begun` makes anew.
 
     How far weights must move depends on the model: a small one that loses most of its weights learns nothing at a rate
@@ -91,10 +95,10 @@ def best_rate(
     """
     per_epoch = math.ceil(len(work.samples) / plan.batch)
     if max(plan.steps, per_epoch * plan.epochs) < TRIED_FROM:
-        return RATES[0]
+        return rates[0]
     short = replace(plan, epochs=max(1, plan.epochs // TRIES), steps=max(1, plan.steps // TRIES))
     losses = {}
-    for rate in RATES:
+    for rate in rates:
         graph, constraints = begun()
         try:
             tried = train(graph, constraints, teacher, work, replace(short, rate=rate))
@@ -104,7 +108,7 @@ def best_rate(
             continue
         losses[rate] = tried.figures["held_out_loss"]
         work.report(f"{work.step.label}: rate {rate:g}, held-out loss {losses[rate]:.4g}")
-    return min(losses, key=lambda rate: losses[rate]) if losses else RATES[0]
+    return min(losses, key=lambda rate: losses[rate]) if losses else rates[0]
 
 
 def objective_of(work: Work, teacher: TrainableGraph) -> Objective:

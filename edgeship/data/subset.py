@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeship.digest import sha256_json
 from edgeship.values import Dataset, PreparedSamples
+from edgeship.whole import whole
 
 Rows = NDArray[np.int64]
 
@@ -59,17 +60,15 @@ def _digest(source: str, rows: Rows) -> str:
 
 def _taken(path: Path, rows: Rows, work: Path, digest: str) -> Path:
     """Return the file of some rows of an `.npy`; one that is there is whole, for it is renamed when it is."""
-    work.mkdir(parents=True, exist_ok=True)
     made = work / f"{path.stem}-{digest[:16]}.npy"
     if not made.exists():
         source: NDArray[Any] = np.load(path, mmap_mode="r")
-        part = made.with_suffix(".part.npy")
-        target = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-            part, mode="w+", dtype=source.dtype, shape=(len(rows), *source.shape[1:])
-        )
-        for start in range(0, len(rows), 1024):
-            target[start : start + 1024] = source[rows[start : start + 1024]]
-        target.flush()
-        del target
-        part.replace(made)
+        with whole(made) as part:
+            target = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+                part, mode="w+", dtype=source.dtype, shape=(len(rows), *source.shape[1:])
+            )
+            for start in range(0, len(rows), 1024):
+                target[start : start + 1024] = source[rows[start : start + 1024]]
+            target.flush()
+            del target
     return made

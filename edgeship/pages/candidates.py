@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgeship.pages.figures import kilobytes, minutes, number, plain, shown
+from edgeship.pages.figures import kilobytes, milliseconds, minutes, number, plain, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Shown:
 
     @property
     def latency(self) -> str:
-        return shown(self.entry["latency_ms"]["p50"], 2)
+        return milliseconds(self.entry["latency_ms"]["p50"])
 
     @property
     def memory(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.pages.candidates import Shown, candidates, measured
-from edgeship.pages.figures import kilobytes, minutes, number, plain, shown, why
+from edgeship.pages.figures import kilobytes, milliseconds, minutes, number, plain, shown, why
 from edgeship.pages.kept_plots import kept_plots
 from edgeship.pages.plots import Axes, Bar, Row, Spot, pareto, rows
 from edgeship.pages.svg import Told, tip_rules
@@ -61,6 +61,7 @@ def page(document: dict[str, Any], kept: Path | None = None) -> str:
             "deploy": deploy_command(document),
             "noise_of": noise_of,
             "most": AT_ONCE,
+            "breaking": breaking,
             "kilobytes": kilobytes,
             "minutes": minutes,
             "plain": plain,
@@ -69,6 +70,11 @@ def page(document: dict[str, Any], kept: Path | None = None) -> str:
             "why": why,
         },
     )
+
+
+def breaking(name: str) -> str:
+    """Return a candidate's name that a line may end in behind each step and each setting."""
+    return name.replace("+", "+\u200b").replace(",", ",\u200b")
 
 
 def all_plots(found: Sequence[Shown], document: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +232,7 @@ def latency_plots(found: Sequence[Shown]) -> list[str]:
     """Return p50 of every candidate that was timed, quickest first."""
     timed = [(v, c) for c in found if (v := number(c.entry["latency_ms"]["p50"])) is not None]
     entries = [
-        Row(name=_named(c), bars=(Bar(value=v, text=f"{v:.2f}"),), marked=c.chosen)
+        Row(name=_named(c), bars=(Bar(value=v, text=milliseconds(v)),), marked=c.chosen)
         for v, c in sorted(timed, key=lambda pair: (pair[0], pair[1].key))
     ]
     title = "Median latency of every candidate; the figures are in the table of candidates"

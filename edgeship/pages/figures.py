@@ -15,7 +15,13 @@ def number(figure: Any) -> float | None:
 def shown(figure: Any, digits: int = 1, unit: str = "") -> str:
     """Return a figure with its unit, a dash where there is none."""
     value = number(figure)
-    return "\u2013" if value is None else f"{value:.{digits}f}{unit}"
+    return "\u2013" if value is None else f"{round(value, digits) + 0.0:.{digits}f}{unit}"
+
+
+def milliseconds(figure: Any) -> str:
+    """Return milliseconds with two digits that count, a dash where they are not known."""
+    value = number(figure)
+    return shown(value, 2) if value is None or value >= 0.095 else f"{value:.2g}"
 
 
 def plain(figure: Any, unit: str = "") -> str:

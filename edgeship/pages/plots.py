@@ -93,7 +93,9 @@ def limits(area: Any, axes: Axes, spots: Sequence[Spot]) -> None:
     far = max((s.x for s in spots), default=0.0)
     if axes.x_limit is not None and axes.x_limit <= 1.3 * far:
         area.axvline(axes.x_limit, color=RED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    if axes.y_limit is not None:
+    values = [s.y for s in spots]
+    room = 0.6 * (max(values) - min(values)) or 1.0
+    if axes.y_limit is not None and min(values) - room <= axes.y_limit <= max(values) + room:
         area.axhline(axes.y_limit, color=RED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
 
 
@@ -124,6 +126,7 @@ def scale(area: Any, costs: Sequence[float]) -> None:
     if low <= 0 or high / low < 4:
         room = (high - low or abs(high) or 1.0) * 0.1
         area.set_xlim(low - room, high + room)
+        few_ticks(area)
         return
     area.set_xscale("log")
     area.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
@@ -131,6 +134,14 @@ def scale(area: Any, costs: Sequence[float]) -> None:
     area.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     room = (high / low) ** 0.07
     area.set_xlim(low / room, high * room)
+
+
+def few_ticks(area: Any) -> None:
+    """Put as many numbers below a plot as fit a phone, in as few digits as they need."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    area.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    area.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "\u2212")))
 
 
 def draw_spot(area: Any, spot: Spot, y: float, *, named: bool) -> None:
@@ -190,6 +201,7 @@ def rows(
         area.spines["left"].set_visible(False)
         area.grid(True, axis="x")
         (draw_marks if marks else draw_bars)(area, entries)
+        few_ticks(area)
         for limit in lines:
             area.axvline(limit, color=RED, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
         for place, row in enumerate(entries):

@@ -1,13 +1,30 @@
-"""Values that are kept as JSON between runs: `kept(path, kind)` and `keep(path, value)`."""
+"""Values that are kept as JSON between runs: `kept(path, kind)` and `keep(path, value)`; what they were made with."""
 
 from __future__ import annotations
 
+import importlib.metadata
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import edgeship
 from edgeship.whole import whole
 
 T = TypeVar("T")
+TOOLS = ("tensorflow", "ai-edge-litert", "ai-edge-quantizer", "numpy")
+"""Packages that have a hand in what candidates become and in their scores."""
+
+
+@cache
+def made_with() -> dict[str, str]:
+    """Return the versions of edgeship and of TOOLS: with others, candidates are made and measured anew."""
+    found = {"edgeship": edgeship.__version__}
+    for name in TOOLS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""  # by another name, or not there: what needs it says so
+    return found
 
 
 def kept(path: Path, kind: type[T]) -> T | None:

@@ -16,7 +16,7 @@ from edgeship.compress.plan import Planned
 from edgeship.data.subset import prepared_subset, subset
 from edgeship.digest import sha256_json
 from edgeship.errors import EdgeshipError
-from edgeship.pipeline.candidates import FORMAT, Workshop
+from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.keeping import keep, kept
 from edgeship.pipeline.layers import Bench, costs_of_layers
 from edgeship.quantize.derive import order_of
@@ -38,7 +38,7 @@ def kept_layers(shop: Workshop, plan: Sequence[Planned]) -> LayerCosts | Unavail
     Why not, where there are no samples, no such recipe, or no time.
     """
     allowed = SHARE * 60 * shop.site.project.file.compress.minutes
-    plain = next((t for one in plan if _static(one) if (t := shop.make(one)).variant), None)
+    plain = next((t for one in plan if _static(one) if (t := shop.make(one)) and t.variant), None)
     held, calibration = shop.held_out, shop.inputs.calibration_prepared
     if held is None or calibration is None:
         return Unavailable(reason="there are no samples")
@@ -68,15 +68,14 @@ def _static(one: Planned) -> bool:
 def _key(shop: Workshop, recipe: Recipe) -> str:
     """Return a digest of all that decides what is found."""
     assert shop.held_out is not None
-    goals = shop.site.project.goals
     return sha256_json(
         {
-            "format": FORMAT,
+            **shop.by(),
             "model": shop.inputs.float_model.sha256,
             "order": order_of((recipe,), shop.profile),
             "data": shop.data(),
             "held_out": shop.held_out.dataset.info.sha256,
-            "metric": [goals.metric, goals.output],
+            "metric": shop.metric(),
             "typed": _typed(shop),
         }
     )

@@ -9,9 +9,10 @@ from dataclasses import replace
 from edgeship.compress.plan import Planned
 from edgeship.pareto import front
 from edgeship.project import Project
-from edgeship.score.choice import AS_QUICK, cost
+from edgeship.score.choice import cost
 from edgeship.score.gates import gate
 from edgeship.score.interval import expected_drop
+from edgeship.score.ladder import as_quick
 from edgeship.values import Figure, Goals, Scorecard, Tried, Unavailable
 
 PREFERENCES = {"download": 1, "file": 2, "latency": 3, "accuracy": 0}
@@ -34,17 +35,15 @@ def brief(tried: Tried) -> str:
 def costs_of(tried: Tried) -> tuple[float, ...] | None:
     """Return (loss, download, bytes, latency) of a candidate, less is better; None where it was not made.
 
-    Latencies that are one are one.
+    Latencies that are one are one (`as_quick`).
     """
     if tried.variant is None or tried.contents is None:
         return None
-    p50 = cost(tried.variant.scorecard.latency_ms.p50)
-    latency = math.inf if p50 == math.inf or p50 <= 0 else float(round(math.log(p50, AS_QUICK)))
     return (
         math.inf if tried.loss is None else round(tried.loss, 6),
         float(tried.contents.download),
         float(tried.variant.artifact.bytes),
-        latency,
+        as_quick(tried.variant.scorecard.latency_ms.p50),
     )
 
 
@@ -113,7 +112,7 @@ def chosen_of(tried: Sequence[Tried], project: Project) -> tuple[Tried | None, s
 
     if ladder:
         best = min(ladder, key=order)
-        plain = [t for t in made if not t.candidate.steps and t.candidate.recipe == best.candidate.recipe]
+        plain = [t for t in made if not t.candidate.steps]
         words = f"{best.candidate.name}: {PREFERRED[prefer]} of {len(made)} that were tried within the goals"
         if plain and plain[0] is not best and plain[0].contents and best.contents:
             words += f"; {beside(best, plain[0])}"

@@ -107,7 +107,9 @@ def _variant(tried: Tried, report: CompressReport) -> dict[str, Any]:
         **identity(artifact),
         "file": file_of(tried) if rung else {"unavailable": "it is no rung of the ladder"},
         "steps": [
-            record.to_json() | {"seconds": round(record.seconds, 1), "notes": list(record.notes)}
+            record.to_json()
+            | {"seconds": round(record.seconds, 1), "notes": list(record.notes)}
+            | ({"layers": dict(record.layers)} if record.layers else {})
             for record in tried.steps
         ],
         "bytes": artifact.bytes,

@@ -157,6 +157,10 @@ def bundle_text(bundle: Bundle) -> str:
     ]
     lines.append(table(["", "variant", "bytes", "metric"], rows, right=(2,)))
     lines += [v["compile"]["reason"] for v in manifest["variants"] if "compile" in v]
+    for v in manifest["variants"]:
+        if layers := v.get("layers"):
+            told = ", ".join(f"{name} as {precision}" for name, precision in layers.items())
+            lines.append(f"{variant_name(v)}: {told}")
     made = manifest["provenance"]
     model = made.get("model", {}).get("sha256", "?")
     lines += ["", f"made from model {model[:12]} with edgeship {made.get('edgeship', '?')}"]

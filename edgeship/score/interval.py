@@ -10,8 +10,8 @@ SHARES = ("top1", "top5")
 """Metrics that are a share of samples, in percent."""
 LOST = 1 / 3
 """Of samples that get another class than from the float model, the share that is lost in the end."""
-PRIOR = 1000
-"""Samples that this knowledge counts as."""
+SPREAD = 0.3
+"""Standard deviation of that share from model to model: rounding alone loses more of them, training by labels fewer."""
 Z = 1.959963984540054
 """Of 95 % of a normal distribution."""
 
@@ -38,10 +38,14 @@ def expected_drop(metric: Metric, argmax: Figure, count: int) -> Figure:
     """Return the drop that more samples would likely show, in points, of a metric that is a share of `count` samples.
 
     Of few samples a drop is mostly chance: one of 60 is 1.7 points. How many of them get another class than from the
-    float model (1 - `argmax`) is surer by far, and of those about a third are lost: some were wrong before, some become
-    right. So the drop counts as its samples, and a third of the share of other classes as PRIOR samples. Other metrics
-    keep the drop they have.
+    float model (c = 1 - `argmax`) is surer by far, and of those about a third are lost: some were wrong before, some
+    become right. Both are weighed by how sure they are: each changed sample moves the drop by one up or down at most,
+    so its variance is c / count; that of what is known before is (c SPREAD)^2. So the drop counts as its samples, and a
+    third of c as 1 / (c SPREAD^2) samples (the mean of a normal distribution with a normal prior). Other metrics keep
+    the drop they have.
     """
     if metric.name not in SHARES or isinstance(metric.drop, Unavailable) or isinstance(argmax, Unavailable):
         return metric.drop
-    return (count * metric.drop + PRIOR * 100 * LOST * (1 - argmax)) / (count + PRIOR)
+    changed = (count * (1 - argmax) + 0.5) / (count + 1)  # none of 60 is not none of all (Jeffreys' prior)
+    prior = 1 / (changed * SPREAD**2)
+    return (count * metric.drop + prior * 100 * LOST * changed) / (count + prior)

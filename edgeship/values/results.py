@@ -75,6 +75,11 @@ class Artifact:
         """The candidate's digest: which it is, whatever its name."""
         return self.candidate.digest
 
+    @property
+    def layers(self) -> dict[str, str]:
+        """Name of an operation's first output -> its precision, of those that have another than the recipe's."""
+        return {name: other for record in self.steps for name, other in record.layers}
+
 
 DropUnit = Literal["points", "%"]
 """What a drop is counted in: points of a percentage, or percent of the float model's own value."""

@@ -46,8 +46,9 @@ def prune(epochs: int) -> StepRecord:
     )
 
 
+LAYERS = (("y/out", "float"),)
 CHAINS = {
-    "full": (prune(9), StepRecord(step=Step(label="qat-int8:epochs=6", method="qat"))),
+    "full": (prune(9), StepRecord(step=Step(label="qat-int8:epochs=6", method="qat"), layers=LAYERS)),
     "probe": (prune(1),),
     "again": (prune(2),),
 }
@@ -133,6 +134,8 @@ def test_every_document_knows_a_variant_by_name_recipe_and_digest(
     jsonschema.validate(manifest, schema("manifest"))
     jsonschema.validate(service, schema("service"))
     assert manifest["chosen"] == service["chosen"] == "prune-80+qat-int8,epochs=6+static_wi8_ai8"
+    for entries in (manifest["variants"], service["variants"]):
+        assert [v.get("layers") for v in entries] == [dict(LAYERS), None, None]
     names = [v["name"] for v in manifest["variants"]]
     assert names[0] == manifest["chosen"] and len(set(names)) == 3
     for which, name in zip(("full", "probe", "again"), names, strict=True):
@@ -163,6 +166,7 @@ def test_provenance_says_every_step_and_inspect_shows_it(made: Made) -> None:
     assert f"candidate {made.variants['full'].artifact.digest[:12]}" in text
     assert "1. prune-80: epochs 9, share 80, seed 9, train data abababababab" in text
     assert "2. qat-int8:epochs=6: seed 0" in text and "zeros 0.8, loss n/a (not a finite number)" in text
+    assert f"{made.name('full')}: y/out as float" in text
 
 
 def test_the_runtime_takes_each_by_its_name(made: Made, release: Path) -> None:

@@ -31,7 +31,7 @@ def all_in_this_process(in_this_process: None, monkeypatch: pytest.MonkeyPatch) 
             value=getattr(importlib.import_module(module), function)(payload, lambda *a: None)
         )
 
-    for user in ("quantize.by_layer", "quantize.evidence", "pipeline.candidates"):
+    for user in ("quantize.by_layer", "quantize.evidence", "pipeline.chains"):
         monkeypatch.setattr(f"edgeship.{user}.run_worker", call)
 
 

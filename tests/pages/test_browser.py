@@ -90,6 +90,25 @@ def test_nothing_is_wider_than_the_screen(browser: Any, width: int) -> None:
     assert [e for e in browser.value(beyond) if not e.startswith('<th scope="col"')] == []
 
 
+def test_layers_have_a_plot_beside_their_table_on_a_desk_and_above_it_on_a_phone(browser: Any) -> None:
+    def places() -> tuple[float, float, float, float]:
+        box = "document.querySelector('section[aria-labelledby=layers] {0}').getBoundingClientRect()"
+        plot, table = box.format("svg"), box.format("table")
+        found = browser.value(f"[{plot}.right, {plot}.bottom, {table}.left, {table}.top]")
+        return found[0], found[1], found[2], found[3]
+
+    resize(browser, 1200)
+    right, bottom, left, top = places()
+    assert right <= left and top < bottom
+    resize(browser, 360)
+    right, bottom, left, top = places()
+    assert bottom <= top and right <= 360
+    rows = "document.querySelectorAll('section[aria-labelledby=layers] tbody tr').length"
+    assert browser.value(rows) == 11
+    bars = "document.querySelector('section[aria-labelledby=layers] svg').textContent"
+    assert "block2/conv1" in browser.value(bars)
+
+
 def test_letters_of_plots_are_legible_on_a_phone(browser: Any) -> None:
     resize(browser, 360)
     heights = browser.value(

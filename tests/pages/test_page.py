@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edgeship.pages.compression import deploy_command, page
+from edgeship.pages.compression import deploy_command, page, sensitivity_plots
 from edgeship.pages.plots import edge_of
 
 NAMELESS = {"meta", "link", "br", "hr", "img", "input"}
@@ -164,6 +164,33 @@ def test_figures_that_could_not_be_had_are_told(document: Make) -> None:
     assert "Nothing was chosen" in text and "there are &lt;no&gt; samples" in text
     assert "Nothing could be measured" in text and "99.6 kB" in text and "Which layers" not in text
     Read(text)
+
+
+def test_layers_are_told_with_their_causes_and_what_was_cut(document: Make, text: str) -> None:
+    part = text[text.index('id="layers"') : text.index('id="all"')]
+    assert "There was time for 10 of 11 layers" in part and "static_wi8_ai8 alone" in part
+    assert "range outlier: its largest value is 9.3 times" in part and "--method qat-int8" in part
+    drawn = part[part.index("<svg") : part.index("</svg>")]
+    for layer in document()["sensitivity"]["layers"]:
+        assert layer["layer"] in part and layer["op"] in part
+        assert (layer["layer"] in drawn) == isinstance(layer["alone_snr_db"], float)
+    assert ">0.89<" in drawn, "20.5 dB are 0.89 % of the signal"
+    whole = document()
+    whole["sensitivity"] = {"unavailable": "there are no samples"}
+    assert "Not looked at: there are no samples." in page(whole)
+
+
+def test_of_many_layers_those_that_make_most_noise_are_drawn_in_the_order_of_the_graph(
+    document: Make,
+) -> None:
+    made = document()
+    layer = made["sensitivity"]["layers"][0]
+    many = [{**layer, "layer": f"layer-{k}", "alone_snr_db": 10.0 + (7 * k) % 60} for k in range(60)]
+    made["sensitivity"] |= {"layers": many, "looked_at": 60}
+    (drawn,) = sensitivity_plots(made)
+    shown = [int(k) for k in re.findall(r"layer-(\d+) ", drawn)]
+    assert shown == sorted(shown) and len(shown) == 22
+    assert set(shown) == {k for k in range(60) if (7 * k) % 60 < 22}
 
 
 def test_a_search_that_made_nothing_has_a_page(document: Make) -> None:

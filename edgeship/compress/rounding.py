@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 ROWS = 24
 """Rows of inputs for each weight of an output channel, at least."""
 LEAST_ROWS = 16_384
+MOST_SHARING = 8
+"""Layers of one weight whose inputs are looked at."""
 LARGEST = 4096
 """Inputs of an output channel above which second moments would take too long: such a layer is left to the recipe."""
 
@@ -72,6 +74,7 @@ class _Rounding:
         self.one_scale, self.seed = work.one_scale, work.step.seed
         self.content = work.content
         layers, came = layers_of(file.main), came_with(work, file)
+        self.layers = layers
         self.notes = told_of(work, file)
         everything = {layer.weight for layer in layers}
         self.pruned = everything if any(step.method in PRUNING for step in work.before) else came.pruned
@@ -91,6 +94,8 @@ class _Rounding:
             return
         weight = constant(self.file, layer.weight).astype(np.float64)
         entry = graph.tensors[op.inputs[0]]
+        if entry.has_data and self._sharing(layer):
+            return  # as in the first turn of an unrolled loop: the next one shows what it sees
         form = None if entry.has_data else Form.of(op, weight.shape, tuple(entry.shape))
         if form is None or form.taps > LARGEST:
             self.left.append(layer.name)
@@ -147,21 +152,42 @@ class _Rounding:
         """Return the scale of all groups of a weight that has one in all."""
         return float(np.abs(targets).max() or 1.0) / steps
 
+    def _sharing(self, layer: Layer) -> list[Layer]:
+        """Return the layers of a weight that see inputs of one shape, some of them where they are many: turns of an
+        unrolled loop, branches of a twin network."""
+        tensors, entry = self.file.main.tensors, layer.operator.inputs[0]
+        found = [
+            one
+            for one in self.layers
+            if one.weight == layer.weight
+            and not tensors[one.operator.inputs[0]].has_data
+            and tensors[one.operator.inputs[0]].shape == tensors[entry].shape
+        ]
+        return found[:: max(1, -(-len(found) // MOST_SHARING))]
+
     def _moments(self, layer: Layer, form: Form, rows: int) -> Moments:
-        op = layer.operator
-        beside = self._added(layer)
-        wanted = [op.inputs[0], *beside]
-        blocks = side_by_side(self.file.content, self.content, wanted, self.samples)
-        random = np.random.default_rng(self.seed)
+        """Return the sums over what all layers of a weight see."""
         g, k = form.groups, form.taps
         m = Moments(
             0.0, np.zeros((g, k, k)), np.zeros((g, k, k)), np.zeros((g, rows, k)), np.zeros((g, k)),
             np.zeros((g, k)), np.zeros((g, rows)),
         )  # fmt: skip
+        sharing = self._sharing(layer)
+        for one in sharing:
+            self._add(m, one, form, len(sharing))
+        return m
+
+    def _add(self, m: Moments, layer: Layer, form: Form, parts: int) -> None:
+        """Add what one layer sees to the sums, of which it is one of so many parts."""
+        op, beside = layer.operator, self._added(layer)
+        wanted = [op.inputs[0], *beside]
+        blocks = side_by_side(self.file.content, self.content, wanted, self.samples)
+        random = np.random.default_rng(self.seed)
+        g, k, rows = form.groups, form.taps, m.d.shape[1]
         for float_values, values in blocks:
             places = form.places(op, values[0])
             size = max(1, len(values[0]) if values[0].ndim > 1 else 1)
-            per_run = -(-max(LEAST_ROWS, ROWS * k) * size // len(self.samples))
+            per_run = -(-max(LEAST_ROWS, ROWS * k) * size // (len(self.samples) * parts))
             chosen = random.permutation(places)[:per_run] if places > per_run else np.arange(places)
             x, f = form.rows(op, values[0], chosen), form.rows(op, float_values[0], chosen)
             x, f = x.astype(np.float32, copy=False), f.astype(np.float32, copy=False)
@@ -175,7 +201,6 @@ class _Rounding:
                 d = d.reshape(len(chosen), g, rows).transpose(1, 2, 0)
                 m.dx += d @ x
                 m.d += d.sum(axis=2)
-        return m
 
     def _added(self, layer: Layer) -> list[int]:
         """Return the tensor that the layer's output is added to, where it is final already; else nothing."""

@@ -13,9 +13,11 @@ import pytest
 
 from edgeship.compress.lattice import loss_of, nearest_integers
 from edgeship.compress.patches import Form
+from edgeship.compress.rewriting.loops import unroll_loops
 from edgeship.compress.rounding import apply
 from edgeship.compress.samples import Samples
 from edgeship.compress.tap import Tap
+from edgeship.tflite.draft import Draft
 from edgeship.tflite.flat import parse
 from edgeship.tflite.weights import FOUR_BITS, constant, layers_of, limits_by_index, with_weights
 from edgeship.values import Step
@@ -174,3 +176,33 @@ def test_samples_fewer_than_a_batch_are_enough(nets: ModuleType, steps: ModuleTy
         ]
         == 2
     )
+
+
+def test_a_weight_of_several_turns_is_rounded_by_what_all_of_them_see(
+    nets: ModuleType, steps: ModuleType, answers: Callable[..., list[Array]]
+) -> None:
+    """The first turn of a recurrent layer begins with zeros, and the second sees little of what comes."""
+    net = nets.Net(3)
+    x = net.reshape(net.dense(net.input(1, 6, 3), 8, keep=True), 6, 1, 8)
+    draft = Draft(net.build(net.dense(net.recurrent(x, 16, every=False), 4)))
+    unroll_loops(draft)
+    content = draft.packed()
+    file = parse(Path("m.tflite"), content, "")
+    weights = {layer.weight for layer in layers_of(file.main)}
+    outcome = apply(steps.work_for(content, "round-int4", steps.samples_for(content, 64)))
+    assert outcome.figures["layers"] == len(weights) == 4 and not outcome.notes
+    limits, after = limits_by_index(outcome.content), parse(Path("m.tflite"), outcome.content, "")
+    assert limits.keys() == weights
+    plain = {}
+    for index in weights:
+        value = constant(file, index)
+        top = np.abs(value).max(axis=1, keepdims=True) / 7
+        plain[index] = (np.rint(value / top) * top).astype(np.float32)
+        held = constant(after, index) / limits[index][0][:, None] * 7
+        np.testing.assert_allclose(held, np.rint(held), atol=1e-3)
+    exact = np.concatenate([answers(content, seed)[0] for seed in range(20)])
+    errors = [
+        float(np.mean((np.concatenate([answers(c, seed)[0] for seed in range(20)]) - exact) ** 2))
+        for c in (outcome.content, with_weights(content, plain))
+    ]
+    assert errors[0] < 0.5 * errors[1], errors

@@ -73,8 +73,9 @@ def parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-def read_elf(path: Path) -> ElfFacts:
-    """Return the facts of one ELF file. Raises ToolError `elf-unreadable` where it is not a sound one."""
+def read_elf(path: Path, name: str | None = None) -> ElfFacts:
+    """Return the facts of one ELF file. Raises ToolError `elf-unreadable`, which tells `name` (default: the file's
+    own), where it is not a sound one."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
@@ -96,7 +97,7 @@ def read_elf(path: Path) -> ElfFacts:
     except (ELFError, OSError, ValueError, KeyError, AssertionError) as error:
         raise ToolError(
             "elf-unreadable",
-            f"{path.name} is not a sound ELF file: {error}",
+            f"{name or path.name} is not a sound ELF file: {error}",
             hint="remove it from the cache and build again: it will be fetched anew",
         ) from None
 
@@ -117,7 +118,7 @@ def check_elf(
     `elf-needs-newer-libstdcxx` or `elf-soft-float`, naming the file, what it needs and what the profile
     offers.
     """
-    facts = {name: read_elf(path) for name, path in files}
+    facts = {name: read_elf(path, name) for name, path in files}
     for name, one in facts.items():
         _check_machine(name, one, machine, target)
         _check_libc(name, one, libc, libc_version, target)

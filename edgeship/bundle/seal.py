@@ -171,7 +171,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             stream = tar.extractfile(first)
             return parse_manifest(path, stream.read() if stream else b"")
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise _missing(f"there is no bundle {path}") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise _corrupt(path, str(error)) from None
 
@@ -320,6 +320,18 @@ def _read_head(path: Path, content: IO[bytes]) -> tuple[bytes, dict[str, Any]]:
     return head, parse_manifest(path, head)
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Return the open file. Raises InputError `bundle-missing`, and IsADirectoryError."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise _missing(f"there is no bundle {path}") from None
+    except OSError as error:
+        if isinstance(error, IsADirectoryError):
+            raise
+        raise _missing(f"the bundle {path} cannot be read: {error.strerror}") from None
+
+
 @contextmanager
 def _content(path: Path) -> Iterator[IO[bytes]]:
     """Decompress the one gzip member of `path` into an unnamed file; nothing may follow it."""
@@ -327,7 +339,7 @@ def _content(path: Path) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryFile() as content:
         try:
             total = 0
-            with path.open("rb") as raw:
+            with _opened(path) as raw:
                 while not engine.eof:
                     block = engine.unconsumed_tail or raw.read(CHUNK)
                     if not block:
@@ -337,8 +349,6 @@ def _content(path: Path) -> Iterator[IO[bytes]]:
                         raise _corrupt(path, f"it unpacks to more than {CONTENT_LIMIT >> 20} MiB")
                 if engine.unused_data or raw.read(1):
                     raise _corrupt(path, "something follows the end of the archive")
-        except FileNotFoundError:
-            raise _missing(path) from None
         except (zlib.error, IsADirectoryError) as error:
             raise _corrupt(path, f"it is not a gzip file, or a damaged one: {error}") from None
         yield content
@@ -367,10 +377,8 @@ def _bundle(
     )
 
 
-def _missing(path: Path) -> InputError:
-    return InputError(
-        "bundle-missing", f"there is no bundle {path}", hint="edgeship build MODEL --target T -o DIR"
-    )
+def _missing(message: str) -> InputError:
+    return InputError("bundle-missing", message, hint="edgeship build MODEL --target T -o DIR")
 
 
 def _corrupt(path: Path, why: str) -> InputError:

@@ -17,6 +17,11 @@ from edgeship.tflite.state import states_of
 from edgeship.values import Artifact, DatasetInfo, InputRule, Preprocess, Signature, TensorSpec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+HINTS = {
+    "app": "give another with --app NAME, or in edgeship.yaml",
+    "version": "write another in edgeship.yaml, such as version: '2026.11'",
+}
+"""What to type for a name that cannot be; there is no option for the version."""
 DATATYPES: Mapping[str, str] = {
     "bool": "BOOL", "uint8": "UINT8", "int8": "INT8", "uint16": "UINT16", "int16": "INT16",
     "uint32": "UINT32", "int32": "INT32", "uint64": "UINT64", "int64": "INT64",
@@ -33,7 +38,7 @@ def check_names(app: str, version: str) -> None:
                 "bad-app-name",
                 f"'{value}' cannot name an application or its version",
                 context={"key": key, "wanted": "up to 64 letters, digits, dots, dashes and underscores"},
-                hint="give another with --app NAME, or in edgeship.yaml",
+                hint=HINTS[key],
             )
 
 

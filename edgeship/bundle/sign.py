@@ -4,7 +4,9 @@ it and with the agent; edgeship sees neither.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -99,17 +101,28 @@ def holds(signed: SignedStatement) -> bool:
 def new_key(path: Path, *, comment: str, passphrase: bool) -> PublicKey:
     """Make an Ed25519 key pair at `path` and `path`.pub and return its public half.
 
-    With `passphrase`, ssh-keygen itself asks for one on the terminal. Raises InputError `key-exists` or
-    `key-not-made`.
+    With `passphrase`, ssh-keygen itself asks for one on the terminal, or by way of SSH_ASKPASS. Raises InputError
+    `key-exists`, `cannot-write` or `key-not-made`.
     """
     for taken in (path, public_path(path)):
-        if taken.exists():
+        if os.path.lexists(taken):
             raise InputError(
                 "key-exists",
                 f"{taken} is there already, and is left as it is",
                 hint=f"edgeship keys show {taken}, or name another file: --out FILE",
             )
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    asked = not passphrase or _has_terminal()
+    if not asked and not os.environ.get("SSH_ASKPASS"):
+        raise _nobody_to_ask(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(
+            "cannot-write",
+            f"a key cannot be written into {path.parent}: {error.strerror}",
+            context={"folder": path.parent.absolute()},
+            hint="edgeship keys new --out FILE",
+        ) from None
     empty = [] if passphrase else ["-N", ""]
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-C", comment, "-f", str(path), *empty]
     try:
@@ -123,7 +136,29 @@ def new_key(path: Path, *, comment: str, passphrase: bool) -> PublicKey:
             context={"status": status},
             hint="it asks for a passphrase on a terminal; without one: edgeship keys new --no-passphrase",
         )
+    # an SSH_ASKPASS that could not ask is taken for the answer "none"
+    if not asked and _ssh_keygen(["-y", "-P", "", "-f", str(path)], b"").returncode == 0:
+        path.unlink()
+        public_path(path).unlink(missing_ok=True)
+        raise _nobody_to_ask(path)
     return public_key(path)
+
+
+def _has_terminal() -> bool:
+    """Return whether ssh-keygen can ask somebody: it opens the process's terminal, whatever stdin is."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _nobody_to_ask(path: Path) -> InputError:
+    return InputError(
+        "key-not-made",
+        "there is no terminal to ask for a passphrase on, and a key without one was not asked for",
+        hint=f"edgeship keys new --no-passphrase --out {shlex.quote(str(path))}",
+    )
 
 
 def public_path(key: Path) -> Path:
@@ -134,9 +169,14 @@ def public_path(key: Path) -> Path:
 def public_key(key: Path) -> PublicKey:
     """Return the public half of `key` (either file). Raises InputError `no-such-key` or `not-a-key`."""
     path = public_path(key)
-    if not path.is_file():
-        raise _no_key(path)
-    words = path.read_text("utf-8", "replace")[:32768].split(maxsplit=2)
+    try:
+        if not path.is_file():
+            raise _no_key(path)
+        words = path.read_text("utf-8", "replace")[:32768].split(maxsplit=2)
+    except OSError as error:
+        raise InputError(
+            "not-a-key", f"{path} cannot be read: {error.strerror}", hint=f"ls -l {shlex.quote(str(path))}"
+        ) from None
     try:
         data = envelope.base64_bytes(words[1])
         kind, _ = envelope.field(data, 0)

@@ -9,9 +9,9 @@ from typing import Any
 
 from edgeship.errors import InputError
 from edgeship.profile import TargetProfile
+from edgeship.profile.types import UNIT_WORD
 from edgeship.project.schema import LEAST_BODY_BYTES
 
-WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 PLAIN_NODE = re.compile(r"/dev/[A-Za-z0-9_./-]+\Z")
 
 DEVICE_CLASSES: tuple[tuple[str, str], ...] = (
@@ -54,7 +54,7 @@ def unit_values(
     words = [("service.groups", group) for group in profile.service.groups]
     words += [("service.user", profile.service.user)] if profile.service.user else []
     for key, word in words:
-        if not WORD.match(word):
+        if not re.fullmatch(UNIT_WORD, word):
             raise InputError(
                 "bad-unit-word",
                 f"'{word}' cannot stand in a systemd unit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ def obtain(settings: DeviceSettings, path: Path, progress: Progress) -> Bundle:
 
 def result_of(source: Path | None, settings: DeviceSettings) -> Path | None:
     """Return the bundle in a folder of results for the target that is asked for; anything else as it came."""
-    if source is None or not source.is_dir():
+    # os.access is silent where the system does not tell (a closed folder); what opens the path then says why
+    if source is None or not (os.access(source, os.F_OK) and source.is_dir()):
         return source
     from edgeship.bundle.results import bundle_in
 

@@ -248,7 +248,7 @@ def show(text: str, document: Callable[[], dict[str, Any]], *, as_json: bool) ->
 
 def refuse_existing(out: Path, force: bool, hint: str) -> None:
     """Raise InputError `file-exists` where a file stands that nobody said may be overwritten."""
-    if out.exists() and not force:
+    if os.access(out, os.F_OK) and not force:
         raise InputError("file-exists", f"{out} is there already", hint=hint)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import click
@@ -45,11 +46,24 @@ def inspect(
 
 
 def is_bundle(file: Path) -> bool:
-    """Return whether a file is meant as a bundle: by its name, or by being a gzip file."""
+    """Return whether a file is meant as a bundle: by its name, or by beginning as a bundle of any name does.
+
+    Other files packed with gzip are models that somebody packed, which `open_model` says how to unpack.
+    """
     if file.suffix == ".edgeship":
         return True
     try:
         with file.open("rb") as stream:
-            return stream.read(2) == b"\x1f\x8b"
-    except OSError:
+            head = stream.read(4096)
+        return head[:2] == b"\x1f\x8b" and _first_member(head) == b"manifest.json"
+    except (OSError, zlib.error):
         return False
+
+
+def _first_member(head: bytes) -> bytes | None:
+    """Return the name of the first file in a packed tar archive, from its beginning; None: it is no such archive.
+
+    Raises zlib.error where it does not unpack.
+    """
+    block = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, 512)
+    return block[:100].rstrip(b"\0") if block[257:262] == b"ustar" else None

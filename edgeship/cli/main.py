@@ -154,8 +154,8 @@ def _fail(error: EdgeshipError, words: Sequence[str]) -> int:
 
 def _tell(error: EdgeshipError) -> None:
     """Show an error to a person, and where to read more of it."""
-    from edgeship.references import page_of  # only who fails reads pages
+    from edgeship.references import where_to_read  # only who fails reads pages
 
     click.echo(error.render(), err=True)
-    if page_of(error.reference):
-        click.echo(f"more: edgeship explain {error.reference}", err=True)
+    if more := where_to_read(error.reference):
+        click.echo(more, err=True)

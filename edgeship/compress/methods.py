@@ -102,6 +102,21 @@ ROWS: tuple[Row, ...] = (
         structural=True,
     ),
     Row(
+        name="low-rank",
+        about="large layers split into two small ones; smaller file, less time; train afterwards",
+        function="edgeship.compress.low_rank:apply",
+        options=(
+            Option(name="percent", default=40.0, least=1, most=95, about="how much goes"),
+            Option(
+                name="of",
+                default="parameters",
+                words=("parameters", "macs"),
+                about="of what: parameters or multiply-adds of the model",
+            ),
+        ),
+        structural=True,
+    ),
+    Row(
         name="student",
         about="a smaller model of your own (.keras, .h5, or module:callable that builds one) learns the answers",
         function="edgeship.compress.own_student:apply",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from edgeship.compress.training import Plan, train
 from edgeship.compress.work import Outcome, Work
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
+from edgeship.model.keras_ends import declared_outputs, input_name, named_outputs, packed_inputs
 from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.tflite.flat import parse
-from edgeship.values import ModelSource, TensorSpec
+from edgeship.tflite.normalise import in_order
+from edgeship.values import ModelSource
 
 EXAMPLE = "--method student,model=small.keras   or   student,model=package.module:build"
 BUILD = "def build(): return keras.Sequential([...])"
@@ -35,8 +38,8 @@ BUILD = "def build(): return keras.Sequential([...])"
 class KerasStudent:
     """A Keras model with the interface of a trainable graph; it learns in training mode."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, ends: Ends) -> None:
+        self.model, self.ends = model, ends
         self.variables = dict(enumerate(_plain(v) for v in model.trainable_variables))
 
     def __call__(
@@ -55,15 +58,22 @@ class KerasStudent:
         return dict(enumerate(self.model.get_weights()))
 
     def _run(self, inputs: Sequence[Any], *, training: bool) -> tuple[Any, ...]:
+        """Return the outputs in the order of `ends`, for inputs in that order."""
         import tensorflow as tf
 
-        try:
-            told = self.model.input  # a tensor, or a list or dict of them
-        except AttributeError:  # a Sequential of Keras 3
-            told = self.model.inputs[0]
-        given = tf.nest.pack_sequence_as(told, list(inputs))
-        made = tf.nest.flatten(self.model(given, training=training))
-        return tuple(tf.cast(o, tf.float32) if o.dtype.is_floating else o for o in made)
+        by_name = dict(zip(self.ends.inputs, inputs, strict=True))
+        tensors = [tf.cast(by_name[input_name(told)], told.dtype) for told in self.model.inputs]
+        made = named_outputs(self.model, self.model(packed_inputs(self.model, tensors), training=training))
+        outputs = (made[name] for name in self.ends.outputs)
+        return tuple(tf.cast(o, tf.float32) if o.dtype.is_floating else o for o in outputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """Names of what a student takes and gives, in the order of the model that teaches it."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 def _plain(variable: Any) -> Any:
@@ -86,8 +96,8 @@ def apply(work: Work) -> Outcome:
     tf.keras.utils.set_random_seed(work.step.seed)  # a function draws its first weights
     model = loaded(work)
     teacher = TrainableGraph(work.original)
-    check_alike(model, work)
-    student = KerasStudent(model)
+    ends = matched(model, work)
+    student = KerasStudent(model, ends)
     check_ends(student, teacher, work)
     trained = train(student, Untouched(), teacher, work, Plan.of(work.step))
     model.set_weights([trained.values[place] for place in range(len(trained.values))])
@@ -96,7 +106,7 @@ def apply(work: Work) -> Outcome:
         path = Path(folder) / ("student.h5" if legacy else "student.keras")
         model.save(path if not legacy else str(path))
         made = to_float_tflite(open_model(path), Path(folder), progress=Silent())
-        content = made.path.read_bytes()
+        content = in_order(made.path.read_bytes(), list(ends.inputs), list(ends.outputs))
     graph = TrainableGraph(content)
     return Outcome(content=content, figures=dict(trained.figures) | counted(graph, graph.values()))
 
@@ -150,20 +160,34 @@ def _unusable(why: str, hint: str = EXAMPLE) -> InputError:
     return InputError("student-unusable", why, hint=hint)
 
 
-def check_alike(model: Any, work: Work) -> None:
-    """Raise InputError `student-unlike` unless the student takes and gives what the float model does."""
+def matched(model: Any, work: Work) -> Ends:
+    """Return the student's ends in the order of the float model's: matched by name where all names are the same, else
+    by place. Raises InputError `student-unlike` unless it takes and gives what the float model does."""
     signature = parse(Path("model.tflite"), work.original, "").signature
-    sides = (("inputs", model.inputs, signature.inputs), ("outputs", model.outputs, signature.outputs))
+    taken = {input_name(tensor): tensor for tensor in model.inputs}
+    shapes = tuple(
+        {name: _sizes(tensor.shape) for name, tensor in side.items()}
+        for side in (taken, declared_outputs(model))
+    )
+    found = []
+    sides = zip(("inputs", "outputs"), shapes, (signature.inputs, signature.outputs), strict=True)
     for side, held, wanted in sides:
-        mine = [_sizes(tensor.shape) for tensor in held]
+        names = [spec.name for spec in wanted]
+        order = tuple(names) if set(names) == set(held) else tuple(held)
+        mine = [held[name] for name in order]
         theirs = [_sizes(spec.shape) for spec in wanted]
         if mine != theirs:
             raise InputError(
                 "student-unlike",
                 f"the student's {side} are {_said(mine)}, the model's {_said(theirs)}",
-                context={"student": str(work.step.setting("model")), "model": _names(wanted)},
-                hint="give the student the same inputs and outputs, in the same order",
+                context={
+                    "student": f"{work.step.setting('model')}: {_named(order, mine)}",
+                    "model": _named(names, theirs),
+                },
+                hint=f"give the student the same {side}: in the same order, or all of the same names",
             )
+        found.append(order)
+    return Ends(inputs=found[0], outputs=found[1])
 
 
 def check_ends(student: KerasStudent, teacher: TrainableGraph, work: Work) -> None:
@@ -193,5 +217,5 @@ def _said(shapes: Sequence[tuple[int, ...]]) -> str:
     return ", ".join(str(list(shape)) for shape in shapes)
 
 
-def _names(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{spec.name} {list(spec.shape)}" for spec in specs)
+def _named(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in zip(names, shapes, strict=True))

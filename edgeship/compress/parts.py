@@ -101,11 +101,15 @@ def refused(graph: Subgraph, unfit: Mapping[int, str]) -> InputError:
         f"{text} ({f'{len(names)} times: ' if len(names) > 1 else ''}{_some(names)})"
         for text, names in found.items()
     )
+    loops = any(graph.operators[index].op == "WHILE" for index in unfit)
     return InputError(
         "not-trainable",
         "the model cannot be trained: its weights cannot be reached through some of its operations",
         context={"operations": "; ".join(said)},
-        hint="methods that do not train work: edgeship compress --help lists them",
+        hint="begin with rewrite-loops, which writes loops of up to 128 turns as plain operations: "
+        "--method rewrite-loops+prune-50"
+        if loops
+        else "methods that do not train work: edgeship compress --help lists them",
     )
 
 

@@ -25,8 +25,9 @@ FEWEST = 4
 class Way(Generic[R]):
     """What the search is told of the world."""
 
-    make: Callable[[Planned], R]
-    """Makes and measures a candidate, however it ends; called from several threads where `jobs` is more than 1."""
+    make: Callable[[Planned], R | None]
+    """Makes and measures a candidate, however it ends; None where the time was up before that. Called from several
+    threads where `jobs` is more than 1."""
     costs: Callable[[R], tuple[float, ...] | None]
     """What it costs in every respect that counts, less is better; None: it is no use."""
     clock: Callable[[], float]
@@ -68,28 +69,33 @@ def search(plan: Sequence[Planned], way: Way[R], *, seconds: float = math.inf, j
     dear = [p for p in plan if p.stage == "training"]
     quick = [p for p in plan if p.stage == "quick"]
     plain = [p for p in plan if p.stage == "plain"]
-    found.results |= _all(plain, way, found, clock, jobs, more=len(quick) + len(dear))
-    found.needless = [p for p in quick if way.needless(p, tuple(found.results.values()))]
-    quick = [p for p in quick if p not in found.needless]
-    found.results |= _all(quick, way, found, clock, jobs, more=len(dear))
     chosen = [p for p in dear if p.named]
     others = [p for p in dear if not p.named]
-    if len(others) > FEWEST:
-        probes = [probe_of(p) for p in others]
-        made = _all(probes, way, found, clock, jobs, more=len(dear))
-        found.left = []
+    probed = len(others) > FEWEST
+    in_full = len(chosen) + (math.ceil(len(others) * KEPT) if probed else len(others))
+    trainings = in_full + (len(others) if probed else 0)
+    found.results |= _all(plain, way, found, clock, jobs, more=len(quick) + trainings)
+    found.needless = [p for p in quick if way.needless(p, tuple(found.results.values()))]
+    quick = [p for p in quick if p not in found.needless]
+    found.results |= _all(quick, way, found, clock, jobs, more=trainings)
+    if probed:
+        probes, before = [probe_of(p) for p in others], list(found.left)
+        made = _all(probes, way, found, clock, jobs, more=in_full)
+        found.left = before
         found.probes = {
             p.candidate.digest: made[q.candidate.digest]
             for p, q in zip(others, probes, strict=True)
             if q.candidate.digest in made
         }
         kept = promising(others, found.probes, way.costs)
-        found.passed_over = [p for p in others if p not in kept]
+        found.passed_over = [p for p in others if p not in kept and p.candidate.digest in found.probes]
+        found.left += [p for p in others if p not in kept and p not in found.passed_over]
         others = kept
     dear_made = _all([p for p in dear if p in chosen or p in others], way, found, clock, jobs)
     found.results |= dear_made
     order = {p.candidate.digest: place for place, p in enumerate(plan)}
     found.results = dict(sorted(found.results.items(), key=lambda pair: order[pair[0]]))
+    found.left.sort(key=lambda p: order[p.candidate.digest])
     return found
 
 
@@ -119,8 +125,10 @@ class Clock:
         self.slowest: dict[str, float] = {}
 
     def fits(self, planned: Planned) -> bool:
-        """Return whether one more of its stage can be expected to end in time."""
-        return self.now() + self.slowest.get(planned.stage, 0.0) < self.until
+        """Return whether one more of its stage can be expected to end in time: the first of a stage takes at least
+        as long as those of the cheaper ones before it."""
+        expected = self.slowest.get(planned.stage, max(self.slowest.values(), default=0.0))
+        return self.now() + expected < self.until
 
     def took(self, planned: Planned, seconds: float) -> None:
         self.slowest[planned.stage] = max(seconds, self.slowest.get(planned.stage, 0.0))
@@ -134,12 +142,15 @@ def _all(
     made: dict[str, R] = {}
     waiting = list(plan)
 
-    def done(planned: Planned, result: R, seconds: float) -> None:
-        made[planned.candidate.digest] = result
+    def done(planned: Planned, result: R | None, seconds: float) -> None:
         clock.took(planned, seconds)
+        if result is None:
+            found.left.append(planned)
+            return
+        made[planned.candidate.digest] = result
         way.tell([*found.results.values(), *made.values()], len(waiting) + more)
 
-    def timed(planned: Planned) -> tuple[R, float]:
+    def timed(planned: Planned) -> tuple[R | None, float]:
         begun = way.clock()
         result = way.make(planned)
         return result, way.clock() - begun
@@ -157,7 +168,7 @@ def _all(
             done(planned, *timed(planned))
         return made
     with ThreadPoolExecutor(jobs) as pool:
-        running: dict[Future[tuple[R, float]], Planned] = {}
+        running: dict[Future[tuple[R | None, float]], Planned] = {}
         try:
             while True:
                 while len(running) < jobs and (planned := next_one()) is not None:

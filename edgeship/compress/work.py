@@ -32,7 +32,7 @@ class Work:
     before: tuple[Step, ...]
     """The steps that made `content` of the original, first to last: what they made holds on (zeros stay zeros)."""
     original: bytes
-    """The float model that everything began with: the teacher."""
+    """The float model that everything began with, after rewrites that the chain begins with: the teacher."""
     recipe: str
     """Name of the recipe at the chain's end: on whose grid weights are placed."""
     train: Samples | None

@@ -62,12 +62,13 @@ def load_dataset(
     root = reading.base or Path.cwd()
     path = root / Path(reference).expanduser()
     show.step(f"reading the {role} data {reference}")
-    if not path.exists() and CALLABLE.fullmatch(reference):
+    there, why = _looked_for(path)
+    if not there and CALLABLE.fullmatch(reference):
         return _from_callable(reference, work, reading, root, show, limits or WorkerLimits())
-    if not path.exists():
+    if not there:
         raise InputError(
             "dataset-not-found",
-            f"there is no such {role} data",
+            f"there is no such {role} data" + (f", or none that can be read: {why}" if why else ""),
             context={"dataset": reference, "looked for": path, "a dataset is": FORMS},
             hint=f"ls {shlex.quote(str(path.parent))}",
         )
@@ -96,6 +97,14 @@ def load_dataset(
             hint="numpy.savez('data.npz', x=x, y=y) makes one",
         )
     return store(samples, reference, work, role)
+
+
+def _looked_for(path: Path) -> tuple[bool, str | None]:
+    """Return whether there is such a file or folder, and why the system does not tell, where it does not."""
+    try:
+        return path.exists(), None
+    except OSError as error:
+        return False, error.strerror
 
 
 def store(samples: Samples, reference: str, work: Path, role: str) -> Dataset:

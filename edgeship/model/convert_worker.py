@@ -6,7 +6,6 @@ Each function is one route: `(payload {source, out, batch, signature}, report) -
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgeship.errors import InputError
 from edgeship.model.closing import closed_sizes, open_hint
 from edgeship.model.conversion_error import conversion_error
 from edgeship.model.frozen import WRITES, NotPlain, entries_of, frozen_signature, graph_of
+from edgeship.model.keras_ends import free_word, input_name, named_outputs, packed_inputs
 from edgeship.model.keras_load import load_keras3, load_tf_keras
 from edgeship.model.signatures import DEFAULT, Entry, pick_signature
 from edgeship.model.tfmot.layers import mark
@@ -150,21 +150,17 @@ def _convert_keras(model: Any, payload: dict[str, Any], report: Report) -> dict[
     import tensorflow as tf
 
     inputs = _inputs(model, payload["source"])
-    names = [_word(str(getattr(tensor, "name", "input")).split(":")[0]) for tensor in inputs]
+    names = [input_name(tensor) for tensor in inputs]
     _check_numbers([(name, str(tensor.dtype)) for tensor, name in zip(inputs, names, strict=True)], payload)
     fixed = _fixed({name: tensor.shape for tensor, name in zip(inputs, names, strict=True)}, payload)
     specs = [
         tf.TensorSpec(fixed[name], tensor.dtype, name=name)
         for tensor, name in zip(inputs, names, strict=True)
     ]
-    structure = getattr(model, "_inputs_struct", None)
-    nested = structure if structure is not None else getattr(model, "_nested_inputs", None)
     order: list[str] = []
 
     def call(*tensors: Any) -> Any:
-        flat: Any = tensors[0] if len(tensors) == 1 else list(tensors)
-        given = flat if nested is None else tf.nest.pack_sequence_as(nested, list(tensors))
-        outputs = _named_outputs(model, model(given, training=False))
+        outputs = named_outputs(model, model(packed_inputs(model, tensors), training=False))
         order[:] = outputs
         return outputs
 
@@ -210,45 +206,12 @@ def _check_numbers(inputs: Sequence[tuple[str, str]], payload: dict[str, Any]) -
         )
 
 
-def _named_outputs(model: Any, made: Any) -> dict[str, Any]:
-    """Return what a model made, by name, in the order the model declares: the keys of a dict, else the names
-    of its output layers."""
-    import tensorflow as tf
-
-    if isinstance(made, Mapping):
-        declared = getattr(model, "_outputs_struct", None) or getattr(model, "_nested_outputs", None)
-        keys = list(declared if isinstance(declared, Mapping) and set(declared) == set(made) else made)
-        pairs = [(str(key), tensor) for key in keys for tensor in tf.nest.flatten(made[key])]
-    else:
-        flat = tf.nest.flatten(made)
-        names = list(getattr(model, "output_names", None) or ())
-        if len(names) != len(flat):
-            names = [f"output_{index}" for index in range(len(flat))]
-        pairs = list(zip(names, flat, strict=True))
-    named: dict[str, Any] = {}
-    for name, tensor in pairs:
-        named[_free(name, named)] = tensor
-    return named
-
-
 def _words(names: Iterable[str]) -> dict[str, str]:
     """Return name -> as TensorFlow takes it for an argument; of several that become one, the later are numbered."""
     words: dict[str, str] = {}
     for name in names:
-        words[name] = _free(name, words.values())
+        words[name] = free_word(name, words.values())
     return words
-
-
-def _free(name: str, taken: Iterable[str]) -> str:
-    held, word, number = set(taken), _word(name), 1
-    while word in held:
-        word, number = f"{_word(name)}_{number}", number + 1
-    return word
-
-
-def _word(name: str) -> str:
-    """Return a name as TensorFlow takes it for an argument: letters, digits and _, no digit first."""
-    return re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", name)
 
 
 def _fixed(shapes: Mapping[str, Any], payload: dict[str, Any]) -> dict[str, list[int]]:

@@ -48,6 +48,21 @@ def open_model(path: Path, shapes: tuple[tuple[str, tuple[int, ...]], ...] = ())
     `model-foreign` (another framework's or format's file, with how to convert it),
     `model-extension-mismatch`, `model-not-keras`, `model-corrupt`, `saved-model-incomplete`, `model-unknown`.
     """
+    try:
+        _refuse_missing(path)
+        kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
+        return ModelSource(path=path, kind=kind, sha256=sha256_tree(path), shapes=shapes)
+    except OSError as error:
+        raise InputError(
+            "model-unreadable",
+            f"the model cannot be read: {error.strerror or error}",
+            context={"file": error.filename or path},
+            hint=f"ls -l {_quoted(path)}",
+        ) from None
+
+
+def _refuse_missing(path: Path) -> None:
+    """Raise InputError where there is nothing that could be read. Raises OSError where the system does not tell."""
     if not path.exists():
         if path.is_symlink():
             raise _broken_link(path)
@@ -62,16 +77,6 @@ def open_model(path: Path, shapes: tuple[tuple[str, tuple[int, ...]], ...] = ())
         raise InputError(
             "model-unknown", "this is neither a file nor a folder", context={"file": path}, hint=ACCEPTED
         )
-    try:
-        kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
-        return ModelSource(path=path, kind=kind, sha256=sha256_tree(path), shapes=shapes)
-    except OSError as error:
-        raise InputError(
-            "model-unreadable",
-            f"the model cannot be read: {error.strerror or error}",
-            context={"file": error.filename or path},
-            hint=f"ls -l {_quoted(path)}",
-        ) from None
 
 
 def _kind_of_file(path: Path) -> ModelKind:

@@ -44,9 +44,9 @@ class Workshop(Shop):
         """Return whether a candidate was made before."""
         return self._result(planned).exists()
 
-    def make(self, planned: Planned) -> Tried:
-        """Return a candidate made and measured, or why it could not be. Raises nothing but what ends the whole search:
-        InputError of something the user said."""
+    def make(self, planned: Planned) -> Tried | None:
+        """Return a candidate made and measured, or why it could not be; None where the time was up before that. Raises
+        nothing but what ends the whole search: InputError of something the user said."""
         path = self._result(planned)
         if (before := _kept(path)) is not None:
             return self._judged(before, planned)
@@ -57,6 +57,9 @@ class Workshop(Shop):
         except EdgeshipError as error:
             if error.exit_code == 2 and planned.named and error.reference not in FAILINGS:
                 raise
+            if error.reference == "worker-timeout" and time.monotonic() >= self.until:
+                self.site.progress.note(f"{planned.candidate.name}: the time is up, and it was not done")
+                return None
             words = error.context.get("operations")
             why = f"{error.message}: {words}" if words else error.message
             return Tried(candidate=planned.candidate, failed=why, seconds=time.monotonic() - begun)
@@ -175,6 +178,7 @@ FAILINGS = (
     "not-trainable",
     "no-channels-to-prune",
     "no-blocks-to-drop",
+    "no-layers-to-split",
     "tflite-cannot-be-moved",
     "nothing-to-mix",
     "calibration-missing",

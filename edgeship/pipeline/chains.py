@@ -28,13 +28,15 @@ LEAST_SECONDS = 60.0
 
 def float_of(shop: Shop, candidate: Candidate) -> tuple[Path, tuple[StepRecord, ...]]:
     """Return the float model after a candidate's steps, and what was done. Raises what a step raises."""
-    path, records = shop.inputs.float_model.path, []
+    path = teacher = shop.inputs.float_model.path
+    records: list[StepRecord] = []
     for place, step in enumerate(candidate.steps):
-        doing = _Doing(
-            shop=shop, path=path, step=step, before=candidate.steps[:place], recipe=candidate.recipe
-        )
+        before, recipe = candidate.steps[:place], candidate.recipe
+        doing = _Doing(shop=shop, path=path, teacher=teacher, step=step, before=before, recipe=recipe)
         path, record = doing.done()
         records.append(record)
+        if all(done.method == "rewrite" for done in candidate.steps[: place + 1]):
+            teacher = path
     return path, tuple(records)
 
 
@@ -45,6 +47,9 @@ class _Doing:
     shop: Shop
     path: Path
     """The float model that it starts from."""
+    teacher: Path
+    """The float model that it learns from: the given one, or what the rewrites made of it that the chain begins with,
+    which computes the same and may be trained where that could not."""
     step: Step
     before: tuple[Step, ...]
     recipe: str
@@ -84,7 +89,7 @@ class _Doing:
             {
                 **shop.by(),
                 "model": sha256_file(self.path),
-                "original": shop.inputs.float_model.sha256,
+                "original": sha256_file(self.teacher),
                 "step": self.step.to_json(),
                 "before": [one.to_json() for one in self.before],
                 "recipe": self.recipe,
@@ -124,7 +129,7 @@ class _Doing:
             ranges = ranges_of(self.path, calibration, self.recipe, progress)
         return {
             "model": str(self.path),
-            "original": str(inputs.float_model.path),
+            "original": str(self.teacher),
             "step": self.step.to_json(),
             "before": [one.to_json() for one in self.before],
             "recipe": self.recipe,

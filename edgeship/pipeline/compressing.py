@@ -181,8 +181,9 @@ def searched(project: Project, plan: Sequence[Planned], shop: Workshop) -> Found
         said = last.failed or brief(last)
         shop.site.progress.note(f"{last.candidate.name}: {said}")
         ahead = f"best so far {best.candidate.name}, " if best else ""
-        minutes = max(0.0, shop.until - time.monotonic()) / 60
-        shop.site.progress.step(f"{ahead}{left} left to try, {minutes:.0f} minutes left")
+        seconds = max(0.0, shop.until - time.monotonic())
+        time_left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+        shop.site.progress.step(f"{ahead}{left} left to try, {time_left} left")
 
     way = Way(
         make=shop.make,

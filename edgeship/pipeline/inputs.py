@@ -236,7 +236,7 @@ def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | N
 
 def writable(folder: Path, what: str, hint: str) -> None:
     """Raise InputError `cannot-write` unless `folder` can be written, or made, once there is something to write."""
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.access(p, os.F_OK))
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) and os.statvfs(nearest).f_blocks != 0:
         return
     why = f"{nearest} may not be written" if nearest.is_dir() else f"{nearest} is a file"

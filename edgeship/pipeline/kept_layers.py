@@ -38,7 +38,7 @@ def kept_layers(shop: Workshop, plan: Sequence[Planned]) -> LayerCosts | Unavail
     Why not, where there are no samples, no such recipe, or no time.
     """
     allowed = SHARE * 60 * shop.site.project.file.compress.minutes
-    plain = next((t for one in plan if _static(one) if (t := shop.make(one)).variant), None)
+    plain = next((t for one in plan if _static(one) if (t := shop.make(one)) and t.variant), None)
     held, calibration = shop.held_out, shop.inputs.calibration_prepared
     if held is None or calibration is None:
         return Unavailable(reason="there are no samples")

@@ -50,24 +50,26 @@ def check_plan(project: Project, profile: TargetProfile) -> None:
 
 
 def spelled_for(profile: TargetProfile, operations: Collection[str]) -> tuple[str, ...]:
-    """Return the labels of the rewrites that write operations of a model as others which the target has."""
+    """Return the labels of the rewrites that write operations of a model as others which the target has; loops have no
+    form of integers anywhere, and nothing trains through them."""
     runtime = profile.runtime
     available = equivalent_release(runtime.engine, runtime.version)
 
     def lacks(op: str) -> bool:
         table = edgetpu_operations() if profile.compiler.backend == "edgetpu" else None
-        return supports(available, op, 1).verdict == "no" or (table is not None and op not in table)
+        missing = supports(available, op, 1).verdict == "no" or (table is not None and op not in table)
+        return missing or op == "WHILE"
 
     return tuple(f"rewrite-{rule.name}" for rule in RULES if rule.spells in operations and lacks(rule.spells))
 
 
 def operations_of(file: TfliteFile) -> frozenset[str]:
-    """Return the built-in operations of a model; DIV where it divides by a constant."""
-    tensors = file.main.tensors
+    """Return the built-in operations of a model and its inner graphs; DIV where it divides by a constant."""
     return frozenset(
         op.op
-        for op in file.main.operators
-        if not op.custom and (op.op != "DIV" or tensors[op.inputs[1]].has_data)
+        for graph in file.subgraphs
+        for op in graph.operators
+        if not op.custom and (op.op != "DIV" or graph.tensors[op.inputs[1]].has_data)
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from edgeship.errors import InputError
 from edgeship.profile.loader import list_profiles
-from edgeship.profile.schema import NAME, Sensor, TargetProfile
+from edgeship.profile.schema import Sensor, TargetProfile
+from edgeship.profile.types import NAME
 from edgeship.values import HostFacts
 
 ANY = "any"

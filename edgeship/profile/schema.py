@@ -6,36 +6,26 @@ is resolved by `edgeship.profile.loader` before anything is validated here.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 from pydantic_core import PydanticKnownError
 
 from edgeship.digest import sha256_json
+from edgeship.profile.types import (
+    DELEGATES,
+    Architecture,
+    DelegateName,
+    EngineName,
+    Name,
+    PipRequirement,
+    Positive,
+    PythonVersion,
+    UnitWord,
+    Version,
+)
 from edgeship.strictyaml import Strict
 from edgeship.values import GoldenTolerance
-
-
-def _matching(pattern: str, wanted: str) -> AfterValidator:
-    """Return a validator that wants text of a form, and says which in words."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"expected {wanted}, found '{value}'")
-        return value
-
-    return AfterValidator(check)
-
-
-def _requirement(value: str) -> str:
-    try:
-        Requirement(value)
-    except InvalidRequirement as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"expected what pip installs, such as numpy<2, found '{value}': {reason}") from None
-    return value
 
 
 def _some_version(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -45,16 +35,6 @@ def _some_version(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ..
     return value
 
 
-NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
-Name = Annotated[str, _matching(NAME, "lower-case letters, digits and single dashes")]
-Version = Annotated[str, _matching(r"[0-9]+(\.[0-9]+)+([.a-z0-9-]*)", "a version such as 2.31, in quotes")]
-PythonVersion = Annotated[str, _matching(r"3\.[0-9]{1,2}", "a Python version such as '3.11', in quotes")]
-PipRequirement = Annotated[str, AfterValidator(_requirement)]
-Positive = Annotated[int, Field(ge=1)]
-
-Architecture = Literal["x86_64", "aarch64", "armv7l", "cortex-m"]
-EngineName = Literal["litert", "tflite_runtime", "tflm"]
-DelegateName = Literal["xnnpack", "edgetpu", "ethosu", "gpu", "none"]
 NO_PYTHON = "none"
 """`python.command` of a machine that has no Python."""
 
@@ -159,6 +139,15 @@ class Runtime(Strict):
     alternatives: tuple[Alternative, ...] = ()
     """Engines for models that this one refuses, in order of preference."""
 
+    @model_validator(mode="after")
+    def _engine_has_the_delegate(self) -> Runtime:
+        has = DELEGATES[self.engine]
+        if self.delegate not in has:
+            raise ValueError(
+                f"engine {self.engine} has no delegate '{self.delegate}'; it has {', '.join(has)}"
+            )
+        return self
+
 
 class Precision(Strict):
     """Which recipes suit the target."""
@@ -213,9 +202,9 @@ class Service(Strict):
     manager: Literal["systemd", "openrc", "supervised", "auto", "none"]
     """systemd: a hardened unit. openrc: a service of OpenRC. supervised: a process of our own. auto: the first of these
     that the device has. none: edgeship starts nothing there; a build ends with the model file."""
-    user: str | None = None
+    user: UnitWord | None = None
     """Account the service runs under; null: an account of its own, as the service manager can give one."""
-    groups: tuple[str, ...] = ()
+    groups: tuple[UnitWord, ...] = ()
     """Groups the service needs to open the accelerator's device nodes."""
     memory_max_mb: Positive
     """Memory the service may take before the kernel stops it, MiB; more where large tensors need it."""

@@ -16,8 +16,11 @@ def app(value: str) -> str:
 
 def version(value: str) -> str:
     """Return the user's number of a release. Raises ValueError that says what is wanted."""
-    if one_line(value) != value:
-        raise ValueError(f"expected characters that can be shown, on one line, found '{one_line(value)}'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ValueError(
+            "expected up to 64 letters, digits, dots, dashes and underscores, no sign in front, found "
+            f"'{one_line(value)}'"
+        )
     return value
 
 

@@ -282,9 +282,10 @@ def read(path: Path | None, *, directory: Path | None = None) -> tuple[Document,
     """Return what a file says, unchecked, and the folder its paths start from; see `load_project`."""
     here = (directory or Path.cwd()).resolve()
     file = (here / path) if path else here / FILE_NAME
-    if path is None and not file.exists():
+    there = os.access(file, os.F_OK)  # False, too, where the system does not tell: reading says why
+    if path is None and not there:
         return Document(file=FILE_NAME, value={}), here
-    if file.is_dir():
+    if there and file.is_dir():
         raise InputError(
             "project-not-readable",
             f"{path}: this is a folder, not a project file",

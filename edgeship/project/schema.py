@@ -294,7 +294,7 @@ class ProjectFile(Section):
     app: AppName | None = None
     """Name of the service on devices; nothing: the model file's name."""
     version: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(checks.version)] = "1"
-    """Your own number for this release, in quotes."""
+    """Your own number for this release, in quotes: letters, digits, dots, dashes and underscores."""
     model: str | None = None
     """What you trained: .keras, .h5, a SavedModel folder, or .tflite."""
     signature: str | None = None

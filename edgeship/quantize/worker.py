@@ -77,7 +77,7 @@ def _in_a_loop(model: Any, job: dict[str, Any]) -> str | None:
     return (
         f"the model holds {len(model.subgraphs) - 1} inner graphs (WHILE or IF, as recurrent layers make), and what "
         "is computed in there cannot be seen, so it gets no ranges; a recurrent layer of Keras is free of them with "
-        "unroll=True"
+        "edgeship compress --method rewrite-loops, or built with unroll=True"
         + (f", and {' and '.join(others)} do without ranges" if (others := job.get("others")) else "")
     )
 

@@ -50,6 +50,11 @@ def page_of(reference: str) -> Page | None:
     )
 
 
+def where_to_read(reference: str) -> str | None:
+    """Return the line that says where to read of a reference; None where it has no page."""
+    return f"more: edgeship explain {reference}" if page_of(reference) else None
+
+
 def nearest(word: str, most: int = 3) -> list[str]:
     """Return the references that are spelled most like a word, the nearest first."""
     return difflib.get_close_matches(word.lower(), list(pages()), n=most, cutoff=0.6)

@@ -68,6 +68,7 @@ def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
     lines.append(f"  {size(report.bytes_sent)} sent, {duration(report.seconds)}")
     if report.hint:
         lines.append(f"hint: {report.hint}")
+    lines += _more([report])
     # further lines of what a device said are indented: none of them can pass for a line of ours
     return "\n".join(line.replace("\n", "\n    ") for line in lines)
 
@@ -90,4 +91,15 @@ def deploys_table(reports: Sequence[DeployReport]) -> str:
     rows = [
         [r.host, r.state, r.release[:12], size(r.bytes_sent), duration(r.seconds), r.reason] for r in reports
     ]
-    return table(["host", "state", "release", "sent", "time", "reason"], rows, right=(3, 4))
+    shown = table(["host", "state", "release", "sent", "time", "reason"], rows, right=(3, 4))
+    return "\n".join([shown, *_more(reports)])
+
+
+def _more(reports: Sequence[DeployReport]) -> list[str]:
+    """Return where to read of the references that the reasons of devices that failed begin with."""
+    words = dict.fromkeys(r.reason.partition(":")[0] for r in reports if r.exit_code)
+    if not words:
+        return []
+    from edgeship.references import where_to_read  # only who fails reads pages
+
+    return [line for word in words if (line := where_to_read(word))]

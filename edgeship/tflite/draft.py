@@ -126,15 +126,23 @@ class Draft:
 
     def constant(self, index: int) -> Array | None:
         """Return the value of a constant of a type that NumPy has, read-only, else None."""
-        if not self.is_constant(index):
+        return self.value_of(self.graph.tensors[index]) if self.is_constant(index) else None
+
+    def kind(self, tensor: Any) -> str:
+        """Return the type of a tensor of any graph, as NumPy calls it."""
+        return self._kinds.get(tensor.type, "")
+
+    def value_of(self, tensor: Any) -> Array | None:
+        """Return the value of a tensor of any graph, None where the file holds none or NumPy lacks the type."""
+        data = self.model.buffers[tensor.buffer].data
+        if data is None or not len(data) or tensor.isVariable or tensor.sparsity is not None:
             return None
-        tensor = self.graph.tensors[index]
         try:
-            kind = np.dtype(self._kinds.get(tensor.type, ""))
+            kind = np.dtype(self.kind(tensor))
         except TypeError:
             return None
         sizes = [] if tensor.shape is None else [int(size) for size in tensor.shape]
-        raw = np.asarray(self.model.buffers[tensor.buffer].data, np.uint8)
+        raw = np.asarray(data, np.uint8)
         if raw.size != kind.itemsize * int(np.prod(sizes, dtype=np.int64)):
             return None
         return np.frombuffer(raw.tobytes(), kind).reshape(sizes)
@@ -236,6 +244,12 @@ class Draft:
         """Take operations out of the graph."""
         ids = {id(op) for op in gone}
         self.graph.operators = [op for op in self.graph.operators if id(op) not in ids]
+        self._links = None
+
+    def instead(self, op: Any, others: Sequence[Any]) -> None:
+        """Put operations in the place of one."""
+        place = next(n for n, one in enumerate(self.graph.operators) if one is op)
+        self.graph.operators = [*self.graph.operators[:place], *others, *self.graph.operators[place + 1 :]]
         self._links = None
 
     def idle(self) -> Iterator[Any]:

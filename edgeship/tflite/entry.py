@@ -7,7 +7,7 @@ the first one, and graphs of signatures that are not taken stay behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,21 @@ def _alone(content: bytes, number: int) -> bytes:
     of others: no quantizer or compiler asks about graphs that nobody runs."""
     model, schema = unpacked(content)
     signature = model.signatureDefs[number]
-    order = [int(signature.subgraphIndex)]
+    keep_graphs(model, [int(signature.subgraphIndex)])
+    signature.subgraphIndex = 0
+    model.signatureDefs = [signature]
+    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors or ()}
+    used |= {int(entry.buffer) for entry in model.metadata or ()}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+    return packed(model, schema, content)
+
+
+def keep_graphs(model: Any, first: Sequence[int]) -> None:
+    """Leave out, in place, the graphs that none of `first` is or calls; `first` come first, in that order. Signatures
+    are not renumbered."""
+    order = list(first)
     for index in order:  # grows while it is walked
         for owner, field in _calls(model.subgraphs[index]):
             called = getattr(owner, field)
@@ -71,14 +85,6 @@ def _alone(content: bytes, number: int) -> bytes:
             called = getattr(owner, field)
             moved = place.get(called, called) if isinstance(called, int) else [place[int(i)] for i in called]
             setattr(owner, field, moved)
-    signature.subgraphIndex = 0
-    model.signatureDefs = [signature]
-    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors or ()}
-    used |= {int(entry.buffer) for entry in model.metadata or ()}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
-    return packed(model, schema, content)
 
 
 def _calls(graph: Any) -> Iterator[tuple[Any, str]]:

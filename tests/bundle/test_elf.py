@@ -107,6 +107,8 @@ def test_unsound_files_are_named(content: bytes, tmp_path: Path) -> None:
         read_elf(tmp_path / "x.so")
     assert caught.value.reference == "elf-unreadable"
     assert caught.value.message.startswith("x.so is not a sound ELF file")
+    with pytest.raises(ToolError, match=r"^lib/libLiteRt\.so is not a sound ELF file"):
+        checked(tmp_path / "x.so")  # the file that was read has a name of its own
 
 
 def test_cut_library_is_named(library: Path, tmp_path: Path) -> None:

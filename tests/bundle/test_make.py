@@ -210,6 +210,7 @@ def test_names_that_cannot_be_folders_are_refused(
             make(profile_of("host"), tmp_path / "out", **{key: name})
         assert caught.value.reference == "bad-app-name"
         assert caught.value.context["key"] == key
+        assert f"{'--app' if key == 'app' else 'version:'} " in str(caught.value.hint)
     assert not (tmp_path / "out").exists()
 
 

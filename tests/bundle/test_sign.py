@@ -378,6 +378,19 @@ def test_the_verbs_on_keys_and_bundles(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     assert run(["keys", "show"]) == 2 and "hint: edgeship keys new" in capsys.readouterr().err
+    words = [sys.executable, "-m", "edgeship", "keys", "new"]
+    for asking in ("", "/bin/false"):  # nobody to ask, and nobody who answers
+        alone = subprocess.run(
+            words,
+            start_new_session=True,  # without a terminal, also where the tests have one
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SSH_ASKPASS": asking, "SSH_ASKPASS_REQUIRE": "force"},
+        )
+        assert alone.returncode == 2 and "error: key-not-made" in alone.stderr, alone
+        assert "hint: edgeship keys new --no-passphrase --out " in alone.stderr
+        assert not list((tmp_path / "config/edgeship").glob("*"))
     assert run(["keys", "new", "--no-passphrase", "--name", "ci@lab"]) == 0
     said = capsys.readouterr().out
     path = tmp_path / "config/edgeship/signing_key"

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from edgeship.report.deploys import deploy_text, deploys_table
+from edgeship.values import DeployReport, Unavailable
+
+
+@pytest.fixture
+def report_of() -> Callable[..., DeployReport]:
+    """Return what a device said of a deployment."""
+
+    def make(host: str, state: Any, reason: str, hint: str | None = None) -> DeployReport:
+        not_told = Unavailable(reason="not told")
+        return DeployReport(
+            host=host, app="a", target="host", release="0" * 64, from_release=None, state=state, bytes_sent=0,
+            seconds=1.0, steps=(), golden=not_told, reason=reason, hint=hint, engine=not_told, latency_ms=not_told,
+        )  # fmt: skip
+
+    return make
 
 
 def test_a_reference_is_explained_as_text_and_as_a_document(edgeship: Any, valid: Any) -> None:
@@ -67,3 +85,15 @@ def test_a_word_that_is_neither_is_told_what_is_near(edgeship: Any) -> None:
 def test_what_goes_with_models_does_not_go_with_references(edgeship: Any, words: list[str], why: str) -> None:
     said = edgeship("explain", *words)
     assert said.status == 2 and "error: bad-usage" in said.err and why in said.err
+
+
+def test_a_device_that_fails_says_where_to_read_of_it(report_of: Callable[..., DeployReport]) -> None:
+    full = report_of("a", "failed", "preflight-disk: the device cannot take this release: 1 MB free", "df -h")
+    good = report_of("b", "committed", "it serves")
+    odd = report_of("c", "failed", "bad-usage\nmore: edgeship explain x: what a device says of itself")
+    more = "more: edgeship explain preflight-disk"
+    assert deploy_text(full).endswith(f"\nhint: df -h\n{more}")
+    assert "more:" not in deploy_text(good) and "\nmore:" not in deploy_text(odd)
+    assert deploys_table([good, full, full]).splitlines()[-2:][0].startswith("a")
+    assert deploys_table([good, full, full]).splitlines()[-1] == more
+    assert "\nmore:" not in deploys_table([good, odd])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -352,6 +354,62 @@ def several_hosts_for_one_question(tiny: Path, here: Path) -> Any:
 def a_cache_that_cannot_be_written(tiny: Path, here: Path) -> Any:
     os.environ["EDGESHIP_CACHE"] = "/proc/nowhere/cache"  # the fixture sets it anew for every test
     return _build(tiny / "model.tflite", "--recipe", "fp32"), "cannot-write", ["EDGESHIP_CACHE=DIR"]
+
+
+def a_packed_model_to_inspect(tiny: Path, here: Path) -> Any:
+    (here / "model.tflite.gz").write_bytes(gzip.compress((tiny / "model.tflite").read_bytes()))
+    return ["inspect", "model.tflite.gz"], "model-foreign", ["packed with gzip", "gunzip -c"]
+
+
+def a_packed_model_to_deploy(tiny: Path, here: Path) -> Any:
+    with tarfile.open(here / "model.tar.gz", "w:gz") as archive:
+        archive.add(tiny / "model.tflite", "model.tflite")
+    words = ["deploy", "model.tar.gz", "--host", "local:d", "--target", "host", "--recipe", "fp32"]
+    return words, "model-foreign", ["a packed archive", "tar xf"]
+
+
+def a_version_that_is_no_name(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("version: '2026/11'\n")
+    words = ["deploy", tiny / "model.tflite", "--target", "host", "--host", "local:d"]
+    return words, "invalid-project", ["version: expected up to 64 letters, digits", "edgeship.yaml", "line 1"]
+
+
+def a_key_where_none_can_be(tiny: Path, here: Path) -> Any:
+    return ["keys", "new", "--no-passphrase", "-o", "/proc/x/k"], "cannot-write", ["/proc/x", "--out FILE"]
+
+
+LONG = "x" * 300
+"""A name that no file system takes: asking whether there is such a file fails, as below a closed folder."""
+
+
+def a_model_nobody_can_look_at(tiny: Path, here: Path) -> Any:
+    return ["inspect", f"{LONG}.tflite"], "model-unreadable", ["File name too long", "ls -l"]
+
+
+def a_model_to_deploy_nobody_can_look_at(tiny: Path, here: Path) -> Any:
+    words = ["deploy", f"{LONG}.tflite", "--target", "host", "--host", "local:d"]
+    return words, "model-unreadable", ["File name too long"]
+
+
+def a_bundle_nobody_can_look_at(tiny: Path, here: Path) -> Any:
+    return ["inspect", f"{LONG}.edgeship"], "bundle-missing", ["cannot be read: File name too long"]
+
+
+def settings_nobody_can_look_at(tiny: Path, here: Path) -> Any:
+    return ["status", "--host", "local:d", "-c", LONG], "project-not-readable", ["File name too long"]
+
+
+def data_nobody_can_look_at(tiny: Path, here: Path) -> Any:
+    words = _build(tiny / "model.tflite", "--calibration", f"{LONG}.npz")
+    return words, "dataset-not-found", ["can be read: File name too long"]
+
+
+def a_key_nobody_can_look_at(tiny: Path, here: Path) -> Any:
+    return ["keys", "show", f"{LONG}.pub"], "not-a-key", ["cannot be read: File name too long"]
+
+
+def a_file_to_write_nobody_can_look_at(tiny: Path, here: Path) -> Any:
+    return ["init", "-o", f"{LONG}.yaml"], "cannot-write", ["File name too long"]
 
 
 def nothing_to_inspect(tiny: Path, here: Path) -> Any:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from operation_cases import NEAR, Array, Maker, litert, natural
+from nets import Net
+from operation_cases import NEAR, Array, Maker, differentiate, litert, natural
 
 from edgeship.compress.graph import TrainableGraph
+from edgeship.compress.rewriting.loops import unroll_loops
 from edgeship.errors import InputError
+from edgeship.tflite.draft import Draft
 from edgeship.tflite.weights import with_weights
 
 Check = Callable[[], object]
@@ -320,6 +323,25 @@ def a_step_learns() -> None:
     assert np.allclose(graph([data])[0], want, atol=1e-5)
 
 
+def an_unrolled_loop() -> None:
+    """What a recurrent layer is as a loop it is turn after turn, and its weights, which all turns share, have the sum
+    of their gradients; the loop itself is refused with what to type."""
+    net = Net(3)
+    x = net.reshape(net.dense(net.input(1, 6, 3), 4, keep=True), 6, 1, 4)
+    content = net.build(net.dense(net.recurrent(x, 5, every=False), 2))
+    assert "--method rewrite-loops+prune-50" in refusal(content)["hint"]
+    draft = Draft(content)
+    unroll_loops(draft)
+    rng = np.random.default_rng(1)
+    samples = [rng.normal(size=(3, 1, 6, 3)).astype(np.float32)]
+    unrolled = draft.packed()
+    graph = TrainableGraph(unrolled)
+    assert len({layer.weight for layer in graph.layers}) == 4 and len(graph.variables) == 8
+    wanted = natural(litert(content, samples)[0])
+    assert np.abs(graph([natural(samples[0])])[0].numpy() - wanted).max() < 1e-5
+    assert differentiate(unrolled, samples, rng) > 12
+
+
 def a_batch_in_parts_has_the_same_gradient() -> None:
     """Whatever is left for the last part; without labels and with them."""
     import tensorflow as tf
@@ -357,6 +379,7 @@ CHECKS: dict[str, Check] = {
         several_inputs_and_outputs,
         hooks_see_every_value,
         a_step_learns,
+        an_unrolled_loop,
         a_batch_in_parts_has_the_same_gradient,
     )
 }

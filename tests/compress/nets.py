@@ -215,6 +215,69 @@ class Net:
     def softmax(self, x: int) -> int:
         return self.op("SOFTMAX", [x], [self.shape(x)], kind="SoftmaxOptionsT", beta=1.0)[0]
 
+    def recurrent(self, x: int, width: int, *, every: bool = True, by: int = 1) -> int:
+        """A plain recurrent layer over `[steps, 1, n]` as Keras 3 writes it: a WHILE that counts, takes a row, and puts
+        its result where it belongs (`every`) or hands the last one on. `by`: what is counted by."""
+        steps, _, given = self.shape(x)
+        rows = steps if every else 1
+        start = [self.scalar(0), self.zeros(rows, 1, width), self.zeros(1, width), x]
+        shapes = [self.shape(i) for i in start]
+        outputs = self.op(
+            "WHILE", start, shapes, kind="WhileOptionsT",
+            condSubgraphIndex=len(self.model.subgraphs), bodySubgraphIndex=len(self.model.subgraphs) + 1,
+        )  # fmt: skip
+        self.graph.tensors[outputs[0]].type = schema.TensorType.INT32
+        main = self.graph
+        i, *_ = self._inner(shapes)
+        (goes_on,) = self.op("LESS", [i, self.scalar(steps)], [[]], kind="LessOptionsT")
+        self.graph.tensors[goes_on].type = schema.TensorType.BOOL
+        self.graph.outputs = [goes_on]
+        i, made, state, x = self._inner(shapes)
+        (following,) = self.op("ADD", [i, self.scalar(by)], [[]], kind="AddOptionsT")
+        self.graph.tensors[following].type = schema.TensorType.INT32
+        (row,) = self.op("GATHER", [x, i], [[1, given]], kind="GatherOptionsT", axis=0)
+        state = self.unary("TANH", self.pair("ADD", self.dense(row, width), self.dense(state, width)))
+        one = self.reshape(state, 1, 1, width)
+        self.graph.outputs = [following, self._put(made, i, following, one) if every else one, state, x]
+        self.graph = main
+        return outputs[1] if every else outputs[2]
+
+    def zeros(self, *shape: int) -> int:
+        return self.tensor(list(shape), np.zeros(shape, np.float32), "zeros")
+
+    def _inner(self, shapes: list[list[int]]) -> list[int]:
+        """Begin a graph of a loop, and return its inputs: a counter and floats."""
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators, self.graph.name = [], [], b"inner"
+        self.model.subgraphs.append(self.graph)
+        number = len(self.model.subgraphs)
+        self.graph.inputs = [self.tensor(shape, name=f"inner{number}") for shape in shapes]
+        self.graph.tensors[0].type = schema.TensorType.INT32
+        return list(self.graph.inputs)
+
+    def _put(self, made: int, i: int, following: int, one: int) -> int:
+        """Put a row where a counter says: what is before it, it, and what is behind it, joined."""
+        shape = self.shape(made)
+
+        def where(start: list[int]) -> int:
+            (made,) = self.op("CONCATENATION", start, [[3]], kind="ConcatenationOptionsT", axis=0)
+            self.graph.tensors[made].type = schema.TensorType.INT32
+            return made
+
+        def cut(begin: int, size: int) -> int:
+            (part,) = self.op("SLICE", [made, begin, size], [shape])
+            self.graph.tensors[part].shapeSignature = [-1, *shape[1:]]
+            return part
+
+        first, second = (self.reshape(n, 1) for n in (i, following))
+        for index in (first, second):
+            self.graph.tensors[index].type = schema.TensorType.INT32
+        before = cut(self.ints(0, 0, 0), where([first, self.ints(-1, -1)]))
+        behind = cut(where([second, self.ints(0, 0)]), self.ints(-1, -1, -1))
+        return self.op("CONCATENATION", [before, one, behind], [shape], kind="ConcatenationOptionsT", axis=0)[
+            0
+        ]
+
     def build(self, *outputs: int) -> bytes:
         """Return the file, with a signature that names what goes in and out."""
         self.graph.inputs, self.graph.outputs = self.inputs, list(outputs)

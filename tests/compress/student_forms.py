@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nets import Net
 from operation_cases import Array, litert
 
 from edgeship.compress import own_student
@@ -21,6 +22,7 @@ from edgeship.errors import InputError
 SHORT = ",epochs=2,steps=120,batch=32,augment=none,rate=0.01"
 BUILDER = """
 import keras
+import tf_keras
 
 
 def build():
@@ -54,6 +56,36 @@ def logits():
     return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
 
 
+def by_place():
+    # Other names, and a dict whose keys are not declared in the order of the alphabet.
+    picture, numbers = keras.Input((8, 8, 3), name="picture"), keras.Input((5,), name="numbers")
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(picture), numbers])
+    x = keras.layers.Dense(16, activation="relu")(x)
+    outputs = {
+        "kind": keras.layers.Dense(4, activation="softmax")(x),
+        "amount": keras.layers.Dense(4)(x),
+    }
+    return keras.Model([picture, numbers], outputs)
+
+
+def by_name():
+    # The names of the model, in another order.
+    layers = tf_keras.layers
+    numbers, picture = layers.Input((5,), name="inputs_1"), layers.Input((8, 8, 3), name="inputs_0")
+    x = layers.Dense(16, activation="relu")(layers.Concatenate()([layers.Flatten()(picture), numbers]))
+    outputs = [
+        layers.Dense(4, name="outputs_1")(x),
+        layers.Dense(4, activation="softmax", name="outputs_0")(x),
+    ]
+    return tf_keras.Model([numbers, picture], outputs)
+
+
+def swapped():
+    numbers, picture = keras.Input((5,)), keras.Input((8, 8, 3))
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(picture), numbers])
+    return keras.Model([numbers, picture], [keras.layers.Dense(4)(x), keras.layers.Dense(4)(x)])
+
+
 def frozen():
     model = build()
     model.trainable = False
@@ -85,9 +117,11 @@ class Lesson:
         self.folder = folder
         self.content = (folder / "teacher.tflite").read_bytes()
         self.x = np.load(folder / "x.npy")
+        self.more: Array | None = None
 
     def work(self, model: str) -> Work:
-        samples = Samples((self.x,), None, np.arange(len(self.x)))
+        inputs = (self.x,) if self.more is None else (self.x, self.more)
+        samples = Samples(inputs, None, np.arange(len(self.x)))
         return Work(
             content=self.content,
             step=step_of(f"student,model={model}{SHORT}"),
@@ -166,6 +200,40 @@ def a_function(lesson: Lesson) -> None:
     assert own_student.apply(lesson.work("mine:build")).figures == first.figures
 
 
+def several_ends(lesson: Lesson) -> None:
+    """A student of two inputs and two outputs of one shape learns each from its own, whatever their order is in Keras;
+    what is written takes and gives them in the order of the model."""
+    several = Lesson(lesson.folder)
+    several.content, several.more = two_ends(), np.random.default_rng(4).normal(size=(len(several.x), 5))
+    several.more = several.more.astype(np.float32)
+    kind, amount = litert(several.content, [several.x[:, None], several.more[:, None]])
+    for model in ("mine:by_place", "mine:by_name"):
+        outcome = own_student.apply(several.work(model))
+        figures = outcome.figures
+        assert figures["held_out_loss"] < 0.6 * figures["held_out_loss_before"], (model, figures)
+        made = litert(outcome.content, [several.x[:, None], several.more[:, None]])
+        assert np.abs(made[0].sum(-1) - 1).max() < 1e-5, model
+        alike = [[np.corrcoef(o.ravel(), t.ravel())[0, 1] for t in (kind, amount)] for o in made]
+        assert min(alike[0][0], alike[1][1]) > 0.8 > max(alike[0][1], alike[1][0]), (model, alike)
+        assert len(TrainableGraph(outcome.content)([several.x, several.more])) == 2
+    try:
+        own_student.apply(several.work("mine:swapped"))
+    except InputError as error:
+        text = error.render()
+        assert "the student's inputs are [5], [8, 8, 3], the model's [8, 8, 3], [5]" in text
+        assert "all of the same names" in text and "inputs_0 [8, 8, 3]" in text
+    else:
+        raise AssertionError("inputs in another order were taken")
+
+
+def two_ends() -> bytes:
+    """Return a teacher that takes a picture and numbers and gives a kind and an amount, both of four values."""
+    net = Net(3)
+    picture, numbers = net.input(1, 8, 8, 3), net.input(1, 5)
+    x = net.concat(net.flat(net.conv(picture, 4)), numbers)
+    return net.build(net.softmax(net.dense(x, 4)), net.dense(x, 4))
+
+
 def what_is_refused(lesson: Lesson) -> None:
     (lesson.folder / "text.keras").write_text("no model at all, only words\n" * 20)
     for model, (reference, words) in REFUSED.items():
@@ -184,7 +252,7 @@ def run_all(payload: dict[str, Any], report: Callable[..., None]) -> dict[str, s
     (folder / "mine.py").write_text(BUILDER)
     os.chdir("/")
     lesson, wrong = Lesson(folder), {}
-    for check in (a_keras_file, a_tf_keras_file, a_function, what_is_refused):
+    for check in (a_keras_file, a_tf_keras_file, a_function, several_ends, what_is_refused):
         try:
             check(lesson)
             wrong[check.__name__] = ""

@@ -22,6 +22,7 @@ CHECKS = (
     "several_inputs_and_outputs",
     "hooks_see_every_value",
     "a_step_learns",
+    "an_unrolled_loop",
     "a_batch_in_parts_has_the_same_gradient",
 )
 

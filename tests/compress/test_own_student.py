@@ -14,7 +14,7 @@ import pytest
 from edgeship.compress.own import digest_of
 from edgeship.toolchain import run_worker
 
-CHECKS = ("a_keras_file", "a_tf_keras_file", "a_function", "what_is_refused")
+CHECKS = ("a_keras_file", "a_tf_keras_file", "a_function", "several_ends", "what_is_refused")
 
 
 @pytest.fixture(scope="session")

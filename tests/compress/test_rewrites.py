@@ -17,6 +17,7 @@ from edgeship.compress import worker
 from edgeship.compress.methods import step_of
 from edgeship.compress.plan import chain_of
 from edgeship.compress.rewrites import apply, rewritten
+from edgeship.compress.rewriting.loops import unroll_loops
 from edgeship.compress.rewriting.proof import ROUNDING, Proof
 from edgeship.compress.rewriting.rules import RULES, WORDS, rules_of
 from edgeship.compress.samples import Samples
@@ -24,6 +25,7 @@ from edgeship.compress.work import Outcome, Work
 from edgeship.errors import InputError
 from edgeship.tflite.draft import Draft
 from edgeship.tflite.flat import parse
+from edgeship.tflite.weights import layers_of
 
 Array = np.ndarray[Any, Any]
 
@@ -356,6 +358,48 @@ def test_divisions_by_constants_are_products_where_it_is_asked_for(
     first = "DIV" if 0 in by else "MUL"
     assert operations(left) == ["CONV_2D", first, "RELU", "ADD", "DIV"]
     np.testing.assert_allclose(answers(left)[0], answers(content)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "every"), [(1, True), (7, True), (7, False), (128, False)])
+def test_loops_of_a_fixed_number_of_turns_are_unrolled(
+    nets: ModuleType, answers: Callable[..., list[Array]], steps: int, every: bool
+) -> None:
+    net = nets.Net(5)
+    x = net.reshape(net.dense(net.input(1, steps, 3), 4, keep=True), steps, 1, 4)
+    y = net.recurrent(x, 5, every=every)
+    y = net.recurrent(y, 3, every=False) if every else y
+    content = net.build(net.dense(net.flat(y) if every else y, 2))
+    assert "WHILE" in operations(rewrite(content).content), "`all` leaves it"
+    outcome = rewrite(content, "loops")
+    file = parse(Path("m.tflite"), outcome.content, "")
+    assert len(file.subgraphs) == 1 and "WHILE" not in operations(outcome.content)
+    assert operations(outcome.content).count("TANH") == (2 if every else 1) * steps
+    assert operations(outcome.content).count("UNPACK") == (2 if every else 1), "rows are taken apart once"
+    assert "SLICE" not in operations(outcome.content), "where a row goes is known"
+    layers = layers_of(file.main)
+    assert len({file.main.tensors[layer.weight].buffer for layer in layers}) == (6 if every else 4)
+    np.testing.assert_array_equal(answers(outcome.content)[0], answers(content)[0])
+    assert outcome.figures["difference"] == 0 and "equal to the bit" in outcome.notes[0]
+
+
+def test_results_of_a_loop_may_be_outputs(nets: ModuleType, answers: Callable[..., list[Array]]) -> None:
+    net = nets.Net(5)
+    content = net.build(net.recurrent(net.reshape(net.input(1, 4, 3), 4, 1, 3), 5))
+    left = rewrite(content, "loops").content
+    names = [[t.name for t in parse(Path("m"), c, "").signature.outputs] for c in (left, content)]
+    assert names[0] == names[1] and "WHILE" not in operations(left)
+    np.testing.assert_array_equal(answers(left)[0], answers(content)[0])
+
+
+@pytest.mark.parametrize(("steps", "by"), [(129, 1), (4, 0)])
+def test_loops_that_go_on_too_long_stay(nets: ModuleType, steps: int, by: int) -> None:
+    net = nets.Net(5)
+    content = net.build(
+        net.recurrent(net.reshape(net.input(1, steps, 3), steps, 1, 3), 5, every=False, by=by)
+    )
+    draft = Draft(content)
+    unroll_loops(draft)
+    assert not draft.done and draft.packed() == content
 
 
 def test_one_kind_of_rewrite_alone(nets: ModuleType) -> None:

@@ -90,6 +90,30 @@ def test_a_better_half_is_trained_in_full_and_what_people_name_always() -> None:
     assert len(found.results) == 5, "probes are no results"
 
 
+def test_only_what_was_probed_is_passed_over_and_the_rest_had_no_time() -> None:
+    plan = plan_of("prune-50", "prune-60", "prune-70", "prune-80", "prune-90", "cluster-4", named=False)
+    first, whole = probe_of(plan[1]).candidate.name, [one.candidate.name for one in plan]
+    told: list[int] = []
+    world = World(takes={first: 10.0})
+
+    def make(one: Planned) -> str | None:
+        return World.make(world, one) if one.candidate.name != first else world.make(one) and None
+
+    way = replace(world.way(), make=make, tell=lambda results, left: told.append(left))
+    found = search(plan, way, seconds=5.0)
+    assert world.made == [whole[0], first], "a probe that the time ran out for, and none after it"
+    assert not found.passed_over and not found.probes
+    assert [one.candidate.name for one in found.left] == whole[1:]
+    search(plan, replace(World().way(), tell=lambda results, left: told.append(left)))
+    assert told[1:] == sorted(told[1:], reverse=True), "what is left to do never grows"
+
+
+def test_the_first_training_is_expected_to_take_as_long_as_the_slowest_quick_one() -> None:
+    plan = plan_of("prune-50")
+    world = World(takes={plan[0].candidate.name: 6.0})
+    assert names(search(plan, world.way(), seconds=10.0).left) == names(plan[1:])
+
+
 def test_what_could_not_be_made_does_not_speak_for_itself() -> None:
     plan = plan_of("prune-50", "prune-60", named=False)[1:]
     probes = {one.candidate.digest: one.candidate.name for one in plan}
@@ -186,6 +210,7 @@ def test_usual_chains_begin_with_what_a_target_needs() -> None:
     operations = frozenset({"CONV_2D", "LEAKY_RELU", "HARD_SWISH"})
     coral, pi = (load_profile(name, folders=[TARGETS]) for name in ("coral-dev-board", "raspberry-pi-4"))
     assert spelled_for(pi, operations) == () == spelled_for(coral, {"CONV_2D", "RELU6"})
+    assert spelled_for(pi, {"WHILE", "LEAKY_RELU"}) == ("rewrite-loops",), "nothing trains through a loop"
     first = spelled_for(coral, operations)
     assert first == ("rewrite-leaky", "rewrite-hard-swish")
     plan = planned([], [INT8], samples=True, seed=0, first=first)

@@ -90,6 +90,13 @@ def test_a_problem_in_a_base_names_the_base(write, tmp_path: Path) -> None:
         ("sensors: [{name: a, kind: load, unit: ratio}]", "a sensor is read from a 'path' or by a 'command'"),
         ("sensors: {name: a}", "sensors: expected a list, found keys and values"),
         ("aliases: [Big]", "aliases[0]: expected lower-case letters, digits and single dashes, found 'Big'"),
+        ('service: {groups: ["video,plugdev"]}', "service.groups[0]: expected one name of letters, digits"),
+        ("service: {user: 'pi '}", "service.user: expected one name of letters, digits"),
+        (
+            "runtime: {delegate: ethosu}",
+            "runtime: engine litert has no delegate 'ethosu'; it has xnnpack, gpu, none",
+        ),
+        ("runtime: {engine: tflite_runtime, delegate: gpu}", "engine tflite_runtime has no delegate 'gpu'"),
         ("memory:", "memory: expected keys and values, found nothing"),
     ],
 )

@@ -152,6 +152,8 @@ def test_what_has_no_ranges_is_told_of_recipes_that_the_target_takes(base_profil
     assert without_ranges(("int8", "int16x8")) == ()
     model = SimpleNamespace(subgraphs=[0, 1])
     told = _in_a_loop(model, {"ranges": "narrowed", "others": ["dynamic", "fp16"]})
-    assert told is not None and told.endswith("unroll=True, and dynamic and fp16 do without ranges")
+    assert told is not None and told.endswith(
+        "rewrite-loops, or built with unroll=True, and dynamic and fp16 do without ranges"
+    )
     told = _in_a_loop(model, {"ranges": "narrowed", "others": []})
     assert told is not None and told.endswith("unroll=True")

@@ -331,3 +331,16 @@ print(anonymous() - before)
         [sys.executable, "-I", "-c", program, str(made.path)], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 2048, "kilobytes grown in 200 loads"
+
+
+def test_profiles_know_the_delegates_of_each_engine() -> None:
+    import es_litert
+    import es_tflite
+
+    from edgeship.profile.types import DELEGATES
+
+    assert DELEGATES == {
+        "litert": es_litert.DELEGATES,
+        "tflite_runtime": es_tflite.DELEGATES,
+        "tflm": ("none",),
+    }

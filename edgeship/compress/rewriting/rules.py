@@ -58,6 +58,12 @@ RULES: tuple[Rule, ...] = (
     Rule(name="activations", about="fused to what they follow", function="layers:fuse_activations"),
     Rule(name="pads", about="left to a convolution that pads by itself", function="moves:fold_pads"),
     Rule(
+        name="loops",
+        about="WHILE of a fixed number of turns written as the operations of its turns",
+        function="loops:unroll_loops",
+        spells="WHILE",
+    ),
+    Rule(
         name="leaky",
         about="LEAKY_RELU written as MAXIMUM(x, a * x)",
         function="spelled:spell_leaky",

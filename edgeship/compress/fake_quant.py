@@ -7,6 +7,7 @@ weight channel as in Esser et al., 2020, "learned step size quantization").
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ FIXED = {"SOFTMAX": (0.0, 255 / 256), "LOGISTIC": (0.0, 255 / 256), "TANH": (-1.
 """Operation -> the range that its int8 kernel gives its output, whatever was calibrated."""
 
 
+OF_A_TURN = re.compile(r"(.*)/turn_\d+")
+"""Name of what a turn of an unrolled loop makes (`edgeship/compress/rewriting/loops.py`)."""
 LEAST = np.float32(1e-30)
 """A limit: of a smaller one not even a step can be told apart from zero in float32."""
 
@@ -184,13 +187,21 @@ class ActivationGrid(Free):
 
 
 def shared_ranges(graph: Subgraph) -> dict[int, int]:
-    """Return tensor -> the first of those that have one scale with it in int8; tensors alone are left out."""
+    """Return tensor -> the first of those that have one range with it; tensors alone are left out. One scale is what
+    int8 kernels ask for; what the turns of an unrolled loop make has one range besides, as of the loop's own tensor,
+    since one for each turn would take longer to train than the weights."""
     first: dict[int, int] = {}
 
     def find(index: int) -> int:
         while index in first:
             index = first[index]
         return index
+
+    def join(members: Sequence[int]) -> None:
+        for index in members[1:]:
+            one, other = find(members[0]), find(index)
+            if one != other:
+                first[max(one, other)] = min(one, other)
 
     floats = {t.index for t in graph.tensors if t.dtype == "float32" and not t.has_data}
     for op in graph.operators:
@@ -200,9 +211,11 @@ def shared_ranges(graph: Subgraph) -> dict[int, int]:
             together = [*op.outputs, *op.inputs]
         else:
             continue
-        members = [i for i in together if i in floats]
-        for index in members[1:]:
-            one, other = find(members[0]), find(index)
-            if one != other:
-                first[max(one, other)] = min(one, other)
+        join([i for i in together if i in floats])
+    turns: dict[str, list[int]] = {}
+    for tensor in graph.tensors:
+        if tensor.index in floats and (turn := OF_A_TURN.fullmatch(tensor.name)):
+            turns.setdefault(turn[1], []).append(tensor.index)
+    for members in turns.values():
+        join(members)
     return {index: find(index) for index in first}

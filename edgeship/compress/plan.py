@@ -56,7 +56,7 @@ class Planned:
     @property
     def control(self) -> bool:
         """Whether it is there to compare with."""
-        return [step.method for step in self.candidate.steps] == [CONTROL]
+        return [s.method for s in self.candidate.steps if s.method != "rewrite"] == [CONTROL]
 
 
 def chain_of(text: str, *, seed: int) -> tuple[Step, ...]:
@@ -96,7 +96,8 @@ def planned(
 
     `recipes` are those the target takes (canonical names, best first), of which a chain ends in the one that its
     last step is for, else in the first one of whole integers, else in the first. `samples` says whether there is
-    anything to train on; `first` are labels of steps that every usual chain begins with, since the target needs them.
+    anything to train on; `first` are labels of rewrites that every usual chain and the control begin with, since the
+    target needs them.
     """
     found = [Planned(candidate=Candidate(recipe=r), stage="plain", named=True) for r in recipes]
     rows = rows_by_name()
@@ -117,7 +118,7 @@ def planned(
         candidate = Candidate(steps=steps, recipe=recipe)
         found.append(Planned(candidate=candidate, stage="training" if training else "quick", named=named))
     if trained and controls and not any(p.control for p in found):
-        control = chain_of(CONTROL, seed=seed)
+        control = chain_of("+".join((*first, CONTROL)), seed=seed)
         recipe = recipe_for(control, recipes)
         if recipe is not None:
             found.append(

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 from edgeship.compress.codebook import centres_of, nearest
 from edgeship.compress.fake_quant import best_limits, largest, shared_ranges
 from edgeship.compress.prune import masks_of
+from edgeship.compress.rewriting.loops import unroll_loops
+from edgeship.tflite.draft import Draft
 from edgeship.tflite.flat import parse
 from edgeship.tflite.refit import unpacked
 from edgeship.tflite.weights import constant, layers_of, weight_limits, with_weights
@@ -97,3 +99,16 @@ def test_what_only_moves_values_shares_a_range(tiny_models: ModuleType, tmp_path
     assert pools and all(
         shared.get(op.inputs[0], op.inputs[0]) == shared.get(op.outputs[0], op.outputs[0]) for op in pools
     )
+
+
+def test_what_the_turns_of_a_loop_make_has_one_range(nets: ModuleType) -> None:
+    net = nets.Net(3)
+    x = net.reshape(net.dense(net.input(1, 5, 3), 4, keep=True), 5, 1, 4)
+    draft = Draft(net.build(net.dense(net.recurrent(x, 6, every=False), 2)))
+    unroll_loops(draft)
+    graph = parse(Path("m.tflite"), draft.packed(), "").main
+    first = shared_ranges(graph)
+    sums = [op.outputs[0] for op in graph.operators if op.op == "ADD"]
+    assert len(sums) == 5 and len({first.get(index, index) for index in sums}) == 1
+    floats = {t.index for t in graph.tensors if t.dtype == "float32" and not t.has_data}
+    assert len({first.get(index, index) for index in floats}) < 10 < len(floats)

@@ -103,7 +103,7 @@ def compress(
     held_out = held_out_of(
         inputs.train, inputs.train_prepared, inputs.calibration, inputs.calibration_prepared, work / "data"
     )
-    project = with_limits(project, labelled=bool(held_out and held_out.labelled))
+    project = with_limits(project, samples=held_out is not None)
     operations = operations_of(read_tflite(inputs.float_model.path))
     samples = inputs.train is not None or inputs.calibration is not None
     plan = plan_of(project, here, samples=samples, operations=operations)
@@ -163,9 +163,9 @@ def named_apart(tried: Sequence[Tried]) -> tuple[Tried, ...]:
     return tuple(replace(t, variant=next(names)) if t.variant is not None else t for t in tried)
 
 
-def with_limits(project: Project, *, labelled: bool) -> Project:
-    """Return the project with a limit on accuracy where labels can tell and none is set."""
-    if project.goals.max_drop is not None or not labelled:
+def with_limits(project: Project, *, samples: bool) -> Project:
+    """Return the project with a limit on accuracy where samples can tell, with labels or without, and none is set."""
+    if project.goals.max_drop is not None or not samples:
         return project
     return replace(project, goals=replace(project.goals, max_drop=project.file.compress.max_drop))
 

@@ -77,13 +77,15 @@ def open_inputs(
     training = use == "compress" or (
         use == "explain" and bool(project.datasets.train and not project.datasets.calibration)
     )
-    if not project.datasets.evaluation:
-        check_gate_data(project.goals, None, None)
+    held_out = use == "compress" and bool(project.datasets.train or project.datasets.calibration)
+    if not project.datasets.evaluation and not held_out:
+        check_gate_data(project.goals, None, None, use=use)
     check_own(project.goals, progress)
     labels = class_names(project, source, progress)
     roles: tuple[Role, ...] = (*ROLES, "train") if training else ROLES
     data = read_data(project, labels, source, work, progress, roles=roles)
-    check_gate_data(project.goals, project.datasets.evaluation, data.get("evaluation"))
+    if not held_out:
+        check_gate_data(project.goals, project.datasets.evaluation, data.get("evaluation"), use=use)
     float_model = to_float_tflite(
         source, work / "models", progress=progress, batch=batch, signature=project.signature
     )
@@ -217,7 +219,9 @@ def check_float(model: FloatModel, goals: Goals) -> None:
     )
 
 
-def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | None) -> None:
+def check_gate_data(
+    goals: Goals, reference: str | None, evaluation: Dataset | None, *, use: Use = "build"
+) -> None:
     """Raise InputError `gate-without-data` where accuracy shall hold and nothing could ever tell."""
     if goals.max_drop is None or (evaluation is not None and evaluation.y_path is not None):
         return
@@ -230,7 +234,9 @@ def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | N
             else "there is no evaluation data to measure it on"
         ),
         context={"key": "goals.accuracy.max_drop (--max-drop)", "evaluation": reference or "(none)"},
-        hint="give labelled data with --eval DATA.npz (x and y), or leave --max-drop out",
+        hint="give samples with --train DATA.npz (x, and y where there are labels), or leave --max-drop out"
+        if use == "compress"
+        else "give labelled data with --eval DATA.npz (x and y), or leave --max-drop out",
     )
 
 

@@ -46,7 +46,7 @@ def came_with(work: Work, file: TfliteFile) -> Came:
     first = parse(Path("model.tflite"), work.original, "")
     given = {first.main.tensors[layer.weight].name: layer for layer in layers_of(first.main)}
     pruned, shared = set(), {}
-    for layer in layers_of(file.main):
+    for layer in {layer.weight: layer for layer in layers_of(file.main)}.values():
         before = given.get(file.main.tensors[layer.weight].name)
         if before is None:
             continue

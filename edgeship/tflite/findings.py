@@ -156,7 +156,8 @@ def _operations(file: TfliteFile) -> Iterator[Finding]:
         yield Finding(
             code="control-flow",
             message="loops or branches inside: their bodies are counted once in the MACs, and few accelerators take "
-            "them; build recurrent layers with unroll=True, or save the model with tf_keras, which fuses them",
+            "them; build recurrent layers with unroll=True, or save the model with tf_keras, which fuses them, or let "
+            "edgeship compress --method rewrite-loops unroll them",
             operations=tuple(o.index for o in file.main.operators if o.op in ("WHILE", "IF")),
         )
 

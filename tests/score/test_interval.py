@@ -29,7 +29,9 @@ def test_many_samples_speak_for_themselves_and_few_hardly() -> None:
     assert expected_drop(told, 0.98, 1_000_000) == pytest.approx(5.0, abs=0.01)
     assert expected_drop(told, 0.95, 20) == pytest.approx(2.7, abs=0.1), "a third of 7 percent, mostly"
     assert 0.1 < expected_drop(metric(88.0, 88.0), 1.0, 60) < 0.5, "none of 60 changed is not none of all"
-    assert expected_drop(metric(79.8, 79.8), 0.834, 1500) < 0.3, "labels taught other answers, and the drop is seen"
+    assert expected_drop(metric(79.8, 79.8), 0.834, 1500) < 0.3, (
+        "labels taught other answers, and the drop is seen"
+    )
     assert expected_drop(metric(0.2, 0.1, "mse"), 0.9, 20) == pytest.approx(-0.1)
     none = Unavailable(reason="no labels")
     assert expected_drop(Metric(name="top1", value=none, float_value=none, drop=none), 0.9, 20) is none

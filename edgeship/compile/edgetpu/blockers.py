@@ -21,7 +21,8 @@ def blockers(model: TfliteFile, *, lowered: frozenset[int] = frozenset()) -> Ite
             code="control-flow",
             severity="error",
             message=f"the model has {len(model.subgraphs)} graphs (loops or branches); the compiler reads one",
-            fix="unroll loops when exporting (keras: unroll=True), or use an LSTM layer that converts to one operation",
+            fix="unroll loops when exporting (keras: unroll=True) or by edgeship compress --method rewrite-loops, or "
+            "use an LSTM layer that converts to one operation",
         )
 
 

@@ -14,10 +14,10 @@ from edgeship.data.samples import Role
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
-from edgeship.pipeline.labels import check_labels, class_names, has_boxes, labels_of
+from edgeship.pipeline.labels import check_fit, check_labels, class_names, has_boxes, labels_of
 from edgeship.pipeline.preparation import check_declared, prepared_for, rules_of
 from edgeship.pipeline.reading import ROLES, read_data, with_channels
-from edgeship.pipeline.training_data import with_calibration
+from edgeship.pipeline.training_data import with_calibration, with_limit
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
@@ -105,6 +105,10 @@ def open_inputs(
         progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
     for labelled in (evaluation, data.get("train")):
         check_label_range(float_model, labelled, project.goals)
+        if use == "compress":  # it chooses by labels, whatever was asked for
+            check_fit(float_model, labelled, project.goals)
+            if not has_boxes(project.goals, labelled):
+                check_output(float_model, labelled, with_limit(project).goals)
     rules = rules_of(project, float_model, data, progress)
     prepared = prepared_for(float_model, rules, data, work / "data", progress)
     if calibration:

@@ -43,7 +43,7 @@ class Mutant:
 
 
 TRIAL = '        record = change_state(place, "TRIAL")\n'
-SWITCH = '        reason = switch(place, record["to"], record["from"])\n'
+SWITCH = '        reason = switch(place, record["to"], manager_before(place, record))\n'
 MUTANTS = (
     Mutant("one-state-slot", (("    return best, 1 - slot\n", "    return best, 0\n"),), ("upgrade",)),
     Mutant(
@@ -188,7 +188,7 @@ MUTANTS = (
             ),
             (
                 '    revert_to_from(place, record["tx"], None, 60, 120)\n',
-                '    switch(place, bake["back"], record["to"])\n',
+                '    switch(place, bake["back"], None)\n',
             ),
             ("        result=None,\n        fell=", '        result="went-back",\n        fell='),
         ),

@@ -105,7 +105,6 @@ def deploy(
         config,
         options,
         *common.BUILD_NAMES,
-        "hosts",
         "goal",
         "root",
         "accept_new_host_key",
@@ -115,10 +114,10 @@ def deploy(
         "allow_volatile_root",
         "allow_no_boot_hook",
     )
+    hosts = hosts_of(settings, options["hosts"])
     source = result_of(source, settings)
     if not (source and is_bundle(source)):  # a bundle needs nothing of the rest
         settings.whole()
-    hosts = hosts_of(settings)
     choices = deploy_options(settings, options)
     path = common.model_of(source, settings)
     keys = options["with_keys"]
@@ -153,18 +152,20 @@ def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
     return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")
 
 
-def hosts_of(settings: DeviceSettings) -> tuple[Host, ...]:
-    """Return the devices to deploy to. Raises InputError `no-host` where none is named."""
+def hosts_of(settings: DeviceSettings, typed: tuple[str, ...]) -> tuple[Host, ...]:
+    """Return the devices to deploy to: those that were typed, else those of the settings. Raises InputError `no-host`
+    where none is named, `bad-host`."""
     from edgeship.remote import parse_host
 
-    if not settings.hosts:
+    named = typed or settings.hosts
+    if not named:
         raise InputError(
             "no-host",
             "nothing says which device to deploy to",
             context={"wanted": "--host user@host[:port] or --host local:DIR, or hosts: in edgeship.yaml"},
             hint="edgeship deploy MODEL --target T --host user@host",
         )
-    return tuple(parse_host(text) for text in dict.fromkeys(settings.hosts))
+    return tuple(parse_host(text) for text in dict.fromkeys(named))
 
 
 def deploy_options(settings: DeviceSettings, options: dict[str, Any]) -> DeployOptions:

@@ -60,8 +60,8 @@ def hosts_and_options(config: Path | None, options: dict[str, Any]) -> tuple[tup
     """Return the devices meant and how to reach them."""
     from edgeship.cli.deploy import hosts_of
 
-    settings = common.device_settings(config, options, "hosts", "root", "accept_new_host_key")
-    return hosts_of(settings), deploy_options(settings, options)
+    settings = common.device_settings(config, options, "root", "accept_new_host_key")
+    return hosts_of(settings, options["hosts"]), deploy_options(settings, options)
 
 
 @keys.command("new")

@@ -25,11 +25,13 @@ HINTS: dict[str, str] = {
     "blob-missing": "run the same command again; if it comes back, the storage damages data",
     "blob-hash": "run the same command again; if it comes back, the network or the storage damages data",
     "release-damaged": "run the same command again; what is damaged is sent again",
-    "no-systemd": "this device has no systemd: {probe} -o my-board.yaml describes it as it is",
+    "no-systemd": "have it run as a process of edgeship's own: --manager supervised; {probe} -o my-board.yaml "
+    "describes the device as it is",
     "no-openrc": "build the bundle again with this edgeship; or have cron start it: --manager supervised",
     "openrc": "look on the device: {ssh}rc-status",
     "systemd": "look on the device: {ssh}systemctl --failed",
-    "listen-taken": "build for another address: --listen 127.0.0.1:8501; who has this one: {ssh}ss -ltnp",
+    "listen-taken": "take another address: edgeship deploy BUNDLE {at} --listen 127.0.0.1:8501; who has this one: "
+    "{ssh}ss -ltnp",
     "trust-not-set": "run it again with --allow-unsigned; or, for signed releases only: edgeship keys new, then "
     "edgeship keys trust {at}, then run it again with --sign-with",
     "trust-damaged": "move it away and tell it anew: {ssh}sudo mv {root}/trust/policy.json /tmp, then "

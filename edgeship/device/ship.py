@@ -11,8 +11,8 @@ from edgeship.digest import sha256_bytes
 
 MODULES = (
     "base", "files", "state", "bake", "request", "verifier", "signatures", "trust", "store", "garbage", "chunks",
-    "intake", "confine", "logbook", "watchdog", "supervise", "supervisor", "openrc", "systemd", "health", "trial",
-    "boot", "breach", "pins", "removal", "queries", "main",
+    "intake", "confine", "logbook", "watchdog", "supervise", "supervisor", "openrc", "systemd", "absent", "health",
+    "switching", "trial", "boot", "breach", "pins", "removal", "queries", "main",
 )  # fmt: skip
 HEADER = '''\
 #!/usr/bin/env python3

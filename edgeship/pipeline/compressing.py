@@ -23,7 +23,7 @@ from edgeship.pipeline.room import jobs_here
 from edgeship.pipeline.rungs import rungs, with_rungs
 from edgeship.pipeline.search_plan import check_plan, operations_of, plan_of
 from edgeship.pipeline.site import BuildSite
-from edgeship.pipeline.training_data import held_out_of
+from edgeship.pipeline.training_data import few_samples, held_out_of, with_limit
 from edgeship.pipeline.weighing import brief, chosen_of, confirmed, costs_of, ladder_of, needless
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
@@ -103,7 +103,9 @@ def compress(
     held_out = held_out_of(
         inputs.train, inputs.train_prepared, inputs.calibration, inputs.calibration_prepared, work / "data"
     )
-    project = with_limits(project, labelled=bool(held_out and held_out.labelled))
+    if held_out is not None:
+        project = with_limit(project)
+        few_samples(held_out, progress)
     operations = operations_of(read_tflite(inputs.float_model.path))
     samples = inputs.train is not None or inputs.calibration is not None
     plan = plan_of(project, here, samples=samples, operations=operations)
@@ -161,13 +163,6 @@ def named_apart(tried: Sequence[Tried]) -> tuple[Tried, ...]:
     """Return the candidates, no two of those that were made called alike."""
     names = iter(told_apart([t.variant for t in tried if t.variant is not None]))
     return tuple(replace(t, variant=next(names)) if t.variant is not None else t for t in tried)
-
-
-def with_limits(project: Project, *, labelled: bool) -> Project:
-    """Return the project with a limit on accuracy where labels can tell and none is set."""
-    if project.goals.max_drop is not None or not labelled:
-        return project
-    return replace(project, goals=replace(project.goals, max_drop=project.file.compress.max_drop))
 
 
 def searched(project: Project, plan: Sequence[Planned], shop: Workshop) -> Found[Tried]:

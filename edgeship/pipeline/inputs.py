@@ -14,10 +14,10 @@ from edgeship.data.samples import Role
 from edgeship.errors import InputError
 from edgeship.model.convert import to_float_tflite
 from edgeship.model.source import open_model
-from edgeship.pipeline.labels import check_labels, class_names, has_boxes, labels_of
+from edgeship.pipeline.labels import check_fit, check_labels, class_names, has_boxes, labels_of
 from edgeship.pipeline.preparation import check_declared, prepared_for, rules_of
 from edgeship.pipeline.reading import ROLES, read_data, with_channels
-from edgeship.pipeline.training_data import with_calibration
+from edgeship.pipeline.training_data import with_calibration, with_limit
 from edgeship.profile import TargetProfile
 from edgeship.progress import Progress
 from edgeship.project import Project
@@ -77,13 +77,15 @@ def open_inputs(
     training = use == "compress" or (
         use == "explain" and bool(project.datasets.train and not project.datasets.calibration)
     )
-    if not project.datasets.evaluation:
-        check_gate_data(project.goals, None, None)
+    held_out = use == "compress" and bool(project.datasets.train or project.datasets.calibration)
+    if not project.datasets.evaluation and not held_out:
+        check_gate_data(project.goals, None, None, use=use)
     check_own(project.goals, progress)
     labels = class_names(project, source, progress)
     roles: tuple[Role, ...] = (*ROLES, "train") if training else ROLES
     data = read_data(project, labels, source, work, progress, roles=roles)
-    check_gate_data(project.goals, project.datasets.evaluation, data.get("evaluation"))
+    if not held_out:
+        check_gate_data(project.goals, project.datasets.evaluation, data.get("evaluation"), use=use)
     float_model = to_float_tflite(
         source, work / "models", progress=progress, batch=batch, signature=project.signature
     )
@@ -103,6 +105,10 @@ def open_inputs(
         progress.note(f"classes are numbered by their folders' names ({order}); labels: says another order")
     for labelled in (evaluation, data.get("train")):
         check_label_range(float_model, labelled, project.goals)
+        if use == "compress":  # it chooses by labels, whatever was asked for
+            check_fit(float_model, labelled, project.goals)
+            if not has_boxes(project.goals, labelled):
+                check_output(float_model, labelled, with_limit(project).goals)
     rules = rules_of(project, float_model, data, progress)
     prepared = prepared_for(float_model, rules, data, work / "data", progress)
     if calibration:
@@ -217,7 +223,9 @@ def check_float(model: FloatModel, goals: Goals) -> None:
     )
 
 
-def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | None) -> None:
+def check_gate_data(
+    goals: Goals, reference: str | None, evaluation: Dataset | None, *, use: Use = "build"
+) -> None:
     """Raise InputError `gate-without-data` where accuracy shall hold and nothing could ever tell."""
     if goals.max_drop is None or (evaluation is not None and evaluation.y_path is not None):
         return
@@ -230,7 +238,9 @@ def check_gate_data(goals: Goals, reference: str | None, evaluation: Dataset | N
             else "there is no evaluation data to measure it on"
         ),
         context={"key": "goals.accuracy.max_drop (--max-drop)", "evaluation": reference or "(none)"},
-        hint="give labelled data with --eval DATA.npz (x and y), or leave --max-drop out",
+        hint="give samples with --train DATA.npz (x, and y where there are labels), or leave --max-drop out"
+        if use == "compress"
+        else "give labelled data with --eval DATA.npz (x and y), or leave --max-drop out",
     )
 
 

@@ -8,7 +8,9 @@ from edgeship.errors import InputError
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.project.labels import without_numbers
-from edgeship.score.task import is_detection
+from edgeship.score.labels import fitting
+from edgeship.score.metrics import is_own
+from edgeship.score.task import NUMBERS, is_detection
 from edgeship.tflite.entry import read_entry
 from edgeship.tflite.metadata import metadata_of
 from edgeship.values import Dataset, FloatModel, Goals, ModelSource
@@ -21,6 +23,33 @@ def has_boxes(goals: Goals, dataset: Dataset | None) -> bool:
     import numpy as np
 
     return is_detection(goals.metric, np.load(dataset.y_path, mmap_mode="r"))
+
+
+def check_fit(model: FloatModel, dataset: Dataset | None, goals: Goals) -> None:
+    """Raise InputError `labels-unfit` where labels can be of the model's only output, or the named one, in no way:
+    neither its classes nor its numbers. Nothing that is chosen by them could be."""
+    outputs = [o for o in model.signature.outputs if goals.output in (None, o.name)]
+    if dataset is None or dataset.y_path is None or len(outputs) != 1 or is_own(goals.metric):
+        return
+    import numpy as np
+
+    y = np.load(dataset.y_path, mmap_mode="r")
+    shape = (len(y), *outputs[0].shape[1:])
+    if is_detection(goals.metric, y) or any(size < 1 for size in shape):
+        return
+    if fitting([shape], y, numbers=goals.metric in NUMBERS):
+        return
+    places, width = list(shape[1:-1]), list(shape[1:])
+    raise InputError(
+        "labels-unfit",
+        "labels are neither classes nor numbers of the model's output",
+        context={
+            "dataset": dataset.info.reference,
+            "labels": f"{y.dtype} {list(y.shape[1:])} a sample, the first {y.reshape(-1)[0]:g}",
+            "wanted": f"whole numbers {places} a sample for classes, or {width} for one-hot rows or numbers",
+        },
+        hint="numpy.savez('data.npz', x=x)   without labels: training needs none, and agreement with the model chooses",
+    )
 
 
 def labels_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,14 @@ from edgeship.data.samples import Role
 from edgeship.data.subset import prepared_subset, shared_rows, subset
 from edgeship.errors import InputError
 from edgeship.progress import Progress
+from edgeship.project import Project
 from edgeship.values import Dataset, PreparedSamples
 
 CALIBRATION = 500
 """Samples that are taken out of the training data where no calibration data is given; more change nothing."""
+
+FEW = 100
+"""Held-out samples below which one is more than a point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,8 @@ def with_calibration(data: dict[Role, Dataset], work: Path, progress: Progress) 
     """Return the datasets, the training data without evaluation samples, and calibration samples out of it where none
     are given.
 
-    Raises InputError `evaluation-in-training` where hardly anything would be left.
+    Raises InputError `evaluation-in-training` where hardly anything would be left, `dataset-too-small` where hardly
+    anything was given.
     """
     train, evaluation = data.get("train"), data.get("evaluation")
     if train is None:
@@ -39,6 +44,17 @@ def with_calibration(data: dict[Role, Dataset], work: Path, progress: Progress) 
     if evaluation is not None:
         train = _without(train, evaluation, work, progress)
     data = {**data, "train": train}
+    if train.info.count < 2:
+        raise InputError(
+            "dataset-too-small",
+            "there is one training sample: it cannot be trained on and held out to choose by",
+            context={
+                "dataset": train.info.reference,
+                "samples": train.info.count,
+                "wanted": "2, or some hundreds",
+            },
+            hint="give --train data with more samples",
+        )
     if "calibration" not in data:
         rows, _ = parted(train.info.count)
         drawn = np.random.default_rng(0).permutation(rows)[:CALIBRATION]
@@ -68,6 +84,23 @@ def _without(train: Dataset, evaluation: Dataset, work: Path, progress: Progress
         "out of the training"
     )
     return subset(train, left, work, "without evaluation samples")
+
+
+def with_limit(project: Project) -> Project:
+    """Return the project with the limit on accuracy that a search has where none is set."""
+    if project.goals.max_drop is not None:
+        return project
+    return replace(project, goals=replace(project.goals, max_drop=project.file.compress.max_drop))
+
+
+def few_samples(held_out: HeldOut, progress: Progress) -> None:
+    """Note where so few samples are held out that one of them is more than a point."""
+    count = held_out.dataset.info.count
+    if count < FEW:
+        progress.note(
+            f"only {count} samples are held out to choose by, one of which is {100 / count:.1f} points: "
+            "more --train data makes the choice surer"
+        )
 
 
 def held_out_of(

@@ -11,7 +11,7 @@ from edgeship.pareto import front
 from edgeship.project import Project
 from edgeship.score.choice import cost
 from edgeship.score.gates import gate
-from edgeship.score.interval import expected_drop
+from edgeship.score.interval import LOST, expected_drop
 from edgeship.score.ladder import as_quick
 from edgeship.values import Figure, Goals, Scorecard, Tried, Unavailable
 
@@ -23,12 +23,15 @@ def brief(tried: Tried) -> str:
     """Return a candidate in a few words: what it loses, its download, its latency."""
     assert tried.variant is not None and tried.contents is not None
     metric = tried.variant.scorecard.metric
-    agreed = tried.variant.scorecard.agreement.argmax
+    agreement = tried.variant.scorecard.agreement
     parts = [f"{tried.contents.download / 1000:.1f} kB to download"]
     if not isinstance(metric.value, Unavailable):
-        parts.insert(0, f"{metric.name} {metric.value:.2f}")
-    elif not isinstance(agreed, Unavailable):
-        parts.insert(0, f"{agreed:.1%} as the float model")
+        value = f"{metric.value:.2f}" if metric.drop_unit == "points" else f"{metric.value:.4g}"
+        parts.insert(0, f"{metric.name} {value}")
+    elif not isinstance(agreement.argmax, Unavailable):
+        parts.insert(0, f"{agreement.argmax:.1%} as the float model")
+    elif not isinstance(agreement.cosine, Unavailable):
+        parts.insert(0, f"cosine {agreement.cosine:.4f} beside the float model")
     return ", ".join(parts)
 
 
@@ -49,27 +52,31 @@ def costs_of(tried: Tried) -> tuple[float, ...] | None:
 
 def loss_of(card: Scorecard, count: int) -> Figure:
     """Return what a file is expected to lose by a scorecard on `count` held-out samples: the metric's drop, made
-    surer by how many samples get another class (`expected_drop`), else 100 times the share of these, else 100 times
-    what the cosine lacks."""
+    surer by how many samples get another class (`expected_drop`), else the share of these that is lost in the end, else
+    what the cosine lacks, in percent."""
     agreement = card.agreement
     if not isinstance(card.metric.drop, Unavailable):
         return expected_drop(card.metric, agreement.argmax, count)
-    for figure in (agreement.argmax, agreement.cosine):
-        if not isinstance(figure, Unavailable):
-            return 100 * (1 - figure)
-    return card.metric.drop
+    if not isinstance(agreement.argmax, Unavailable):
+        return 100 * LOST * (1 - agreement.argmax)
+    return agreement.cosine if isinstance(agreement.cosine, Unavailable) else 100 * (1 - agreement.cosine)
 
 
 def weighed(tried: Tried, count: int, goals: Goals) -> Tried:
-    """Return a candidate with its expected loss, and the gate on accuracy judged by that."""
+    """Return a candidate with its expected loss, and the gate on accuracy judged by that: where there are no labels by
+    agreement with the float model."""
     if tried.variant is None:
         return tried
     card = tried.variant.scorecard
     loss = loss_of(card, count)
     gates = tried.variant.gates
-    if goals.max_drop is not None and not isinstance(card.metric.drop, Unavailable):
+    labelled = card.evaluation_sha256 is not None
+    if goals.max_drop is not None and not (labelled and isinstance(card.metric.drop, Unavailable)):
         unit = " points" if card.metric.drop_unit == "points" else " %"
-        result = gate("accuracy", goals.max_drop, loss, f"expected {card.metric.name} drop", unit)
+        what = (
+            f"expected {card.metric.name} drop" if labelled else "drop expected from the agreement with float"
+        )
+        result = gate("accuracy", goals.max_drop, loss, what, unit)
         gates = tuple(result if told.name == "accuracy" else told for told in gates)
     return replace(
         tried,
@@ -134,14 +141,30 @@ PREFERRED = {
 def beside(best: Tried, plain: Tried) -> str:
     """Return in words how a candidate compares with the plain recipe that it ends in."""
     assert best.contents and plain.contents and best.variant and plain.variant
-    share = plain.contents.download / best.contents.download
-    smaller = plain.variant.artifact.bytes / best.variant.artifact.bytes
-    lost = (best.loss or 0.0) - (plain.loss or 0.0)
-    size = f" and its file {smaller:.2f} times" if smaller > 1.01 else ""
-    return (
-        f"its download is {share:.2f} times smaller{size} than that of plain {plain.candidate.recipe}, "
-        f"{abs(lost):.2f} points {'below' if lost > 0 else 'above'} it as far as held-out data tells"
+    download = _sized(best.contents.download, plain.contents.download)
+    file = _sized(best.variant.artifact.bytes, plain.variant.artifact.bytes)
+    size = f"download {download} and file {file}"
+    words = (
+        f"beside plain {plain.candidate.recipe}: {size if download != file else f'download and file {file}'}"
     )
+    if best.loss is None or plain.loss is None:
+        return words
+    metric, lost = best.variant.scorecard.metric, best.loss - plain.loss
+    if abs(lost) < 0.005:
+        return f"{words}, as accurate as far as held-out samples tell"
+    unit = "points" if metric.drop_unit == "points" else f"% of {metric.name}"
+    return (
+        f"{words}, {abs(lost):.2f} {unit} {'worse' if lost > 0 else 'better'} as far as held-out samples tell"
+    )
+
+
+def _sized(size: int, other: int) -> str:
+    """Return in words how a size compares with another."""
+    if size == other:
+        return "as large"
+    less, ratio = size < other, max(size, other) / min(size, other)
+    by = f"{ratio:.2f} times" if ratio > 1.1 else f"{abs(1 - size / other):.1%}"
+    return f"{by} {'smaller' if less else 'larger'}"
 
 
 def _missed(tried: Tried) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from edgeship.printable import one_line
+from edgeship.project.hosts import LOCAL, split_host
 
 
 def app(value: str) -> str:
@@ -26,10 +27,15 @@ def version(value: str) -> str:
 
 def host(value: str) -> str:
     """Return text that names a device. Raises ValueError that says what is wanted."""
-    if not re.fullmatch(
-        r"local:.+|([A-Za-z0-9._-]+@)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", value
-    ):
-        raise ValueError(f"expected user@host, user@host:port or local:DIR, found '{value}'")
+    try:
+        if value.startswith(LOCAL):
+            if value == LOCAL:
+                raise ValueError("there is no directory after local:")
+        else:
+            split_host(value)
+    except ValueError as error:
+        wanted = "expected user@host, user@host:port or local:DIR"
+        raise ValueError(f"{wanted}, found '{one_line(value)}': {error}") from None
     return value
 
 

@@ -160,7 +160,8 @@ class CompressSection(Section):
     prefer: Literal["download", "file", "latency", "accuracy"] = "download"
     """What the chosen one is best in, among those that meet the goals."""
     max_drop: Limit = 1.0
-    """What the metric may lose where goals.accuracy.max_drop says nothing: points, or percent of the float model's."""
+    """What the metric may lose where goals.accuracy.max_drop says nothing: points, or percent of the float model's;
+    without labels points that agreement with the float model lets expect."""
 
 
 class Metadata(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def explain(error: Exception, host: Host, connection: Any, identity: Path | None
             "key-needs-passphrase",
             f"the private key for {host.text} is protected by a passphrase",
             context={**where, "key": identity or "from ssh_config or ~/.ssh"},
-            hint=f"ssh-add {identity or '~/.ssh/id_ed25519'}",
+            hint=("" if os.environ.get("SSH_AUTH_SOCK") else 'eval "$(ssh-agent)"; ')
+            + f"ssh-add {identity or '~/.ssh/id_ed25519'}",
         )
     if isinstance(error, paramiko.BadAuthenticationType):
         return DeviceError(

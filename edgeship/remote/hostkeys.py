@@ -84,8 +84,10 @@ def _names_match(patterns: str, name: str) -> bool:
     return hit
 
 
-def unknown_key(host: str, name: str, keytype: str, blob: bytes, path: Path) -> DeviceError:
-    """Return the refusal of a host that is in no known_hosts file."""
+def unknown_key(
+    host: str, name: str, keytype: str, blob: bytes, *, file: Path, accepting: str
+) -> DeviceError:
+    """Return the refusal of a host that is in no known_hosts file. `accepting`: the command that records its key."""
     bare = name.removeprefix("[").split("]")[0]
     port = f" -p {name.rpartition(':')[2]}" if name.startswith("[") else ""
     return DeviceError(
@@ -93,10 +95,10 @@ def unknown_key(host: str, name: str, keytype: str, blob: bytes, path: Path) -> 
         f"{host} is not in known_hosts, so nothing proves that this is the right device",
         context={
             "key": f"{keytype} {fingerprint(blob)}",
-            "known_hosts": path,
+            "known_hosts": file,
             "compare with": "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, typed on the device itself",
         },
-        hint=f"when the fingerprint is right, add --accept-new-host-key (or: ssh{port} {bare})",
+        hint=f"when the fingerprint is right: {accepting} (or: ssh{port} {bare})",
     )
 
 
@@ -110,8 +112,8 @@ def changed_key(host: str, name: str, keytype: str, blob: bytes, known: KnownKey
             "offered": f"{keytype} {fingerprint(blob)}",
         },
         hint=(
-            f"only if you know why: ssh-keygen -R '{name}' -f {known.path}, then deploy with "
-            f"--accept-new-host-key"
+            f"only if you know why: ssh-keygen -R '{name}' -f {known.path}, then "
+            f"edgeship target probe {host} --accept-new-host-key"
         ),
     )
 

@@ -4,7 +4,9 @@ cut."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import shlex
 import socket
 import threading
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeship.errors import EdgeshipError
-from edgeship.remote import hostkeys
+from edgeship.remote import agentkeys, hostkeys
 from edgeship.remote.command import Command, Completed, keep_end, link_lost, timed_out, too_long
 from edgeship.remote.explain import explain
 from edgeship.remote.hosts import explicit_port
@@ -28,8 +30,12 @@ SEND_BYTES = 32 * 1024  # one SSH packet of the size every server takes
 class StrictKeys(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
     """Refuses every host that no known_hosts file speaks of, unless the user said to record it."""
 
-    def __init__(self, host: str, name: str, known: tuple[hostkeys.KnownKey, ...], file: Path, accept: bool):
-        self.host, self.name, self.known, self.file, self.accept = host, name, known, file, accept
+    def __init__(
+        self, host: str, name: str, known: tuple[hostkeys.KnownKey, ...], file: Path, accepting: str | None
+    ):
+        self.host, self.name, self.known, self.file = host, name, known, file
+        self.accepting = accepting
+        """The command that records a new key; None: this one does."""
         self.notes: list[str] = []
 
     def missing_host_key(self, _client: Any, _hostname: str, key: Any) -> None:
@@ -43,8 +49,10 @@ class StrictKeys(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
         usable = [known for known in self.known if not known.revoked]
         if usable:
             raise hostkeys.changed_key(self.host, self.name, keytype, blob, usable[0])
-        if not self.accept:
-            raise hostkeys.unknown_key(self.host, self.name, keytype, blob, self.file)
+        if self.accepting:
+            raise hostkeys.unknown_key(
+                self.host, self.name, keytype, blob, file=self.file, accepting=self.accepting
+            )
         self.notes.append(hostkeys.record_key(self.file, self.name, keytype, blob))
 
 
@@ -54,6 +62,13 @@ def known_hosts_files(config: dict[str, Any]) -> tuple[Path, ...]:
     system = config.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2").split()
     files = [name for name in (*user, *system) if name not in ("none", "/dev/null")]
     return tuple(Path(name.replace("%d", "~", 1)).expanduser() for name in files)
+
+
+def _probe_words(host: Host, ssh_config: Path | None, identity: Path | None) -> str:
+    """Return the command that records the key of a new host and changes nothing else, whatever verb is under way."""
+    options = [("--ssh-config", ssh_config), ("--identity", identity)]
+    given = [word for name, path in options if path for word in (name, str(path))]
+    return shlex.join(["edgeship", "target", "probe", host.text, *given, "--accept-new-host-key"])
 
 
 class SshTransport:
@@ -69,6 +84,7 @@ class SshTransport:
         connect_seconds: float,
         cut_seconds: float,
     ) -> None:
+        self._probe = _probe_words(host, ssh_config, identity)
         self._host, self._cut_seconds = host, cut_seconds
         self._policies: list[StrictKeys] = []
         self._accept, self._seconds = accept_new_host_key, connect_seconds
@@ -101,7 +117,7 @@ class SshTransport:
         try:
             for each in reversed(chain):
                 self._prepare(each, identity)
-                each.open()
+                self._log_in(each)
         except EdgeshipError:
             self.close()
             raise
@@ -118,7 +134,8 @@ class SshTransport:
         name = alias.lower() if alias else hostkeys.known_name(connection.host.lower(), connection.port)
         files = known_hosts_files(config)
         known = hostkeys.known_keys(files, name)
-        policy = StrictKeys(self._host.text, name, known, files[0] if files else Path(), self._accept)
+        file = files[0] if files else Path()
+        policy = StrictKeys(self._host.text, name, known, file, None if self._accept else self._probe)
         self._policies.append(policy)
         connection.client.set_missing_host_key_policy(policy)
         options = connection.connect_kwargs
@@ -134,6 +151,15 @@ class SshTransport:
         only = identity is not None or str(config.get("identitiesonly", "no")).lower() == "yes"
         if only and options.get("key_filename"):
             options.update(allow_agent=False, look_for_keys=False)
+
+    def _log_in(self, connection: Any) -> None:
+        """Open one connection. Where only the files that were named count, the agent counts for those it holds."""
+        options = connection.connect_kwargs
+        only = options.get("key_filename", ()) if options.get("allow_agent") is False else ()
+        with agentkeys.held([only] if isinstance(only, str) else only) as key:
+            if key is not None:  # not by way of connect_kwargs, which fabric copies: such a key cannot be
+                connection.client.connect = functools.partial(connection.client.connect, pkey=key)
+            connection.open()
 
     def _transport_factory(self, policy: StrictKeys) -> Callable[..., Any]:
         """Return what makes paramiko's transport: fast ciphers first, and a socket that notices a cut

@@ -72,7 +72,7 @@ def gate(name: str, limit: float, value: Figure, what: str, unit: str) -> GateRe
     part in 10^9 of slack is given.
     """
     if isinstance(value, Unavailable):
-        reason = f"{what}: not known, {value.reason}"
+        reason = f"{what.rstrip(',')}: not known, {value.reason}"
         return GateResult(name=name, verdict="no-data", limit=limit, value=value, reason=reason)
     if value != value:
         reason = f"{what} is not a number"

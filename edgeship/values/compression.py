@@ -32,8 +32,8 @@ class Tried:
     contents: Contents | None = None
     loss: float | None = None
     """What it is expected to lose by held-out data, by which it is compared: points of the metric, percent of another
-    metric's float value, or where there are no labels 100 times what agreement with the float model lacks. None:
-    not known."""
+    metric's float value, or where there are no labels what agreement with the float model lets expect. None: not
+    known."""
     failed: str = ""
     """Why it could not be made."""
     seconds: float = 0.0

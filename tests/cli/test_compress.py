@@ -258,6 +258,27 @@ def test_what_cannot_be_is_told_before_anything_is_made(
     assert "hint:" in err
 
 
+@pytest.mark.parametrize(
+    ("reference", "of"),
+    [
+        ("labels-unfit", lambda x, y: {"x": x, "y": y + 0.5}),
+        ("labels-unfit", lambda x, y: {"x": x, "y": np.eye(int(y.max()) + 9, dtype=np.float32)[y]}),
+        ("labels-range", lambda x, y: {"x": x, "y": y - 1}),
+        ("dataset-too-small", lambda x, y: {"x": x[:1], "y": y[:1]}),
+    ],
+)
+def test_data_that_nothing_can_be_chosen_by_is_told_before_anything_is_made(
+    model: Path, tmp_path: Path, reference: str, of: Callable[..., dict[str, Any]]
+) -> None:
+    held = np.load(model / "train.npz")
+    np.savez(tmp_path / "bad.npz", **of(held["x"], held["y"]))
+    words = [str(model / "m.tflite"), "--target", "host", "--train", str(tmp_path / "bad.npz"), "-q"]
+    typed = Typed(model, tmp_path / "cache")
+    code, _, err = typed.run("compress", *words, "--max-drop", "1", "-o", str(tmp_path / "out"))
+    assert code == 2 and f"error: {reference}" in err, err
+    assert not (tmp_path / "cache" / "compress").exists() and not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_shows_the_plan(model: Path, tmp_path: Path) -> None:
     typed = Typed(model, tmp_path / "cache")
     code, out, err = typed.run("compress", *typed.words("--dry-run"))

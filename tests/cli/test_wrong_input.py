@@ -206,7 +206,7 @@ def no_host(tiny: Path, here: Path) -> Any:
 
 def host_that_is_no_host(tiny: Path, here: Path) -> Any:
     words = ["deploy", tiny / "model.tflite", "--target", "host", "--host", "pi@@board"]
-    return words, "invalid-project", ["pi@@board"]
+    return words, "bad-host", ["pi@@board"]
 
 
 def root_that_units_and_cron_cannot_hold(tiny: Path, here: Path) -> Any:
@@ -376,6 +376,15 @@ def a_version_that_is_no_name(tiny: Path, here: Path) -> Any:
 
 def a_key_where_none_can_be(tiny: Path, here: Path) -> Any:
     return ["keys", "new", "--no-passphrase", "-o", "/proc/x/k"], "cannot-write", ["/proc/x", "--out FILE"]
+
+
+def a_url_to_deploy_to(tiny: Path, here: Path) -> Any:
+    words = ["deploy", tiny / "model.tflite", "--target", "host", "--host", "ssh://pi@10.0.0.7/"]
+    return words, "bad-host", ["a URL", "hint: --host pi@10.0.0.7"]
+
+
+def a_path_to_tell_keys(tiny: Path, here: Path) -> Any:
+    return ["keys", "show", "--host", "/tmp/device"], "bad-host", ["a path", "hint: --host local:/tmp/device"]
 
 
 LONG = "x" * 300

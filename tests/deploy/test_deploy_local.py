@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeship.deploy import deploy
+from edgeship.deploy import deploy, logs, remove, verify
 from edgeship.progress import Silent
 from edgeship.values import EXIT_CODE_OF_STATE, Goal
 
@@ -109,8 +110,6 @@ def test_a_deployment_during_a_trial_is_told_to_wait(local: Any, controller: Any
 
 
 def test_an_address_that_is_taken_is_told_before_anything_is_switched(local: Any) -> None:
-    import socket
-
     one = local.bundle("1")
     with socket.socket() as other:
         other.bind(("127.0.0.1", local.port))
@@ -121,3 +120,46 @@ def test_an_address_that_is_taken_is_told_before_anything_is_switched(local: Any
         assert report.hint is not None and "--listen" in report.hint
     assert deploy(one, local.host, local.options, Silent()).state == "committed"
     assert deploy(local.bundle("2"), local.host, local.options, Silent()).state == "committed"
+
+
+def test_an_address_the_device_cannot_have_is_taken_back_from_the_release_that_serves(local: Any) -> None:
+    one = local.bundle("1")
+    assert deploy(one, local.host, local.options, Silent()).state == "committed"
+    kept = (local.root / f"apps/kws/settings/{one.release}.json").read_bytes()
+    nowhere = replace(local.options, listen="192.0.2.9:8123")  # RFC 5737: no machine has it
+    report = deploy(one, local.host, nowhere, Silent())
+    assert (report.state, report.from_release) == ("reverted", one.release), report.reason
+    assert "the service died at start" in report.reason and "Cannot assign" in report.reason
+    assert local.serving_release() == one.release and local.record()["before"] is None
+    assert (local.root / f"apps/kws/settings/{one.release}.json").read_bytes() == kept
+    assert deploy(one, local.host, local.options, Silent()).state == "unchanged"
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    other = replace(local.options, listen=f"127.0.0.1:{port}")
+    assert deploy(one, local.host, other, Silent()).state == "committed"
+    assert local.serving_release() is None and replace(local, port=port).serving_release() == one.release
+
+
+def test_a_device_without_the_service_manager_of_its_release_can_still_be_asked(local: Any) -> None:
+    """systemd was there when the release was deployed, and is not any more: a container, a reinstalled system."""
+    one = local.bundle("1")
+    assert deploy(one, local.host, local.options, Silent()).state == "committed"
+    settings = local.root / f"apps/kws/settings/{one.release}.json"
+    gone = "openrc" if Path("/run/systemd/system").is_dir() else "systemd"
+    settings.write_text(json.dumps({"manager": gone, "listen": None}))
+    seen = local.status()
+    assert seen["serving"]["manager"] == gone and not seen["serving"]["running"]
+    (line,) = logs(local.host, "kws", local.options)
+    assert f"{gone} was asked for" in line
+    found = verify(local.host, "kws", local.options)
+    assert found["drift"] == [f"release {one.release[:12]} should serve, nothing does"]
+    report = deploy(one, local.host, local.options, Silent())
+    assert report.state == "committed", report.reason
+    assert (
+        local.serving_release() == one.release and json.loads(settings.read_text())["manager"] == "supervised"
+    )
+    settings.write_text(json.dumps({"manager": gone, "listen": None}))
+    bad = deploy(local.bundle("2", serve="dies"), local.host, local.options, Silent())
+    assert bad.state == "degraded" and f"{gone} was asked for" in bad.reason
+    assert remove(local.host, "kws", local.options)["app"] == "kws"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeship.errors import InputError
+from edgeship.project import checks
 from edgeship.remote import parse_host
 from edgeship.remote.hosts import explicit_port
 
@@ -22,12 +23,14 @@ from edgeship.remote.hosts import explicit_port
         ("pi@[2001:db8::7]", "pi", "2001:db8::7", 22, None),
         ("2001:db8::7", None, "2001:db8::7", 22, None),
         ("first.last@host", "first.last", "host", 22, None),
+        ("DOM\\user@host:2222", "DOM\\user", "host", 2222, 2222),
     ],
 )
 def test_ssh_hosts(text: str, user: str | None, hostname: str, port: int, explicit: int | None) -> None:
     host = parse_host(text)
     assert (host.kind, host.text, host.user, host.hostname, host.port) == ("ssh", text, user, hostname, port)
     assert explicit_port(host) == explicit
+    assert checks.host(text) == text  # edgeship.yaml takes the same
 
 
 def test_local_hosts_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -64,6 +67,8 @@ def test_what_cannot_be_a_host(text: str, words: str) -> None:
     rendered = raised.value.render()
     assert rendered.startswith("error: bad-host\n") and words in rendered
     assert "wanted: user@host[:port] or local:DIR" in rendered and "\nhint: " in rendered
+    with pytest.raises(ValueError, match="expected user@host, user@host:port or local:DIR, found"):
+        checks.host(text)
 
 
 def test_the_hint_for_a_url_and_a_path_is_what_was_meant() -> None:

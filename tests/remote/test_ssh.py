@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -85,8 +86,8 @@ def test_an_unknown_key_is_shown_and_refused(server: Any) -> None:
         f"  key:          ssh-ed25519 {fingerprint(server)}\n"
         f"  known_hosts:  {server.known_hosts}\n"
         "  compare with: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, typed on the device itself\n"
-        "hint: when the fingerprint is right, add --accept-new-host-key "
-        f"(or: ssh -p {server.port} 127.0.0.1)"
+        f"hint: when the fingerprint is right: edgeship target probe {server.host.text} --ssh-config "
+        f"{server.options.ssh_config} --accept-new-host-key (or: ssh -p {server.port} 127.0.0.1)"
     )
     assert server.known_hosts.read_text() == ""
 
@@ -118,7 +119,7 @@ def test_a_changed_key_is_refused_loudly_even_when_new_ones_are_accepted(server:
         f"  recorded: {server.known_hosts}:3: ssh-ed25519 {ours(base64.b64decode(other))}\n"
         f"  offered:  ssh-ed25519 {fingerprint(server)}\n"
         f"hint: only if you know why: ssh-keygen -R '[127.0.0.1]:{server.port}' -f {server.known_hosts}, then "
-        "deploy with --accept-new-host-key"
+        f"edgeship target probe {server.host.text} --accept-new-host-key"
     )
 
 
@@ -172,11 +173,48 @@ def test_a_missing_key_file_is_named(server: Any) -> None:
     assert error.reference == "no-such-file" and "/nowhere/key" in error.render()
 
 
-def test_a_key_with_a_passphrase_asks_for_the_agent(server: Any) -> None:
+def test_a_key_with_a_passphrase_asks_for_the_agent(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     locked = server.folder / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(locked)], check=True)
     error = refusal(server.host, replace(server.options, identity=locked))
-    assert error.reference == "key-needs-passphrase" and error.hint == f"ssh-add {locked}"
+    assert (
+        error.reference == "key-needs-passphrase" and error.hint == f'eval "$(ssh-agent)"; ssh-add {locked}'
+    )
+
+
+@pytest.mark.parametrize("named", ["--identity", "ssh_config", "public"])
+def test_a_locked_key_works_once_the_agent_has_it(
+    named: str, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = server.folder / "client_key"
+    socket_file = server.folder / "agent"
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_file))
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_file)], stdout=subprocess.DEVNULL) as agent:
+        try:
+            while not socket_file.exists():
+                time.sleep(0.01)
+            made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(server.folder / "other")]
+            subprocess.run(made, check=True)
+            for key in (server.folder / "other", own):
+                subprocess.run(["ssh-add", "-q", str(key)], check=True)
+            subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(own)], check=True)
+            if named == "public":  # the private half lies elsewhere
+                own.unlink()
+            else:
+                own.with_suffix(".pub").unlink()
+            given = {"ssh_config": None, "--identity": own, "public": own.with_suffix(".pub")}[named]
+            options = replace(server.options, identity=given)
+            with closing(connect(server.host, options)) as link:
+                assert link.run(Command(argv=("echo", "in"))).stdout == b"in\n"
+            if named == "--identity":  # of the agent's keys it is that one or none
+                subprocess.run(["ssh-add", "-q", "-D"], check=True)
+                subprocess.run(["ssh-add", "-q", str(server.folder / "other")], check=True)
+                shutil.copy(server.folder / "other.pub", server.folder / "authorized_keys")
+                error = refusal(server.host, options)
+                assert error.reference == "key-needs-passphrase" and error.hint == f"ssh-add {own}"
+        finally:
+            agent.terminate()
 
 
 def test_password_only(server: Any) -> None:

@@ -8,11 +8,12 @@ import time
 
 from .bake import reopen_bake
 from .base import Refusal, boot_identity
-from .health import manager_for, read_settings
+from .health import manager_for, read_settings, tried_manager
 from .state import IN_TRIAL, NO_ROOM, Place, change_state, read_state
 from .store import check_release, sweep
 from .supervise import check_room
-from .trial import RETRY_SECONDS, finish, point_current
+from .switching import point_current
+from .trial import RETRY_SECONDS, finish
 
 BOOT_TRIES = 3
 
@@ -59,7 +60,7 @@ def recover(place):
         if record["state"] == "REVERTING":
             reason = record.get("reason") or reason
         change_state(place, "REVERTING", reason=reason)
-        back, tried = record["from"], manager_for(place, record["to"])
+        back, tried = record["from"], tried_manager(place, record["to"])
         if back is None or manager_for(place, back).kind != tried.kind:
             tried.remove()
         point_current(place, back)  # before the record says so: power may go again in between
@@ -103,8 +104,8 @@ def serve_unwritable(place, error):
         if problems:
             return told("nothing is started: " + "; ".join(problems[:3])) if release or tried else 0
         manager = manager_for(place, release)
-        if tried and manager_for(place, tried).kind != manager.kind:
-            manager_for(place, tried).withhold()
+        if tried and tried_manager(place, tried).kind != manager.kind:
+            tried_manager(place, tried).withhold()
         if manager.install_unwritable(release, read_settings(place, release)["listen"]):
             manager.restart()
     except (OSError, Refusal) as problem:

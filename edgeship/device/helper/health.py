@@ -8,10 +8,20 @@ import socket
 import sys
 import time
 
-from .base import Refusal, call, canonical, python_command, read_json, read_text, start_ticks
+from .absent import Absent
+from .base import (
+    Refusal,
+    boot_identity,
+    call,
+    canonical,
+    python_command,
+    read_json,
+    read_text,
+    start_ticks,
+)
 from .files import write_whole
 from .openrc import Openrc
-from .state import check_fence, read_state
+from .state import IN_TRIAL, check_fence, read_state, spending
 from .store import check_release
 from .supervise import Supervised
 from .systemd import Systemd
@@ -53,9 +63,31 @@ def settings_path(place, release):
     return place.of("settings", release + ".json")
 
 
-def read_settings(place, release):
+def tried_settings(place, release):
     """Return {"manager", "listen"} a release was last started with; the manager it must be stopped with."""
     return read_json(settings_path(place, release)) or {"manager": "auto", "listen": None}
+
+
+def going_back(record):
+    """Return whether a trial is being taken back, or has to be since it is from an earlier start of the device."""
+    open_trial = record["state"] in IN_TRIAL
+    return record["state"] == "REVERTING" or (open_trial and record.get("boot") != boot_identity())
+
+
+def read_settings(place, release):
+    """Return {"manager", "listen"} a release is to be started with: as in its trial, or, once the device goes back
+    from that to the same release, as before."""
+    record = read_state(place)
+    if record.get("before") and record["to"] == release and going_back(record):
+        return record["before"]
+    return tried_settings(place, release)
+
+
+def restore_settings(place, record):
+    """Have a release that was on trial with other settings keep those it had before."""
+    before = record.get("before")
+    if before and tried_settings(place, record["to"]) != before:
+        spending(place, lambda: write_settings(place, record["to"], before["manager"], before["listen"]))
 
 
 def write_settings(place, release, manager, listen):
@@ -64,9 +96,22 @@ def write_settings(place, release, manager, listen):
 
 
 def manager_for(place, release):
-    """Return the service manager that a release was started with."""
-    wanted = read_settings(place, release)["manager"]
-    return manager_of(place, wanted, release if wanted == "auto" else None)
+    """Return the service manager that a release is to be started with; see `read_settings`."""
+    return manager_as(place, read_settings(place, release), release)
+
+
+def tried_manager(place, release):
+    """Return the service manager that a release was last started with."""
+    return manager_as(place, tried_settings(place, release), release)
+
+
+def manager_as(place, settings, release):
+    """Return the service manager of settings; where the device has none of that kind any more, an Absent one."""
+    wanted = settings["manager"]
+    try:
+        return manager_of(place, wanted, release if wanted == "auto" else None)
+    except Refusal as refusal:
+        return Absent(wanted, refusal)
 
 
 def run_prove(place, release, seconds, live=None, variant=None):

@@ -12,10 +12,14 @@ from .health import (
     check_listen,
     check_live,
     helper_path,
+    manager_as,
     manager_for,
     manager_of,
     read_settings,
+    restore_settings,
     serving,
+    tried_manager,
+    tried_settings,
     write_settings,
 )
 from .state import (
@@ -30,6 +34,7 @@ from .state import (
 )
 from .store import check_release, sweep
 from .supervise import alive, detach, set_oom_score
+from .switching import manager_before, switch, unhook
 from .systemd import start_timer, stop_timer, timer_waits
 from .trust import admit, check_trusted, pin_unsigned, raise_floor
 
@@ -115,7 +120,8 @@ def arm(place, request):
         previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
         check_listen(place, release, request.get("listen"), previous)
         place.keep_reserve()
-        write_settings(place, release, manager.kind, request.get("listen"))
+        settings = {"manager": manager.kind, "listen": request.get("listen")}
+        before = read_settings(place, release) if release == previous else settings
         change_state(
             place,
             "ARMED",
@@ -132,10 +138,12 @@ def arm(place, request):
             kept=bool(request.get("kept")),
             watch=request.get("bake"),
             fell=None,
+            before=None if before == settings else before,
             **{"from": previous},
         )
         dead_man = None
         try:
+            write_settings(place, release, settings["manager"], settings["listen"])
             dead_man = start_dead_man(place, manager, tx, ttl)
             if dead_man is None:
                 raise Refusal("not-armed", "the dead-man did not start, so nothing was switched")
@@ -158,7 +166,7 @@ def activate(place, request):
         if record["state"] != "ARMED" or record["tx"] != tx or time_left(record) < LEAST_SECONDS:
             raise Refusal("not-armed", "state is %s of %s" % (record["state"], record["tx"]), record=record)
         record = change_state(place, "TRIAL")
-        reason = switch(place, record["to"], record["from"])
+        reason = switch(place, record["to"], manager_before(place, record))
     live = {"serving": None, "prove": None, "reason": reason}
     if reason is None:
         ready = min(request["ready_seconds"], max(LEAST_SECONDS, time_left(record) - LEAST_SECONDS))
@@ -169,40 +177,6 @@ def activate(place, request):
             revert_to_from(place, tx, live["reason"], request["ready_seconds"], request["prove_seconds"])
     record = read_state(place)
     return dict(live, record=record, seconds_left=time_left(record))
-
-
-def switch(place, release, other):
-    """Point `current` at a release and have it started; return the reason why it could not be started, or
-    None.
-
-    `other` is the release that served until now: where it ran under another service manager, that one stops
-    it.
-    """
-    point_link(place.of("current"), os.path.join("releases", release))
-    try:
-        manager = manager_for(place, release)
-        if other and other != release and read_settings(place, other)["manager"] != manager.kind:
-            manager_for(place, other).remove()
-        manager.install(release, read_settings(place, release)["listen"])
-        manager.restart()
-    except (Refusal, OSError) as error:
-        return "the service could not be started: %s" % error
-    return None
-
-
-def point_current(place, release):
-    """Make `current` name a release, or nothing where it is None."""
-    point_link(place.of("current"), os.path.join("releases", release) if release else None)
-
-
-def unhook(place, gone, stays):
-    """Take away the boot hook of a release that another service manager ran than the one of the release that stays
-    (None: none does)."""
-    if gone and os.path.isdir(place.release(gone)):
-        with contextlib.suppress(OSError, Refusal):
-            manager = manager_for(place, gone)
-            if stays is None or manager.kind != manager_for(place, stays).kind:
-                manager.unhook_boot()
 
 
 def finish(place, tx, release, reason, hook_runs=False):
@@ -219,7 +193,9 @@ def finish(place, tx, release, reason, hook_runs=False):
         if not hook_runs:
             unhook(place, record.get("to"), None)
         return after
-    unhook(place, record.get("to"), release)
+    stays = record.get("before") or tried_settings(place, release)
+    unhook(place, record.get("to"), manager_as(place, stays, release))
+    restore_settings(place, record)
     bake = record.get("bake")
     return change_state(
         place,
@@ -230,6 +206,7 @@ def finish(place, tx, release, reason, hook_runs=False):
         result=result_of(record),
         deadman=None,
         bake=open_bake(release, None, None, bake) if record.get("fell") else bake,
+        before=None,
         **{"from": record.get("previous")},
     )
 
@@ -245,27 +222,29 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
         reason = record.get("reason") or reason
     else:
         change_state(place, "REVERTING", reason=reason)
-    problem = None
+    problem, tried = None, tried_manager(place, new)
     if switched:
         place.spend_reserve()
     if switched and old is None:
-        manager_for(place, new).remove()
+        tried.remove()
         point_link(place.of("current"), None)
     elif switched:
-        problem = switch(place, old, new)
+        problem = switch(place, old, tried)
         if (
             problem is not None
         ):  # storage that failed for a moment must not leave the device without a service
             time.sleep(RETRY_SECONDS)
-            problem = switch(place, old, new)
+            problem = switch(place, old, tried)
         if problem is None:
             problem = check_live(place, old, ready_seconds, prove_seconds)["reason"]
     stop_dead_man(record)
     if problem is not None:
+        restore_settings(place, record)
         return change_state(
             place,
             "DEGRADED",
             to=old,
+            before=None,
             result=result_of(record),
             deadman=None,
             bake=None,
@@ -316,7 +295,7 @@ def confirm(place, request):
                 record=record,
                 serving=seen,
             )
-        dead_man = record
+        trial = record
         previous = record["from"] if record["from"] != record["to"] else record.get("previous")
         record = change_state(
             place,
@@ -325,11 +304,15 @@ def confirm(place, request):
             reason=request.get("reason"),
             previous=previous,
             deadman=None,
+            before=None,
             bake=bake_of(record, previous),
             **{"from": previous},
         )
-        stop_dead_man(dead_man)
-        unhook(place, previous, record["to"])
+        stop_dead_man(trial)
+        stays = manager_for(place, record["to"])
+        unhook(place, previous, stays)
+        if trial.get("before"):  # the same release, with other settings
+            unhook(place, record["to"], stays, trial["before"])
         with contextlib.suppress(OSError):  # the trial is confirmed; the next lease raises the floor
             raise_floor(place, record)
     return {

@@ -209,6 +209,18 @@ def _hardware(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         yield finding(f"device {name}", "pass" if seen else "fail", reason, hint=hint)
 
 
+PACKAGES = {
+    "libedgetpu": "libedgetpu1-std",
+    "libstdc++": "libstdc++6",
+    "libgcc_s": "libgcc-s1",
+    "libusb-1.0": "libusb-1.0-0",
+    "libOpenCL": "ocl-icd-libopencl1",
+    "libGLESv2": "libgles2",
+    "libEGL": "libegl1",
+}
+"""Shared library -> Debian's and Ubuntu's package that has it."""
+
+
 def _software(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
     """Shared libraries and Python packages that the bundle does not bring."""
     have = probed.host.libraries
@@ -216,9 +228,7 @@ def _software(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         stem = str(library).partition(".so")[0]
         looked = stem in LOOKED_FOR
         verdict: Verdict = "pass" if stem in have else "fail" if looked else "inconclusive"
-        package = {"libedgetpu": "libedgetpu1-std", "libstdc++": "libstdc++6", "libgcc_s": "libgcc-s1"}.get(
-            stem, stem
-        )
+        package = PACKAGES.get(stem, stem)
         hint = f"on the device: sudo apt-get install -y {package}"
         reason = f"{library}: {have.get(stem, 'not found' if looked else 'not looked for')}"
         yield finding(f"library {library}", verdict, reason, hint=hint)

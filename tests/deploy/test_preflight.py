@@ -310,6 +310,18 @@ def test_what_people_read(
     assert list(refused(probed, **keywords).values()) == [text]
 
 
+def test_what_to_install_is_called_as_debian_calls_it() -> None:
+    wanted = {
+        "libusb-1.0.so.0": "libusb-1.0-0",
+        "libOpenCL.so.1": "ocl-icd-libopencl1",
+        "libGLESv2.so.2": "libgles2",
+        "libEGL.so.1": "libegl1",
+    }
+    found = refused(with_host(facts(PI), libraries={}), libraries=list(wanted))
+    hints = {name: text.rpartition("install -y ")[2] for name, text in found.items()}
+    assert hints == {f"library {library}": package for library, package in wanted.items()}
+
+
 def test_what_is_accepted_on_request_or_on_this_machine() -> None:
     bare = with_host(with_root(facts(PI), cron=False), init="other")
     assert refused(bare, allowed=Allowed(no_boot_hook=True)) == {}

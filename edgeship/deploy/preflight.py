@@ -151,18 +151,19 @@ def _python(
     versions = [str(version) for version in requires.get("python", [])] or ["3.7"]
     floor = min(versions, key=version_key)
     have = probed.host.python_version
-    hint = "on the device: sudo apt-get install -y python3-minimal"
+    name = str(requires.get("interpreter", "python3"))
+    hint = f"on the device: sudo apt-get install -y {name.rpartition('/')[2]}-minimal"
     if have is None:
-        reason = f"the device has no python3; the runtime needs {floor} or newer"
+        reason = f"the device has no {name}; the runtime needs {floor} or newer"
         yield finding("python", "fail", reason, limit=floor, value="none", hint=hint)
         return
     minor = ".".join(have.split(".")[:2])
     if version_key(minor) < version_key(floor):
-        reason = f"python3 is {have}, older than {floor}"
+        reason = f"{name} is {have}, older than {floor}"
         yield finding("python", "fail", reason, limit=floor, value=have, hint=hint.replace("-minimal", ""))
     elif exact and minor not in versions:
         known = ", ".join(versions)
-        reason = f"python3 is {have}; the bundle's packages are built for {known}"
+        reason = f"{name} is {have}; the bundle's packages are built for {known}"
         yield finding(
             "python",
             "fail",
@@ -173,7 +174,7 @@ def _python(
             + (f"; the target's first engine would run on any, but {passed_over}" if passed_over else ""),
         )
     else:
-        yield finding("python", "pass", f"python3 {have}", limit=floor, value=have)
+        yield finding("python", "pass", f"{name} {have}", limit=floor, value=have)
 
 
 def _has_compiled_packages(manifest: Mapping[str, Any]) -> bool:

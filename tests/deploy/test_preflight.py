@@ -87,6 +87,12 @@ def test_a_fitting_device_is_taken() -> None:
         ),
         (facts("l4t-32-jetson-nano"), {}, "python", "python3 is 3.6.9, older than 3.7"),
         (
+            with_host(facts("l4t-32-jetson-nano"), python_version=None),
+            {"interpreter": "python3.8"},
+            "python",
+            "apt-get install -y python3.8-minimal",
+        ),
+        (
             facts("buildroot-without-python"),
             {"machine": "armv7l"},
             "python",

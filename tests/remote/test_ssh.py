@@ -192,7 +192,7 @@ def test_a_locked_key_works_once_the_agent_has_it(
     monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_file))
     with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_file)], stdout=subprocess.DEVNULL) as agent:
         try:
-            while not socket_file.exists():
+            while subprocess.run(["ssh-add", "-l"], capture_output=True).returncode == 2:  # not there yet
                 time.sleep(0.01)
             made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(server.folder / "other")]
             subprocess.run(made, check=True)

@@ -42,12 +42,19 @@ WORDS = Many(of=WORD)
 UNAVAILABLE = Record(fields={"unavailable": text()})
 FIGURE = Either(of=(NULL, UNAVAILABLE, NUMBER))
 
+INTERPRETER = Plain(
+    words="the name or the path of a Python on the device",
+    holds=lambda value: (
+        isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]{0,199}", value) is not None
+    ),
+)
 REQUIRES = Record(
     maybe={
         "machine": WORD,
         "libc": maybe(Record(fields={"kind": WORD}, maybe={"version": maybe(WORD)})),
         "libstdcxx": maybe(WORD),
         "python": WORDS,
+        "interpreter": INTERPRETER,
         "cpu_flags": WORDS,
         "packages": WORDS,
         "libraries": WORDS,

@@ -74,19 +74,28 @@ def requirements(
     model = max(variant.artifact.bytes for variant in variants)  # one of them is loaded at a time
     # Weights are unpacked for the kernels, fp16 ones to twice their size, and activations come on top.
     ram_mb = BASE_RAM_MB[profile.runtime.engine] + -(-4 * model // MIB)
-    return {
-        "machine": profile.architecture,
-        "libc": {"kind": profile.libc.kind, "version": payload.needs.glibc},
-        "libstdcxx": payload.needs.glibcxx,
-        "python": list(payload.python),
-        "cpu_flags": list(profile.cpu_flags),
-        "packages": list(payload.packages),
-        "libraries": list(payload.libraries),
-        "ram_mb": ram_mb,
-        "disk_bytes": sum(file_entry(content)["bytes"] for content in files.values()),
-        "service": profile.service.manager,
-        "devices": [{"name": d.name, "any_of": list(d.any_of)} for d in profile.devices if d.required],
-    } | delegate_entry(profile)
+    return (
+        {
+            "machine": profile.architecture,
+            "libc": {"kind": profile.libc.kind, "version": payload.needs.glibc},
+            "libstdcxx": payload.needs.glibcxx,
+            "python": list(payload.python),
+            "cpu_flags": list(profile.cpu_flags),
+            "packages": list(payload.packages),
+            "libraries": list(payload.libraries),
+            "ram_mb": ram_mb,
+            "disk_bytes": sum(file_entry(content)["bytes"] for content in files.values()),
+            "service": profile.service.manager,
+            "devices": [{"name": d.name, "any_of": list(d.any_of)} for d in profile.devices if d.required],
+        }
+        | interpreter_entry(profile)
+        | delegate_entry(profile)
+    )
+
+
+def interpreter_entry(profile: TargetProfile) -> dict[str, Any]:
+    """Return which interpreter of the device runs the service, where that is not its python3."""
+    return {"interpreter": profile.python.command} if profile.python.command != "python3" else {}
 
 
 def delegate_entry(profile: TargetProfile) -> dict[str, Any]:

@@ -279,14 +279,28 @@ def _change(
             as_json=as_json,
         )
     done: list[dict[str, Any]] = []
-    try:
-        for host in hosts:
+    failed: list[tuple[str, EdgeshipError]] = []
+    for host in hosts:
+        try:
             done.append(change_trust(host, choices, **what))
-    except EdgeshipError:
+        except EdgeshipError as error:  # one device that is not there keeps no other from being told
+            failed.append((host.text, error))
+    if failed:
+        raise _not_all(done, failed)
+    return _show_devices(done, as_json=as_json)
+
+
+def _not_all(done: list[dict[str, Any]], failed: list[tuple[str, EdgeshipError]]) -> EdgeshipError:
+    """Tell what became of each of several devices, and return the first one's error."""
+    error = failed[0][1]
+    if len(done) + len(failed) > 1:
         for device in done:
             tell(f"{device['host']}: was told")
-        raise
-    return _show_devices(done, as_json=as_json)
+        for name, each in failed:
+            tell(f"{name}: was not told: {each.message}")
+        error.context["told"] = ", ".join(device["host"] for device in done) or "none"
+        error.context["not told"] = ", ".join(name for name, _ in failed)
+    return error
 
 
 def _plan(steps: list[str], *, as_json: bool) -> int:

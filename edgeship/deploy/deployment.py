@@ -108,10 +108,13 @@ class Deployment:
             return found
         if bundle is not None:
             self._preflight(bundle)
-        if found is None:
+        interpreter = requests.interpreter_of(bundle) if bundle is not None else requests.PYTHON
+        if (
+            found is None or interpreter != requests.PYTHON
+        ):  # what ran the helper until now may be another Python
             with self.record.step("helper", "shipping the helper") as note:
                 self._check()
-                self.session.ship()
+                self.session.ship(interpreter)
                 found = self._ask("hello", **requests.hello_fields(self.release, self.options))
                 note.detail = f"{found['helper']}"
         self.record.from_release = found["record"].get("to")
@@ -132,9 +135,8 @@ class Deployment:
         """Refuse a device that could not run the release. Raises DeviceError `preflight-<check>`."""
         with self.record.step("preflight", "checking the device") as note:
             allowed = self.options.allowed_on(self.host, service_wanted(bundle))
-            findings = preflight(
-                self.session.probe(), bundle.manifest, allowed, signed_at=newest_signing(bundle)
-            )
+            probed = self.session.probe(requests.interpreter_of(bundle))
+            findings = preflight(probed, bundle.manifest, allowed, signed_at=newest_signing(bundle))
             open_ends = [f.gate.reason for f in findings if f.gate.verdict == "inconclusive"]
             note.detail = f"{len(findings)} checks" + "".join(f"; {reason}" for reason in open_ends)
             if error := refusal(findings):

@@ -150,7 +150,7 @@ def _bringing(asker: _Asker, bundle: Bundle) -> list[PlannedStep]:
         PlannedFile(path=f"{folder}/{name}", bytes=sizes.get(name), sha256=digest)
         for name, digest in contents(bundle).items()
     )
-    kib = len(helper_source())
+    kib, interpreter = len(helper_source()), requests.interpreter_of(bundle)
     return [
         PlannedStep(
             name="hello",
@@ -160,14 +160,18 @@ def _bringing(asker: _Asker, bundle: Bundle) -> list[PlannedStep]:
         PlannedStep(
             name="preflight",
             text="compare the device's facts with what the bundle requires",
-            commands=(asker.command(requests.probe_command(host, options, app), "edgeship/device/probe.sh"),),
+            commands=(
+                asker.command(
+                    requests.probe_command(host, options, app, interpreter), "edgeship/device/probe.sh"
+                ),
+            ),
         ),
         PlannedStep(
             name="helper",
             text=f"ship the helper, {kib} bytes",
             writes=(helper_path(root, helper_sha256()),),
             commands=(
-                asker.command(requests.ship_command(host, options), f"the helper, {kib} bytes"),
+                asker.command(requests.ship_command(host, options, interpreter), f"the helper, {kib} bytes"),
                 hello,
             ),
         ),

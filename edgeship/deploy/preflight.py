@@ -151,18 +151,19 @@ def _python(
     versions = [str(version) for version in requires.get("python", [])] or ["3.7"]
     floor = min(versions, key=version_key)
     have = probed.host.python_version
-    hint = "on the device: sudo apt-get install -y python3-minimal"
+    name = str(requires.get("interpreter", "python3"))
+    hint = f"on the device: sudo apt-get install -y {name.rpartition('/')[2]}-minimal"
     if have is None:
-        reason = f"the device has no python3; the runtime needs {floor} or newer"
+        reason = f"the device has no {name}; the runtime needs {floor} or newer"
         yield finding("python", "fail", reason, limit=floor, value="none", hint=hint)
         return
     minor = ".".join(have.split(".")[:2])
     if version_key(minor) < version_key(floor):
-        reason = f"python3 is {have}, older than {floor}"
+        reason = f"{name} is {have}, older than {floor}"
         yield finding("python", "fail", reason, limit=floor, value=have, hint=hint.replace("-minimal", ""))
     elif exact and minor not in versions:
         known = ", ".join(versions)
-        reason = f"python3 is {have}; the bundle's packages are built for {known}"
+        reason = f"{name} is {have}; the bundle's packages are built for {known}"
         yield finding(
             "python",
             "fail",
@@ -173,7 +174,7 @@ def _python(
             + (f"; the target's first engine would run on any, but {passed_over}" if passed_over else ""),
         )
     else:
-        yield finding("python", "pass", f"python3 {have}", limit=floor, value=have)
+        yield finding("python", "pass", f"{name} {have}", limit=floor, value=have)
 
 
 def _has_compiled_packages(manifest: Mapping[str, Any]) -> bool:
@@ -209,6 +210,18 @@ def _hardware(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         yield finding(f"device {name}", "pass" if seen else "fail", reason, hint=hint)
 
 
+PACKAGES = {
+    "libedgetpu": "libedgetpu1-std",
+    "libstdc++": "libstdc++6",
+    "libgcc_s": "libgcc-s1",
+    "libusb-1.0": "libusb-1.0-0",
+    "libOpenCL": "ocl-icd-libopencl1",
+    "libGLESv2": "libgles2",
+    "libEGL": "libegl1",
+}
+"""Shared library -> Debian's and Ubuntu's package that has it."""
+
+
 def _software(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
     """Shared libraries and Python packages that the bundle does not bring."""
     have = probed.host.libraries
@@ -216,9 +229,7 @@ def _software(probed: Probed, requires: Mapping[str, Any]) -> Iterator[Finding]:
         stem = str(library).partition(".so")[0]
         looked = stem in LOOKED_FOR
         verdict: Verdict = "pass" if stem in have else "fail" if looked else "inconclusive"
-        package = {"libedgetpu": "libedgetpu1-std", "libstdc++": "libstdc++6", "libgcc_s": "libgcc-s1"}.get(
-            stem, stem
-        )
+        package = PACKAGES.get(stem, stem)
         hint = f"on the device: sudo apt-get install -y {package}"
         reason = f"{library}: {have.get(stem, 'not found' if looked else 'not looked for')}"
         yield finding(f"library {library}", verdict, reason, hint=hint)

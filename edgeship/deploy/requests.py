@@ -16,11 +16,14 @@ from edgeship.remote.command import OUTPUT_BYTES
 from edgeship.values import Bundle, Host, as_json
 
 NO_HELPER = 96
-START = f'[ -f "$1" ]||exit {NO_HELPER};exec python3 -I -B "$1"'
-"""Travels with every call, so it is short."""
+PYTHON = "python3"
+"""What runs the helper and the service, where the target names no other interpreter."""
+START = f'[ -f "$1" ]||exit {NO_HELPER};p=$(readlink "${{1%/*}}/python")||p={PYTHON};exec "$p" -I -B "$1"'
+"""Travels with every call, so it is short. The link `python` beside the helper names another interpreter than python3:
+that of a target which says so (`python.command`)."""
 RECEIVE = (
     "import hashlib,os,sys,zlib\n"
-    "path,wanted=sys.argv[1:]\n"
+    "path,wanted,*named=sys.argv[1:]\n"
     "data=zlib.decompress(sys.stdin.buffer.read())\n"
     "if hashlib.sha256(data).hexdigest()!=wanted: sys.exit('the helper arrived damaged')\n"
     "folder=os.path.dirname(path); root=os.path.dirname(folder)\n"
@@ -29,7 +32,9 @@ RECEIVE = (
     "if new: os.chmod(root,0o750)\n"
     "part=path+'.tmp-%d'%os.getpid()\n"
     "with open(part,'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())\n"
-    "os.chmod(part,0o644); os.rename(part,path); d=os.open(folder,os.O_RDONLY); os.fsync(d)\n"
+    "os.chmod(part,0o644); os.rename(part,path)\n"
+    "if named: os.symlink(sys.executable,part); os.rename(part,folder+'/python')\n"
+    "d=os.open(folder,os.O_RDONLY); os.fsync(d)\n"
 )
 DIGEST = "import hashlib,sys;print(hashlib.sha256(open(sys.argv[1],'rb').read()).hexdigest())"
 
@@ -48,16 +53,26 @@ def packed(request: bytes) -> bytes:
     return b"z" + len(data).to_bytes(4, "big") + data
 
 
-def probe_command(host: Host, options: DeployOptions, app: str | None) -> Command:
+def interpreter_of(bundle: Bundle) -> str:
+    """Return what is to run the service of a bundle, and the helper, on the device."""
+    return str(bundle.manifest.get("requires", {}).get("interpreter", PYTHON))
+
+
+def probe_command(host: Host, options: DeployOptions, app: str | None, interpreter: str = PYTHON) -> Command:
     """Return the command that tells a device's facts; `app`: what to look for below the root."""
-    argv = probe_argv(options.root_on(host), as_root=options.sudo_on(host), app=app)
+    argv = probe_argv(options.root_on(host), as_root=options.sudo_on(host), app=app, interpreter=interpreter)
     return Command(argv=argv, stdin=probe_script(), timeout=60)
 
 
-def ship_command(host: Host, options: DeployOptions) -> Command:
-    """Return the command that brings the helper: its name is its digest, checked there before it gets that name."""
+def ship_command(host: Host, options: DeployOptions, interpreter: str = PYTHON) -> Command:
+    """Return the command that brings the helper: its name is its digest, checked there before it gets that name.
+
+    Another interpreter than python3 is noted beside it, for every later call. (A local: device has this machine's.)
+    """
     digest = helper_sha256()
-    argv = ("python3", "-I", "-c", RECEIVE, helper_path(options.root_on(host), digest), digest)
+    named = (interpreter,) if interpreter != PYTHON else ()
+    path = helper_path(options.root_on(host), digest)
+    argv = (interpreter, "-I", "-c", RECEIVE, path, digest, *named)
     return Command(argv=argv, stdin=zlib.compress(helper_source(), 9), sudo=options.sudo_on(host), timeout=60)
 
 

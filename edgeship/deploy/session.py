@@ -79,14 +79,14 @@ class Session:
         """Whether bytes cost something on the way to this host."""
         return requests.packs(self.host)
 
-    def probe(self) -> Probed:
-        """Return the facts of the device."""
-        done = self.run(requests.probe_command(self.host, self.options, self.app))
+    def probe(self, interpreter: str = requests.PYTHON) -> Probed:
+        """Return the facts of the device, with those of one Python."""
+        done = self.run(requests.probe_command(self.host, self.options, self.app, interpreter))
         return parse_facts(done.stdout.decode("utf-8", "replace"))
 
-    def ship(self) -> None:
-        """Bring the helper to the device, in place of what may stand there under its name."""
-        command = requests.ship_command(self.host, self.options)
+    def ship(self, interpreter: str = requests.PYTHON) -> None:
+        """Bring the helper to the device, in place of what may stand there under its name, and what is to run it."""
+        command = requests.ship_command(self.host, self.options, interpreter)
         done = self.run(command)
         self.bytes_sent += sum(len(piece) for piece in command.pieces())
         if done.status != 0:

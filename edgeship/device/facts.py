@@ -50,9 +50,12 @@ class Probed:
     """Versions of the distribution's packages that were asked for."""
 
 
-def probe_argv(root: str, *, as_root: bool, app: str | None = None) -> tuple[str, ...]:
-    """Return the command whose stdin is `probe_script()`. `as_root`: look and try writing the way the helper will."""
-    return ("sh", "-s", "--", root, "root" if as_root else "user", app or "")
+def probe_argv(
+    root: str, *, as_root: bool, app: str | None = None, interpreter: str = "python3"
+) -> tuple[str, ...]:
+    """Return the command whose stdin is `probe_script()`. `as_root`: look and try writing the way the helper will;
+    `interpreter`: the Python to tell of."""
+    return ("sh", "-s", "--", root, "root" if as_root else "user", app or "", interpreter)
 
 
 def probe_script() -> bytes:

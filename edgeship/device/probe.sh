@@ -1,6 +1,6 @@
 # Tells facts of a device as KEY=VALUE lines, the same key again for each item of a list. POSIX sh; what a device
 # lacks is left out, never guessed. $1: the device root, whose nearest existing folder is looked at; $2: root, where it
-# is to be looked at as root; $3: the application, or nothing.
+# is to be looked at as root; $3: the application, or nothing; $4: the Python to tell of, python3 where none is named.
 LC_ALL=C; export LC_ALL
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH
 say() { [ -n "$2" ] && printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr -d '\r' | tr '\n\0' '  ')"; }
@@ -93,10 +93,11 @@ has dpkg-query && for name in libedgetpu1-std libedgetpu1-max; do
   [ -n "$version" ] && say package "$name $version"
 done
 
-if has python3; then
-  say python "$(python3 -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null </dev/null)"
-  say python_path "$(command -v python3)"
-  python3 -I -c '
+python=${4:-python3}
+if has "$python"; then
+  say python "$("$python" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null </dev/null)"
+  say python_path "$(command -v "$python")"
+  "$python" -I -c '
 import importlib.util, struct
 print("python_bits=%d" % (struct.calcsize("P") * 8))
 try:

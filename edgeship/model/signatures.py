@@ -79,7 +79,7 @@ def pick_signature(
             "no signature of the SavedModel takes numbers and answers with numbers",
             source,
             {entry.key: entry.unusable for entry in entries},
-            "export one on the tensors themselves, not on serialized tf.Example: a signature whose inputs are numbers",
+            _wanted(entries),
         )
     raise _refusal(
         f"the SavedModel has several signatures and none is named {DEFAULT}",
@@ -87,6 +87,17 @@ def pick_signature(
         {"signatures": ", ".join(sorted(keys)), **{entry.key: entry.words for entry in usable}},
         f"--signature {predicting[0].key}   (or another of: {', '.join(e.key for e in usable)})",
     )
+
+
+def _wanted(entries: Sequence[Entry]) -> str:
+    """Return what to export instead of signatures that cannot be asked with numbers."""
+    if any(dtype == "string" for entry in entries for _, dtype in entry.inputs):
+        return (
+            "export one on the tensors themselves, not on serialized tf.Example: with inputs that are numbers"
+        )
+    if any(dtype.startswith("complex") for entry in entries for _, dtype in (*entry.inputs, *entry.outputs)):
+        return "export one on real numbers: complex ones by their parts, tf.math.real(x) and tf.math.imag(x)"
+    return "export one whose inputs and outputs are numbers: ids or scores, not text"
 
 
 def _asked(keys: dict[str, Entry], wanted: str, source: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from edgeship.errors import InputError
+from edgeship.remote.included import with_included
 from edgeship.remote.sshlib import fabric, paramiko
 
 DEFAULT_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
@@ -33,10 +35,10 @@ def read_settings(path: Path | None) -> Any:
         if not own and not file.is_file():
             continue
         try:
-            with file.open(encoding="utf-8", errors="replace") as stream:
-                config.base_ssh_config.parse(stream)
+            config.base_ssh_config.parse(io.StringIO(with_included(file)))
         except (OSError, ValueError, IndexError, paramiko.ssh_exception.ConfigParseError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            file = Path(getattr(error, "filename", None) or file)  # perhaps one that it includes
             hint = f"ssh -G -F {shlex.quote(str(file))} HOST shows what OpenSSH makes of it"
             raise _bad(f"cannot read the SSH settings in {file}: {reason}", file, hint) from None
     return config

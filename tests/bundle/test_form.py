@@ -38,6 +38,7 @@ ODD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "disk endless": (lambda m: m["requires"].update(disk_bytes=1 << 70), "requires.disk_bytes is not a whole"),
     "unknown manager": (lambda m: m["requires"].update(service="x"), "requires.service is not one of auto, systemd"),
     "manager a list": (lambda m: m["requires"].update(service=[]), "requires.service is not one of auto, systemd"),
+    "an option for Python": (lambda m: m["requires"].update(interpreter="-c"), "requires.interpreter is not the name"),
     "python numbers": (lambda m: m["requires"].update(python=[3.7]), r"requires.python\[0\] is not a short text"),
     "device without ways": (
         lambda m: m["requires"].update(devices=[{"name": "x"}]), r"requires.devices\[0\].any_of is missing",

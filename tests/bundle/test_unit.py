@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgeship.assets import targets_folder, templates_folder
+from edgeship.bundle.manifest import interpreter_entry
 from edgeship.bundle.render import render, to_json
 from edgeship.bundle.unit import device_rules, network, sessions_that_fit, unit_values
 from edgeship.errors import EdgeshipError, InputError
@@ -205,3 +206,10 @@ def test_json_in_templates_is_not_escaped_for_web_pages(tmp_path: Path) -> None:
 def test_licence_text_in_templates_is_the_projects_own() -> None:
     own = (Path(__file__).resolve().parents[2] / "LICENSE").read_bytes()
     assert (templates_folder() / "licences" / "apache-2.0.txt").read_bytes() == own
+
+
+def test_the_interpreter_is_told_where_a_target_names_one() -> None:
+    nano, other = (
+        load_profile(name, folders=(targets_folder(),)) for name in ("jetson-nano", "raspberry-pi-5")
+    )
+    assert interpreter_entry(nano) == {"interpreter": "python3.8"} and interpreter_entry(other) == {}

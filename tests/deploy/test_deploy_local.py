@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 from dataclasses import replace
@@ -163,3 +164,17 @@ def test_a_device_without_the_service_manager_of_its_release_can_still_be_asked(
     bad = deploy(local.bundle("2", serve="dies"), local.host, local.options, Silent())
     assert bad.state == "degraded" and f"{gone} was asked for" in bad.reason
     assert remove(local.host, "kws", local.options)["app"] == "kws"
+
+
+def test_the_interpreter_that_a_target_names_runs_helper_and_service(local: Any) -> None:
+    """As python3.8 does beside a python3 that is too old: on a Jetson Nano."""
+    named = local.folder / "python3.beside"
+    bundle = local.bundle("1", requires={"interpreter": str(named)})
+    report = deploy(bundle, local.host, local.options, Silent())
+    assert report.state == "failed" and "the device has no " in report.reason and not local.root.exists()
+    named.symlink_to(str(shutil.which("python3", path="/usr/bin:/bin")))
+    report = deploy(bundle, local.host, local.options, Silent())
+    assert report.state == "committed", report.reason
+    assert (local.root / "bin/python").readlink() == named
+    pid = local.status()["serving"]["pid"]  # asked by way of the link, with no bundle at hand
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] == str(named).encode()

@@ -107,7 +107,7 @@ def test_every_command_of_a_rollback_is_planned(local: Any, monkeypatch: Any, ca
     assert run(words) == 0
     text = capsys.readouterr().out
     assert f"where release {two.release[:12]} serves; go to release {one.release[:12]}" in text
-    assert "exec python3" in text and '"verb":"activate"' in text and "writes " in text
+    assert 'exec "$p" -I' in text and '"verb":"activate"' in text and "writes " in text
     assert run([*words, "--quiet"]) == 0
     assert "exec python3" not in capsys.readouterr().out
     assert run([*words, "--json"]) == 0

@@ -87,6 +87,12 @@ def test_a_fitting_device_is_taken() -> None:
         ),
         (facts("l4t-32-jetson-nano"), {}, "python", "python3 is 3.6.9, older than 3.7"),
         (
+            with_host(facts("l4t-32-jetson-nano"), python_version=None),
+            {"interpreter": "python3.8"},
+            "python",
+            "apt-get install -y python3.8-minimal",
+        ),
+        (
             facts("buildroot-without-python"),
             {"machine": "armv7l"},
             "python",
@@ -308,6 +314,18 @@ def test_what_people_read(
 ) -> None:
     text = f"error: preflight-{name}\n  the device cannot take this release: {reason}\nhint: {hint}"
     assert list(refused(probed, **keywords).values()) == [text]
+
+
+def test_what_to_install_is_called_as_debian_calls_it() -> None:
+    wanted = {
+        "libusb-1.0.so.0": "libusb-1.0-0",
+        "libOpenCL.so.1": "ocl-icd-libopencl1",
+        "libGLESv2.so.2": "libgles2",
+        "libEGL.so.1": "libegl1",
+    }
+    found = refused(with_host(facts(PI), libraries={}), libraries=list(wanted))
+    hints = {name: text.rpartition("install -y ")[2] for name, text in found.items()}
+    assert hints == {f"library {library}": package for library, package in wanted.items()}
 
 
 def test_what_is_accepted_on_request_or_on_this_machine() -> None:

@@ -278,7 +278,11 @@ def test_the_command_line_from_key_to_service(remote: Any, tmp_path: Path) -> No
         "0 usable of threshold 1: takes nothing until another key may sign: edgeship keys trust"
         in gone.stdout
     )
-    allowed = edgeship("keys", "policy", *at, "--unsigned", "allow")
+    away = f"{remote.host.user}@127.0.0.1:1"
+    some = edgeship("keys", "policy", "--host", away, *at, "--unsigned", "allow")
+    assert some.returncode == 1 and "error: connection-refused" in some.stderr
+    assert f"told:     {remote.host.text}" in some.stderr and f"not told: {away}" in some.stderr
+    allowed = edgeship("keys", "show", *at)
     assert allowed.returncode == 0 and "takes any release" in allowed.stdout
 
 

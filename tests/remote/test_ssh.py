@@ -192,7 +192,7 @@ def test_a_locked_key_works_once_the_agent_has_it(
     monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_file))
     with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_file)], stdout=subprocess.DEVNULL) as agent:
         try:
-            while not socket_file.exists():
+            while subprocess.run(["ssh-add", "-l"], capture_output=True).returncode == 2:  # not there yet
                 time.sleep(0.01)
             made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(server.folder / "other")]
             subprocess.run(made, check=True)
@@ -281,6 +281,30 @@ def test_ssh_config_names_host_port_user_and_key(server: Any) -> None:
     server.trust(f"my-board {server.public()}")  # as OpenSSH has it: without the port
     with closing(connect(parse_host("board"), server.options)) as link:
         assert link.run(Command(argv=("echo", "here"))).stdout == b"here\n"
+
+
+def test_what_ssh_config_includes_counts(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(server.folder))
+    (server.folder / ".ssh/more").mkdir(parents=True)
+    (server.folder / ".ssh/more/board").write_text(
+        f"Host board\n  Port {server.port}\n  HostName 127.0.0.1\n"
+    )
+    (server.folder / "login").write_text(f"  User {server.user}\n")
+    config = server.folder / "ssh_config"
+    rest = config.read_text()
+    config.write_text(
+        f"Include more/* nothing-there\nHost other\n  Port 1\nHost board\n  Include {server.folder}/login\n{rest}"
+    )
+    with closing(connect(parse_host("board"), server.options)) as link:
+        assert link.run(Command(argv=("echo", "included"))).stdout == b"included\n"
+    for text, words in (
+        ("Host x\n  Include more/*\n", "has blocks of its own"),
+        (f"Include {config}\n", "does a file include itself"),
+    ):
+        config.write_text(text)
+        with pytest.raises(InputError, match=words) as caught:
+            connect(parse_host("board"), server.options)
+        assert caught.value.reference == "bad-ssh-config" and caught.value.hint
 
 
 def test_a_jump_host_is_checked_as_strictly(server: Any) -> None:

@@ -69,7 +69,7 @@ class Typed:
 
     def run(self, *words: str) -> tuple[int, str, str]:
         process = self.start(*words)
-        out, err = process.communicate(timeout=280)
+        out, err = process.communicate(timeout=560)
         return process.returncode, out, err
 
 
@@ -100,47 +100,60 @@ def changed(model: Path, folder: Path, name: str, which: str) -> Path:
     return folder
 
 
+ASKED = ["--recipe", "int8", "--method", CHAIN, "--method", CONTROL, "--max-drop", "100", "--json", "-q"]
+
+
+@pytest.fixture(scope="module")
+def searched(once: Callable[..., Path], model: Path) -> Path:
+    """A folder with the cache of a cold search, what it printed, and its results in `out`."""
+
+    def fill(folder: Path) -> None:
+        cold = Typed(model, folder / "cache")
+        code, out, err = cold.run("compress", *cold.words(*ASKED, "-o", str(folder / "out")))
+        assert code == 0, err
+        (folder / "said.json").write_text(out)
+
+    return once("compress-cold", fill)
+
+
 @pytest.mark.slow
-def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) -> None:
-    asked = ["--recipe", "int8", "--method", CHAIN, "--method", CONTROL, "--max-drop", "100", "--json", "-q"]
-    cold = Typed(model, tmp_path / "cold")
-    code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "out")))
-    assert code == 0, err
-    document = json.loads(out)
+def test_cold_and_cached_runs_tell_the_same(model: Path, searched: Path, tmp_path: Path) -> None:
+    cold, results = Typed(model, searched / "cache"), searched / "out"
+    document = json.loads((searched / "said.json").read_text())
     schema = json.loads((ROOT / "docs" / "schemas" / "compress.schema.json").read_text())
     jsonschema.validate(document, schema)
-    assert document == json.loads((tmp_path / "out" / "compress.json").read_text())
+    assert document == json.loads((results / "compress.json").read_text())
     chain = next(v for v in document["variants"] if v["steps"] and not v["control"])
     assert chain["unique_weights"] <= 8 and chain["sparsity"] > 0.5
     assert chain["bytes_compressed"] < document["variants"][0]["bytes_compressed"]
-    assert document["chosen"] == chain["file"] and (tmp_path / "out" / chain["file"]).exists()
-    assert (tmp_path / "out" / document["bundle"]).exists()
-    assert chain["name"] in (tmp_path / "out" / "report.html").read_text()
+    assert document["chosen"] == chain["file"] and (results / chain["file"]).exists()
+    assert (results / document["bundle"]).exists()
+    assert chain["name"] in (results / "report.html").read_text()
     layers = document["sensitivity"]
     assert layers["recipe"] == "static_wi8_ai8" and layers["looked_at"] == len(layers["layers"]) == 5
     assert layers["snr_db"] <= min(layer["alone_snr_db"] for layer in layers["layers"]) + 3.0
 
-    code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "again")))
+    code, out, err = cold.run("compress", *cold.words(*ASKED, "-o", str(tmp_path / "again")))
     assert code == 0, err
     assert told(json.loads(out)) == told(document), "cached"
     bundle = tmp_path / "again" / document["bundle"]
     before, lay = spent(), bundle.stat()
-    code, out, err = cold.run("compress", *cold.words(*asked, "-o", str(tmp_path / "again")))
+    code, out, err = cold.run("compress", *cold.words(*ASKED, "-o", str(tmp_path / "again")))
     assert spent() - before < 1.6, "0.8 processor seconds on an idle machine; 2.2 where a bundle is made"
     assert told(json.loads(out)) == told(document), "into the same folder"
     assert (bundle.stat().st_ino, bundle.stat().st_mtime_ns) == (lay.st_ino, lay.st_mtime_ns), "it stays"
-    pages = [(tmp_path / name / "report.html").read_text() for name in ("out", "again")]
+    pages = [(folder / "report.html").read_text() for folder in (results, tmp_path / "again")]
     assert tookless(pages[0]) == tookless(pages[1]), "plots that were kept are those that were drawn"
 
-    shutil.rmtree(tmp_path / "cold" / "compress" / "layers")
+    shutil.rmtree(searched / "cache" / "compress" / "layers")
     code, out, err = cold.run(
-        "compress", *cold.words(*asked, "--minutes", "0.01", "-o", str(tmp_path / "again"))
+        "compress", *cold.words(*ASKED, "--minutes", "0.01", "-o", str(tmp_path / "again"))
     )
     assert code == 0, err
     assert "no time" in json.loads(out)["sensitivity"]["unavailable"], "a tenth of 0.6 seconds"
 
-    turned = Typed(changed(model, tmp_path / "turned", "eval", "y"), tmp_path / "cold")
-    code, out, err = turned.run("compress", *turned.words(*asked, "-o", str(tmp_path / "again")))
+    turned = Typed(changed(model, tmp_path / "turned", "eval", "y"), searched / "cache")
+    code, out, err = turned.run("compress", *turned.words(*ASKED, "-o", str(tmp_path / "again")))
     assert code == 0, err
     other = json.loads(out)
     assert other["bundle"] != document["bundle"] and other["data"][-1] != document["data"][-1]
@@ -150,16 +163,20 @@ def test_cold_cached_and_killed_runs_tell_the_same(model: Path, tmp_path: Path) 
             "of 100 samples one is told to be of another class"
         )
 
+
+@pytest.mark.slow
+def test_a_killed_search_that_is_resumed_tells_the_same(model: Path, searched: Path, tmp_path: Path) -> None:
+    document = json.loads((searched / "said.json").read_text())
     killed = Typed(model, tmp_path / "killed")
-    process = killed.start("compress", *killed.words(*asked, "-o", str(tmp_path / "third")))
-    steps, until = tmp_path / "killed" / "compress" / "steps", time.monotonic() + 200
+    process = killed.start("compress", *killed.words(*ASKED, "-o", str(tmp_path / "third")))
+    steps, until = tmp_path / "killed" / "compress" / "steps", time.monotonic() + 400
     while not (steps.exists() and any(p.suffix != ".part" for p in steps.iterdir())):
         assert process.poll() is None and time.monotonic() < until, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "third" / "compress.json").exists()
-    code, out, err = killed.run("compress", *killed.words(*asked, "-o", str(tmp_path / "third")))
+    code, out, err = killed.run("compress", *killed.words(*ASKED, "-o", str(tmp_path / "third")))
     assert code == 0, err
     assert told(json.loads(out)) == told(document), "killed and resumed"
 

@@ -49,6 +49,7 @@ CASES = {
         chains=(
             "cluster-7,epochs=30",
             "low-rank-50+distill,epochs=60,rate=0.0003+qat-int8",
+            "low-rank-25+distill,epochs=30,rate=0.0003+qat-int4,epochs=12",
             "channels-25+distill,epochs=40,rate=0.0003+qat-int8",
             "round-int4+qat-int4,epochs=12",
             "finetune,epochs=30",

@@ -377,9 +377,19 @@ def test_loops_of_a_fixed_number_of_turns_are_unrolled(
     assert operations(outcome.content).count("UNPACK") == (2 if every else 1), "rows are taken apart once"
     assert "SLICE" not in operations(outcome.content), "where a row goes is known"
     layers = layers_of(file.main)
-    assert len({file.main.tensors[layer.weight].buffer for layer in layers}) == (6 if every else 4)
+    weights = {file.main.tensors[layer.weight].buffer for layer in layers}
+    assert len(weights) == (4 if steps == 1 or not every else 6), "a first turn has a state of zeros"
     np.testing.assert_array_equal(answers(outcome.content)[0], answers(content)[0])
     assert outcome.figures["difference"] == 0 and "equal to the bit" in outcome.notes[0]
+
+
+def test_the_state_of_zeros_that_a_loop_begins_with_feeds_no_layer(nets: ModuleType) -> None:
+    net = nets.Net(5)
+    content = net.build(net.recurrent(net.reshape(net.input(1, 4, 3), 4, 1, 3), 5, every=False))
+    graph = parse(Path("m.tflite"), rewrite(content, "loops").content, "").main
+    fed = [graph.tensors[op.inputs[0]] for op in graph.operators if op.op == "FULLY_CONNECTED"]
+    assert len(fed) == 7, "one of the input in each of four turns, one of the state in all but the first"
+    assert not [tensor.name for tensor in fed if tensor.has_data]
 
 
 def test_results_of_a_loop_may_be_outputs(nets: ModuleType, answers: Callable[..., list[Array]]) -> None:

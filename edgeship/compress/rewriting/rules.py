@@ -86,5 +86,11 @@ WORDS = ("all", *(rule.name for rule in RULES))
 
 
 def rules_of(word: str) -> tuple[Rule, ...]:
-    """Return the rules that a setting names: `all` the usual ones, else the one of that name."""
-    return tuple(rule for rule in RULES if rule.name == word or (word == "all" and not rule.spells))
+    """Return the rules that a setting names: `all` the usual ones, else the one of that name.
+
+    Behind `loops`, what follows from constants: the first turn begins with a state of zeros, whose scale is next to
+    none. A layer of it would be quantized by that scale, and the weights, which all turns share, made coarse until its
+    bias fits.
+    """
+    named = tuple(rule for rule in RULES if rule.name == word or (word == "all" and not rule.spells))
+    return (*named, *(rule for rule in RULES if word == "loops" and rule.name == "constants"))

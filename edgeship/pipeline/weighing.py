@@ -15,6 +15,8 @@ from edgeship.score.interval import LOST, expected_drop
 from edgeship.score.ladder import as_quick
 from edgeship.values import Figure, Goals, Scorecard, Tried, Unavailable
 
+SAME = 1 - 1e-6
+"""Cosine of outputs that are the float model's but for rounding: nothing is lost that more samples would show."""
 PREFERENCES = {"download": 1, "file": 2, "latency": 3, "accuracy": 0}
 """What is preferred -> its place among the costs."""
 
@@ -56,6 +58,8 @@ def loss_of(card: Scorecard, count: int) -> Figure:
     what the cosine lacks, in percent."""
     agreement = card.agreement
     if not isinstance(card.metric.drop, Unavailable):
+        if not isinstance(agreement.cosine, Unavailable) and agreement.cosine > SAME:
+            return card.metric.drop
         return expected_drop(card.metric, agreement.argmax, count)
     if not isinstance(agreement.argmax, Unavailable):
         return 100 * LOST * (1 - agreement.argmax)

@@ -50,6 +50,12 @@ def test_labels_that_say_nothing_are_not_made_up_for_by_agreement(tried: Callabl
     assert accuracy(one) == "no-data" and not one.admitted
 
 
+def test_a_file_that_answers_as_the_float_model_loses_nothing(tried: Callable[..., Tried]) -> None:
+    assert tried(argmax=1.0, cosine=1.0, drop=0.0, goals=Goals(max_drop=1.0)).loss == 0.0
+    few = tried(argmax=1.0, cosine=0.99, drop=0.0, goals=Goals(max_drop=1.0)).loss
+    assert few is not None and 0.0 < few < 0.5, "none of a hundred changed is not none of all"
+
+
 def test_what_is_told_beside_plain_has_the_unit_of_the_metric_and_the_right_direction(
     tried: Callable[..., Tried],
 ) -> None:

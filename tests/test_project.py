@@ -262,7 +262,7 @@ def test_wrong_option_is_named_as_it_was_typed(write: Write) -> None:
         project.merge(max_drop=-1.0, hosts=("a b",))
     assert caught.value.render().splitlines()[1:] == [
         "  2 problems in --host, --max-drop",
-        "  --host: hosts[0]: expected user@host, user@host:port or local:DIR, found 'a b'",
+        "  --host: hosts[0]: expected user@host, user@host:port or local:DIR, found 'a b': empty, or with blanks in it",
         "  --max-drop: goals.accuracy.max_drop: expected 0 or more, found the number -1.0",
         "hint: edgeship init shows every key with its default",
     ]

@@ -32,10 +32,11 @@ def known_facts() -> Iterator[None]:
     """Probe a device once only: what it is does not change, and nothing is killed there."""
     whole, known = Session.probe, _FACTS
 
-    def probe(self: Session) -> Any:
-        if self.root not in known:
-            known[self.root] = whole(self)
-        return known[self.root]
+    def probe(self: Session, *interpreter: str) -> Any:
+        key = (self.root, *interpreter)
+        if key not in known:
+            known[key] = whole(self, *interpreter)
+        return known[key]
 
     Session.probe = probe  # type: ignore[method-assign]
     try:
@@ -44,7 +45,7 @@ def known_facts() -> Iterator[None]:
         Session.probe = whole  # type: ignore[method-assign]
 
 
-_FACTS: dict[str, Any] = {}
+_FACTS: dict[tuple[str, ...], Any] = {}
 
 
 def kill_at(verb: str, call: str, number: int) -> Callable[[Device], str]:

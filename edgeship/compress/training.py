@@ -65,10 +65,13 @@ class Plan:
         return cls(**{name: step.setting(name) for name in names}, seed=step.seed, settled=settled)
 
     def rate_at(self, share: float) -> float:
-        """Return the learning rate at `share` (0..1) of the training."""
+        """Return the learning rate at `share` (0..1) of the training: it falls once constraints are settled."""
         if share < WARM_UP:
             return self.rate * max(share, 1e-3) / WARM_UP
-        return self.rate * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+        begun = max(WARM_UP, self.settled)
+        if share < begun:
+            return self.rate
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (share - begun) / (1 - begun)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +94,11 @@ def best_rate(
     `begun` makes anew.
 
     How far weights must move depends on the model: a small one that loses most of its weights learns nothing at a rate
-    that a deep one needs. Where the training is shorter than TRIED_FROM steps the lowest is returned untried.
+    that a deep one needs. Where the training is shorter than TRIED_FROM steps the middle one is returned untried.
     """
     per_epoch = math.ceil(len(work.samples) / plan.batch)
     if max(plan.steps, per_epoch * plan.epochs) < TRIED_FROM:
-        return rates[0]
+        return rates[len(rates) // 2]
     short = replace(plan, epochs=max(1, plan.epochs // TRIES), steps=max(1, plan.steps // TRIES))
     losses = {}
     for rate in rates:

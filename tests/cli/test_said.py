@@ -81,7 +81,7 @@ def test_open_sizes_are_closed_by_the_hint_as_typed(edgeship: Any, open_model: P
     refused = edgeship("build", open_model, *HOST)
     assert refused.status == 2
     assert "error: model-dynamic-shape" in refused.err
-    typed = refused.err.split("for example:")[1].split()
+    typed = refused.err.split("for example:")[1].partition("\n")[0].split()
     assert typed == ["--input-shape", "1,224,224,3"]
     for verb in (("build", *HOST), ("check", "-t", "host"), ("inspect",)):
         said = edgeship(verb[0], open_model, *verb[1:], *typed)

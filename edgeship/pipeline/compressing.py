@@ -126,37 +126,45 @@ def compress(
             until=time.monotonic() + 60 * project.file.compress.minutes,
         )
         layers = kept_layers(shop, plan)
-        found = searched(project, plan, shop)
-        tried = named_apart(tuple(found.results.values()))
-        chosen, reason = chosen_of(tried, project)
-        rung_digests = {t.candidate.digest for t in ladder_of(tried)}
-        tried = evaluated(tried, rung_digests, shop)
-        digest = chosen.candidate.digest if chosen else ""
-        chosen = next((t for t in tried if t.candidate.digest == digest), None)
-        if chosen is not None and (why := confirmed(chosen, project.goals)):
-            reason, chosen = f"{chosen.candidate.name} was chosen, and {why}", None
-        report = CompressReport(
-            inputs=inputs,
-            out=out,
-            target=profile.name,
-            goals=project.goals,
-            prefer=project.file.compress.prefer,
-            tried=tried,
-            ladder=tuple(t.candidate.digest for t in tried if t.candidate.digest in rung_digests),
-            chosen=chosen,
-            reason=reason,
-            left=tuple(p.candidate.name for p in found.left),
-            passed_over=tuple(p.candidate.name for p in found.passed_over),
-            needless=tuple(p.candidate.name for p in found.needless),
-            held_out=held_out.dataset if held_out else None,
-            labelled=bool(held_out and held_out.labelled),
-            bundle=None,
-            model_file=None,
-            seconds=0.0,
-            layers=layers,
-        )
+        report = judged(searched(project, plan, shop), shop, profile.name, layers)
         report = shipped_into(out, report, shop)
     return replace(report, seconds=time.monotonic() - begun)
+
+
+def judged(
+    found: Found[Tried], shop: Workshop, target: str, layers: LayerCosts | Unavailable
+) -> CompressReport:
+    """Return what a search came to: the ladder and the controls scored on evaluation data, one chosen before that, and
+    nothing written yet."""
+    project, held_out = shop.site.project, shop.held_out
+    tried = named_apart(tuple(found.results.values()))
+    chosen, reason = chosen_of(tried, project)
+    rung_digests = {t.candidate.digest for t in ladder_of(tried)}
+    tried = evaluated(tried, rung_digests, shop)
+    digest = chosen.candidate.digest if chosen else ""
+    chosen = next((t for t in tried if t.candidate.digest == digest), None)
+    if chosen is not None and (why := confirmed(chosen, project.goals)):
+        reason, chosen = f"{chosen.candidate.name} was chosen, and {why}", None
+    return CompressReport(
+        inputs=shop.inputs,
+        out=shop.site.out,
+        target=target,
+        goals=project.goals,
+        prefer=project.file.compress.prefer,
+        tried=tried,
+        ladder=tuple(t.candidate.digest for t in tried if t.candidate.digest in rung_digests),
+        chosen=chosen,
+        reason=reason,
+        left=tuple(p.candidate.name for p in found.left),
+        passed_over=tuple(p.candidate.name for p in found.passed_over),
+        needless=tuple(p.candidate.name for p in found.needless),
+        held_out=held_out.dataset if held_out else None,
+        labelled=bool(held_out and held_out.labelled),
+        bundle=None,
+        model_file=None,
+        seconds=0.0,
+        layers=layers,
+    )
 
 
 def named_apart(tried: Sequence[Tried]) -> tuple[Tried, ...]:

@@ -44,6 +44,8 @@ class Target:
     """A layer that may be split: its weights as a matrix of what a first layer reads and a second one makes."""
 
     operator: Operator
+    drafted: Any
+    """The same operation in the draft."""
     form: Form
     """Of the first layer: a kernel along the height."""
     matrix: Floats
@@ -142,7 +144,7 @@ def targets(file: TfliteFile, draft: Draft) -> Iterator[Target]:
             matrix = weight.transpose(1, 3, 2, 0).reshape(height * depth, width * out)
         if len(matrix) <= WIDEST:
             form = Form(kind=op.op, shape=shape, groups=1)
-            yield Target(operator=op, form=form, matrix=matrix.astype(np.float64))
+            yield Target(operator=op, drafted=held, form=form, matrix=matrix.astype(np.float64))
 
 
 def cost_of(file: TfliteFile, target: Target, of: str) -> tuple[float, float]:
@@ -185,7 +187,7 @@ def split(
 ) -> None:
     """Put a layer that makes `rank` channels in front of one, and let that read them. A shift of the mean that this
     brings goes into the bias, where the layer has one of its own."""
-    op = next(one for one in draft.operators if list(one.outputs) == list(target.operator.outputs))
+    op = target.drafted
     draft.may(op)
     first, second = spectrum.factors(rank)
     source, weight = op.inputs[:2]

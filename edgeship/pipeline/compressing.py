@@ -99,16 +99,16 @@ def compress(
         )
     options = compiling or CompileOptions()
     require_compiler(profile, options)
-    here = engine_for(read_tflite(inputs.float_model.path), profile).profile
+    file = read_tflite(inputs.float_model.path)
+    here = engine_for(file, profile).profile
     held_out = held_out_of(
         inputs.train, inputs.train_prepared, inputs.calibration, inputs.calibration_prepared, work / "data"
     )
     if held_out is not None:
         project = with_limit(project)
         few_samples(held_out, progress)
-    operations = operations_of(read_tflite(inputs.float_model.path))
     samples = inputs.train is not None or inputs.calibration is not None
-    plan = plan_of(project, here, samples=samples, operations=operations)
+    plan = plan_of(project, here, samples=samples, operations=operations_of(file))
     with tempfile.TemporaryDirectory(prefix="edgeship-compress-") as folder:
         site = BuildSite(
             project=project,

@@ -17,15 +17,18 @@ from es_release import load_release  # noqa: E402
 USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE]
        main.py prove  --release DIR [--variant NAME] [--live URL]
        main.py record --release DIR --inputs FILE [--variant NAME]
-       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]"""
+       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]
+       main.py replay --log FILE"""
 
 _OPTIONS = {
     "serve": ("release", "variant", "listen", "announce"),
     "prove": ("release", "variant", "live"),
     "record": ("release", "inputs", "variant"),
     "bench": ("release", "variant", "seconds", "runs"),
+    "replay": ("log",),
     "delegation": ("release", "variant"),  # Asked by the litert engine of itself; see es_litert_probe.
 }
+_NEEDED = {"record": ("release", "inputs"), "replay": ("log",)}
 
 
 def parse(arguments):
@@ -44,7 +47,7 @@ def parse(arguments):
                 raise CannotRun("bad-option", "%s needs a value" % name)
             value = rest.pop(0)
         options[name[2:]] = value
-    for needed in ("release",) + (("inputs",) if command == "record" else ()):
+    for needed in _NEEDED.get(command, ("release",)):
         if needed not in options:
             raise CannotRun("bad-option", "%s needs --%s\n%s" % (command, needed, USAGE))
     return command, options
@@ -94,9 +97,23 @@ def serve(release, options):
     return code, {"schema": "edgeship.serve/1", "release": release.id, "answered": answered, "reason": reason}
 
 
+def replay_log(path):
+    """Return (exit code, document) of deciding everything in a decision log once more."""
+    from es_decisions import replay
+
+    try:
+        with open(path, encoding="utf-8") as lines:
+            document = replay(lines)
+    except (OSError, ValueError) as error:
+        raise CannotRun("bad-log", "%s: %s" % (path, error))
+    return (1 if document["mismatches"] else 0), document
+
+
 def run(arguments):
     """Return (exit code, document) of a command line."""
     command, options = parse(arguments)
+    if command == "replay":
+        return replay_log(options["log"])
     release = load_release(options["release"], sealed=command == "serve" or "live" in options)
     site = release.engine.get("site")
     if site and os.path.isdir(release.path(site)):

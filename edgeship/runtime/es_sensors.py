@@ -53,6 +53,7 @@ class _Row(object):
         "times",
         "labels",
         "scale",
+        "offset",
         "bits",
         "judge",
         "counter",
@@ -70,7 +71,8 @@ class _Row(object):
         self.path, self.command, self.times = row.get("path"), row.get("command"), row.get("times")
         labels = row.get("label")
         self.labels = [labels] if isinstance(labels, str) else list(labels or ())
-        self.scale, self.bits = float(row.get("scale", 1.0)), row.get("bits") or {}
+        self.scale, self.offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
+        self.bits = row.get("bits") or {}
         self.judge = Judge(self.kind)
         self.counter = {"energy": Counter, "load": Busy}.get(self.kind, lambda: None)()
         self.found, self.due, self.failures, self.hangs = None, 0.0, 0, False
@@ -182,6 +184,8 @@ class Sensors(object):
         if row.kind == "throttle":
             return flags(text, row.bits)
         if row.kind == "load":
+            if "avg10=" in text:
+                return pressure(text)  # How profiles named /proc/pressure before it was a kind of its own.
             return processor_time(text) if "cpu" in text or "usage_usec" in text else answer(text)
         if row.kind not in _READERS:
             raise ValueError("kind %r is not known here" % row.kind)
@@ -199,7 +203,7 @@ class Sensors(object):
                 raw = row.counter.add(raw[0], raw[1], now, self._cores)
                 if raw is None:
                     return "a share needs two readings"
-            value = raw * row.scale
+            value = raw * row.scale + row.offset
             why = row.judge.refuse(value, raw, now, self._load)
         if not why:
             row.value, row.at = value, now

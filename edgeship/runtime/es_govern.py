@@ -141,9 +141,9 @@ def _choose(state, profile, age, queued, rate, left, runs):
     while rung >= 0:
         if left is not None and not sure * seconds[rung] <= room:
             reason = "in-time"
-        elif queued > 0 and not mean * seconds[rung] * rate <= _UTILISATION:
-            reason = "load"
-        elif crowd and not crowd * seconds[rung] <= _PATIENCE:
+        elif (queued > 0 and not mean * seconds[rung] * rate <= _UTILISATION) or crowd * seconds[
+            rung
+        ] > _PATIENCE:
             reason = "load"
         else:
             break

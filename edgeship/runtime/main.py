@@ -18,6 +18,7 @@ USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] 
        main.py prove  --release DIR [--variant NAME] [--live URL]
        main.py record --release DIR --inputs FILE [--variant NAME]
        main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]
+       main.py figures --release DIR [--variant NAME] [--seconds S]
        main.py replay --log FILE"""
 
 _OPTIONS = {
@@ -26,6 +27,7 @@ _OPTIONS = {
     "record": ("release", "inputs", "variant"),
     "bench": ("release", "variant", "seconds", "runs"),
     "replay": ("log",),
+    "figures": ("release", "variant", "seconds"),
     "delegation": ("release", "variant"),  # Asked by the litert engine of itself; see es_litert_probe.
 }
 _NEEDED = {"record": ("release", "inputs"), "replay": ("log",)}
@@ -137,6 +139,10 @@ def run(arguments):
         return 0, bench(
             release, name, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50)
         )
+    if command == "figures":
+        from es_figures import figures
+
+        return 0, figures(release, name, _number(options, "seconds", float, 10.0))
     from es_litert_probe import examine
 
     answer, text = examine(release, release.variant(name))

@@ -49,6 +49,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         body_bytes=values["limits"]["body_bytes"],
         buffered_bytes=values["limits"]["buffered_bytes"],
         loaded_bytes=loaded,
+        governed=bool(values.get("governor")),
     )
     files: dict[str, Path | bytes] = {
         **payload.files,

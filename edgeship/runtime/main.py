@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from es_errors import CannotRun  # noqa: E402
 from es_release import load_release  # noqa: E402
 
-USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE]
+USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE] [--kept DIR]
        main.py prove  --release DIR [--variant NAME] [--live URL]
        main.py record --release DIR --inputs FILE [--variant NAME]
        main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]
@@ -22,7 +22,7 @@ USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] 
        main.py replay --log FILE"""
 
 _OPTIONS = {
-    "serve": ("release", "variant", "listen", "announce"),
+    "serve": ("release", "variant", "listen", "announce", "kept"),
     "prove": ("release", "variant", "live"),
     "record": ("release", "inputs", "variant"),
     "bench": ("release", "variant", "seconds", "runs"),
@@ -92,6 +92,7 @@ def serve(release, options):
     if not isinstance(address, str):
         raise CannotRun("bad-listen-address", "neither --listen nor service.json says where to listen")
     directory = os.path.dirname(path) if path else os.getcwd()
+    release.kept = os.path.abspath(options["kept"]) if "kept" in options else None
     server = Server(release, address, directory, os.environ, _announcer(release, path))
     code = server.run()
     answered = sum(server.metrics.requests.values())

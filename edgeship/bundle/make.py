@@ -60,6 +60,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         body_bytes=values["limits"]["body_bytes"],
         buffered_bytes=values["limits"]["buffered_bytes"],
         loaded_bytes=loaded,
+        governed=bool(values.get("governor")),
     )
     files |= {
         "service.json": render("service.json.j2", values).encode(),

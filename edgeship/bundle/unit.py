@@ -48,9 +48,10 @@ def unit_values(
     body_bytes: int = LEAST_BODY_BYTES,
     buffered_bytes: int = 0,
     loaded_bytes: int = 0,
+    governed: bool = False,
 ) -> dict[str, Any]:
-    """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. Raises InputError `bad-unit-word` for a name
-    that systemd or a shell would misread."""
+    """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. `governed`: it reads what was tuned on the
+    device. Raises InputError `bad-unit-word` for a name that systemd or a shell would misread."""
     words = [("service.groups", group) for group in profile.service.groups]
     words += [("service.user", profile.service.user)] if profile.service.user else []
     for key, word in words:
@@ -75,6 +76,7 @@ def unit_values(
         "writes_code": profile.runtime.delegate in JUST_IN_TIME,
         "network": network(listen),
         "stop_seconds": math.ceil(drain_seconds) + 5,
+        "governed": governed,
     }
 
 

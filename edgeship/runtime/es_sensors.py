@@ -4,13 +4,12 @@ A reading is a value, or None for unknown; unknown is never zero. A file that bl
 that one sensor unknown: another thread goes on with the rest.
 """
 
-import math
 import os
 import threading
 import time
 
 from es_sensors_find import below, find, read_text, run
-from es_sensors_judge import Busy, Counter, Judge
+from es_sensors_judge import Busy, Counter, Judge, Load
 from es_sensors_text import answer, charge, flags, memory, power, pressure, processor_time
 
 KINDS = (
@@ -29,8 +28,6 @@ _EVERY = {"memory": 5.0, "battery": 10.0, "pressure": 2.0}
 _COMMAND_EVERY, _LONGEST_PAUSE = 2.0, 30.0
 # A reading that takes longer hangs. Commands have a limit of their own, which is shorter.
 _HUNG_SECONDS = 5.0
-# Over so many seconds the machine's load is averaged, for the judge of what is stuck.
-_LOAD_SECONDS = 60.0
 _READERS = {
     "temperature": answer,
     "power": power,
@@ -92,7 +89,7 @@ class Sensors(object):
         self._cores = os.cpu_count() or 1
         self._period, self._generation, self._stop = 1.0, 0, threading.Event()
         self._reading, self._thread = None, None
-        self._load, self._load_at, self._busy = None, None, Busy()
+        self._load, self._busy = Load(), Busy()
         self._lock = threading.Lock()
 
     def start(self, period=1.0):
@@ -204,26 +201,20 @@ class Sensors(object):
                 if raw is None:
                     return "a share needs two readings"
             value = raw * row.scale + row.offset
-            why = row.judge.refuse(value, raw, now, self._load)
+            why = row.judge.refuse(value, raw, now, self._load.now)
         if not why:
             row.value, row.at = value, now
         return why
 
     def _watch_load(self, now):
-        """Follow the machine's busy share with a time constant of a minute."""
         try:
             busy, total = processor_time(read_text(below(self._root, "/proc/stat")))
         except (OSError, ValueError):
-            self._load = None
+            self._load.add(None, now)
             return
         share = self._busy.add(busy, total, now, self._cores)
-        if share is None:
-            return
-        if self._load is None:
-            self._load = share
-        else:
-            self._load += (share - self._load) * (1 - math.exp((self._load_at - now) / _LOAD_SECONDS))
-        self._load_at = now
+        if share is not None:
+            self._load.add(share, now)
 
     def readings(self, now=None):
         """Return {name: (value or None, seconds since the last good reading or None, kind)}.

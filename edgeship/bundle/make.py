@@ -11,6 +11,7 @@ from typing import Any
 import edgeship
 from edgeship.assets import runtime_folder
 from edgeship.bundle.manifest import make_manifest
+from edgeship.bundle.page import page_files
 from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.payload import Payload, engine_entry, make_payload
 from edgeship.bundle.recording import record_golden
@@ -53,6 +54,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
     files: dict[str, Path | bytes] = {
         **payload.files,
         **runtime_files(),
+        **page_files(parts, values),
         **{model_name(v.artifact.name): v.artifact.path for v in parts.carried},
         "service.json": render("service.json.j2", values).encode(),
         "service/edgeship.service": render("edgeship.service.j2", unit).encode(),

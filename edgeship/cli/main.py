@@ -39,7 +39,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "rollback": ("edgeship.cli.operate:rollback", "Return a device to the release before."),
     "pin": ("edgeship.cli.operate:pin", "Keep a release on a device, whatever comes after it."),
     "logs": ("edgeship.cli.operate:logs", "Show a service's log from a device."),
-    "bench": ("edgeship.cli.operate:bench", "Measure a release's latency on a device."),
+    "bench": ("edgeship.cli.bench:bench", "Measure a release's latency and energy on a device."),
     "verify": ("edgeship.cli.operate:verify", "Hash what is on a device again and report drift."),
     "remove": ("edgeship.cli.operate:remove", "Stop a service and delete it from a device."),
     "keys": ("edgeship.cli.keys:keys", "Make keys that sign releases, and tell devices which to take."),

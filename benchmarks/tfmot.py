@@ -7,7 +7,7 @@ The digits CNN of `edgeship demo`, built in tf_keras; with --resnet8 MLPerf Tiny
 method starts from the same trained model and is trained with each seed: one training moves by more than the two sides
 differ. Both learn from labels, from the same samples, with Adam, a batch of 64 and the same rate, but that edgeship's
 pruning finds its own. Of the data edgeship holds 15 % out, by which a search chooses between candidates; so `tfmot` is
-trained on the same 85 %, and as `tfmot, all` once more on everything. `edgeship, mixed` learns as it does by default: for
+trained on the same 85 %, and as `tfmot, all` once more on everything. `edgeship, mixed` learns as by default: for
 0.3 from labels, for the rest from the float model's answers. What either made becomes an int8 `.tflite` by edgeship and
 is scored on evaluation data that neither saw: top-1, bytes packed with gzip, the share of zeros among integer weights.
 Seconds are those of the whole process that trains, from its start (loading TensorFlow takes most of it for a small

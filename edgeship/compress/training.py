@@ -36,8 +36,8 @@ TRIED_FROM = 300
 LABELS = 0.3
 """Share of the loss that is of labels where there are some: enough to make up for what compression takes."""
 SURE = 500
-"""Labelled held-out samples from which on epochs are compared by labels alone. Fewer cannot tell one epoch from another:
-the last one is kept, at which the falling rate has settled."""
+"""Labelled held-out samples from which on epochs are compared by labels alone. Fewer cannot tell epochs apart: the
+last one is kept, at which the falling rate has settled."""
 CAME_APART = 1.5
 """Times the least held-out loss of an epoch: where the last one's is above, the training came apart at its end."""
 LOOKED_AT = 512

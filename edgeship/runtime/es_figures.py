@@ -34,7 +34,7 @@ def figures(release, name, seconds):
     found, failed = {}, {}
     for number, row in enumerate(rows):
         left = max(0.2, until - time.monotonic())
-        answer = _ask_child(release, row["variant"], left / (len(rows) - number), left + _STARTING)
+        answer = ask_child(release, row["variant"], left / (len(rows) - number), left + _STARTING)
         (failed if isinstance(answer, str) else found)[row["variant"]] = answer
     return {
         "schema": FIGURES_SCHEMA,
@@ -73,7 +73,7 @@ def one(release, name, seconds):
     return rung_figures(release, name, min(_EACH, seconds / (len(THREADS) + 1)), THREADS)
 
 
-def _ask_child(release, name, seconds, limit):
+def ask_child(release, name, seconds, limit):
     """Return the figures of a variant from a process of its own, or the reason why there are none."""
     main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "main.py")
     command = [sys.executable, "-I", "-B", main, "figures", "--release", release.directory]

@@ -17,13 +17,15 @@ from es_release import load_release  # noqa: E402
 USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE]
        main.py prove  --release DIR [--variant NAME] [--live URL]
        main.py record --release DIR --inputs FILE [--variant NAME]
-       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]"""
+       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]
+       main.py simulate --release DIR --request FILE"""
 
 _OPTIONS = {
     "serve": ("release", "variant", "listen", "announce"),
     "prove": ("release", "variant", "live"),
     "record": ("release", "inputs", "variant"),
     "bench": ("release", "variant", "seconds", "runs"),
+    "simulate": ("release", "request"),
     "delegation": ("release", "variant"),  # Asked by the litert engine of itself; see es_litert_probe.
 }
 
@@ -44,7 +46,7 @@ def parse(arguments):
                 raise CannotRun("bad-option", "%s needs a value" % name)
             value = rest.pop(0)
         options[name[2:]] = value
-    for needed in ("release",) + (("inputs",) if command == "record" else ()):
+    for needed in ("release",) + {"record": ("inputs",), "simulate": ("request",)}.get(command, ()):
         if needed not in options:
             raise CannotRun("bad-option", "%s needs --%s\n%s" % (command, needed, USAGE))
     return command, options
@@ -98,6 +100,10 @@ def run(arguments):
     """Return (exit code, document) of a command line."""
     command, options = parse(arguments)
     release = load_release(options["release"], sealed=command == "serve" or "live" in options)
+    if command == "simulate":
+        from es_simulated import simulate
+
+        return 0, simulate(release, options["request"])
     site = release.engine.get("site")
     if site and os.path.isdir(release.path(site)):
         sys.path.insert(1, release.path(site))

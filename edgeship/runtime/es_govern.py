@@ -180,6 +180,9 @@ def _done(state, sample, profile):
     if not 0 <= rung < len(profile.every) or not 0.0 <= seconds < 1e6:
         return state
     expected = profile.seconds[slow.threads][rung] * runs
+    if runs > 1 and profile.joins[rung] > 1:  # Joined: the fixed part is paid once.
+        one = profile.every[rung]
+        expected *= (one.fixed + one.each * runs) / ((one.fixed + one.each) * runs)
     if expected > 0.0:
         ratio = min(_RATIO_MOST, seconds / expected)
         d += _GAIN * (abs(ratio - xi) - d)

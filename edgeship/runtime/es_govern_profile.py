@@ -260,6 +260,8 @@ def _sensors(p, rows):
     ceiling = p.settings["temperature_c"]
     for row in rows:
         name, kind = row.get("name"), row.get("kind")
+        if kind == "load" and "/pressure/" in (row.get("path") or ""):
+            kind = "pressure"
         p.names.setdefault(kind, []).append(name)
         if kind in _METERS:
             meters.setdefault(kind, name)

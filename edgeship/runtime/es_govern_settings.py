@@ -86,7 +86,8 @@ def checked(*layers):
         if strange:
             text = "governor.%s is no setting; there are: %s"
             raise CannotRun("bad-settings", text % (strange[0], ", ".join(sorted(DEFAULTS))))
-        settings.update(layer)
+        # Nothing (null) where there must be something: the default.
+        settings.update({k: DEFAULTS[k] if v is None else v for k, v in layer.items()})
     for key in ("mode", "coalesce", "cascade"):
         if settings[key] not in _WORDS:
             raise _wrong(key, settings[key], "auto or off")

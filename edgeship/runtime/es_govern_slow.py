@@ -18,6 +18,7 @@ _CROWDED, _QUIET, _OWN_BUSY = (
 _PERCENT_UP = 2.0  # A battery must gain this much before it counts as fuller: bands do not flap.
 _SLOWED = frozenset(("throttled", "frequency-capped", "soft-temperature-limit"))
 _UNDER = "under-voltage"
+_LONGEST = 600.0  # Seconds that one tick may stand for: a service that was stopped for a night owes no night.
 _WORST = 10.0  # Most that a meter may have shown over the estimate.
 
 # at: last tick; z: joules owed; price: what a joule costs in the score; watts: last measured; energy: last value of
@@ -61,7 +62,9 @@ def tick(state, sample, profile):
     """Return the State after ("tick", at, share of the time busy, readings)."""
     _, at, busy, readings = sample
     slow = state.slow
-    dt = at - slow.at if slow.at is not None and at > slow.at else 0.0
+    if not abs(at) < 1e15:  # No clock gives that; it must not stay in the state for ever.
+        at = slow.at or 0.0
+    dt = min(_LONGEST, at - slow.at) if slow.at is not None and at > slow.at else 0.0
     slow, blind = slow._replace(at=at), []
     slow = _battery(slow, readings, profile, blind)
     slow = _energy(slow, readings, profile, dt, state.spent, blind)
@@ -184,7 +187,7 @@ def _heat(slow, readings, profile, blind):
 
 def _contention(slow, readings, profile, busy, blind):
     """Give a thread back while others wait for the processor and the service itself is not what keeps it busy."""
-    names = profile.names.get("load", ()) + profile.names.get("pressure", ()) if profile.threads > 1 else ()
+    names = profile.names.get("pressure", ()) if profile.threads > 1 else ()
     values = [_number(readings, name, 0.0, 1.0) for name in names]
     blind += [n for n, v in zip(names, values) if v is None]
     if not names:

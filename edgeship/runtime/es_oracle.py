@@ -48,10 +48,12 @@ class Oracle(object):
         return self._found[price]
 
     def prices(self):
-        """Return prices that span the ladder: from where the best rung always pays to where the cheapest hardly does."""
+        """Return prices that span the ladder: from one where the best rung pays to one where none does."""
         worth = self._hull
         most = max(value / joules for value, joules in worth)
-        slopes = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in zip(worth, worth[1:]) if b[1] > a[1] and b[0] > a[0]]
+        slopes = [
+            (b[0] - a[0]) / (b[1] - a[1]) for a, b in zip(worth, worth[1:]) if b[1] > a[1] and b[0] > a[0]
+        ]
         least = min(slopes + [most])
         return [least * 0.3 * (1.2 * most / (0.3 * least)) ** (k / 7.0) for k in range(8)]
 
@@ -67,7 +69,7 @@ class Oracle(object):
         return max(0.0, -self._refine(lambda price: (self.at(price)[0] - right) / price))
 
     def _refine(self, bound):
-        """Return the least of a bound over prices; between the best of a grid and its neighbours it is looked closer."""
+        """Return the least of a bound over prices: of a grid, then closer around the best of it."""
         prices = self.prices()
         values = [bound(price) for price in prices]
         place = min(range(len(values)), key=values.__getitem__)

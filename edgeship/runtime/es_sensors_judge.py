@@ -2,6 +2,8 @@
 are given. docs/sensors.md has the rules with their reasons.
 """
 
+import math
+
 # What a value can be at all. Below and above, the sensor is broken (an Edge TPU that died says -87.9 degC, an 8-bit
 # register that says nothing 127), or the driver says 0 for "not known".
 LIMITS = {
@@ -21,6 +23,8 @@ _CONFIRMED, _JUMP_SECONDS = 3, 10.0
 STUCK_SECONDS, SETTLED_SECONDS, MOVED_SECONDS, MOVED_LOAD = 600.0, 300.0, 120.0, 0.2
 # A counter of energy moves always.
 COUNTER_SECONDS = 30.0
+# Over so many seconds the machine's load is averaged, for the judge of what is stuck.
+LOAD_SECONDS = 60.0
 # More than this between two readings of a counter of energy is no consumption: the counter was set anew.
 _MOST_WATTS = 5000.0
 
@@ -132,3 +136,20 @@ class Busy(object):
         share = (busy - last[0]) / (total - last[1])
         # Two clocks that do not tick alike go a little beyond.
         return min(1.0, max(0.0, share)) if -0.1 <= share <= 1.1 else share
+
+
+class Load(object):
+    """The machine's busy share, averaged with a time constant of a minute: `now` is None until it is known."""
+
+    __slots__ = ("_at", "now")
+
+    def __init__(self):
+        self.now = self._at = None
+
+    def add(self, share, at):
+        """Take a share of the time since the last one; None: it could not be read."""
+        if self.now is None or share is None:
+            self.now = share
+        else:
+            self.now += (share - self.now) * (1 - math.exp((self._at - at) / LOAD_SECONDS))
+        self._at = at

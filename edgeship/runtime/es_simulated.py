@@ -21,7 +21,7 @@ SCHEMA = "edgeship.simulation/1"
 _SECONDS, _LOAD = 600.0, 0.6
 _MOST_SECONDS, _MOST_REQUESTS = 86400.0 * 7, 2000000
 # Policies whose courses are kept for plots, beside the best fixed rungs.
-_DRAWN = ("governor", "load-ladder")
+_DRAWN = {"governor", "load-ladder"}
 
 
 def simulate(release, path):
@@ -42,7 +42,7 @@ def simulated(service, request):
     """
     governor = service.get("governor")
     if not governor:
-        raise CannotRun("no-ladder", "service.json has no `governor`: nothing says what its variants cost and are worth")
+        raise CannotRun("no-ladder", "service.json has no `governor`: nothing says what its variants cost")
     board = _board(governor, request)
     document = dict(governor, power=board["power"], thermal=board["thermal"])
     if board.get("sensors") is not None:
@@ -57,7 +57,10 @@ def simulated(service, request):
         wanted = policies(profile, request.get("policies"))
     except KeyError as error:
         raise CannotRun("unknown-policy", "there is no policy %r" % error.args[0])
-    begun = [_compared(profile, board, plan, one, wanted, request) for one in request.get("traces") or _all_patterns()]
+    begun = [
+        _compared(profile, board, plan, one, wanted, request)
+        for one in request.get("traces") or _all_patterns()
+    ]
     return {
         "schema": SCHEMA,
         "app": service["app"],
@@ -111,17 +114,23 @@ def _board(governor, request):
     for key, names in wanted.items():
         row = board.get(key) or governor.get(key)
         if not row:
-            raise CannotRun("no-board-figures", "nothing says `%s` (%s) of the board" % (key, ", ".join(names)))
+            raise CannotRun(
+                "no-board-figures", "nothing says `%s` (%s) of the board" % (key, ", ".join(names))
+            )
         for name in names:
             number = row.get(name)
             if isinstance(number, bool) or not isinstance(number, (int, float)):
-                raise CannotRun("no-board-figures", "%s.%s of the board is %r; wanted a number" % (key, name, number))
+                raise CannotRun(
+                    "no-board-figures", "%s.%s of the board is %r; wanted a number" % (key, name, number)
+                )
         board[key] = dict(row)
     power, thermal = board["power"], board["thermal"]
     if not 0 <= power["idle_watts"] < power["busy_watts"]:
         raise CannotRun("no-board-figures", "power.busy_watts must be above idle_watts, and that not below 0")
     if not (thermal["c_per_watt"] >= 0 and thermal["seconds"] > 0):
-        raise CannotRun("no-board-figures", "thermal.c_per_watt must not be below 0, thermal.seconds above it")
+        raise CannotRun(
+            "no-board-figures", "thermal.c_per_watt must not be below 0, thermal.seconds above it"
+        )
     ambient = request.get("ambient_c")
     if ambient is not None:
         thermal["ambient_c"] = _number(request, "ambient_c", None, -60, 150)
@@ -135,7 +144,9 @@ def _board(governor, request):
 def _plan(service, profile, board, request):
     """Return what every trace shares: {"rate", "seconds", "deadline", "seed", "service"}."""
     deadline = request.get("deadline_ms", profile.settings["deadline_ms"])
-    if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or deadline <= 0):
+    if deadline is not None and (
+        isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or deadline <= 0
+    ):
         raise CannotRun("bad-request", "deadline_ms is %r; wanted a number above 0" % (deadline,))
     limits = service.get("limits") or {}
     seconds = _number(request, "seconds", _SECONDS, 10, _MOST_SECONDS)
@@ -160,7 +171,9 @@ def _trace(plan, board, one):
     if "file" in one:
         return read_trace(one["file"], one.get("name") or "recorded", plan["deadline"], plan["seed"])
     if one["pattern"] not in PATTERNS:
-        raise CannotRun("unknown-pattern", "there is no pattern %r; there are: %s" % (one["pattern"], ", ".join(PATTERNS)))
+        raise CannotRun(
+            "unknown-pattern", "there is no pattern %r; there are: %s" % (one["pattern"], ", ".join(PATTERNS))
+        )
     ambient = board["thermal"]["ambient_c"]
     return pattern(one["pattern"], plan["rate"], plan["seconds"], plan["deadline"], plan["seed"], ambient)
 
@@ -168,9 +181,6 @@ def _trace(plan, board, one):
 def _compared(profile, board, plan, one, wanted, request):
     """Return what every policy made of one trace."""
     trace = _trace(plan, board, one)
-    base = World(board, trace.ambient, trace.others)
-    while base.now < trace.seconds:
-        base.advance(min(trace.seconds, base.next_change()), 0)
     rows, curves = [], {}
     for name, make in wanted:
         world, tally = World(board, trace.ambient, trace.others), Tally(profile, trace.seconds)
@@ -180,19 +190,22 @@ def _compared(profile, board, plan, one, wanted, request):
         rows.append(dict(tally.document(), policy=name, kind=policy.kind))
         curves[name] = tally.curve()
     best = _best(rows)
+    idle = World(board, trace.ambient, trace.others)
+    while idle.now < trace.seconds:
+        idle.advance(min(trace.seconds, idle.next_change()), 0)
     if request.get("policies") is None or "oracle" in request["policies"]:
-        _oracle(profile, board, plan, trace, base.joules, rows)
-    drawn = set(_DRAWN) | {name for name in best.values() if name}
+        _oracle(profile, World(board, trace.ambient, trace.others), plan, trace, idle.joules, rows)
+    kept = (_DRAWN | set(best.values())) if request.get("curves", True) else ()
     return {
         "name": trace.name,
         "source": trace.source,
         "seconds": trace.seconds,
         "requests": len(trace.at),
         "rate": trace.mean_rate(),
-        "idle_joules": base.joules,
+        "idle_joules": idle.joules,
         "policies": rows,
         "best_fixed": best,
-        "curves": {name: curve for name, curve in curves.items() if name in drawn} if request.get("curves", True) else {},
+        "curves": {name: curve for name, curve in curves.items() if name in kept},
     }
 
 
@@ -204,27 +217,34 @@ def _best(rows):
     return {"answers": answers and answers["policy"], "energy": energy and energy["policy"]}
 
 
-def _oracle(profile, board, plan, trace, idle, rows):
-    """Add the row of the oracle, and to each policy what it could have done with its joules, or saved at its answers.
+def _oracle(profile, world, plan, trace, idle, rows):
+    """Add the oracle's rows, and to the governor's what was possible with its joules, and the joules of its answers.
 
-    With a budget the oracle has what the budget leaves above idling, else all it can use.
+    The oracle has what the budget leaves above idling, else all it can use; the cool one stays below every trip too.
     """
-    core = World(board).marginal()
-    oracle = Oracle(profile, trace, core, plan["service"].overhead)
+    oracle = Oracle(profile, trace, world.marginal(), plan["service"].overhead)
     for row in rows:
-        row["oracle"] = {
-            "right_share": oracle.most_right(max(0.0, row["joules"] - idle)) / max(1, row["requests"]),
-            "joules": idle + oracle.least_joules(row["right"]),
-        }
+        if row["kind"] == "governor":
+            row["oracle"] = {
+                "right_share": oracle.most_right(max(0.0, row["joules"] - idle)) / max(1, len(trace.at)),
+                "joules": idle + oracle.least_joules(row["right"]),
+            }
     watts = profile.budget(None)[0]
-    room = None if watts is None else max(0.0, watts * trace.seconds - idle)
-    right = oracle.most_right(room)
+    limits = [] if watts is None else [watts * trace.seconds]
+    rows.append(_bound("oracle", oracle, trace, idle, limits))
+    cool = world.joules_below_trips(trace.seconds)
+    if cool is not None:
+        rows.append(_bound("oracle:cool", oracle, trace, idle, limits + [cool]))
+
+
+def _bound(name, oracle, trace, idle, limits):
+    right = oracle.most_right(max(0.0, min(limits) - idle) if limits else None)
     joules = idle + oracle.least_joules(right)
-    rows.append({
-        "policy": "oracle", "kind": "oracle", "requests": len(trace.at), "right": right,
+    return {
+        "policy": name, "kind": "oracle", "requests": len(trace.at), "right": right,
         "right_share": right / max(1, len(trace.at)), "joules": joules, "watts": joules / trace.seconds,
         "joules_per_right": joules / right if right else None,
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 def _rungs(profile):

@@ -7,7 +7,9 @@ the clusters that independent clients make. `rate` is the mean of each.
 import math
 import random
 
-SQUARE_SECONDS = 2.0  # The governor's slow loop looks this often: a wave that it sees at the same point each time.
+SQUARE_SECONDS = (
+    2.0  # The governor's slow loop looks this often: a wave that it sees at the same point each time.
+)
 
 
 class Trace(object):

@@ -26,7 +26,7 @@ _ISO = re.compile(
 )
 # [28/Nov/2026:14:00:00 +0000]: the common log format of web servers.
 _CLF = re.compile(r"\[(\d\d?)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d)(?:\.(\d+))? ([+-]\d{4})\]")
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 # Numbers that large count since 1970 in smaller units than seconds.
 _UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))

@@ -61,6 +61,20 @@ class World(object):
                 return low + (high - low) * (at - begun) / (ended - begun)
         return points[-1][1]
 
+    def joules_below_trips(self, seconds):
+        """Return the most joules that the board can use in so many seconds from now and stay below its lowest
+        trip; None where it has none.
+
+        The integral of the heat equation: what stays in the board and what it gives off at the trip, all the time.
+        """
+        if not self._trips or not self._ohm:
+            return None
+        trip, steps = self._trips[0], max(1, int(math.ceil(seconds)))
+        span = seconds / steps
+        middle = (self.ambient(self.now + (n + 0.5) * span) for n in range(steps))
+        given_off = sum(max(0.0, trip - around) * span / self._ohm for around in middle)
+        return given_off + max(0.0, trip - self.celsius) * self._tau / self._ohm
+
     def pressure(self, waiting):
         """Return the share of time in which a task that wants the processor waits for it: PSI's `some`."""
         return self._share if waiting else 0.0

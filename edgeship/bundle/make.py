@@ -12,6 +12,7 @@ import edgeship
 from edgeship.assets import runtime_folder
 from edgeship.bundle.governor import Figures, Governed, governed, is_governed
 from edgeship.bundle.manifest import make_manifest
+from edgeship.bundle.page import page_files
 from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.payload import Payload, engine_entry, make_payload
 from edgeship.bundle.recording import record_golden
@@ -62,6 +63,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         loaded_bytes=loaded,
         governed=bool(values.get("governor")),
     )
+    files |= page_files(parts, values)
     files |= {
         "service.json": render("service.json.j2", values).encode(),
         "service/edgeship.service": render("edgeship.service.j2", unit).encode(),

@@ -24,6 +24,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*
 
 REASONS = {
     200: "OK",
+    304: "Not Modified",
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -290,7 +291,7 @@ class RequestReader(object):
 
 def response(status, headers, body, keep_alive, head_only=False):
     """Return the bytes of an answer. `headers` is text of whole lines ("Name: value\\r\\n..."), `body`
-    bytes.
+    bytes: of an answer without one (HEAD, 304) what it would be, for its length.
     """
     connection = "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
     head = "HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n%s\r\n" % (
@@ -301,4 +302,4 @@ def response(status, headers, body, keep_alive, head_only=False):
         connection,
     )
     data = head.encode("latin-1")
-    return data if head_only else data + body
+    return data if head_only or status == 304 else data + body

@@ -16,8 +16,8 @@ class Meter(object):
     def __init__(self, sensors, power, processor=time.process_time):
         self._sensors, self._processor = sensors, processor
         power = power or {}
-        self._idle, self._busy = power.get("idle_watts"), power.get("busy_watts")
-        self._known = self._idle is not None and self._busy is not None
+        self.idle_watts, self.busy_watts = power.get("idle_watts"), power.get("busy_watts")
+        self._known = self.idle_watts is not None and self.busy_watts is not None
         self._at = self._seconds = self._counter = None
         self._pending = self._total = 0.0
         self.watts = self.by = None
@@ -75,7 +75,7 @@ class Meter(object):
     def _guess(self, elapsed, worked):
         """Joules of a span by the profile's watts, or by the last ones seen."""
         if self._known:
-            return self._idle * elapsed + (self._busy - self._idle) * worked
+            return self.idle_watts * elapsed + (self.busy_watts - self.idle_watts) * worked
         return (self.watts or 0.0) * elapsed
 
     def _count(self, value, at):

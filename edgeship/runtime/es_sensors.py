@@ -87,14 +87,14 @@ class Sensors(object):
         self._root, self._clock = root, clock
         self._rows = [_Row(row) for row in rows]
         self._cores = os.cpu_count() or 1
-        self._period, self._generation, self._stop = 1.0, 0, threading.Event()
+        self.period, self._generation, self._stop = 1.0, 0, threading.Event()
         self._reading, self._thread = None, None
         self._load, self._busy = Load(), Busy()
         self._lock = threading.Lock()
 
     def start(self, period=1.0):
         """Begin to read, every `period` seconds, in a thread that ends with the process or by `stop`."""
-        self._period = period
+        self.period = period
         self._begin()
 
     def stop(self):
@@ -112,14 +112,14 @@ class Sensors(object):
     def _main(self, generation, stop):
         while self._generation == generation:
             self.poll(generation=generation)
-            stop.wait(self._period)
+            stop.wait(self.period)
 
-    def poll(self, now=None, generation=None):
-        """Read all that is due once, in the caller's thread."""
+    def poll(self, now=None, generation=None, fresh=False):
+        """Read all that is due once, in the caller's thread; `fresh`: what is not due too, unless it failed."""
         self._watch_load(self._clock() if now is None else now)
         for row in self._rows:
             at = self._clock() if now is None else now
-            if row.hangs or at < row.due:
+            if row.hangs or (at < row.due and not (fresh and not row.failures)):
                 continue
             self._reading = (row, at)
             self._read(row, at)
@@ -141,7 +141,7 @@ class Sensors(object):
             why = "cannot be read: %s" % error
             row.failures, row.found = row.failures + 1, None
         row.why = why
-        pause = row.every(self._period)
+        pause = row.every(self.period)
         row.due = now + (min(pause * 2 ** min(row.failures, 10), _LONGEST_PAUSE) if row.failures else pause)
         if row.failures:
             row.due = max(row.due, now + pause)
@@ -227,7 +227,7 @@ class Sensors(object):
         found = {}
         for row in self._rows:
             age = None if row.at is None else max(0.0, now - row.at)
-            fresh = age is not None and age <= max(5.0, 3 * row.every(self._period))
+            fresh = age is not None and age <= max(5.0, 3 * row.every(self.period))
             found[row.name] = (row.value if fresh and not row.why else None, age, row.kind)
         return found
 

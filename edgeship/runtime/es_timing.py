@@ -104,6 +104,7 @@ def rung_figures(release, name, seconds=1.0, threads=(1, 2, 4)):
 
     Each thread count of `threads` is measured for `seconds`. Running n samples takes fixed + n * each seconds; the
     batch of a model is fixed when it is built, so nothing is shared between samples: 0 and `seconds`.
+    `joules`: of one inference above what the board takes idle; null where no meter can tell.
     `memory_bytes` is right for the first rung that a process measures; later ones find memory already there.
     """
     by_threads, kept = {}, {}
@@ -113,6 +114,7 @@ def rung_figures(release, name, seconds=1.0, threads=(1, 2, 4)):
         by_threads[count] = percentile(times, 0.5)
     own = release.engine["threads"]
     best = best_count(by_threads)
+    joules = _joules(with_threads(release, best), name, seconds)
     return {
         "cold_seconds": kept[own][0],
         "seconds": by_threads[best],
@@ -122,5 +124,31 @@ def rung_figures(release, name, seconds=1.0, threads=(1, 2, 4)):
         "fixed_seconds": 0.0,
         "each_seconds": by_threads[best],
         "memory_bytes": kept[own][2],
-        "joules": None,
+        "joules": joules,
     }
+
+
+def _joules(release, name, seconds):
+    """Return the joules of one run above idle, or None where there is no meter or it is too coarse to tell."""
+    from es_energy import Energy
+
+    energy = Energy(release)
+    if not energy.measured:
+        return None
+    energy.idle(max(1.0, seconds))
+    model = Model(release, name)
+    try:
+        model.warm_up(2)
+        inputs, runs, until = model.zeros(), 0, time.perf_counter() + max(1.0, seconds)
+        energy.begin()
+        while runs < _FEWEST or time.perf_counter() < until:
+            model.run(inputs)
+            runs += 1
+            if time.perf_counter() > energy.due:
+                energy.look()
+        joules = energy.end(runs)["joules_per_run"]
+    except EngineFailed as error:
+        raise CannotRun("engine-failed", str(error))
+    finally:
+        model.close()
+    return joules if isinstance(joules, float) else None

@@ -17,7 +17,8 @@ from es_release import load_release  # noqa: E402
 USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE] [--kept DIR]
        main.py prove  --release DIR [--variant NAME] [--live URL]
        main.py record --release DIR --inputs FILE [--variant NAME]
-       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]
+       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N] [--idle S] [--rungs yes]
+       main.py bench  --release DIR [--variant NAME] --soak S [--period S] [--log FILE]
        main.py figures --release DIR [--variant NAME] [--seconds S]
        main.py replay --log FILE
        main.py simulate --release DIR --request FILE"""
@@ -26,7 +27,7 @@ _OPTIONS = {
     "serve": ("release", "variant", "listen", "announce", "kept"),
     "prove": ("release", "variant", "live"),
     "record": ("release", "inputs", "variant"),
-    "bench": ("release", "variant", "seconds", "runs"),
+    "bench": ("release", "variant", "seconds", "runs", "idle", "rungs", "soak", "period", "log"),
     "replay": ("log",),
     "simulate": ("release", "request"),
     "figures": ("release", "variant", "seconds"),
@@ -114,6 +115,23 @@ def replay_log(path):
     return (1 if document["mismatches"] else 0), document
 
 
+def measure(release, name, options):
+    """Return the document of `bench`."""
+    seconds = _number(options, "seconds", float, 1.0)
+    if "soak" in options:
+        from es_soak import soak
+
+        wanted, period = _number(options, "soak", float, 0), _number(options, "period", float, 60.0)
+        return soak(release, name, wanted, period, options.get("log"))
+    from es_bench import bench, bench_rungs
+
+    runs, idle = _number(options, "runs", int, 50), _number(options, "idle", float, 0.0)
+    document = bench(release, name, seconds, runs, idle)
+    if "rungs" in options:
+        document.update(bench_rungs(release, seconds))
+    return document
+
+
 def run(arguments):
     """Return (exit code, document) of a command line."""
     command, options = parse(arguments)
@@ -141,11 +159,7 @@ def run(arguments):
 
         return 0, record(release, name, options["inputs"])
     if command == "bench":
-        from es_bench import bench
-
-        return 0, bench(
-            release, name, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50)
-        )
+        return 0, measure(release, name, options)
     if command == "figures":
         from es_figures import figures
 

@@ -12,6 +12,7 @@ import edgeship
 from edgeship.assets import runtime_folder
 from edgeship.bundle.governor import Figures, Governed, governed, is_governed
 from edgeship.bundle.manifest import make_manifest
+from edgeship.bundle.page import page_files
 from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.payload import Payload, engine_entry, make_payload
 from edgeship.bundle.recording import record_golden
@@ -62,6 +63,7 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         loaded_bytes=loaded,
         governed=bool(values.get("governor")),
     )
+    files |= page_files(parts, values)
     files |= {
         "service.json": render("service.json.j2", values).encode(),
         "service/edgeship.service": render("edgeship.service.j2", unit).encode(),
@@ -130,7 +132,7 @@ def _loaded_bytes(
     which is told where it is less."""
     model, limits = max(v.artifact.bytes for v in parts.carried), values["limits"]
     if governor is not None and len(governor.resident) > 1:
-        return sum(v.artifact.bytes for v in parts.carried if v.artifact.name in governor.resident)
+        return governor.loaded_bytes
     if not any(entry["state"] for entry in values["variants"]):
         return model
     asked, limits["sessions"] = limits["sessions"], sessions_that_fit(parts.profile, limits, model)

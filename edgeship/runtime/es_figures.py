@@ -12,6 +12,8 @@ FIGURES_SCHEMA = "edgeship.figures/1"
 THREADS = (1, 2, 4)
 # What a process takes to start and to load a model beside what it measures.
 _STARTING = 15.0
+# Seconds that one count of threads is measured for, at the most: hundreds of runs of small models.
+_EACH = 0.5
 
 
 def rows_of(release):
@@ -39,86 +41,36 @@ def figures(release, name, seconds):
         "release": release.id,
         "rungs": found,
         "failed": failed,
-        "left_out": left_out(rows, found),
+        "left_out": left_out(release, found),
     }
 
 
-def left_out(rows, found):
-    """Return [[variant, why]] of those that another one beats by what was measured: at least as accurate, not slower,
-    and better in one of both; of equals the one that stands first stays.
+def left_out(release, found):
+    """Return [[variant, why]] of those that are not used where these figures hold: another one is at least as accurate
+    and not slower. Nothing where a figure is missing: the host's say nothing about this machine.
     """
-    told, known = [], []
-    for row in rows:
-        times = found.get(row["variant"])
-        quality = row.get("accuracy") if row.get("accuracy") is not None else row.get("agreement")
-        if times is not None and quality is not None:
-            known.append((row["variant"], quality, times["seconds"]))
-    for place, (name, quality, seconds) in enumerate(known):
-        for rank, (other, better, quicker) in enumerate(known):
-            if better < quality or quicker > seconds or rank == place:
-                continue
-            if (better, quicker) == (quality, seconds) and rank > place:
-                continue
-            how = "as accurate as" if better == quality else "more accurate than"
-            ratio = " (%.3g against %.3g ms)" % (quicker * 1e3, seconds * 1e3)
-            told.append([name, "%s is %s %s and not slower here%s" % (other, how, name, ratio)])
-            break
-    return told
+    governor = release.service.get("governor")
+    if not isinstance(governor, dict) or len(found) < len(rows_of(release)):
+        return []
+    from es_govern_profile import profile_of
+
+    return [list(pair) for pair in profile_of(governor, None, found, release.service["chosen"]).left_out]
 
 
 def one(release, name, seconds):
-    """Return the figures of one variant: seconds of the first run and of later ones (median, 95th percentile), the
-    best number of threads, and resident bytes that loading it takes.
-    """
-    try:
-        return _timed(release, name, seconds, [n for n in THREADS if n <= cpus()])
+    """Return what es_timing.rung_figures says of one variant, `memory_bytes` without what the engine takes itself."""
+    from es_model import Model
+    from es_timing import rung_figures
+
+    try:  # Once before anything is measured: the engine's own memory is no rung's.
+        first = Model(release, name)
+        try:
+            first.warm_up(1)
+        finally:
+            first.close()
     except EngineFailed as error:
         raise CannotRun("engine-failed", str(error))
-
-
-def _timed(release, name, seconds, threads):
-    from es_model import Model
-    from es_prove import percentile
-
-    by_threads, document = {}, {}
-    for number in threads:
-        release.engine["threads"] = number
-        before = _resident()
-        model = Model(release, name)
-        try:
-            first = model.warm_up(1)[0] / 1e3
-            times, until, inputs = [], time.perf_counter() + seconds / len(threads), model.zeros()
-            while len(times) < 3 or (time.perf_counter() < until and len(times) < 200):
-                model.fresh()
-                begun = time.perf_counter()
-                model.engine.run(inputs)
-                times.append(time.perf_counter() - begun)
-            grown = _resident() - before
-        finally:
-            model.close()
-        times.sort()
-        by_threads[str(number)] = percentile(times, 0.5)
-        if not document:
-            document = {"cold_seconds": model.load_ms / 1e3 + first, "memory_bytes": max(0, grown)}
-        if number == threads[0] or by_threads[str(number)] < document["seconds"]:
-            document.update(
-                seconds=percentile(times, 0.5), p95_seconds=percentile(times, 0.95), threads=number
-            )
-    return dict(document, by_threads=by_threads, fixed_seconds=None, each_seconds=None, joules=None)
-
-
-def _resident():
-    """Return the bytes of this process that are in memory."""
-    with open("/proc/self/statm") as stream:
-        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def cpus():
-    """Return how many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return os.cpu_count() or 1
+    return rung_figures(release, name, min(_EACH, seconds / (len(THREADS) + 1)), THREADS)
 
 
 def ask_child(release, name, seconds, limit):

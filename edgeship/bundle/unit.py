@@ -51,7 +51,7 @@ def unit_values(
     governed: bool = False,
 ) -> dict[str, Any]:
     """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. `governed`: it reads what was tuned on the
-    device, and the target's sensors. Raises InputError `bad-unit-word` for a name that systemd or a shell would misread."""
+    device, and the target's sensors. Raises InputError `bad-unit-word` for a name that systemd or a shell misreads."""
     words = [("service.groups", group) for group in profile.service.groups]
     words += [("service.user", profile.service.user)] if profile.service.user else []
     for key, word in words:

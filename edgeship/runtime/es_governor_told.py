@@ -5,35 +5,36 @@ from es_meter import ESTIMATED, MEASURED
 
 def document(governor, now):
     """Return the governor's document; docs/formats.md has its fields."""
-    profile, slow = governor.profile, governor.slow()
-    xi, deviation = governor.learned()
+    profile, tally = governor.profile, governor.tally
+    xi, deviation, slow = governor.learned().xi, governor.learned().d, governor.learned().slow
     joules, by, watts = governor.energy()
     readings, why = governor.readings(now)
     settings = profile.settings
     return {
         "mode": settings["mode"],
-        "rung": governor.rung,
-        "reason": governor.reason,
+        "rung": tally.rung,
+        "reason": tally.reason,
+        "loading": governor.loading,
         "rungs": [_rung(governor, rung, place) for place, rung in enumerate(profile.rungs)],
         "left_out": _left_out(governor),
         "settings": settings,
         "problems": list(profile.problems) + sorted(governor.problems.values()),
         "load": round(governor.load, 4),
-        "rate": round(governor.rate_now(now), 3),
-        "overhead_ms": round(governor.overhead * 1e3, 4),
-        "p50_ms": governor.percentile(0.5),
-        "p95_ms": governor.percentile(0.95),
-        "misses": governor.misses,
-        "refused": governor.refused,
-        "skipped": governor.skipped,
+        "rate": round(tally.rate_now(now), 3),
+        "overhead_ms": round(tally.overhead * 1e3, 4),
+        "p50_ms": tally.percentile(0.5),
+        "p95_ms": tally.percentile(0.95),
+        "misses": tally.misses,
+        "refused": tally.refused,
+        "skipped": tally.skipped,
         "temperature_c": _hottest(readings),
         "watts": _watts(readings, watts),
         "joules": round(joules, 3) if by in (MEASURED, ESTIMATED) else None,
         "cpu_seconds": None if by in (MEASURED, ESTIMATED) else round(joules, 3),
         "joules_by": by,
         "readings": {name: _reading(row, why.get(name)) for name, row in readings.items()},
-        "time_in_rung": {name: round(s, 3) for name, s in governor.times(now).items()},
-        "decisions": dict(governor.reasons),
+        "time_in_rung": {name: round(s, 3) for name, s in tally.times(now).items()},
+        "decisions": dict(tally.reasons),
         "slow": {
             "cap": profile.every[slow.cap].name,
             "cap_why": slow.cap_why,
@@ -55,7 +56,7 @@ def _rung(governor, rung, place):
         "threads": rung.threads,
         "joules": rung.joules,
         "measured": rung.measured,
-        "allowed": place <= governor.slow().cap,
+        "allowed": place <= governor.learned().slow.cap,
     }
     if rung.cascade:
         told["cascade"] = dict(zip(("little", "big", "margin", "share"), rung.cascade))
@@ -94,20 +95,21 @@ def _watts(readings, metered):
 
 def families(governor, now):
     """Return [(name, kind, help, [(labels, value)])]."""
+    tally = governor.tally
     joules, by, watts = governor.energy()
     readings, _ = governor.readings(now)
     names = sorted({rung.name for rung in governor.whole.every})
-    times = governor.times(now)
+    times = tally.times(now)
     found = [
         ("edgeship_governor_decisions_total", "counter", "Decisions by reason.",
-         [({"reason": reason}, n) for reason, n in sorted(governor.reasons.items())]),
-        ("edgeship_deadline_missed_total", "counter", "Answers after their deadline.", [({}, governor.misses)]),
+         [({"reason": reason}, n) for reason, n in sorted(tally.reasons.items())]),
+        ("edgeship_deadline_missed_total", "counter", "Answers after their deadline.", [({}, tally.misses)]),
         ("edgeship_deadline_refused_total", "counter", "Requests that could not be answered in time.",
-         [({}, governor.refused)]),
+         [({}, tally.refused)]),
         ("edgeship_skipped_total", "counter", "Answers given again because nothing moved.",
-         [({}, governor.skipped)]),
+         [({}, tally.skipped)]),
         ("edgeship_rung", "gauge", "1 for the variant that answers now.",
-         [({"variant": name}, 1 if name == governor.rung else 0) for name in names]),
+         [({"variant": name}, 1 if name == tally.rung else 0) for name in names]),
         ("edgeship_rung_loaded", "gauge", "1 for variants that can answer.",
          [({"variant": name}, 1 if governor.profile.index(name) >= 0 else 0) for name in names]),
         ("edgeship_rung_seconds_total", "counter", "Time in which a variant was the one to answer.",

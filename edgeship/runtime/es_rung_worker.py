@@ -21,7 +21,7 @@ class RungWorker(Worker):
         self._governor = governor
         self.waiting = collections.deque()
         self._earliest = None  # When the first of those that wait may be late.
-        self._looked = 0.0
+        self._looked, self._prepared = 0.0, False
 
     def submit(self, job):
         """Hand over a job."""
@@ -38,6 +38,9 @@ class RungWorker(Worker):
         self._jobs.put(False)
 
     def _next(self):
+        if not self._prepared:
+            self._prepared = True
+            self._governor.prepare()
         while True:
             # Not watched as busy: an accelerator may take longer to load a model than any request may take.
             while not self.waiting and self.model.to_load() is not None:

@@ -9,10 +9,7 @@ import time
 import es_batch
 import es_infer
 from es_answers import Answer, Answering, answered, log
-from es_cascade import Cascaded
-from es_duty import duty, share
 from es_errors import CannotRun, Refused
-from es_still import Still
 
 WARM_UP_RUNS = 2
 _STREAMS = 16  # Periodic jobs remembered; the one that was silent longest gives way.
@@ -32,7 +29,7 @@ class Ladder(object):
         self._failed = {}
         self._last = {}  # Seconds of the last answer by each rung.
         self._retry = None
-        self._still, self._jobs = Still(None), {}
+        self._still, self._jobs = None, {}
 
     # --- what the worker and the server ask of a model --------------------------------------------------------
 
@@ -137,7 +134,10 @@ class Ladder(object):
         rung, decision, reason = self._governor.dispatch(now, asked, queued, call.runs)
         if quick and not self._last.get(rung.name, 0.0) <= _HERE_SECONDS:
             return None
-        self._governor.begins(now, rung, reason, asked)
+        tally = self._governor.tally
+        tally.count(reason)
+        if asked.variant is None:
+            tally.serves(now, rung.name, reason)
         model.take_room(call, request, held)
         call.said = dict(call.said or (), reason=reason)
         teller, tensors = self._run(rung, call, model, deadline, asked)
@@ -146,7 +146,7 @@ class Ladder(object):
         answer = Answer(200, *es_infer.encode(call, tensors, teller))
         took = time.monotonic() - began
         self._last[rung.name] = took
-        self._governor.served(max(0.0, took - call.seconds))
+        tally.served(max(0.0, took - call.seconds))
         return answer
 
     def decoded(self, request):
@@ -182,6 +182,8 @@ class Ladder(object):
         if rung.cascade:
             pair = [self._models[name] for name in rung.cascade[:2]]
             if all(one is model or fits(one, call) for one in pair):
+                from es_cascade import Cascaded
+
                 return Cascaded(rung, pair, self._timed, self._governor.expected).run(call, deadline, asked)
             return model, self._timed(model, call, deadline)
         own = self._models[rung.name]
@@ -210,23 +212,29 @@ class Ladder(object):
 
     def _again(self, asked, call, now, limit):
         """Return the last answer of a stream in which nothing moves, None where something does."""
+        if self._still is None:
+            from es_still import Still
+
+            self._still = Still(limit)
         self._still.limit = limit
         if not self._still.same(asked.stream, call.samples, now):
             return None
         teller, tensors, said = self._still.answer(asked.stream)
         call.said = dict(said, skipped=True)
-        self._governor.skipped += 1
+        self._governor.tally.skipped += 1
         return Answer(200, *es_infer.encode(call, tensors, teller))
 
     def _portion(self, asked, call, now):
         """Cut a periodic job down to the share of its samples that the load leaves room for."""
-        items = call.runs
+        from es_duty import duty, share
+
+        items, busy = call.runs, self._governor.tally.busy
         key = asked.stream or ""
-        work, at, busy = self._jobs.pop(key, (1.0, None, 0.0))
+        work, at, before = self._jobs.pop(key, (1.0, None, 0.0))
         if at is not None and now > at:
-            load = (self._governor.busy - busy) / max(asked.period, now - at)
+            load = (busy - before) / max(asked.period, now - at)
             work = duty(work, load, self._governor.profile.settings["load"], items=items)
-        self._jobs[key] = (work, now, self._governor.busy)
+        self._jobs[key] = (work, now, busy)
         while len(self._jobs) > _STREAMS:
             del self._jobs[next(iter(self._jobs))]
         wanted = share(work, items)

@@ -254,7 +254,7 @@ class Server(object):
     def _observe(self, request, now, started, status):
         self.metrics.latency.observe(now - started)
         if self.governor is not None:
-            self.governor.answered(now, request.asked, status)
+            self.governor.tally.answered(now, request.asked, status)
 
     def _ping(self, now):
         """Tell the watchdog that all is well, unless the worker is stuck: then systemd shall restart the
@@ -300,7 +300,8 @@ class Server(object):
         from es_asked import Asked
         from es_rung_worker import admit
 
-        self.governor.arrived(started)
+        self.governor.tally.arrived(started)
+        self.governor.touch(started)
         request.asked = Asked(started, self.governor.deadline_ms)
         admit(self.governor, self._worker.model, request, started, self._in_flight)
 

@@ -34,7 +34,7 @@ def told(service: Service) -> Any:
 def settled(service: Service, names: set[str]) -> Service:
     """Wait until these rungs are loaded."""
     until = time.monotonic() + 20
-    while {row["variant"] for row in told(service)["rungs"]} != names:
+    while (seen := told(service))["loading"] or {row["variant"] for row in seen["rungs"]} != names:
         assert time.monotonic() < until, told(service)
         time.sleep(0.01)
     return service

@@ -161,6 +161,18 @@ STEP = Plain(
 HEX = Plain(
     words="hexadecimal digits", holds=lambda value: isinstance(value, str) and _bytes_of(value) is not None
 )
+TUNED = Record(
+    fields={
+        "release": maybe(TEXT),
+        "governed": BOOL,
+        "settings": Named(of=ANY),
+        "rungs": TEXTS,
+        "own": Named(of=ANY),
+        "at": maybe(NUMBER),
+        "trial": BOOL,
+    }
+)
+"""Settings of an application: of its release, and the device's own."""
 ANSWERS: dict[str, Kind] = {
     "apps": Record(fields={"apps": TEXTS}),
     "hello": Record(fields={**STATUS.fields, "helper": TEXT}, maybe={"unchanged": BOOL}),
@@ -186,6 +198,10 @@ ANSWERS: dict[str, Kind] = {
     "revert": Record(fields={"record": RECORD}),
     "collect": Record(fields={"removed": TEXTS}),
     "remove": Record(fields={"removed": TEXTS, "blobs": COUNT}),
+    "tuned": Record(
+        fields={**TUNED.fields, "signed": maybe(Record(fields={"device": TEXT, "sequence": COUNT}))}
+    ),
+    "tune": Record(fields={**TUNED.fields, "changed": BOOL, "by": TEXT}),
     "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
     "logs": Record(fields={"lines": TEXTS}),
     "bench": Record(fields={"release": TEXT, "bench": BENCH}),

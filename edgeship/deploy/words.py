@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeship.errors import EdgeshipError
+from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.values import EngineReport, Figure, GateResult, GoldenReport, Latency, RungReport, Unavailable
 
 
@@ -129,6 +129,16 @@ def latency_gate(document: Mapping[str, Any], limit: float) -> GateResult:
         limit=limit,
         value=value,
         reason=f"p50 latency on the device is {value:.3g} ms, {'within' if ok else 'above'} the limit of {limit:g} ms",
+    )
+
+
+def too_slow(gate: GateResult, at: str) -> DeviceError:
+    """Return the error for a staged release that is slower than it may be. `at`: how the device is reached."""
+    return DeviceError(
+        "too-slow",
+        f"{gate.reason}; the release was not switched to",
+        hint=f"edgeship bench {at} measures what serves now; allow more with "
+        "--device-max-ms T, or build a faster variant: edgeship build MODEL --target T --max-ms T",
     )
 
 

@@ -57,6 +57,16 @@ if verb == "bench":
         "engine": {"name": "fake", "version": "1", "delegate": "none"}, "governor": {"unavailable": "fake"},
         "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}, "peak_rss_mb": 9.5}))
     sys.exit(0)
+if verb == "figures":
+    said = behaviour.get("figures", {"small": 0.002, "big": 0.01})
+    if said == "none":
+        sys.exit("the engine gave up")
+    rungs = {name: {"cold_seconds": 0.05, "seconds": each, "p95_seconds": each * 2, "threads": 1, "joules": None,
+        "by_threads": {"1": each}, "fixed_seconds": 0.0, "each_seconds": each, "memory_bytes": 4096}
+        for name, each in said.items()}
+    print(json.dumps({"schema": "edgeship.figures/1", "release": ident, "rungs": rungs, "failed": {},
+        "left_out": behaviour.get("left_out", [])}))
+    sys.exit(0)
 if behaviour.get("serve") == "dies":
     print("cannot map the model", flush=True)
     sys.exit(9)

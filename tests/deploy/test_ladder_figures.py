@@ -39,7 +39,10 @@ def test_figures_are_kept_shown_and_gone_with_their_release(local: Any, notes: A
     assert (document["schema"], document["release"]) == ("edgeship.figures/1", one.release)
     assert document["rungs"]["big"]["seconds"] == 0.01 and set(document["rungs"]) == {"small", "big"}
     assert stat.S_IMODE(kept.stat().st_mode) == 0o644, "the service's own user reads it"
-    assert [(r.variant, r.used, r.reason) for r in report.ladder] == [("small", True, ""), ("big", False, WHY)]
+    assert [(r.variant, r.used, r.reason) for r in report.ladder] == [
+        ("small", True, ""),
+        ("big", False, WHY),
+    ]
     assert any(text.endswith(f"big is not used here: {WHY}") for text in notes.notes)
     told = deploy_document(report)
     jsonschema.validate(told, json.loads(SCHEMA.read_text()))

@@ -22,8 +22,8 @@ def serving(bundle: Bundle, name: str, *, out: Path) -> Bundle:
     """Return the bundle whose release serves the variant `name`, written into folder `out`; `bundle` if it does.
 
     The governor of a ladder is told to have that one answer always (`settings.variant`), which can be taken back on the
-    device. Everything else in it is the same: a device that has one release needs a few kilobytes for the other. What was
-    signed was the other release, so that the new one has no signatures. Raises InputError `unknown-variant`, and as
+    device. Everything else in it is the same: a device that has one release needs a few kilobytes for the other. What
+    was signed was the other release, so that the new one has no signatures. Raises InputError `unknown-variant`, and as
     `extract` does.
     """
     manifest = bundle.manifest

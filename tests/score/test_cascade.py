@@ -86,21 +86,13 @@ def test_what_is_reported_was_not_chosen_by() -> None:
         labels, margins = draw.integers(0, 2, 300), draw.random(300)
         big = np.where(draw.random(300) < 0.8, labels, 1 - labels)
         little = np.where(draw.random(300) < 0.8, labels, 1 - labels)
-        answers = Answers(
-            classes={"l": little, "b": big},
-            margins={"l": margins, "b": margins},
-            labels=labels,
-            reference=None,
-            about="",
-        )
+        both = {"l": margins, "b": margins}
+        classes = {"l": little, "b": big}
+        answers = Answers(classes=classes, margins=both, labels=labels, reference=None, about="")
         if (found := cascade_of("l", "b", answers)) is not None:
             better.append(found.against_big)
-            given = np.where(margins < found.margin, big, little)
-            assert found.accuracy != pytest.approx(np.mean(given == labels), abs=1e-9) or found.share in (
-                0,
-                1,
-            )
-    assert better and abs(np.mean(better)) < 0.03, "neither flattered nor slandered"
+    assert min(better) < -MAY_LOSE, "chosen and judged on the same samples none would lose more than that"
+    assert abs(np.mean(better)) < 0.03, "neither flattered nor slandered"
 
 
 def test_there_is_none_where_none_is_worth_it() -> None:
@@ -124,7 +116,7 @@ def test_there_is_none_where_none_is_worth_it() -> None:
 
 
 def test_without_labels_the_large_model_is_the_truth() -> None:
-    answers, little, big = made()
+    answers, _, _ = made()
     blind = Answers(
         classes=answers.classes, margins=answers.margins, labels=None, reference=answers.reference, about=""
     )

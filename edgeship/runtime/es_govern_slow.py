@@ -1,12 +1,12 @@
 """The governor's slow loop, every two seconds: heat, supply, battery, contention, and the energy that is owed.
 
 One rule for every sensor: what is lost counts as its last value where that asks for less power, and as nothing
-where it would allow more. A reading is lost where its value is None or it is older than 10 s.
+where it would allow more. A reading is lost where its value is None or it is too old (STALE).
 """
 
 from collections import namedtuple
 
-STALE = 10.0  # Seconds.
+STALE, STALE_BATTERY = 10.0, 60.0  # Seconds; a battery is read every ten and changes in minutes.
 _DOWN, _UP = 3.0, 8.0  # Degrees below a trip: nearer goes a rung down, farther a rung up.
 _HOLD = 30.0  # Seconds on the cheapest after an under-voltage: going up at once would bring it back.
 _BLIND = 60.0  # Seconds without any temperature after which a ceiling that a person set counts as reached.
@@ -48,16 +48,16 @@ def begin_slow(profile):
     )  # fmt: skip
 
 
-def known(readings, name):
+def known(readings, name, oldest=STALE):
     """Return the value of a reading, None where it is lost."""
     reading = readings.get(name)
-    if reading is None or not isinstance(reading[1], (int, float)) or not 0.0 <= reading[1] <= STALE:
+    if reading is None or not isinstance(reading[1], (int, float)) or not 0.0 <= reading[1] <= oldest:
         return None
     return reading[0]
 
 
-def _number(readings, name, least, most):
-    value = known(readings, name)
+def _number(readings, name, least, most, oldest=STALE):
+    value = known(readings, name, oldest)
     good = isinstance(value, (int, float)) and least <= value <= most
     return float(value) if good else None
 
@@ -84,10 +84,11 @@ def tick(state, sample, profile):
 
 
 def _battery(slow, readings, profile, blind):
-    values = [_number(readings, name, 0.0, 100.0) for name in profile.names.get("battery", ())]
+    names = profile.names.get("battery", ())
+    values = [_number(readings, name, 0.0, 100.0, STALE_BATTERY) for name in names]
     found = [v for v in values if v is not None]
     if len(found) < len(values) and slow.percent is not None:
-        blind += [n for n, v in zip(profile.names["battery"], values) if v is None]
+        blind += [n for n, v in zip(names, values) if v is None]
         found.append(slow.percent)
     if not found:
         return slow

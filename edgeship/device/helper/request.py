@@ -53,6 +53,7 @@ KINDS = {
     "lines": is_count,
     "restarts": is_count,
     "ttl": is_time,
+    "period": is_time,
     "seconds": is_time,
     "ready_seconds": is_time,
     "prove_seconds": is_time,
@@ -79,6 +80,7 @@ NEEDS = {
     "logs": ("lines", "service"),
     "bench": ("limit_seconds",),
     "tune": ("settings",),
+    "watch": ("period",),
 }
 WITHOUT_APP = ("apps", "policy", "trust")
 

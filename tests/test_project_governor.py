@@ -75,7 +75,7 @@ def test_a_setting_as_it_is_typed(typed: str, key: str, value: Any) -> None:
         ("governor.watts=1e400", "wrong-setting", "a number"),
         ("governor.watts=little", "wrong-setting", "found 'little'"),
         ("governor.load=80", "wrong-setting", "1 at most"),
-        ("governor.still=-0.1", "wrong-setting", "0 or more"),
+        ("governor.still=0", "wrong-setting", "more than 0"),
         ("governor.mode=on", "wrong-setting", "auto or off"),
         ("governor.mode=", "wrong-setting", "auto or off"),
         ("governor.cascade=of", "wrong-setting", "governor.cascade=off"),

@@ -88,6 +88,16 @@ ENGINE = Record(
     }
 )
 LATENCY = Record(maybe={"cold": FIGURE, "p50": FIGURE, "p95": FIGURE, "unavailable": TEXT})
+RUNG = Record(
+    fields={**dict.fromkeys(("cold_seconds", "seconds", "p95_seconds"), NUMBER), "threads": COUNT},
+    maybe={"memory_bytes": maybe(COUNT)},
+)
+LADDER = Either(
+    of=(
+        Record(fields={"rungs": Named(of=RUNG), "left_out": Many(of=TEXTS)}),
+        Record(fields={"unavailable": TEXT}),
+    )
+)
 PROOF = Record(
     maybe={
         "vectors": COUNT,
@@ -96,6 +106,7 @@ PROOF = Record(
         "engine": maybe(ENGINE),
         "latency_ms": maybe(LATENCY),
         "reason": maybe(TEXT),
+        "ladder": LADDER,
         "also": Many(of=Record(fields={"variant": TEXT}, maybe={"vectors": COUNT, "failed": maybe(COUNT)})),
     }
 )

@@ -9,13 +9,15 @@ from pydantic import AfterValidator, Field
 from edgeship.project import checks
 from edgeship.project.types import Above0, Section
 
+Watts = Annotated[Above0, Field(le=1e4)]
+
 
 class BatteryBand(Section):
     """What holds while the battery of the device has less than so much."""
 
     below_percent: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
     """Percent of the battery's charge; the band with the lowest one that still applies counts."""
-    watts: Above0 | None = None
+    watts: Watts | None = None
     """Budget then, in place of governor.watts; nothing: that stays."""
     variant: str | None = None
     """The one variant that serves then; nothing: the governor goes on choosing."""
@@ -32,12 +34,12 @@ class GovernorSection(Section):
     variant: str | None = None
     """The one variant that answers, whatever the load (edgeship bundle show BUNDLE names them); nothing: it is decided
     request by request."""
-    deadline_ms: Above0 | None = None
+    deadline_ms: Annotated[Above0, Field(le=86.4e6)] | None = None
     """Milliseconds after which an answer is of no use, where a request says nothing else (parameters.deadline_ms).
     What cannot be done by then is refused at once, 503 with Retry-After. Nothing: no deadline."""
-    watts: Above0 | None = None
+    watts: Watts | None = None
     """What the whole board may draw on average; nothing: no budget."""
-    joules_per_hour: Above0 | None = None
+    joules_per_hour: Annotated[Above0, Field(le=36e6)] | None = None
     """The same as energy an hour, for a solar panel or a battery; with watts, too, the smaller one counts."""
     temperature_c: Annotated[float, Field(gt=0, le=150, allow_inf_nan=False)] | None = None
     """Degrees Celsius that no temperature sensor of the target should exceed; nothing: 3 below where the board
@@ -50,7 +52,7 @@ class GovernorSection(Section):
     cascade: Literal["auto", "off"] = "auto"
     """auto: where a cheap variant and, when it is unsure, a costly one are together better than any one of them,
     they are one more choice; for classes only. off: none."""
-    still: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    still: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     """For frames of one camera (parameters.stream): largest mean change of a sample, as a share of its range, at which
     the scene still counts as still and the last answer is given again. 0.01 suits most cameras. Nothing: every frame
     is run."""

@@ -221,6 +221,9 @@ class ServiceSection(Section):
     """Threads of one inference; nothing: what the target profile says."""
     manager: Literal["auto", "systemd", "openrc", "supervised"] = "auto"
     """What keeps it running on the device; auto: what the target says, else the best that the device has."""
+    page: bool = True
+    """Whether a browser gets a page at / that shows the model, tries it and tells load and latency; it travels in the
+    bundle. It offers nothing that the service's other paths do not."""
     limits: Limits = Limits()
 
 

@@ -41,7 +41,12 @@ class Routes(object):
             return "infer", None
         found = self._plain.get(path) or self._plain.get(path.rstrip("/"))
         if found is None:
-            raise Refused(404, self._unknown(path))
+            from es_page import page_part  # Programs never ask for it: it costs no service its start.
+
+            part = page_part(self._release, path, request)
+            if part is None:
+                raise Refused(404, self._unknown(path))
+            return "page", part
         if request.method not in _READ:
             raise Refused(405, "%s needs GET" % path, [("Allow", "GET, HEAD")])
         return found[0], found[1]()

@@ -70,7 +70,7 @@ def test_bundle_opens_as_it_was_made_and_fits_its_schemas(
     )
     assert (release / "labels.txt").read_text().splitlines()[:2] == ["down", "go"]
     assert sorted(p.name for p in release.iterdir()) == [
-        "README.txt", "golden", "labels.txt", "lib", "licences", "manifest.json", "models", "runtime",
+        "README.txt", "golden", "labels.txt", "lib", "licences", "manifest.json", "models", "page", "runtime",
         "service", "service.json",
     ]  # fmt: skip
     assert host_bundle.bytes < 3_600_000

@@ -58,6 +58,7 @@ KINDS = {
     "period": is_time,
     "idle": is_time,
     "ttl": is_time,
+    "period": is_time,
     "seconds": is_time,
     "ready_seconds": is_time,
     "prove_seconds": is_time,
@@ -85,6 +86,7 @@ NEEDS = {
     "bench": ("limit_seconds",),
     "soak": ("action",),
     "tune": ("settings",),
+    "watch": ("period",),
 }
 WITHOUT_APP = ("apps", "policy", "trust")
 

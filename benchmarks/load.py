@@ -106,6 +106,7 @@ def report(latencies: list[float], refused: int, seconds: float) -> dict[str, ob
         "per_second": len(latencies) / seconds,
         "p50_ms": percentile(latencies, 0.5) * 1e3,
         "p95_ms": percentile(latencies, 0.95) * 1e3,
+        "p99_ms": percentile(latencies, 0.99) * 1e3,
     }
 
 

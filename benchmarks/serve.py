@@ -56,8 +56,8 @@ def litert_version() -> str:
     return version("ai-edge-litert")
 
 
-def make_release(folder: Path, model: Path, threads: int) -> dict[str, Any]:
-    """Write a release around `model` whose clients send FP32; return service.json's content."""
+def make_release(folder: Path, model: Path, threads: int, datatype: str = "FP32") -> dict[str, Any]:
+    """Write a release around `model` whose clients send `datatype`; return service.json's content."""
     for name in ("models", "lib", "runtime"):
         (folder / name).mkdir()
     shutil.copy(model, folder / "models" / "model.tflite")
@@ -67,16 +67,17 @@ def make_release(folder: Path, model: Path, threads: int) -> dict[str, Any]:
     command = [sys.executable, "-c", SPECS, str(model)]
     sides = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    def entry(name: str, shape: list[int], dtype: str, scale: float, zero: int) -> dict[str, Any]:
+    def entry(sent: str, name: str, shape: list[int], dtype: str, scale: float, zero: int) -> dict[str, Any]:
         inner = {
             "dtype": dtype,
             "shape": shape,
             "scale": scale or None,
             "zero_point": zero if scale else None,
         }
-        return {"name": name, "datatype": "FP32", "shape": shape, "tensor": inner, "preprocess": None}
+        return {"name": name, "datatype": sent, "shape": shape, "tensor": inner, "preprocess": None}
 
-    inputs, outputs = ([entry(*tensor) for tensor in side] for side in sides)
+    inputs = [entry(datatype, *tensor) for tensor in sides[0]]
+    outputs = [entry("FP32", *tensor) for tensor in sides[1]]
     service = {
         "schema": "edgeship.service/1",
         "app": "bench",

@@ -84,7 +84,11 @@ def test_every_default_can_be_written_without_the_schema(path: tuple[str, ...]) 
         "model": "m.keras",
         "service.threads": 2,
         "deploy.device_max_ms": 5.0,
+        "governor.variant": "int8",
+        "governor.still": 0.01,
     }
+    example |= dict.fromkeys(("governor.deadline_ms", "governor.watts", "governor.joules_per_hour"), 9.0)
+    example["governor.temperature_c"] = 70.0
     example["service.limits.body_bytes"] = 1 << 20
     written = example.get(".".join(path), value)
     found: Any = plain.read(nested(path, written))

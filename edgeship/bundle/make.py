@@ -10,6 +10,7 @@ from typing import Any
 
 import edgeship
 from edgeship.assets import runtime_folder
+from edgeship.bundle.governor import Figures, Governed, governed, is_governed
 from edgeship.bundle.manifest import make_manifest
 from edgeship.bundle.page import page_files
 from edgeship.bundle.parts import BundleParts
@@ -19,7 +20,7 @@ from edgeship.bundle.render import render
 from edgeship.bundle.request import request_lines
 from edgeship.bundle.seal import seal
 from edgeship.bundle.service import check_names, golden_name, model_name, service_values
-from edgeship.bundle.unit import sessions_that_fit, unit_values
+from edgeship.bundle.unit import needed_mb, sessions_that_fit, unit_values
 from edgeship.digest import sha256_file
 from edgeship.errors import InputError
 from edgeship.progress import Progress
@@ -41,7 +42,17 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
     progress.step(f"bundle {app} for {profile.name}")
     payload = make_payload(profile, cache=cache, progress=progress)
     values = service_values(parts, engine_entry(profile, payload) | _threads(project))
-    loaded = _loaded_bytes(parts, values, progress)
+    files: dict[str, Path | bytes] = {
+        **payload.files,
+        **runtime_files(),
+        **{model_name(v.artifact.name): v.artifact.path for v in parts.carried},
+    }
+    if parts.labels:
+        files["labels.txt"] = render("labels.txt.j2", {"labels": list(parts.labels)}).encode()
+    recorded = record_golden(parts, values, files, cache=cache, progress=progress)
+    golden, golden_source = recorded.golden, recorded.source
+    governor = _governor(parts, values, recorded.figures, progress)
+    loaded = _loaded_bytes(parts, values, governor, progress)
     unit = unit_values(
         profile,
         app=app,
@@ -50,23 +61,19 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         body_bytes=values["limits"]["body_bytes"],
         buffered_bytes=values["limits"]["buffered_bytes"],
         loaded_bytes=loaded,
+        governed=bool(values.get("governor")),
     )
-    files: dict[str, Path | bytes] = {
-        **payload.files,
-        **runtime_files(),
-        **page_files(parts, values),
-        **{model_name(v.artifact.name): v.artifact.path for v in parts.carried},
+    files |= page_files(parts, values)
+    files |= {
         "service.json": render("service.json.j2", values).encode(),
         "service/edgeship.service": render("edgeship.service.j2", unit).encode(),
         "service/edgeship.initd": render("edgeship.initd.j2", unit).encode(),
+        **golden,
     }
-    if parts.labels:
-        files["labels.txt"] = render("labels.txt.j2", {"labels": list(parts.labels)}).encode()
-    golden, golden_source = record_golden(parts, values, files, cache=cache, progress=progress)
-    files |= golden
     vectors = len(json.loads(golden[golden_name(parts.chosen.artifact.name)])["vectors"])
     files["README.txt"] = _readme(parts, payload, values, vectors, golden_source)
-    manifest = make_manifest(parts, payload, files, golden_source)
+    resident = governor.resident if governor else {}
+    manifest = make_manifest(parts, payload, files, golden_source, resident)
     progress.step(f"seal {app} for {profile.name}")
     return seal(files, manifest, executable=(), out=out)
 
@@ -99,10 +106,33 @@ def _check_carried(parts: BundleParts) -> None:
             )
 
 
-def _loaded_bytes(parts: BundleParts, values: Mapping[str, Any], progress: Progress) -> int:
-    """Return the bytes of model files that the service loads at most: the largest one, and one a session of a model
-    with state; `limits.sessions` of `values` becomes what the device has memory for, which is told where it is less."""
+def _governor(
+    parts: BundleParts, values: dict[str, Any], figures: Figures, progress: Progress
+) -> Governed | None:
+    """Put `governor` into `values` where the bundle has one, and tell what does not answer by itself and why."""
+    if not is_governed(parts):
+        return None
+    limits = values["limits"]
+    found = governed(
+        parts, values["variants"], figures, needed_mb(limits["body_bytes"], limits["buffered_bytes"], 0)
+    )
+    for note in found.notes:
+        progress.note(f"{parts.profile.name}: {note}")
+    if len(found.resident) < 2 and not parts.project.governor.model_fields_set:
+        return None
+    values["governor"] = found.entry
+    return found
+
+
+def _loaded_bytes(
+    parts: BundleParts, values: Mapping[str, Any], governor: Governed | None, progress: Progress
+) -> int:
+    """Return the bytes of model files that the service loads at most: the largest one, or all that a governor chooses
+    from; and one a session of a model with state. `limits.sessions` of `values` becomes what the device has memory for,
+    which is told where it is less."""
     model, limits = max(v.artifact.bytes for v in parts.carried), values["limits"]
+    if governor is not None and len(governor.resident) > 1:
+        return governor.loaded_bytes
     if not any(entry["state"] for entry in values["variants"]):
         return model
     asked, limits["sessions"] = limits["sessions"], sessions_that_fit(parts.profile, limits, model)

@@ -25,12 +25,17 @@ MIB = 1 << 20
 
 
 def make_manifest(
-    parts: BundleParts, payload: Payload, files: Mapping[str, Path | bytes], golden_source: str
+    parts: BundleParts,
+    payload: Payload,
+    files: Mapping[str, Path | bytes],
+    golden_source: str,
+    resident: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the edgeship.manifest/1 document over `files` (name in the release -> content, all but the
-    manifest).
+    manifest). `resident`: name -> bytes of the variants that stay loaded together, empty without a governor.
 
-    Nothing in it depends on a clock, on the machine that builds, or on where things lay there.
+    Nothing in it depends on a clock, on the machine that builds, or on where things lay there; of a governor's variants
+    the figures do, which were measured there once.
     """
     profile, source, variants = parts.profile, parts.source, parts.carried
     calibration, evaluation = parts.calibration, parts.evaluation
@@ -39,7 +44,7 @@ def make_manifest(
         "app": parts.app,
         "version": parts.version,
         "target": profile.name,
-        "requires": requirements(profile, payload, variants, files),
+        "requires": requirements(profile, payload, variants, files) | ladder_entry(profile, resident),
         "engine": {
             "name": profile.runtime.engine,
             "version": profile.runtime.version,
@@ -96,6 +101,17 @@ def requirements(
 def interpreter_entry(profile: TargetProfile) -> dict[str, Any]:
     """Return which interpreter of the device runs the service, where that is not its python3."""
     return {"interpreter": profile.python.command} if profile.python.command != "python3" else {}
+
+
+def ladder_entry(profile: TargetProfile, resident: Mapping[str, int]) -> dict[str, Any]:
+    """Return the memory that a ladder takes, MiB: of the service beside its models, and of each variant that stays
+    loaded; nothing where only one is."""
+    if len(resident) < 2:
+        return {}
+    base = BASE_RAM_MB[profile.runtime.engine]
+    return {
+        "ladder": {"base_mb": base, "resident_mb": {name: -(-size // MIB) for name, size in resident.items()}}
+    }
 
 
 def delegate_entry(profile: TargetProfile) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from edgeship.compile.ship import Shipped
 from edgeship.profile import TargetProfile
 from edgeship.project import Project
+from edgeship.score.cascade import Answers
+from edgeship.tflite.reader import read_tflite
+from edgeship.tflite.state import states_of
 from edgeship.values import Dataset, InputRule, ModelSource, Variant, told_apart
 
 
@@ -34,6 +37,9 @@ class BundleParts:
     beside: tuple[Shipped, ...] = ()
     """How those of `also` were compiled, where the target has a compiler."""
 
+    answers: Answers | None = None
+    """What the variants carried answer to the same samples; None: no cascade can come of it."""
+
     engine_reason: str | None = None
     """Why the profile's engine is not the one that the target prefers; None: it is."""
 
@@ -47,6 +53,11 @@ class BundleParts:
         """The variants that go in, the chosen one first, one a candidate."""
         others = {v.artifact.digest: v for v in self.also if v.artifact.digest != self.chosen.artifact.digest}
         return (self.chosen, *others.values())
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the model keeps something from one run to the next: a session must then stay with one variant."""
+        return any(states_of(read_tflite(variant.artifact.path)) for variant in self.carried)
 
     def told_apart(self) -> BundleParts:
         """Return the parts with no two of the variants carried called alike."""

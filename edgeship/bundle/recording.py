@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeship.bundle import engines
+from edgeship.bundle.figures import host_figures
+from edgeship.bundle.governor import is_governed
 from edgeship.bundle.limits import golden_count
 from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.render import render
@@ -30,6 +33,26 @@ SPARE = 4
 """Vectors recorded beyond those wanted, so that undecided ones can be left out."""
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where fetched runtimes and figures are kept, and who is told."""
+
+    cache: Path
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What this machine's runtime said of the variants of a release."""
+
+    golden: dict[str, bytes]
+    """Name in the release -> golden vectors."""
+    source: str
+    """Where their inputs come from, for people."""
+    figures: dict[str, dict[str, Any] | str]
+    """Name of a variant -> how long it takes here, or why that is not known; empty where no governor asks."""
+
+
 def record_golden(
     parts: BundleParts,
     values: Mapping[str, Any],
@@ -37,9 +60,8 @@ def record_golden(
     *,
     cache: Path,
     progress: Progress,
-) -> tuple[dict[str, bytes], str]:
-    """Return the golden files of the variants carried (name in the release -> content) and where their inputs come
-    from.
+) -> Recorded:
+    """Return the golden files of the variants carried, and for a governor their figures.
 
     The release is laid out once more with this machine's LiteRT in place of the device's engine; with the
     same version and delegate where there is one, so that a device of another processor must agree exactly.
@@ -58,7 +80,7 @@ def record_golden(
         if engine["library"]:
             lent[engine["library"]] = engines.host_litert(engine["version"], cache=cache, progress=progress)
         try:
-            golden, where = _recorded(parts, release, lent, [runs for runs, _ in stand_ins], progress)
+            found = _recorded(parts, release, lent, [runs for runs, _ in stand_ins], Desk(cache, progress))
         except ToolError as error:
             if error.reference != "golden-cannot-record":
                 raise
@@ -68,7 +90,7 @@ def record_golden(
             progress.note(
                 "no data was given: golden vectors are seeded noise; real samples prove more (--eval D)"
             )
-        return golden, where
+        return found
     assert failed is not None
     raise failed
 
@@ -78,9 +100,9 @@ def _recorded(
     release: dict[str, Any],
     lent: Mapping[str, Path | bytes],
     files: Sequence[Artifact],
-    progress: Progress,
-) -> tuple[dict[str, bytes], str]:
-    """Return the golden files and where their inputs come from, as one engine of this machine answers.
+    desk: Desk,
+) -> Recorded:
+    """Return what one engine of this machine answers.
 
     `release` is what service.json says of it, `lent` its runtime and library, `files` what runs for each variant.
     """
@@ -89,6 +111,7 @@ def _recorded(
     here = (release["engine"]["name"], release["engine"]["version"])
     same_triple = here == pinned and profile.runtime.delegate in HOST_DELEGATES
     golden: dict[str, bytes] = {}
+    figures: dict[str, dict[str, Any] | str] = {}
     where = ""
     with tempfile.TemporaryDirectory(prefix="edgeship-twin-") as folder:
         twin = Path(folder)
@@ -109,11 +132,15 @@ def _recorded(
                 exact=same,
                 keep=count,
                 model=runs.path,
-                progress=progress,
+                progress=desk.progress,
             )
             document["recorded_with"]["model_sha256"] = runs.sha256
             golden[golden_name(variant.artifact.name)] = canonical_json(document)
-    return golden, where
+        for variant, runs in zip(variants, files, strict=True) if is_governed(parts) else ():
+            name = variant.artifact.name
+            desk.progress.step(f"measuring {name}")
+            figures[name] = host_figures(twin, name, runs, release["engine"], desk.cache)
+    return Recorded(golden=golden, source=where, figures=figures)
 
 
 def _stand_in(variant: Variant, twin: Variant, entry: dict[str, Any]) -> tuple[Artifact, dict[str, Any]]:

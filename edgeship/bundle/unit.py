@@ -48,9 +48,10 @@ def unit_values(
     body_bytes: int = LEAST_BODY_BYTES,
     buffered_bytes: int = 0,
     loaded_bytes: int = 0,
+    governed: bool = False,
 ) -> dict[str, Any]:
-    """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. Raises InputError `bad-unit-word` for a name
-    that systemd or a shell would misread."""
+    """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. `governed`: it reads what was tuned on the
+    device. Raises InputError `bad-unit-word` for a name that systemd or a shell would misread."""
     words = [("service.groups", group) for group in profile.service.groups]
     words += [("service.user", profile.service.user)] if profile.service.user else []
     for key, word in words:
@@ -75,6 +76,7 @@ def unit_values(
         "writes_code": profile.runtime.delegate in JUST_IN_TIME,
         "network": network(listen),
         "stop_seconds": math.ceil(drain_seconds) + 5,
+        "governed": governed,
     }
 
 
@@ -83,19 +85,24 @@ def memory_mb(profile: TargetProfile, body_bytes: int, buffered_bytes: int = 0, 
     the models that are loaded (bytes of their files) need it, up to half of the device's memory."""
     return max(
         profile.service.memory_max_mb,
-        min(_needed_mb(body_bytes, buffered_bytes, loaded_bytes), profile.memory.ram_mb // 2),
+        min(needed_mb(body_bytes, buffered_bytes, loaded_bytes), profile.memory.ram_mb // 2),
     )
 
 
 def sessions_that_fit(profile: TargetProfile, limits: Mapping[str, Any], model_bytes: int) -> int:
     """Return how many sessions of a model with state may be open: `limits.sessions`, or as many as the service has
     memory for beside the model itself and its largest request; one at least."""
-    most = max(profile.service.memory_max_mb, profile.memory.ram_mb // 2)
-    room = most - _needed_mb(limits["body_bytes"], limits["buffered_bytes"], model_bytes)
+    room = most_mb(profile) - needed_mb(limits["body_bytes"], limits["buffered_bytes"], model_bytes)
     return max(1, min(int(limits["sessions"]), room * MIB // (TIMES_MODEL * model_bytes)))
 
 
-def _needed_mb(body_bytes: int, buffered_bytes: int, loaded_bytes: int) -> int:
+def most_mb(profile: TargetProfile) -> int:
+    """Return the MiB that a service of the profile may take at the most, whatever it needs."""
+    return max(profile.service.memory_max_mb, profile.memory.ram_mb // 2)
+
+
+def needed_mb(body_bytes: int, buffered_bytes: int, loaded_bytes: int) -> int:
+    """Return the MiB that a service needs for its largest request, what waits beside it and its models."""
     body, buffered = -(-body_bytes // MIB), -(-buffered_bytes // MIB)
     return ROOM_MB + TIMES_BODY * body + buffered + TIMES_MODEL * loaded_bytes // MIB
 

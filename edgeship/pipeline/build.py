@@ -13,6 +13,7 @@ from edgeship.compile.backend import AGAINST_MODEL, CompileOptions, CompileResul
 from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.errors import EdgeshipError, ToolError
 from edgeship.model.source import open_model
+from edgeship.pipeline.answering import with_answers
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
 from edgeship.pipeline.plan import precision_given, recipes_for
 from edgeship.pipeline.rungs import UNPROVEN, rungs, seal_ladder, with_rungs
@@ -201,7 +202,8 @@ def finished(
     others = [v for v in ladder(built.variants) if v is not chosen] if project.ladder else []
     beside = rungs(site, profile, others, shipped)
     site.progress.step(f"{profile.name}: bundling {shipped.variant.artifact.name}")
-    sealed, parts = seal_ladder(site, with_rungs(parts_of(site, inputs, built.variants, shipped), beside))
+    parts = with_rungs(parts_of(site, inputs, built.variants, shipped), beside)
+    sealed, parts = seal_ladder(site, with_answers(site, parts, inputs))
     return replace(
         built,
         bundle=sealed,

@@ -22,6 +22,7 @@ CONFIDENCE = {
     "documented": "by its maker",
     "measured": "by us",
     "reported": "by users",
+    "estimated": "from published figures",
     "assumed": "verify before relying on it",
 }
 

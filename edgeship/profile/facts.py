@@ -11,7 +11,8 @@ from typing import Any
 
 from edgeship.errors import InputError
 from edgeship.profile.loader import list_profiles
-from edgeship.profile.schema import Sensor, TargetProfile
+from edgeship.profile.schema import TargetProfile
+from edgeship.profile.sensors import Sensor
 from edgeship.profile.types import NAME
 from edgeship.values import HostFacts
 
@@ -182,7 +183,7 @@ def _sensors(facts: HostFacts, base: TargetProfile) -> list[str]:
     lines = ["sensors:"]
     taken: set[str] = set()
     for zone, path in facts.sensors.items():
-        known = next((s for s in base.sensors if path == s.path or s.label == zone), None)
+        known = next((s for s in base.sensors if path == s.path or zone in s.labels), None)
         name = _unique(re.sub(r"[^a-z0-9]+", "-", zone.lower()).strip("-") or "zone", taken)
         lines.append(_sensor(name, path, known))
     for sensor in base.sensors:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, mode
 from pydantic_core import PydanticKnownError
 
 from edgeship.digest import sha256_json
+from edgeship.profile.sensors import Power, Sensor, Thermal
 from edgeship.profile.types import (
     DELEGATES,
     Architecture,
@@ -210,46 +211,6 @@ class Service(Strict):
     """Memory the service may take before the kernel stops it, MiB; more where large tensors need it."""
 
 
-class Trip(Strict):
-    """A temperature at which the device itself acts."""
-
-    at: float
-    """Degrees Celsius."""
-    effect: Literal["slower", "shutdown"]
-    """What the device does there."""
-
-
-class Sensor(Strict):
-    """Something the device can be asked. A reading is a value or unknown; unknown is never zero."""
-
-    name: Name
-    """Name in metrics and profiles."""
-    kind: Literal["temperature", "power", "energy", "throttle", "frequency", "load", "memory"]
-    """What is measured."""
-    path: str | None = None
-    """File to read; `*` stands for a number that differs between devices."""
-    command: tuple[str, ...] | None = None
-    """Command to run where there is no file."""
-    times: str | None = None
-    """Second file, found beside the first; both readings are multiplied (volts by amperes)."""
-    label: str | None = None
-    """Which of several matches it is: the text in a thermal zone's `type`, or in a hwmon channel's `*_label`."""
-    unit: Literal["celsius", "watts", "joules", "hertz", "ratio", "bytes", "flags"]
-    """Unit after scaling."""
-    scale: float = 1.0
-    """Reading times scale is in `unit`."""
-    bits: dict[str, int] = Field(default_factory=dict)
-    """For flags: meaning -> bit number."""
-    trips: tuple[Trip, ...] = ()
-    """For temperatures: where the device slows down or stops."""
-
-    @model_validator(mode="after")
-    def _one_way_to_read(self) -> Sensor:
-        if (self.path is None) == (self.command is None):
-            raise ValueError("a sensor is read from a 'path' or by a 'command': give one of them")
-        return self
-
-
 class Accelerator(Strict):
     """Something that must be plugged in."""
 
@@ -268,8 +229,9 @@ class Source(Strict):
     """Key path of the figure, or of the section that holds it."""
     source: str
     """Document, address, or `measured` with how."""
-    confidence: Literal["documented", "measured", "reported", "assumed"]
-    """documented by its maker; measured by us; reported by users; assumed: verify before relying on it."""
+    confidence: Literal["documented", "measured", "reported", "estimated", "assumed"]
+    """documented by its maker; measured by us; reported by users; estimated from published figures, as the source says;
+    assumed: verify before relying on it."""
 
 
 class TargetProfile(Strict):
@@ -305,6 +267,10 @@ class TargetProfile(Strict):
     service: Service
     sensors: tuple[Sensor, ...]
     """What a governor may read."""
+    power: Power | None = None
+    """What the board takes; null: nobody published it."""
+    thermal: Thermal | None = None
+    """How warm it gets; null: nobody published it."""
     devices: tuple[Accelerator, ...]
     """Accelerators."""
     tolerances: Tolerances

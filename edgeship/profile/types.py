@@ -43,6 +43,8 @@ UnitWord = Annotated[
     ),
 ]
 Positive = Annotated[int, Field(ge=1)]
+device_node = _matching(r"/dev/[A-Za-z0-9_./-]+", "a device node such as /dev/vcio")
+"""Validator of text that a systemd unit's DeviceAllow= holds."""
 
 Architecture = Literal["x86_64", "aarch64", "armv7l", "cortex-m"]
 EngineName = Literal["litert", "tflite_runtime", "tflm"]

@@ -36,6 +36,8 @@ def json_schema() -> dict[str, Any]:
     for part in schema["$defs"].values():
         if not part.get("required"):
             part["type"] = ["object", "null"]  # a part with nothing switched on has its defaults
+    governor = schema["properties"]["governor"]
+    schema["properties"]["governor"] = {"anyOf": [{"enum": ["auto", "off"]}, governor]}  # `governor: off`
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

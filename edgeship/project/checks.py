@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from edgeship.printable import one_line
 from edgeship.project.hosts import LOCAL, split_host
@@ -57,3 +60,15 @@ def device_root(value: str) -> str:
             f"'{one_line(value)}'"
         )
     return value
+
+
+def battery(bands: Sequence[Any]) -> Sequence[Any]:
+    """Return bands of a battery, each with `below_percent`. Raises ValueError unless they go down."""
+    levels = [band.below_percent for band in bands]
+    for above, below in itertools.pairwise(levels):
+        if below >= above:
+            raise ValueError(
+                "the bands must go down, highest below_percent first, each once; found "
+                f"{', '.join(f'{level:g}' for level in levels)}"
+            )
+    return bands

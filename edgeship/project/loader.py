@@ -17,6 +17,7 @@ from edgeship.strictyaml import Document, KeyPath, Mark
 from edgeship.values import Goals, InputMetadata, ModelMetadata, Preprocess
 
 if TYPE_CHECKING:  # pydantic comes with the schema, and what devices are asked does without
+    from edgeship.project.governor import GovernorSection
     from edgeship.project.schema import (
         CompilerSection,
         CompressSection,
@@ -174,6 +175,11 @@ class Project:
     def service(self) -> ServiceSection:
         """How to serve on the device."""
         return self.file.service
+
+    @property
+    def governor(self) -> GovernorSection:
+        """How the service decides on the device; `model_fields_set` tells what was written."""
+        return self.file.governor
 
     @property
     def device(self) -> Device:

@@ -63,19 +63,25 @@ def _key(given: Mapping[str, Any], key: str, rule: Mapping[str, Any]) -> Any:
     if "keys" in rule:
         return _section(given.get(key), rule)
     if key in given:
-        return _leaf(given[key], rule)
+        return leaf(given[key], rule)
+    if rule.get("required"):
+        raise Unsure
     default = rule["default"]
     return tuple(default) if isinstance(default, list) else default
 
 
-def _leaf(value: Any, rule: Mapping[str, Any]) -> Any:
+def leaf(value: Any, rule: Mapping[str, Any]) -> Any:
     """Return a value as the schema would. Raises Unsure for what a rule does not let through."""
     if value is None and rule.get("empty"):
         return None
     if "items" in rule:
         if not isinstance(value, tuple):
             raise Unsure
-        return tuple(_leaf(item, rule["items"]) for item in value)
+        return _checked(tuple(leaf(item, rule["items"]) for item in value), rule)
+    if "keys" in rule:
+        if value is None:
+            raise Unsure
+        return _section(value, {"unsure": False, "keys": rule["keys"]})
     kind = rule.get("kind")
     if (
         kind not in KINDS
@@ -87,6 +93,11 @@ def _leaf(value: Any, rule: Mapping[str, Any]) -> Any:
         value = float(value)
     if not _within(value, rule):
         raise Unsure
+    return _checked(value, rule)
+
+
+def _checked(value: Any, rule: Mapping[str, Any]) -> Any:
+    """Return a value that the function of its rule, where it has one, lets through."""
     if check := rule.get("check"):
         try:
             getattr(checks, check)(value)

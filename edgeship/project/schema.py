@@ -20,6 +20,7 @@ from pydantic import (
 from edgeship import values
 from edgeship.project import checks
 from edgeship.project.by_input import ONE, SEVERAL, filled, form_of
+from edgeship.project.governor import GovernorSection
 from edgeship.project.types import (
     AppName,
     Dataset,
@@ -33,6 +34,7 @@ from edgeship.project.types import (
     Seconds,
     Section,
     Texts,
+    in_short,
     metric_name,
 )
 
@@ -327,6 +329,7 @@ class ProjectFile(Section):
     metadata: Metadata = Metadata()
     golden: Golden = Golden()
     service: ServiceSection = ServiceSection()
+    governor: Annotated[GovernorSection, BeforeValidator(in_short)] = GovernorSection()
     device: Device = Device()
     hosts: tuple[HostText, ...] = ()
     """Devices to deploy to: user@host[:port] over SSH, or local:DIR for a folder that behaves as a device."""

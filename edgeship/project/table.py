@@ -15,7 +15,7 @@ from edgeship.project import checks
 from edgeship.project.schema import ProjectFile
 from edgeship.project.text import section_of
 
-PARTS = ("app", "model", "targets", "hosts", "service", "device", "deploy")
+PARTS = ("app", "model", "targets", "hosts", "service", "governor", "device", "deploy")
 """What verbs that touch devices read."""
 LIMITS = ("ge", "gt", "le")
 
@@ -46,6 +46,8 @@ def _key(field: FieldInfo) -> dict[str, Any]:
         own = set(section.__pydantic_decorators__.model_validators) - {"_empty_parts_have_defaults"}
         return {"unsure": True, **rule} if own else rule
     rule = _rule(field.annotation, field.metadata)
+    if field.is_required():
+        return {**rule, "required": True}
     return {**rule, "default": list(default) if isinstance(default, tuple) else default}
 
 
@@ -62,6 +64,8 @@ def _rule(annotation: Any, metadata: Iterable[Any]) -> dict[str, Any]:
         rule = {"kind": "str", "one_of": list(arguments)}
     elif origin is tuple and len(arguments) == 2 and arguments[1] is ...:
         rule = {"items": _rule(arguments[0], ())}
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        rule = {"keys": {name: _key(below) for name, below in annotation.model_fields.items()}}
     elif annotation in (str, int, float, bool):
         rule = {"kind": annotation.__name__}
     for entry in _flat(metadata):

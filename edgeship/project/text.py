@@ -44,7 +44,9 @@ def default_text(field: FieldInfo) -> str:
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the model of a key that holds further keys, also where it may be left out."""
+    """Return the model of a key that holds further keys, also where it may be left out; a list of them is no such."""
+    if typing.get_origin(field.annotation) is tuple:
+        return None
     inner = typing.get_args(field.annotation)
     for candidate in (
         field.annotation,

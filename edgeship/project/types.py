@@ -36,6 +36,11 @@ def _finite(value: float) -> float:
     return value
 
 
+def in_short(value: Any) -> Any:
+    """Return the section that `governor: off` or `governor: auto` is short for; the rest is left to the check."""
+    return {"mode": value} if value in ("auto", "off") else value
+
+
 def metric_name(value: str) -> str:
     known = ("auto", "top1", "top5", "mse", "mae", "auc", "map", "map50")
     if value not in known and not re.fullmatch(r"[\w.]+:[\w.]+", value):
@@ -51,6 +56,7 @@ Ratio = Annotated[
 ]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AppName = Annotated[str, AfterValidator(checks.app)]
 HostText = Annotated[str, AfterValidator(checks.host)]

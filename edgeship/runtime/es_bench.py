@@ -1,7 +1,8 @@
-"""`bench`: how long the engine takes on this device, warm-up apart from the steady state."""
+"""`bench`: how long the engine takes on this device, warm-up apart from the steady state, and with what energy."""
 
 import time
 
+from es_energy import Energy
 from es_errors import CannotRun, EngineFailed
 from es_model import Model
 from es_prove import peak_rss_mb, percentile
@@ -19,13 +20,19 @@ def governor():
         return {"unavailable": "%s: %s" % (_GOVERNOR, error.strerror or error)}
 
 
-def bench(release, name, seconds, runs):
-    """Return the edgeship.bench/1 document: at least `runs` runs and `seconds` seconds after the warm-up."""
+def bench(release, name, seconds, runs, idle=0.0):
+    """Return the edgeship.bench/1 document: at least `runs` runs and `seconds` seconds after the warm-up. Before that
+    the board is measured for `idle` seconds while nothing is done.
+    """
+    energy = Energy(release)
+    if idle:
+        energy.idle(idle)
     model = Model(release, name)
     try:
         warm = model.warm_up(5)
         inputs = model.zeros()
         times = []
+        energy.begin()
         begun = time.perf_counter()
         now = begun
         resets = []
@@ -36,6 +43,10 @@ def bench(release, name, seconds, runs):
             model.engine.run(inputs)
             now = time.perf_counter()
             times.append((now - started) * 1e3)
+            if now > energy.due:
+                energy.look()
+                now = time.perf_counter()
+        used = energy.end(len(times))
         peak = peak_rss_mb()
         info = model.engine.info()
         delegated, how = model.engine.delegated()
@@ -63,7 +74,21 @@ def bench(release, name, seconds, runs):
             "mean": round(sum(times) / len(times), 4),
         },
         peak_rss_mb=peak,
+        energy=used,
     )
+
+
+def bench_rungs(release, seconds):
+    """Return {"rungs": {variant: its figures}, "failed": {variant: why}} of every variant in the release, each measured
+    in a process of its own for about `seconds`.
+    """
+    from es_figures import ask_child
+
+    found, failed = {}, {}
+    for variant in release.service["variants"]:
+        answer = ask_child(release, variant["name"], seconds, seconds * 5 + 60.0)
+        (failed if isinstance(answer, str) else found)[variant["name"]] = answer
+    return {"rungs": found, "failed": failed}
 
 
 def state_entry(model, resets):

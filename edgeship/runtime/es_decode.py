@@ -31,6 +31,8 @@ class OutputDecoder(object):
             text = "output %r: shape %s does not fit the tensor's shape %s"
             raise CannotRun("bad-shape", text % (self.name, self.shape, self.tensor_shape))
         self._tables = None
+        self.opened = None  # The JSON of one run's answer up to the numbers, once it is asked for.
+        self.texts = None  # The JSON of each value of an eight-bit tensor, once it is asked for.
 
     def _real(self, values):
         """Return scale * (stored - zero_point) for each value, in doubles."""

@@ -10,7 +10,18 @@ import math
 
 import es_resize
 from es_errors import CannotRun, Refused
-from es_tensors import DATATYPES, DTYPES, RANGES, byte_tables, count, interleave, is_float, pack, unpack
+from es_tensors import (
+    DATATYPES,
+    DTYPES,
+    RANGES,
+    all_finite,
+    byte_tables,
+    count,
+    interleave,
+    is_float,
+    pack,
+    unpack,
+)
 
 # 1.5 * 2**52: adding it to a double below 2**51 rounds to an integer, half to even, and leaves that integer
 # (modulo 256) in the lowest byte of the sum: the rounding of IEEE 754 done by the adder instead of a call per
@@ -119,17 +130,17 @@ class InputEncoder(object):
             return self._as_stored(data, shape)
         if self.as_is and dtype == self.dtype:
             if is_float(dtype):
-                self._finite(unpack(data, dtype))
+                self._finite(data, dtype)
             elif dtype == "bool" and bytes(data).strip(b"\0\1"):
                 raise Refused(400, "input %r: a BOOL is one byte, 0 or 1" % self.name)
             return data
         if width == 1 and self._tabled():
             return self._encode_bytes(bytes(data), shape)
-        values = unpack(data, dtype)
         if is_float(dtype):
-            self._finite(values)
-            if self.counts:
-                self._whole(values)
+            self._finite(data, dtype)
+        values = unpack(data, dtype)
+        if self.counts and is_float(dtype):
+            self._whole(values)
         return self._encode_values(self._resized(values, shape))
 
     def _as_stored(self, data, shape):
@@ -140,9 +151,10 @@ class InputEncoder(object):
         values = self._resized(unpack(data, self.dtype), shape)
         return pack([min(max(round(v), low), high) for v in values], self.dtype)
 
-    def _finite(self, values):
-        # An infinity or NaN anywhere makes the sum one; finite float32 values cannot overflow a double.
-        if not math.isfinite(sum(values)):
+    def _finite(self, data, dtype):
+        # An infinity or NaN anywhere makes the sum one.
+        good = all_finite(data) if dtype == "float32" else math.isfinite(sum(unpack(data, dtype)))
+        if not good:
             raise Refused(400, "input %r: holds a value that is not finite" % self.name)
 
     def _whole(self, values):

@@ -15,7 +15,8 @@ from es_coding import decompressed
 from es_decode import classify
 from es_errors import Refused
 from es_sessions import sequence_of
-from es_tensors import DATATYPES, RANGES, count, is_float, pack
+from es_tensors import DATATYPES, count
+from es_values import flat, packed, spelled, to_json
 
 # Before 3.11 (and security releases of older ones) Python takes quadratic time for a very long integer.
 _LONG_NUMBER = None if hasattr(sys, "get_int_max_str_digits") else re.compile(rb"[0-9]{400}")
@@ -33,11 +34,8 @@ def _no_constant(name):
     raise Refused(400, "the body is not JSON: %s is not a number" % name)
 
 
-# Made once: json.loads and json.dumps build a new one whenever an option is given.
+# Made once: json.loads builds a new one whenever an option is given.
 _JSON_IN = json.JSONDecoder(parse_constant=_no_constant)
-_JSON_OUT = json.JSONEncoder(allow_nan=False)
-# Numbers spelled at once.
-_BLOCK = 4096
 
 
 def parse_json(data):
@@ -164,40 +162,8 @@ def _sample(encoder, item, data):
         return (data, datatype, shape), runs
     if not isinstance(item.get("data"), list):
         raise Refused(400, "input %r: `data` must be a list (or give binary_data_size)" % encoder.name)
-    values = _flat(encoder.name, item["data"], shape)
-    return (_packed(encoder.name, values, DATATYPES[datatype][0]), datatype, shape), runs
-
-
-def _flat(name, data, shape):
-    """Return the numbers of a flat or nested list that agrees with `shape`."""
-    total = count(shape)
-    if data and isinstance(data[0], list):
-        for depth in range(len(shape)):
-            if len(data) != count(shape[: depth + 1]):
-                raise Refused(400, "input %r: `data` does not agree with shape %s" % (name, shape))
-            if depth == len(shape) - 1:
-                break
-            following = shape[depth + 1]
-            if any(not isinstance(row, list) or len(row) != following for row in data):
-                raise Refused(400, "input %r: `data` does not agree with shape %s" % (name, shape))
-            data = [value for row in data for value in row]
-    if len(data) != total:
-        raise Refused(400, "input %r: %d values; shape %s needs %d" % (name, len(data), shape, total))
-    return data
-
-
-def _packed(name, values, dtype):
-    kinds = set(map(type, values))
-    allowed = {bool} if dtype == "bool" else {int, float} if is_float(dtype) else {int}
-    if not kinds <= allowed:
-        seen = ", ".join(sorted(kind.__name__ for kind in kinds - allowed))
-        raise Refused(400, "input %r: `data` holds %s; wanted %s" % (name, seen, dtype))
-    try:
-        return pack(values, dtype)
-    except (OverflowError, ValueError):
-        span = RANGES.get(dtype)
-        text = "input %r: a value does not fit %s%s"
-        raise Refused(400, text % (name, dtype, " (%d to %d)" % span if span else ""))
+    values = flat(encoder.name, item["data"], shape)
+    return (packed(encoder.name, values, DATATYPES[datatype][0]), datatype, shape), runs
 
 
 def _wanted(document, model):
@@ -268,6 +234,11 @@ def _spelled(call, tensors, model):
         if number:
             pieces.append(b", ")
         decoder = model.decoders[index]
+        if not binary and not classes:
+            pieces.append(_begun(decoder, call.runs))
+            pieces += spelled(decoder, tensors[index])
+            pieces.append(b"]}")
+            continue
         data = decoder.decode(tensors[index])
         shape = decoder.shape
         entry = {"name": decoder.name, "datatype": decoder.datatype}
@@ -280,26 +251,25 @@ def _spelled(call, tensors, model):
         if binary:
             entry["parameters"] = {"binary_data_size": len(data)}
             blobs.append(data)
-        elif classes:
+        else:
             entry["data"] = data
-        pieces.append(_opened(entry))
-        if not binary and not classes:
-            pieces.append(b', "data": [')
-            pieces += _numbers(decoder, data)
-            pieces.append(b"]")
-        pieces.append(b"}")
+        pieces.append(_opened(entry) + b"}")
     pieces.append(b"]}")
     return pieces, blobs
 
 
 def _opened(document):
     """Return the JSON of an object without its closing brace."""
-    return _JSON_OUT.encode(document)[:-1].encode("utf-8")
+    return to_json(document)[:-1].encode("utf-8")
 
 
-def _numbers(decoder, data):
-    """Yield the JSON of an output's numbers in pieces: a list of all of them takes eighty bytes for each."""
-    step = _BLOCK * DATATYPES[decoder.datatype][2]
-    for start in range(0, len(data), step):
-        text = _JSON_OUT.encode(decoder.numbers(data[start : start + step]))[1:-1]
-        yield ((", " if start else "") + text).encode("ascii")
+def _begun(decoder, runs):
+    """Return the JSON of an output up to its numbers; that of one run is the same each time."""
+    if decoder.opened is None or runs != 1:
+        shape = es_batch.widened(decoder.shape, runs)
+        entry = {"name": decoder.name, "datatype": decoder.datatype, "shape": shape}
+        opened = _opened(entry) + b', "data": ['
+        if runs != 1:
+            return opened
+        decoder.opened = opened
+    return decoder.opened

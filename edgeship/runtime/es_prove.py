@@ -24,6 +24,7 @@ from es_golden import (
 )
 from es_model import Model, raw_shape
 from es_tensors import DATATYPES, pack, unpack
+from es_values import same_numbers
 
 PROVE_SCHEMA = "edgeship.prove/1"
 # Enough repetitions for a 95th percentile, and a bound for models that need seconds.
@@ -330,7 +331,7 @@ class _Live(object):
         if text:
             return "as JSON: " + text
         for decoder, output, blob in zip(self.decoders, document["outputs"], blobs):
-            if output["data"] != decoder.numbers(blob):
+            if not same_numbers(decoder, output["data"], blob):
                 return "output %r differs between JSON and binary" % decoder.name
         self.as_json = True
         return ""

@@ -26,6 +26,8 @@ class Release(object):
         self.limits = service["limits"]
         self.engine = service["engine"]
         self.labels = service.get("labels") or []
+        self.kept = None
+        """The device's own folder: what was tuned there, and what its variants cost there (`serve --kept`)."""
 
     def path(self, relative):
         """Return the absolute path of a file of this release; raises CannotRun where `relative` leads

@@ -14,18 +14,26 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from es_errors import CannotRun  # noqa: E402
 from es_release import load_release  # noqa: E402
 
-USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE]
+USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] [--announce FILE] [--kept DIR]
        main.py prove  --release DIR [--variant NAME] [--live URL]
        main.py record --release DIR --inputs FILE [--variant NAME]
-       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N]"""
+       main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N] [--idle S] [--rungs yes]
+       main.py bench  --release DIR [--variant NAME] --soak S [--period S] [--log FILE]
+       main.py figures --release DIR [--variant NAME] [--seconds S]
+       main.py replay --log FILE
+       main.py simulate --release DIR --request FILE"""
 
 _OPTIONS = {
-    "serve": ("release", "variant", "listen", "announce"),
+    "serve": ("release", "variant", "listen", "announce", "kept"),
     "prove": ("release", "variant", "live"),
     "record": ("release", "inputs", "variant"),
-    "bench": ("release", "variant", "seconds", "runs"),
+    "bench": ("release", "variant", "seconds", "runs", "idle", "rungs", "soak", "period", "log"),
+    "replay": ("log",),
+    "simulate": ("release", "request"),
+    "figures": ("release", "variant", "seconds"),
     "delegation": ("release", "variant"),  # Asked by the litert engine of itself; see es_litert_probe.
 }
+_NEEDED = {"record": ("release", "inputs"), "replay": ("log",), "simulate": ("release", "request")}
 
 
 def parse(arguments):
@@ -44,7 +52,7 @@ def parse(arguments):
                 raise CannotRun("bad-option", "%s needs a value" % name)
             value = rest.pop(0)
         options[name[2:]] = value
-    for needed in ("release",) + (("inputs",) if command == "record" else ()):
+    for needed in _NEEDED.get(command, ("release",)):
         if needed not in options:
             raise CannotRun("bad-option", "%s needs --%s\n%s" % (command, needed, USAGE))
     return command, options
@@ -87,6 +95,7 @@ def serve(release, options):
     if not isinstance(address, str):
         raise CannotRun("bad-listen-address", "neither --listen nor service.json says where to listen")
     directory = os.path.dirname(path) if path else os.getcwd()
+    release.kept = os.path.abspath(options["kept"]) if "kept" in options else None
     server = Server(release, address, directory, os.environ, _announcer(release, path))
     code = server.run()
     answered = sum(server.metrics.requests.values())
@@ -94,10 +103,45 @@ def serve(release, options):
     return code, {"schema": "edgeship.serve/1", "release": release.id, "answered": answered, "reason": reason}
 
 
+def replay_log(path):
+    """Return (exit code, document) of deciding everything in a decision log once more."""
+    from es_decisions import replay
+
+    try:
+        with open(path, encoding="utf-8") as lines:
+            document = replay(lines)
+    except (OSError, ValueError) as error:
+        raise CannotRun("bad-log", "%s: %s" % (path, error))
+    return (1 if document["mismatches"] else 0), document
+
+
+def measure(release, name, options):
+    """Return the document of `bench`."""
+    seconds = _number(options, "seconds", float, 1.0)
+    if "soak" in options:
+        from es_soak import soak
+
+        wanted, period = _number(options, "soak", float, 0), _number(options, "period", float, 60.0)
+        return soak(release, name, wanted, period, options.get("log"))
+    from es_bench import bench, bench_rungs
+
+    runs, idle = _number(options, "runs", int, 50), _number(options, "idle", float, 0.0)
+    document = bench(release, name, seconds, runs, idle)
+    if "rungs" in options:
+        document.update(bench_rungs(release, seconds))
+    return document
+
+
 def run(arguments):
     """Return (exit code, document) of a command line."""
     command, options = parse(arguments)
+    if command == "replay":
+        return replay_log(options["log"])
     release = load_release(options["release"], sealed=command == "serve" or "live" in options)
+    if command == "simulate":
+        from es_simulated import simulate
+
+        return 0, simulate(release, options["request"])
     site = release.engine.get("site")
     if site and os.path.isdir(release.path(site)):
         sys.path.insert(1, release.path(site))
@@ -115,11 +159,11 @@ def run(arguments):
 
         return 0, record(release, name, options["inputs"])
     if command == "bench":
-        from es_bench import bench
+        return 0, measure(release, name, options)
+    if command == "figures":
+        from es_figures import figures
 
-        return 0, bench(
-            release, name, _number(options, "seconds", float, 1.0), _number(options, "runs", int, 50)
-        )
+        return 0, figures(release, name, _number(options, "seconds", float, 10.0))
     from es_litert_probe import examine
 
     answer, text = examine(release, release.variant(name))

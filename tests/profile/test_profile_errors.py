@@ -88,6 +88,51 @@ def test_a_problem_in_a_base_names_the_base(write, tmp_path: Path) -> None:
         ("precision: {wants: [int2]}", "precision: wants int2, which accepts does not list"),
         ("tolerances: {min_cosine: 2}", "tolerances.min_cosine: expected 1 or less, found the number 2"),
         ("sensors: [{name: a, kind: load, unit: ratio}]", "a sensor is read from a 'path' or by a 'command'"),
+        (
+            "sensors: [{name: a, kind: temprature, path: /a, unit: celsius}]",
+            "'battery' or 'memory', found 'temprature'; did you mean 'temperature'?",
+        ),
+        (
+            "sensors: [{name: a, kind: power, path: /a, unit: joules}]",
+            "sensors[0]: a sensor of kind power is in watts, not in joules",
+        ),
+        ("sensors: [{name: a, kind: throttle, path: /a, unit: flags}]", "'bits' belong to kind throttle"),
+        (
+            "sensors: [{name: a, kind: throttle, path: /a, unit: flags, bits: {hot: 32}}]",
+            "sensors[0].bits.hot: expected 31 or less, found the number 32",
+        ),
+        (
+            "sensors: [{name: a, kind: power, path: /a, unit: watts, trips: [{at: 1, effect: slower}]}]",
+            "'trips' belong to kind temperature, not to power",
+        ),
+        (
+            "sensors: [{name: a, kind: power, command: [x], label: b, unit: watts}]",
+            "'times' and 'label' belong to a 'path'",
+        ),
+        ("sensors: [{name: a, kind: power, path: sys/a, unit: watts}]", "expected a path from the root"),
+        (
+            'sensors: [{name: a, kind: power, path: "/sys/*/in*_*", unit: watts}]',
+            "a name holds one * at most, found 'in*_*'",
+        ),
+        (
+            "sensors: [{name: a, kind: power, command: [x], unit: watts, device: vcio}]",
+            "sensors[0].device: expected a device node such as /dev/vcio, found 'vcio'",
+        ),
+        (
+            "sensors: [{name: a, kind: power, path: /a, unit: watts, lable: b}]",
+            "sensors[0].lable: unknown key 'lable'; did you mean 'label'?",
+        ),
+        (
+            "power: {idle_watts: 3, busy_watts: 2, basis: b}",
+            "power: busy_watts must be more than idle_watts",
+        ),
+        ("power: {idle_watts: 0, busy_watts: 2, basis: b}", "power.idle_watts: expected more than 0"),
+        ("power: {idle_watt: 1}", "power.idle_watt: unknown key 'idle_watt'; did you mean 'idle_watts'?"),
+        (
+            "sensors: [{name: a, kind: power, path: /a, unit: watts, label: 3}]",
+            "sensors[0].label: expected text",
+        ),
+        ("thermal: {ambient_c: 25, c_per_watt: 2}", "thermal.seconds: this key is required"),
         ("sensors: {name: a}", "sensors: expected a list, found keys and values"),
         ("aliases: [Big]", "aliases[0]: expected lower-case letters, digits and single dashes, found 'Big'"),
         ('service: {groups: ["video,plugdev"]}', "service.groups[0]: expected one name of letters, digits"),

@@ -35,7 +35,7 @@ WANTED = {
 FIGURES = (
     "cpu_flags", "libc.version", "python.versions", "runtime.version", "precision.accepts", "memory.ram_mb",
     "memory.accelerator_kb", "compiler.min_runtime_version", "service.memory_max_mb", "sensors", "devices",
-    "tolerances",
+    "tolerances", "power.idle_watts", "power.busy_watts", "thermal",
 )  # fmt: skip
 """What nobody may have to take our word for."""
 
@@ -96,7 +96,7 @@ def test_figures_have_sources(name: str) -> None:
     for figure in FIGURES:
         value: Any = values
         for key in figure.split("."):
-            value = value[key]
+            value = None if value is None else value[key]
         assert value in (None, ()) or profile.source_of(figure), (
             f"{name}: nothing says where {figure} comes from"
         )

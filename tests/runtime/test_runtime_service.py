@@ -67,7 +67,7 @@ def test_json_and_binary_agree_and_the_id_comes_back(dense_service: Service) -> 
     reply = dense_service.wire().send(binary(head, RAW)).reply()
     length = int(reply.headers["inference-header-content-length"])
     assert json.loads(reply.body[:length])["outputs"][0]["parameters"] == {"binary_data_size": 12}
-    assert list(struct.unpack("<3f", reply.body[length:])) == output["data"]
+    assert reply.body[length:] == struct.pack("<3f", *output["data"])
 
     bare = dense_service.ask("POST", INFER, RAW, "Inference-Header-Content-Length: 0")
     assert bare.body[int(bare.headers["inference-header-content-length"]) :] == reply.body[length:]
@@ -290,7 +290,7 @@ def test_an_engine_that_failed_is_tried_again(
     import es_answers
     import es_metrics
     import es_release
-    from es_http import parse_head
+    from es_head import parse_head
 
     monkeypatch.setattr(es_answers, "RETRY_SECONDS", 0.0)
     loaded = es_release.load_release(str(release().path))

@@ -24,6 +24,7 @@ from .store import stage
 from .supervisor import run_supervisor
 from .trial import activate, arm, confirm, lease, revert, run_dead_man
 from .trust import change_trust, show_trust
+from .tuning import tune, tuned
 
 VERBS = {
     "hello": hello,
@@ -39,6 +40,8 @@ VERBS = {
     "revert": revert,
     "remove": remove,
     "pin": pin,
+    "tune": tune,
+    "tuned": tuned,
     "collect": collect,
     "logs": logs,
     "bench": bench,

@@ -24,6 +24,11 @@ def is_time(value):
     return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= MOST_SECONDS
 
 
+def is_table(value):
+    """Return whether a field is an object."""
+    return isinstance(value, dict)
+
+
 def is_list(value):
     """Return whether a field is a list."""
     return isinstance(value, list)
@@ -54,6 +59,9 @@ KINDS = {
     "limit_seconds": is_time,
     "signatures": is_list,
     "signers": is_list,
+    "settings": is_table,
+    "change": is_table,
+    "lift": is_list,
     "revoke": is_list,
 }
 NEEDS = {
@@ -70,6 +78,7 @@ NEEDS = {
     "collect": ("fence", "keep"),
     "logs": ("lines", "service"),
     "bench": ("limit_seconds",),
+    "tune": ("settings",),
 }
 WITHOUT_APP = ("apps", "policy", "trust")
 

@@ -14,7 +14,7 @@ from .files import locked, make_folder, sync_folder, write_fully, write_whole
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 DIGEST = re.compile(r"^[0-9a-f]{64}\Z")
 IN_TRIAL = ("ARMED", "TRIAL", "REVERTING")
-APP_FOLDERS = ("releases", "shared", "log", "run", "settings", "pins", "signatures")
+APP_FOLDERS = ("releases", "shared", "log", "run", "settings", "pins", "signatures", "kept")
 LOCK_SECONDS = 60
 SLOT_BYTES = 4096
 RESERVE_BYTES = 1 << 18

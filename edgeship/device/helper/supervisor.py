@@ -21,6 +21,7 @@ from .base import (
 )
 from .confine import Confinement, die_with_parent
 from .files import locked, write_whole
+from .kept import is_governed
 from .logbook import Log
 from .state import Place, read_state
 from .supervise import DRAIN_SECONDS, alive, detach, run_folder
@@ -153,10 +154,13 @@ class Supervisor(object):
         if self.confinement:
             folder, announce = self.confinement.release(start["release"]), self.confinement.announce
             enter = self.confinement.enter
+        kept = os.path.join(os.path.dirname(os.path.dirname(folder)), "kept")
         argv = python_command(os.path.join(folder, "runtime", "main.py"), "serve", "--release", folder)
         argv += ["--announce", announce]
         if start["listen"]:
             argv += ["--listen", start["listen"]]
+        if is_governed(self.place, start["release"]):
+            argv += ["--kept", kept]
         self.log.say("starting release %s" % start["release"][:12])
         self.child = subprocess.Popen(
             argv,

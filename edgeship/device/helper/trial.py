@@ -22,6 +22,7 @@ from .health import (
     tried_settings,
     write_settings,
 )
+from .kept import begin_with_next, take_back
 from .state import (
     IN_TRIAL,
     Place,
@@ -37,6 +38,7 @@ from .supervise import alive, detach, set_oom_score
 from .switching import manager_before, switch, unhook
 from .systemd import start_timer, stop_timer, timer_waits
 from .trust import admit, check_trusted, pin_unsigned, raise_floor
+from .tuning import arm_change
 
 LEAST_SECONDS = 2.0
 RETRY_SECONDS = 2.0
@@ -60,6 +62,8 @@ def lease(place, request):
                 seconds=time_left(record),
                 tx=record["tx"],
             )
+        if record.get("result") != "committed":  # what could not be taken back then is now
+            take_back(place, record.get("tx"))
         raise_floor(place, record)
         fence = raise_fence(place, request.get("fence"))
         sweep(place)
@@ -120,6 +124,7 @@ def arm(place, request):
         previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
         check_listen(place, release, request.get("listen"), previous)
         place.keep_reserve()
+        arm_change(place, tx, request.get("change"), release)
         settings = {"manager": manager.kind, "listen": request.get("listen")}
         before = read_settings(place, release) if release == previous else settings
         change_state(
@@ -166,7 +171,7 @@ def activate(place, request):
         if record["state"] != "ARMED" or record["tx"] != tx or time_left(record) < LEAST_SECONDS:
             raise Refusal("not-armed", "state is %s of %s" % (record["state"], record["tx"]), record=record)
         record = change_state(place, "TRIAL")
-        reason = switch(place, record["to"], manager_before(place, record))
+        reason = start_trial(place, record)
     live = {"serving": None, "prove": None, "reason": reason}
     if reason is None:
         ready = min(request["ready_seconds"], max(LEAST_SECONDS, time_left(record) - LEAST_SECONDS))
@@ -179,6 +184,15 @@ def activate(place, request):
     return dict(live, record=record, seconds_left=time_left(record))
 
 
+def start_trial(place, record):
+    """Switch to the release on trial, with the settings it came with; return why it could not be started, or None."""
+    try:
+        begin_with_next(place, record["tx"])
+    except OSError as error:
+        return "its settings could not be written: %s" % error
+    return switch(place, record["to"], manager_before(place, record))
+
+
 def finish(place, tx, release, reason, hook_runs=False):
     """Record that the device is back on `release` (None: nothing is deployed) and why.
 
@@ -186,6 +200,7 @@ def finish(place, tx, release, reason, hook_runs=False):
     nothing is deployed no boot hook is needed either; `hook_runs`: but the one that runs just now stays.
     """
     record = read_state(place)
+    take_back(place, tx)
     if release is None:
         after = change_state(
             place, "NONE", tx=tx, to=None, reason=reason, result="reverted", deadman=None, **{"from": None}
@@ -225,6 +240,7 @@ def revert_to_from(place, tx, reason, ready_seconds, prove_seconds):
     problem, tried = None, tried_manager(place, new)
     if switched:
         place.spend_reserve()
+        take_back(place, tx)
     if switched and old is None:
         tried.remove()
         point_link(place.of("current"), None)

@@ -102,12 +102,17 @@ def check_statement(place, said, release, fresh, floor, policy):
         )
     if not fresh:
         return
-    now = max(time.time(), floor["time"])
     stored = floor.get("sequences", {}).get(place.app_name, 0)
     if said["sequence"] < stored:
         raise Refusal(
             "older-release", "its sequence is %d, and %d ran here already" % (said["sequence"], stored)
         )
+    in_time(said, floor, policy)
+
+
+def in_time(said, floor, policy):
+    """Refuse a statement that expired, or that was signed longer ago than the policy lets pass."""
+    now = max(time.time(), floor["time"])
     if now >= said["expires"]:
         raise Refusal("signature-expired", "it expired %s" % date_of(said["expires"]))
     if policy["max_age_days"] is not None and now - said["signed_at"] > policy["max_age_days"] * DAY:
@@ -139,19 +144,37 @@ def authorise(place, release, signatures, fresh=True):
     if policy["unsigned"] == "allow":
         refuse_revoked(signatures, policy["revoked"])
         return None
+    floor = read_floor(place)
+
+    def read(text):
+        said = read_statement(text)
+        check_statement(place, said, release, fresh, floor, policy)
+        return said
+
+    good, wanted = holding(place, policy, signatures, "release", read), policy["threshold"]
+    return {
+        "sequence": sorted((said["sequence"] for said in good.values()), reverse=True)[wanted - 1],
+        "signed_at": sorted((said["signed_at"] for said in good.values()), reverse=True)[wanted - 1],
+        "signers": sorted(good),
+    }
+
+
+def holding(place, policy, signatures, what, read):
+    """Return fingerprint -> statement of the signatures that hold, as many as the policy wants or more; refuses fewer.
+
+    `what` is signed, for people; `read` returns what a text says, or refuses it.
+    """
     if not isinstance(signatures, list) or len(signatures) > MOST_SIGNATURES:
         raise Refusal("bad-signature", "at most %d signatures are read" % MOST_SIGNATURES)
     if not signatures:
-        raise Refusal("unsigned", "the release is not signed, and this device takes signed ones only")
-    floor, good, bad = read_floor(place), {}, []
+        raise Refusal("unsigned", "the %s is not signed, and this device takes signed ones only" % what)
+    good, bad = {}, []
     names = [(signer["name"].split(",")[0], signer["fingerprint"]) for signer in read_signers(place)]
     for entry in signatures:
         try:
             entry = entry if isinstance(entry, dict) else {}
             fingerprint, text = verify_one(signers_path(place), names, entry, policy["revoked"])
-            said = read_statement(text)
-            check_statement(place, said, release, fresh, floor, policy)
-            good[fingerprint] = said
+            good[fingerprint] = read(text)
         except Refusal as refusal:
             if refusal.code == "no-verifier":
                 raise
@@ -163,11 +186,7 @@ def authorise(place, release, signatures, fresh=True):
             "%d of %d needed signatures hold%s"
             % (len(good), wanted, "".join("; " + refusal.reason for refusal in bad)),
         )
-    return {
-        "sequence": sorted((said["sequence"] for said in good.values()), reverse=True)[wanted - 1],
-        "signed_at": sorted((said["signed_at"] for said in good.values()), reverse=True)[wanted - 1],
-        "signers": sorted(good),
-    }
+    return good
 
 
 def refuse_revoked(signatures, revoked):

@@ -1,0 +1,235 @@
+"""The governor's slow loop, every two seconds: heat, supply, battery, contention, and the energy that is owed.
+
+One rule for every sensor: what is lost counts as its last value where that asks for less power, and as nothing
+where it would allow more. A reading is lost where its value is None or it is older than 10 s.
+"""
+
+from collections import namedtuple
+
+STALE = 10.0  # Seconds.
+_DOWN, _UP = 3.0, 8.0  # Degrees below a trip: nearer goes a rung down, farther a rung up.
+_HOLD = 30.0  # Seconds on the cheapest after an under-voltage: going up at once would bring it back.
+_BLIND = 60.0  # Seconds without any temperature after which a ceiling that a person set counts as reached.
+_CROWDED, _QUIET = 0.25, 0.10  # Pressure (share of the time that somebody waits): too much, and none.
+_OWN_BUSY = 0.5  # Busier than this, the service itself is what the others wait for.
+_PERCENT_UP = 2.0  # A battery must gain this much before it counts as fuller: bands do not flap.
+_SLOWED = frozenset(("throttled", "frequency-capped", "soft-temperature-limit"))
+_UNDER = "under-voltage"
+_LISTS = (list, tuple, set, frozenset)
+_LONGEST = 600.0  # Seconds that one tick may stand for: a service that was stopped for a night owes no night.
+_MOST_WATTS = 1e5  # No board; a counter that jumps by more was set anew.
+_WORST = 10.0  # Most that a meter may have shown over the estimate.
+
+# at          monotonic seconds of the last tick
+# z, price    joules owed; what one joule costs in the score; price_why: the reason to give for it
+# watts       last measured; energy: last value of a counter of joules
+# ratio       the most that a meter showed over the estimate; fades
+# steps       rungs down for heat; one more than there are: one thread, too; steps_why: its reason
+# heats       last verdict on each temperature sensor: 1 hot, 0 between, -1 cool, None never seen
+# seen        when any temperature was known
+# flags       what throttles now, None: never seen; under: end of the hold after an under-voltage
+# percent     of the battery; crowd: last pressure; limit: threads that the pressure allows
+# cap         the highest rung allowed, cap_why: for which reason; threads: allowed in all
+# blind       names of lost sensors; broke: there is a budget, and nothing to account for it
+Slow = namedtuple(
+    "Slow",
+    "at z price price_why watts energy ratio steps steps_why heats seen flags under percent crowd limit"
+    " cap cap_why threads blind broke",
+)
+
+
+def begin_slow(profile):
+    """Return the Slow of a service whose sensors were never read."""
+    return Slow(
+        at=None, z=0.0, price=0.0, price_why="budget", watts=None, energy=None, ratio=1.0, steps=0,
+        steps_why="temperature", heats=tuple(None for _ in profile.heats), seen=None, flags=None, under=None,
+        percent=None, crowd=None, limit=profile.threads, cap=profile.top, cap_why="accurate",
+        threads=profile.threads, blind=(), broke=False,
+    )  # fmt: skip
+
+
+def known(readings, name):
+    """Return the value of a reading, None where it is lost."""
+    reading = readings.get(name)
+    if reading is None or not isinstance(reading[1], (int, float)) or not 0.0 <= reading[1] <= STALE:
+        return None
+    return reading[0]
+
+
+def _number(readings, name, least, most):
+    value = known(readings, name)
+    good = isinstance(value, (int, float)) and least <= value <= most
+    return float(value) if good else None
+
+
+def tick(state, sample, profile):
+    """Return the State after ("tick", at, share of the time busy, readings)."""
+    _, at, busy, readings = sample
+    slow = state.slow
+    if not abs(at) < 1e15:  # No clock gives that; it must not stay in the state for ever.
+        at = slow.at or 0.0
+    dt = min(_LONGEST, at - slow.at) if slow.at is not None and at > slow.at else 0.0
+    slow, blind = slow._replace(at=at), []
+    slow = _battery(slow, readings, profile, blind)
+    slow = _energy(slow, readings, profile, dt, state.spent, blind)
+    slow = _supply(slow, readings, profile, blind)
+    slow = _heat(slow, readings, profile, blind)
+    slow = _contention(slow, readings, profile, busy, blind)
+    slow = refit(slow._replace(blind=tuple(sorted(blind))), profile)
+    xi, d = state.xi, state.d
+    if not state.ran:
+        # Nothing ran: what was learned fades, or a service that refuses everything would never learn better.
+        xi, d = 1.0 + (xi - 1.0) / 2.0, profile.deviation + (d - profile.deviation) / 2.0
+    return state._replace(xi=xi, d=d, spent=0.0, ran=0, slow=slow)
+
+
+def _battery(slow, readings, profile, blind):
+    values = [_number(readings, name, 0.0, 100.0) for name in profile.names.get("battery", ())]
+    found = [v for v in values if v is not None]
+    if len(found) < len(values) and slow.percent is not None:
+        blind += [n for n, v in zip(profile.names["battery"], values) if v is None]
+        found.append(slow.percent)
+    if not found:
+        return slow
+    percent = min(found)
+    if slow.percent is None or percent < slow.percent or percent >= min(100.0, slow.percent + _PERCENT_UP):
+        return slow._replace(percent=percent)
+    return slow
+
+
+def _energy(slow, readings, profile, dt, spent, blind):
+    """Bring the virtual queue of joules owed up to date: Z <- clamp(Z + used - budget * dt, 0, Zmax)."""
+    shown, counter = _shown(slow, readings, profile, dt)
+    estimate = profile.idle * dt + spent
+    watts, ratio = slow.watts, slow.ratio
+    if shown is not None:
+        watts, used = shown, shown * dt
+        if dt > 0.0:
+            # How far the meter was above the estimate at worst; half of it is forgotten in ten minutes.
+            ratio = 1.0 + (ratio - 1.0) * 0.5 ** (dt / 600.0)
+            if estimate > 0.0:
+                ratio = max(ratio, min(_WORST, used / estimate))
+    else:
+        used = estimate * ratio
+        if watts is not None:  # The meter is lost: no less than it showed last.
+            used = max(used, watts * dt)
+            blind.append(profile.meter or "meter")
+    budget, _ = profile.budget(slow.percent)
+    z = 0.0
+    if budget is not None:
+        z = min(max(0.0, slow.z + used - budget * dt), profile.debt(budget))
+    broke = budget is not None and watts is None and counter is None and not profile.estimates
+    return slow._replace(z=z, watts=watts, energy=counter, ratio=ratio, broke=broke)
+
+
+def _shown(slow, readings, profile, dt):
+    """Return (watts since the last tick as a meter shows them, its counter of joules); None where there is none."""
+    name = "meter" if "meter" in readings else profile.meter
+    value = _number(readings, name, 0.0, 1e15)
+    if value is None:
+        return None, None
+    if readings[name][2] == "power":
+        return (value if value < _MOST_WATTS else None), None
+    if slow.energy is None or not dt > 0.0 or not 0.0 <= value - slow.energy < _MOST_WATTS * dt:
+        return None, value
+    return (value - slow.energy) / dt, value
+
+
+def _supply(slow, readings, profile, blind):
+    """Note which throttle flags are set now; lost ones stay as they were."""
+    flags, seen = set(slow.flags or ()), False
+    told = [(name, known(readings, name)) for name in profile.names.get("throttle", ())]
+    lost = [name for name, value in told if not isinstance(value, _LISTS)]
+    if told and not lost:
+        flags.clear()
+    for _, value in told:
+        if isinstance(value, _LISTS):
+            flags.update(flag for flag in value if isinstance(flag, str))
+            seen = True
+    if slow.flags is None and not seen:
+        return slow
+    blind += lost
+    under = slow.under
+    if _UNDER in flags:
+        under = slow.at + _HOLD
+    elif under is not None and slow.at >= under:
+        under = None
+    return slow._replace(flags=tuple(sorted(flags)), under=under)
+
+
+def _heat(slow, readings, profile, blind):
+    """Go one rung down while anything is hot, one up while everything that was ever known is known to be cool."""
+    heats, seen = [], slow.at if slow.seen is None else slow.seen
+    unsure = bool(blind) and any(name in blind for name in profile.names.get("throttle", ()))
+    for (name, trip), last in zip(profile.heats, slow.heats):
+        value = _number(readings, name, -60.0, 200.0)
+        if value is None:
+            if last is not None:
+                blind.append(name)
+                unsure = unsure or trip is not None
+            heats.append(last)
+            continue
+        seen = slow.at
+        hot = trip is not None and value > trip - _DOWN
+        heats.append(1 if hot else -1 if trip is None or value < trip - _UP else 0)
+    slowed = not _SLOWED.isdisjoint(slow.flags or ())
+    unseen = profile.settings["temperature_c"] is not None and slow.at - seen > _BLIND
+    steps, why = slow.steps, slow.steps_why
+    if 1 in heats or slowed or unseen:
+        steps = min(profile.top + 1, steps + 1)
+        why = "blind" if unseen or unsure else "temperature" if 1 in heats else "throttled"
+    elif unsure:
+        why = "blind"
+    elif steps and 0 not in heats:
+        steps -= 1
+    return slow._replace(heats=tuple(heats), seen=seen, steps=steps, steps_why=why)
+
+
+def _contention(slow, readings, profile, busy, blind):
+    """Give a thread back while others wait for the processor and the service itself is not what keeps it busy."""
+    names = profile.names.get("pressure", ()) if profile.threads > 1 else ()
+    values = [_number(readings, name, 0.0, 1.0) for name in names]
+    found = [v for v in values if v is not None]
+    crowd = slow.crowd
+    if len(found) < len(values) and crowd is not None:
+        blind += [n for n, v in zip(names, values) if v is None]
+        found.append(max(crowd, _QUIET))  # Lost: as it was, and never none.
+    if not found:
+        return slow
+    crowd, limit = max(found), slow.limit
+    if crowd > _CROWDED and busy < _OWN_BUSY:
+        limit -= 1
+    elif crowd < _QUIET:
+        limit += 1
+    return slow._replace(crowd=crowd, limit=min(profile.threads, max(1, limit)))
+
+
+def refit(slow, profile):
+    """Return Slow with what follows from it under this profile: cap, threads, price."""
+    top = profile.top
+    steps = min(slow.steps, top + 1)
+    limit = min(slow.limit, profile.threads)
+    heats = slow.heats
+    if len(heats) != len(profile.heats):
+        heats = tuple(None for _ in profile.heats)
+    caps = [(max(0, top - steps), slow.steps_why)]
+    if slow.under is not None:
+        caps.insert(0, (0, _UNDER))
+    if slow.broke:
+        caps.append((0, "blind"))
+    band = profile.band(slow.percent)
+    if band and band["variant"] is not None and 0 <= profile.index(band["variant"]) <= top:
+        caps.append((profile.index(band["variant"]), "battery"))
+    cap, why = min(caps, key=lambda one: one[0])
+    threads = 1 if slow.under is not None or steps > top else limit
+    budget, payer = profile.budget(slow.percent)
+    z = price = 0.0
+    if budget is not None:
+        most = profile.debt(budget)
+        z = min(slow.z, most)
+        # The score V * value - Z * joules over V, with V = Zmax / (2 * slope): see docs/governor.md.
+        price = 2.0 * profile.slope * z / most
+    return slow._replace(
+        steps=steps, limit=limit, heats=heats, cap=cap, cap_why=why if cap < top else "accurate",
+        threads=threads, z=z, price=price, price_why=payer,
+    )  # fmt: skip

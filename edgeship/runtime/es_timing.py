@@ -1,0 +1,154 @@
+"""How long a rung of the ladder takes on this machine: cold, steady, by threads, and what it holds in memory."""
+
+import os
+import time
+
+from es_errors import CannotRun, EngineFailed
+from es_model import Model
+from es_prove import percentile
+from es_release import Release
+
+# Delegates that compute on the processor: for the others threads change nothing.
+_ON_CPU = ("xnnpack", "none")
+# More threads must be worth their energy and the cores that others want.
+_WORTH = 0.9
+_FEWEST, _MOST = 5, 10000
+
+
+def cores():
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return os.cpu_count() or 1
+
+
+def resident_bytes():
+    """Return the resident memory of this process, what its allocator holds free given back first; None where /proc
+    does not tell.
+    """
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # musl has no such call.
+    try:
+        with open("/proc/self/statm") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def with_threads(release, threads):
+    """Return the same release with another number of threads."""
+    service = dict(release.service, engine=dict(release.engine, threads=threads))
+    return Release(release.directory, release.id, service)
+
+
+def timed(model, seconds, most=_MOST):
+    """Return the seconds of each run of a warmed-up model, sorted: `seconds` long, five runs at least."""
+    inputs = model.zeros()
+    times = []
+    begun = time.perf_counter()
+    now = begun
+    while len(times) < _FEWEST or (now - begun < seconds and len(times) < most):
+        model.fresh()
+        started = time.perf_counter()
+        model.engine.run(inputs)
+        now = time.perf_counter()
+        times.append(now - started)
+    times.sort()
+    return times
+
+
+def _measured(release, name, seconds):
+    """Return (seconds of the first run, sorted seconds of the steady ones, bytes by which memory grew or None)."""
+    before = resident_bytes()
+    try:
+        model = Model(release, name)
+        try:
+            cold = model.warm_up(1)[0] / 1e3
+            after = resident_bytes()
+            model.warm_up(2)
+            times = timed(model, seconds)
+        finally:
+            model.close()
+    except EngineFailed as error:
+        raise CannotRun("engine-failed", str(error))
+    return cold, times, None if before is None or after is None else max(0, after - before)
+
+
+def counts_of(release, threads):
+    """Return the thread counts to try, the release's own first: those that the machine has cores for, and one alone
+    where an accelerator computes.
+    """
+    own = release.engine["threads"]
+    if (release.engine.get("delegate") or "none") not in _ON_CPU:
+        return [own]
+    return [own] + [count for count in sorted(set(threads)) if count != own and 1 <= count <= cores()]
+
+
+def best_count(by_threads):
+    """Return the number of threads to use of {count: seconds}: another thread must save a tenth of the time."""
+    best = None
+    for count in sorted(by_threads):
+        if best is None or by_threads[count] < by_threads[best] * _WORTH:
+            best = count
+    return best
+
+
+def rung_figures(release, name, seconds=1.0, threads=(1, 2, 4)):
+    """Return the figures of one rung, measured here: {"cold_seconds", "seconds" (p50), "p95_seconds", "threads" (the
+    best count), "by_threads": {"1": p50, ...}, "fixed_seconds", "each_seconds", "memory_bytes", "joules"}.
+
+    Each thread count of `threads` is measured for `seconds`. Running n samples takes fixed + n * each seconds; the
+    batch of a model is fixed when it is built, so nothing is shared between samples: 0 and `seconds`.
+    `joules`: of one inference above what the board takes idle; null where no meter can tell.
+    `memory_bytes` is right for the first rung that a process measures; later ones find memory already there.
+    """
+    by_threads, kept = {}, {}
+    for count in counts_of(release, threads):
+        cold, times, memory = _measured(with_threads(release, count), name, seconds)
+        kept[count] = cold, times, memory
+        by_threads[count] = percentile(times, 0.5)
+    own = release.engine["threads"]
+    best = best_count(by_threads)
+    joules = _joules(with_threads(release, best), name, seconds)
+    return {
+        "cold_seconds": kept[own][0],
+        "seconds": by_threads[best],
+        "p95_seconds": percentile(kept[best][1], 0.95),
+        "threads": best,
+        "by_threads": {str(count): by_threads[count] for count in sorted(by_threads)},
+        "fixed_seconds": 0.0,
+        "each_seconds": by_threads[best],
+        "memory_bytes": kept[own][2],
+        "joules": joules,
+    }
+
+
+def _joules(release, name, seconds):
+    """Return the joules of one run above idle, or None where there is no meter or it is too coarse to tell."""
+    from es_energy import Energy
+
+    energy = Energy(release)
+    if not energy.measured:
+        return None
+    energy.idle(max(1.0, seconds))
+    model = Model(release, name)
+    try:
+        model.warm_up(2)
+        inputs, runs, until = model.zeros(), 0, time.perf_counter() + max(1.0, seconds)
+        energy.begin()
+        while runs < _FEWEST or time.perf_counter() < until:
+            model.run(inputs)
+            runs += 1
+            if time.perf_counter() > energy.due:
+                energy.look()
+        joules = energy.end(runs)["joules_per_run"]
+    except EngineFailed as error:
+        raise CannotRun("engine-failed", str(error))
+    finally:
+        model.close()
+    return joules if isinstance(joules, float) else None

@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "deploy": ("edgeship.cli.deploy:deploy", "Bring a model or a bundle to devices, prove it and start it."),
     "status": ("edgeship.cli.operate:status", "Say what a device runs."),
+    "tune": ("edgeship.cli.tune:tune", "Change settings of a running service, without a restart."),
     "rollback": ("edgeship.cli.operate:rollback", "Return a device to the release before."),
     "pin": ("edgeship.cli.operate:pin", "Keep a release on a device, whatever comes after it."),
     "logs": ("edgeship.cli.operate:logs", "Show a service's log from a device."),

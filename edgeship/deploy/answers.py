@@ -87,6 +87,16 @@ ENGINE = Record(
     }
 )
 LATENCY = Record(maybe={"cold": FIGURE, "p50": FIGURE, "p95": FIGURE, "unavailable": TEXT})
+RUNG = Record(
+    fields={**dict.fromkeys(("cold_seconds", "seconds", "p95_seconds"), NUMBER), "threads": COUNT},
+    maybe={"memory_bytes": maybe(COUNT)},
+)
+LADDER = Either(
+    of=(
+        Record(fields={"rungs": Named(of=RUNG), "left_out": Many(of=TEXTS)}),
+        Record(fields={"unavailable": TEXT}),
+    )
+)
 PROOF = Record(
     maybe={
         "vectors": COUNT,
@@ -95,6 +105,7 @@ PROOF = Record(
         "engine": maybe(ENGINE),
         "latency_ms": maybe(LATENCY),
         "reason": maybe(TEXT),
+        "ladder": LADDER,
         "also": Many(of=Record(fields={"variant": TEXT}, maybe={"vectors": COUNT, "failed": maybe(COUNT)})),
     }
 )
@@ -150,6 +161,18 @@ STEP = Plain(
 HEX = Plain(
     words="hexadecimal digits", holds=lambda value: isinstance(value, str) and _bytes_of(value) is not None
 )
+TUNED = Record(
+    fields={
+        "release": maybe(TEXT),
+        "governed": BOOL,
+        "settings": Named(of=ANY),
+        "rungs": TEXTS,
+        "own": Named(of=ANY),
+        "at": maybe(NUMBER),
+        "trial": BOOL,
+    }
+)
+"""Settings of an application: of its release, and the device's own."""
 ANSWERS: dict[str, Kind] = {
     "apps": Record(fields={"apps": TEXTS}),
     "hello": Record(fields={**STATUS.fields, "helper": TEXT}, maybe={"unchanged": BOOL}),
@@ -175,6 +198,10 @@ ANSWERS: dict[str, Kind] = {
     "revert": Record(fields={"record": RECORD}),
     "collect": Record(fields={"removed": TEXTS}),
     "remove": Record(fields={"removed": TEXTS, "blobs": COUNT}),
+    "tuned": Record(
+        fields={**TUNED.fields, "signed": maybe(Record(fields={"device": TEXT, "sequence": COUNT}))}
+    ),
+    "tune": Record(fields={**TUNED.fields, "changed": BOOL, "by": TEXT}),
     "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
     "logs": Record(fields={"lines": TEXTS}),
     "bench": Record(fields={"release": TEXT, "bench": BENCH}),

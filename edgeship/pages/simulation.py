@@ -28,6 +28,7 @@ def simulation_page(document: dict[str, Any]) -> str:
             "document": document,
             "worth": WORTH.get(document["worth"], document["worth"]),
             "traces": [_shown(document, place, trace) for place, trace in enumerate(document["traces"])],
+            "tips": "",
             "plain": plain,
             "shown": shown,
             "number": number,
@@ -39,11 +40,8 @@ def simulation_page(document: dict[str, Any]) -> str:
 def title_of(trace: dict[str, Any], policy: str) -> str:
     """Return what a policy is called on the page, with what it was best in."""
     best = trace["best_fixed"]
-    marks = [
-        word
-        for word, name in (("most right", best["answers"]), ("least energy", best["energy"]))
-        if name == policy
-    ]
+    marked = (("most right", best["answers"]), ("least energy", best["energy"]))
+    marks = [word for word, name in marked if name == policy]
     name = ORACLES.get(policy, policy)
     return f"{name} ({', '.join(marks)})" if marks else name
 
@@ -97,12 +95,9 @@ def _bars(
         return None
     # What a policy that hardly ever is right takes for an answer would make every other bar invisible.
     usual = 4 * sorted(value for _, value in known)[len(known) // 2]
-    entries = [
-        Row(
-            name=title_of(trace, policy),
-            bars=(Bar(value=min(value, usual) if value > 0 else 0.0, text=f"{value:.4g}" + (" …" if value > usual else "")),),
-            marked=policy == "governor",
-        )
-        for policy, value in known
-    ]  # fmt: skip
+    entries = []
+    for policy, value in known:
+        text = f"{value:.4g}" + (" …" if value > usual else "")
+        bar = Bar(value=min(value, usual), text=text)
+        entries.append(Row(name=title_of(trace, policy), bars=(bar,), marked=policy == "governor"))
     return rows(entries, name=name, title=f"{trace['name']}: {unit}; the figures are in the table", unit=unit)

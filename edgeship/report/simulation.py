@@ -89,8 +89,10 @@ def trace_lines(trace: dict[str, Any]) -> list[str]:
 
 
 def _policy(row: dict[str, Any], trace: dict[str, Any]) -> list[str]:
-    marks = {trace["best_fixed"]["answers"]: "most right", trace["best_fixed"]["energy"]: "least energy"}
-    name = row["policy"] + (f" ({marks[row['policy']]})" if row["policy"] in marks else "")
+    best = trace["best_fixed"]
+    marked = (("most right", best["answers"]), ("least energy", best["energy"]))
+    marks = [word for word, policy in marked if policy == row["policy"]]
+    name = row["policy"] + (f" ({', '.join(marks)})" if marks else "")
     right, watts = f"{100 * row['right_share']:.2f}", f"{row['watts']:.3f}"
     each = "-" if row["joules_per_right"] is None else f"{row['joules_per_right']:.4g}"
     if row["kind"] == "oracle":

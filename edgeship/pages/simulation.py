@@ -14,7 +14,11 @@ WORTH = {
     "agreement": "agreement with the float model",
     "order": "not measured, every answer counts as right",
 }
-ORACLES = {"oracle": "the oracle", "oracle:cool": "the oracle, never throttled"}
+ORACLES = {
+    "oracle": "the oracle",
+    "oracle:budget": "the oracle, within the budget",
+    "oracle:cool": "the oracle, never throttled",
+}
 
 
 def simulation_page(document: dict[str, Any]) -> str:

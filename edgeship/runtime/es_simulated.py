@@ -222,7 +222,7 @@ def _best(rows):
 def _oracle(profile, world, plan, trace, idle, rows):
     """Add the oracle's rows, and to the governor's what was possible with its joules, and the joules of its answers.
 
-    The oracle has what the budget leaves above idling, else all it can use; the cool one stays below every trip too.
+    That of a budget has what it leaves above idling; the cool one stays below every trip, and within the budget.
     """
     oracle = Oracle(profile, trace, world.marginal(), plan["service"].overhead)
     for row in rows:
@@ -231,9 +231,11 @@ def _oracle(profile, world, plan, trace, idle, rows):
                 "right_share": oracle.most_right(max(0.0, row["joules"] - idle)) / max(1, len(trace.at)),
                 "joules": idle + oracle.least_joules(row["right"]),
             }
+    rows.append(_bound("oracle", oracle, trace, idle, []))
     watts = profile.budget(None)[0]
     limits = [] if watts is None else [watts * trace.seconds]
-    rows.append(_bound("oracle", oracle, trace, idle, limits))
+    if limits:
+        rows.append(_bound("oracle:budget", oracle, trace, idle, limits))
     cool = world.joules_below_trips(trace.seconds)
     if cool is not None:
         rows.append(_bound("oracle:cool", oracle, trace, idle, limits + [cool]))

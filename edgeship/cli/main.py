@@ -34,6 +34,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "edgeship.cli.explain:explain",
         "Say what quantizing costs, layer by layer, and why; or what an error means.",
     ),
+    "simulate": (
+        "edgeship.cli.simulate:simulate",
+        "Say how a bundle would do under a load on a board, before there is one.",
+    ),
     "deploy": ("edgeship.cli.deploy:deploy", "Bring a model or a bundle to devices, prove it and start it."),
     "status": ("edgeship.cli.operate:status", "Say what a device runs."),
     "tune": ("edgeship.cli.tune:tune", "Change settings of a running service, without a restart."),

@@ -12,8 +12,8 @@ import time
 import es_govern
 from es_answers import log
 from es_errors import CannotRun, Refused
-from es_kept import Tuned, figures_of
 from es_governor_tally import Tally
+from es_kept import Tuned, figures_of
 
 TICK_SECONDS = 2.0
 # The first tick after a rest: as soon as the sensors were read once.

@@ -275,6 +275,8 @@ def test_a_counter_of_joules_counts_by_its_difference() -> None:
         # After a jump back nothing was measured: what the meter showed last (5 W) counts.
         assert slow.z >= owed - 1e-9
     assert slow.watts == pytest.approx(0.5)
+    service.tick(given={"board": (7.0, 0.1, "energy")})
+    assert service.state.slow.watts == pytest.approx(0.5), "another counter counts from elsewhere"
 
 
 def test_a_budget_that_nothing_can_account_for_means_the_cheapest() -> None:
@@ -341,6 +343,10 @@ def test_a_ceiling_that_nothing_can_watch_counts_as_reached_after_a_minute() -> 
     service = Service(temperature_c=70.0)
     assert service.tick(times=31, soc=None).cap == 2
     assert service.tick(times=3, soc=None).cap == 0 and service.ask()[:2] == ("small", "blind")
+    rested = Service(temperature_c=70.0)
+    rested.tick()
+    rested.at += 3600.0
+    assert rested.tick(soc=None).cap == 2, "a rest is no blindness"
     free = Service()
     assert free.tick(times=60, soc=None).cap == 2, "nobody promised anything"
 

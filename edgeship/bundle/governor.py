@@ -27,6 +27,8 @@ class Governed:
 
     entry: dict[str, Any]
     notes: tuple[str, ...]
+    loaded_bytes: int
+    """Of the files of the variants that stay loaded, or what comes to the same."""
 
     @property
     def resident(self) -> dict[str, int]:
@@ -57,7 +59,7 @@ def governed(
     ]
     kept = _on_one_scale(parts, kept, qualities, notes)
     kept = _undominated(parts, kept, qualities, figures, notes)
-    kept = _that_fit(parts, kept, body_mb, notes)
+    kept = _that_fit(parts, kept, figures, (most_mb(parts.profile) - body_mb) * MIB, notes)
     rows = [_row(v.artifact.name, qualities[v.artifact.name], figures) for v in kept]
     cascade = _cascade_row(parts, kept, qualities, figures)
     rows.sort(key=lambda row: (row["seconds"] is None, row["seconds"] or 0.0))
@@ -68,7 +70,7 @@ def governed(
         "power": _dumped(parts.profile, "power"),
         "thermal": _dumped(parts.profile, "thermal"),
     }
-    return Governed(entry=entry, notes=tuple(notes))
+    return Governed(entry=entry, notes=tuple(notes), loaded_bytes=sum(_loaded(v, figures) for v in kept))
 
 
 def _serves(
@@ -148,12 +150,22 @@ def _undominated(
     return [variant for variant in kept if variant in best or variant is parts.chosen]
 
 
-def _that_fit(parts: BundleParts, kept: list[Variant], body_mb: int, notes: list[str]) -> list[Variant]:
-    """Return the variants that the service of the target has memory for together, the largest left out first."""
-    room = (most_mb(parts.profile) - body_mb) * MIB
+def _loaded(variant: Variant, figures: Figures) -> int:
+    """Return the bytes of a file that would take as much memory as the variant does: its own, or more where what was
+    measured (which holds the activations, too) is more than TIMES_MODEL of them."""
+    measured = figures[variant.artifact.name]
+    grown = 0 if isinstance(measured, str) else int(measured["memory_bytes"])
+    return max(variant.artifact.bytes, grown // TIMES_MODEL)
+
+
+def _that_fit(
+    parts: BundleParts, kept: list[Variant], figures: Figures, room: int, notes: list[str]
+) -> list[Variant]:
+    """Return the variants that the service of the target has memory for together (`room`, bytes), the largest left out
+    first."""
     found = list(kept)
-    while len(found) > 1 and TIMES_MODEL * sum(v.artifact.bytes for v in found) > room:
-        largest = max((v for v in found if v is not parts.chosen), key=lambda v: v.artifact.bytes)
+    while len(found) > 1 and TIMES_MODEL * sum(_loaded(v, figures) for v in found) > room:
+        largest = max((v for v in found if v is not parts.chosen), key=lambda v: _loaded(v, figures))
         found.remove(largest)
         notes.append(
             f"{largest.artifact.name} does not answer by itself: {parts.profile.name} has no memory to keep it "

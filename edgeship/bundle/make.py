@@ -132,7 +132,7 @@ def _loaded_bytes(
     which is told where it is less."""
     model, limits = max(v.artifact.bytes for v in parts.carried), values["limits"]
     if governor is not None and len(governor.resident) > 1:
-        return sum(v.artifact.bytes for v in parts.carried if v.artifact.name in governor.resident)
+        return governor.loaded_bytes
     if not any(entry["state"] for entry in values["variants"]):
         return model
     asked, limits["sessions"] = limits["sessions"], sessions_that_fit(parts.profile, limits, model)

@@ -61,15 +61,23 @@ def sign(
             "expires": moment + int(days * DAY),
         }
     )
+    signed = sign_text(text, key)
+    mine = envelope.signer(signed.signature).fingerprint
+    others = [old for old in bundle.signatures if envelope.signer(old.signature).fingerprint != mine]
+    return replace(bundle, signatures=(*others, signed))
+
+
+def sign_text(text: bytes, key: Path) -> SignedStatement:
+    """Return a statement with its signature by `key`. Raises InputError `no-such-key`, `key-not-usable`."""
     if not key.is_file():
         raise _no_key(key)
     done = _ssh_keygen(["-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE], text)
     signed = SignedStatement(statement=text.decode(), signature=done.stdout.decode("utf-8", "replace"))
     try:
-        mine = envelope.signer(signed.signature).fingerprint if done.returncode == 0 else None
+        sound = done.returncode == 0 and bool(envelope.signer(signed.signature))
     except ValueError:
-        mine = None
-    if mine is None:
+        sound = False
+    if not sound:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["nothing"]
         raise InputError(
             "key-not-usable",
@@ -77,8 +85,7 @@ def sign(
             context={"said": said[-1][-300:]},
             hint=f"with a passphrase and no terminal to ask on, hand the key to the agent first: ssh-add {key}",
         )
-    others = [old for old in bundle.signatures if envelope.signer(old.signature).fingerprint != mine]
-    return replace(bundle, signatures=(*others, signed))
+    return signed
 
 
 def sign_all(bundle: Bundle, keys: Sequence[Path]) -> Bundle:

@@ -11,6 +11,7 @@ import click
 from edgeship.cli import common
 from edgeship.cli.bundles import is_quiet, note, obtain, opened, result_of, served, target_of
 from edgeship.cli.inspect import is_bundle
+from edgeship.cli.settings import deployed_settings
 from edgeship.cli.signing import allow_unsigned_option, refuse_unsigned, sign_option, signed
 from edgeship.errors import InputError
 
@@ -52,6 +53,13 @@ def host_options(command: common.F) -> common.F:
     "--variant",
     metavar="NAME",
     help="Which variant of the bundle serves.  [default: the one that was chosen]",
+)
+@click.option(
+    "--set",
+    "typed",
+    multiple=True,
+    metavar="governor.KEY=VALUE",
+    help="A setting of the device's own, with the release; repeatable. Taken back with it.",
 )
 @host_options
 @click.option(
@@ -196,6 +204,8 @@ def deploy_options(settings: DeviceSettings, options: dict[str, Any]) -> DeployO
         keep=deploying.keep_releases,
         jobs=deploying.parallel,
         force=bool(options.get("force")),
+        signers=tuple(options.get("with_keys") or ()),
+        **deployed_settings(options.get("typed") or (), deploying.goal),
         tell=unheard if is_quiet() else note,
     )
 

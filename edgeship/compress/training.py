@@ -36,7 +36,10 @@ TRIED_FROM = 300
 LABELS = 0.3
 """Share of the loss that is of labels where there are some: enough to make up for what compression takes."""
 SURE = 500
-"""Labelled held-out samples from which on epochs are compared by labels alone; fewer are mostly chance."""
+"""Labelled held-out samples from which on epochs are compared by labels alone. Fewer cannot tell epochs apart: the
+last one is kept, at which the falling rate has settled."""
+CAME_APART = 1.5
+"""Times the least held-out loss of an epoch: where the last one's is above, the training came apart at its end."""
 LOOKED_AT = 512
 """Samples from which the kinds and sizes of outputs are read."""
 TRIED_WITH = 8
@@ -238,7 +241,8 @@ def train(
     work: Work,
     plan: Plan,
 ) -> Trained:
-    """Train `graph` towards the answers of `teacher` and return its best epoch by the held-out loss.
+    """Train `graph` towards the answers of `teacher` and return its best epoch by the held-out loss; the last one where
+    there are labels, but too few held out to compare by (SURE).
 
     With few samples an epoch is repeated until it has a fair number of steps. Deterministic for the same work on the
     same machine. The epoch before any training counts as one, unless a constraint is still under way then.
@@ -249,6 +253,7 @@ def train(
     objective = objective_of(work, teacher)
     samples, held_out = work.samples, work.held_out or work.samples
     by_labels = objective.labels > 0 and len(held_out) >= SURE
+    by_age = objective.labels > 0 and not by_labels
     judge = replace(objective, labels=1.0) if by_labels else objective
     trainer = Trainer(graph, constraints, teacher, objective, plan.batch, judge)
     rng = np.random.default_rng(plan.seed)
@@ -258,6 +263,7 @@ def train(
     steps, done = per_epoch * passes * plan.epochs, 0
     best: tuple[float, Any, Any] | None = None
     constraints.at(0.0, graph.values)
+    least = math.inf
     if plan.settled == 0.0:
         best = (trainer.loss(held_out, plan.batch), graph.values(), constraints.kept())
     first = best[0] if best else math.nan
@@ -282,7 +288,9 @@ def train(
         work.report(
             f"{work.step.label}: epoch {epoch + 1} of {plan.epochs}, held-out loss {loss:.4g}", done, steps
         )
-        if best is None or loss < best[0] or math.isnan(best[0]):
+        least = min(least, loss)
+        better = loss <= CAME_APART * least if by_age else best is None or loss < best[0]
+        if best is None or better or math.isnan(best[0]):
             best = (loss, graph.values(), constraints.kept())
     assert best is not None
     loss, values, kept = best

@@ -87,6 +87,16 @@ ENGINE = Record(
     }
 )
 LATENCY = Record(maybe={"cold": FIGURE, "p50": FIGURE, "p95": FIGURE, "unavailable": TEXT})
+RUNG = Record(
+    fields={**dict.fromkeys(("cold_seconds", "seconds", "p95_seconds"), NUMBER), "threads": COUNT},
+    maybe={"memory_bytes": maybe(COUNT)},
+)
+LADDER = Either(
+    of=(
+        Record(fields={"rungs": Named(of=RUNG), "left_out": Many(of=TEXTS)}),
+        Record(fields={"unavailable": TEXT}),
+    )
+)
 PROOF = Record(
     maybe={
         "vectors": COUNT,
@@ -95,11 +105,43 @@ PROOF = Record(
         "engine": maybe(ENGINE),
         "latency_ms": maybe(LATENCY),
         "reason": maybe(TEXT),
+        "ladder": LADDER,
         "also": Many(of=Record(fields={"variant": TEXT}, maybe={"vectors": COUNT, "failed": maybe(COUNT)})),
     }
 )
 HELD = Record(fields={"vectors": COUNT}, maybe=PROOF.maybe)
 """A proof that nothing was wrong with."""
+RUNG = Record(
+    fields={"seconds": NUMBER, "p95_seconds": NUMBER, "cold_seconds": NUMBER, "threads": COUNT},
+    maybe={"memory_bytes": maybe(NUMBER), "joules": maybe(NUMBER), "by_threads": Named(of=NUMBER)},
+)
+ENERGY = Record(
+    fields={
+        "by": TEXT,
+        "covers": TEXT,
+        "joules_per_run": FIGURE,
+        "watts": FIGURE,
+        "cpu_seconds_per_run": NUMBER,
+    },
+    maybe={
+        "meter": Either(of=(TEXT, Record(fields={"unavailable": TEXT}))),
+        "idle": Record(maybe={"watts": FIGURE, "unavailable": TEXT}),
+    },
+)
+LINE = Record(
+    fields={"at": NUMBER, "runs": COUNT, "flags": TEXTS},
+    maybe=dict.fromkeys(
+        ("p50_ms", "p99_ms", "temperature_c", "frequency_hz", "throttled_seconds", "watts"), maybe(NUMBER)
+    ),
+)
+SOAK = Record(
+    fields={"ended": TEXT, "minutes": Many(of=LINE), "watts_by": TEXT},
+    maybe={
+        "worst_p99_ms": maybe(NUMBER),
+        "throttled_seconds": maybe(NUMBER),
+        "temperature_c": maybe(Record(fields=dict.fromkeys(("first", "highest", "last"), NUMBER))),
+    },
+)
 TIMES = Record(fields=dict.fromkeys(("cold", "p50", "p95"), NUMBER))
 BENCH = Either(
     of=(
@@ -114,7 +156,8 @@ BENCH = Either(
                 "threads": maybe(COUNT),
                 "peak_rss_mb": FIGURE,
                 "governor": Either(of=(TEXT, Record(fields={"unavailable": TEXT}))),
-            }
+            },
+            maybe={"energy": ENERGY, "rungs": Named(of=RUNG), "failed": Named(of=TEXT)},
         ),
     )
 )
@@ -150,6 +193,18 @@ STEP = Plain(
 HEX = Plain(
     words="hexadecimal digits", holds=lambda value: isinstance(value, str) and _bytes_of(value) is not None
 )
+TUNED = Record(
+    fields={
+        "release": maybe(TEXT),
+        "governed": BOOL,
+        "settings": Named(of=ANY),
+        "rungs": TEXTS,
+        "own": Named(of=ANY),
+        "at": maybe(NUMBER),
+        "trial": BOOL,
+    }
+)
+"""Settings of an application: of its release, and the device's own."""
 ANSWERS: dict[str, Kind] = {
     "apps": Record(fields={"apps": TEXTS}),
     "hello": Record(fields={**STATUS.fields, "helper": TEXT}, maybe={"unchanged": BOOL}),
@@ -175,9 +230,38 @@ ANSWERS: dict[str, Kind] = {
     "revert": Record(fields={"record": RECORD}),
     "collect": Record(fields={"removed": TEXTS}),
     "remove": Record(fields={"removed": TEXTS, "blobs": COUNT}),
+    "tuned": Record(
+        fields={**TUNED.fields, "signed": maybe(Record(fields={"device": TEXT, "sequence": COUNT}))}
+    ),
+    "tune": Record(fields={**TUNED.fields, "changed": BOOL, "by": TEXT}),
     "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
     "logs": Record(fields={"lines": TEXTS}),
     "bench": Record(fields={"release": TEXT, "bench": BENCH}),
+    "soak": Record(
+        fields={
+            "release": maybe(TEXT),
+            "wanted": NUMBER,
+            "running": BOOL,
+            "lines": Many(of=LINE),
+            "document": Either(
+                of=(
+                    NULL,
+                    Record(fields={"error": TEXT}, maybe={"reason": TEXT}),
+                    Record(
+                        fields={
+                            "variant": TEXT,
+                            "runs": COUNT,
+                            "seconds": NUMBER,
+                            "threads": maybe(COUNT),
+                            "soak": SOAK,
+                            "engine": Record(fields={"name": TEXT, "version": TEXT, "delegate": TEXT}),
+                        }
+                    ),
+                )
+            ),
+            "said": TEXT,
+        }
+    ),
     "verify": Record(fields={"record": RECORD, "drift": TEXTS, "releases": COUNT}),
     "history": Record(fields={"entries": Many(of=Record()), "broken_at": maybe(COUNT)}),
     "policy": TRUST,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from edgeship.deploy import requests
+from edgeship.deploy.change import brought, explained
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.preflight import failures, newest_signing, preflight, refusal, service_wanted
 from edgeship.deploy.reach import at
@@ -18,7 +19,7 @@ from edgeship.deploy.session import HelperMissing, Session
 from edgeship.deploy.settle import Trial, settle
 from edgeship.deploy.spool import Spool
 from edgeship.deploy.upload import send_missing
-from edgeship.deploy.words import describe_bake, describe_proof, latency_gate, reason_of
+from edgeship.deploy.words import describe_bake, describe_proof, latency_gate, reason_of, too_slow
 from edgeship.errors import DeviceError, EdgeshipError
 from edgeship.progress import Progress
 from edgeship.remote import LinkLost
@@ -74,7 +75,8 @@ class Deployment:
         if self._nothing_to_do(found) and bundle is not None:
             self.record.serving = (found.get("serving") or {}).get("url")
             self.record.golden = Unavailable(reason="not run again: the same verified release already serves")
-            return self._report("unchanged", "this very release already serves, and every hash is right")
+            same = "this very release already serves, and every hash is right"
+            return self._report("unchanged", same + self._tune())
         self._lease(bundle)
         if bundle is not None:
             self.service = service_wanted(bundle)
@@ -193,14 +195,8 @@ class Deployment:
     def _stage(self, bundle: Bundle) -> None:
         """Have the release built from verified blobs; what turns out damaged in the store is sent again, once."""
         with self.record.step("stage", "staging") as note:
-            ask = partial(
-                self._ask,
-                "stage",
-                **requests.stage_fields(bundle),
-                timeout=240,
-                fence=self.fence,
-                tx=self.tx,
-            )
+            fields = requests.stage_fields(bundle)
+            ask = partial(self._ask, "stage", **fields, timeout=240, fence=self.fence, tx=self.tx)
             try:
                 reply = ask()
             except Refused as refused:
@@ -238,27 +234,23 @@ class Deployment:
         gate = latency_gate(proof, self.options.device_max_ms)
         self.record.gates.append(gate)
         if gate.stops:
-            raise DeviceError(
-                "too-slow",
-                f"{gate.reason}; the release was not switched to",
-                hint=f"edgeship bench {self.at} measures what serves now; allow more with "
-                "--device-max-ms T, or build a faster variant: edgeship build MODEL --target T --max-ms T",
-            )
+            raise too_slow(gate, self.at)
 
     def _arm(self) -> None:
         """Have the device record what is coming and start what goes back by itself."""
         with self.record.step("arm", "arming the dead-man") as note:
             self._check()
             self.trial = Trial(tx=self.tx, fence=self.fence, release=self.release)
+            change = brought(self._ask, self.app, self.options)
             fields = requests.arm_fields(
-                self.release, self.host, self.options, wanted=self.service, kept=self.kept
+                self.release, self.host, self.options, wanted=self.service, kept=self.kept, change=change
             )
             try:
                 reply = self._ask("arm", **fields, fence=self.fence, tx=self.tx)
             except Refused as refused:
                 if refused.reference not in MAY_BE_ARMED:
                     self.trial = None  # the helper said no: nothing is armed
-                raise
+                raise explained(refused, self.host, self.options) from None
             if not reply["armed"]:
                 raise DeviceError(
                     "not-armed", "the dead-man is not there; going back before anything is switched"
@@ -266,6 +258,19 @@ class Deployment:
             self.record.from_release = reply["record"].get("from")
             hook = reply["boot_hook"] or "none"
             note.detail = f"{reply['manager']}, {self.options.trial_seconds:g} s, after a restart: {hook}"
+
+    def _tune(self) -> str:
+        """Where the release serves already: have the device take the settings that came; return what to say of that."""
+        fields = brought(self._ask, self.app, self.options)
+        if fields is None:
+            return ""
+        with self.record.step("tune", "changing settings") as note:
+            try:
+                changed = self._ask("tune", **fields)["changed"]
+            except Refused as refused:
+                raise explained(refused, self.host, self.options) from None
+            note.detail = "changed" if changed else "as they were"
+        return f"; settings {note.detail}"
 
     def _activate(self) -> DeployReport | None:
         """Switch and check through the live endpoint; return a report where the device went back."""

@@ -41,6 +41,8 @@ class Allowed:
     """Whether it is a folder of this machine, for trying things out."""
     service: str = "auto"
     """The service manager that is asked for."""
+    alone: bool = False
+    """Whether only the chosen variant of a ladder is to be loaded."""
 
 
 def place(

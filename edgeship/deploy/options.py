@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgeship.deploy.ground import Allowed
 from edgeship.device.layout import DEFAULT_ROOT
@@ -51,6 +51,12 @@ class DeployOptions:
     """How long the device goes on watching a confirmed release; 0: not at all."""
     bake_restarts: int = 3
     """Crashes in that time that are no crash loop yet; one more, and the device goes back by itself."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the governor that the device gets with the release, as its own; None: the release's again."""
+    lifted: tuple[str, ...] = ()
+    """Settings that are to be none on the device, whatever the release says."""
+    signers: tuple[Path, ...] = ()
+    """Keys that sign such settings where the device wants that."""
     device_max_ms: float | None = None
     """p50 latency, ms, that the staged release may have on the device; slower: nothing is switched."""
     ready_seconds: float = 60.0

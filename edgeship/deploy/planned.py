@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeship.deploy import requests
+from edgeship.deploy.change import change_of, described
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.preflight import service_wanted
 from edgeship.deploy.spool import contents
 from edgeship.deploy.upload import have_fields
-from edgeship.device.layout import current_link, helper_path, release_folder
+from edgeship.device.layout import current_link, helper_path, release_folder, settings_file
 from edgeship.device.ship import helper_sha256, helper_source
 from edgeship.digest import canonical_json
 from edgeship.remote import Command
@@ -215,7 +216,9 @@ def _switching(asker: _Asker, release: str, *, wanted: str, kept: bool = False) 
     root, app = options.root_on(host), asker.app
     manager = options.service_on(host, wanted)
     watched = options.bake_seconds > 0
-    arm = requests.arm_fields(release, host, options, wanted=wanted, kept=kept)
+    change = change_of(options)
+    fields = change.fields() if change else None
+    arm = requests.arm_fields(release, host, options, wanted=wanted, kept=kept, change=fields)
     return [
         PlannedStep(
             name="arm",
@@ -229,8 +232,13 @@ def _switching(asker: _Asker, release: str, *, wanted: str, kept: bool = False) 
         ),
         PlannedStep(
             name="activate",
-            text="switch, start the service, golden vectors through the live endpoint; go back where they fail",
-            writes=(current_link(root, app), *_written(UNITS, manager, app)),
+            text="switch, start the service, golden vectors through the live endpoint; go back where they fail"
+            + (f"; with {described(change)}" if change else ""),
+            writes=(
+                current_link(root, app),
+                *_written(UNITS, manager, app),
+                *((settings_file(root, app),) if change else ()),
+            ),
             commands=(asker.ask("activate", fence=FENCE, tx=TX, **requests.activate_fields(options)),),
         ),
         PlannedStep(

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeship.deploy.finding import Finding, finding
 from edgeship.deploy.ground import Allowed, place, rights
+from edgeship.deploy.room import ladder
 from edgeship.device.facts import LOOKED_FOR, Probed
 from edgeship.errors import DeviceError
 from edgeship.values import Bundle, Verdict
@@ -37,6 +38,7 @@ def preflight(
             passed_over=manifest.get("engine", {}).get("reason"),
         ),
         *_hardware(probed, requires),
+        *ladder(probed, manifest, alone=allowed.alone),
         *_software(probed, requires),
         *_delegate(probed, requires),
         *place(probed, requires, files, allowed),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgeship.deploy.words import engine_report, golden_report, latency_report
+from edgeship.deploy.words import describe_ladder, engine_report, golden_report, ladder_report, latency_report
 from edgeship.progress import Progress
 from edgeship.values import (
     DeployReport,
@@ -17,6 +17,7 @@ from edgeship.values import (
     GateResult,
     GoldenReport,
     Latency,
+    RungReport,
     StepReport,
     Unavailable,
 )
@@ -52,6 +53,7 @@ class Record:
     engine: EngineReport | Unavailable = NOT_RUN
     latency_ms: Latency | Unavailable = NOT_RUN
     gates: list[GateResult] = field(default_factory=list)
+    ladder: tuple[RungReport, ...] | Unavailable = ()
 
     @contextmanager
     def step(self, name: str, text: str) -> Iterator[Note]:
@@ -67,10 +69,14 @@ class Record:
             self.steps.append(StepReport(name=name, seconds=time.monotonic() - begun, detail=note.detail))
 
     def proved(self, document: Mapping[str, Any] | None) -> None:
-        """Keep what the proof on the staged release measured: vectors, the engine that ran, latency."""
+        """Keep what the proof on the staged release measured: vectors, the engine that ran, latency, a ladder's; tell
+        what of a ladder is not used on this device."""
         self.golden = golden_report(document)
         self.engine = engine_report(document)
         self.latency_ms = latency_report(document)
+        self.ladder = ladder_report(document)
+        for told in describe_ladder(self.ladder):
+            self.progress.note(f"{self.host}: {told}")
 
     def proved_live(self, document: Mapping[str, Any] | None) -> None:
         """Keep what golden vectors said through the live service; of the other variants the staged release told."""
@@ -97,6 +103,7 @@ class Record:
             engine=self.engine,
             latency_ms=self.latency_ms,
             gates=tuple(self.gates),
+            ladder=self.ladder,
             reason=reason,
             hint=hint,
             serving=self.serving if state in ("committed", "unchanged") else None,

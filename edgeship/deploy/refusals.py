@@ -52,6 +52,12 @@ HINTS: dict[str, str] = {
     "no-verifier": "sign with an Ed25519 key: edgeship keys new, edgeship keys trust {at}; or, on the device: "
     "sudo apt-get install -y openssh-client",
     "too-few-keys": "edgeship keys trust KEY.pub ANOTHER.pub {at} --threshold N",
+    "unknown-setting": "edgeship tune {at} shows every setting",
+    "wrong-setting": "edgeship tune {at} shows every setting",
+    "no-such-rung": "edgeship tune {at} shows what may serve",
+    "no-governor": "build it with a ladder: edgeship build MODEL --target T --ladder, then edgeship deploy BUNDLE {at}",
+    "other-settings": "run the same command again: it is signed anew, for this device",
+    "tuned-since": "settings were changed meanwhile: edgeship tune {at} shows them; then run the same command again",
     "helper-bug": "this is a defect of edgeship: please report it with the text above",
 }
 

@@ -146,9 +146,16 @@ def prove_fields(release: str, options: DeployOptions) -> dict[str, Any]:
 
 
 def arm_fields(
-    release: str, host: Host, options: DeployOptions, *, wanted: str, kept: bool
+    release: str,
+    host: Host,
+    options: DeployOptions,
+    *,
+    wanted: str,
+    kept: bool,
+    change: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what `arm` is asked with. `wanted`: the service manager that the bundle asks for."""
+    """Return what `arm` is asked with. `wanted`: the service manager that the bundle asks for; `change`: settings that
+    come with the release."""
     return {
         "release": release,
         "ttl": options.trial_seconds,
@@ -157,6 +164,7 @@ def arm_fields(
         "kept": kept,
         "bake": {"seconds": options.bake_seconds, "restarts": options.bake_restarts},
         "hook_boot": options.sudo_on(host),
+        **({"change": change} if change else {}),
     }
 
 

@@ -42,11 +42,11 @@ def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
     def look(session: Session) -> dict[str, Any]:
         if app and not APP.match(app):
             raise _not_deployed(host, app, session)
-        names = [app] if app else _with_helper(session, lambda: session.ask("apps"))["apps"]
+        names = [app] if app else with_helper(session, lambda: session.ask("apps"))["apps"]
         found = {}
         for name in names:
             session.app = name
-            found[name] = _with_helper(session, lambda: session.ask("status"))
+            found[name] = with_helper(session, lambda: session.ask("status"))
             if app and found[name]["record"]["state"] == "NONE" and not found[name]["releases"]:
                 raise _not_deployed(host, app, session)
         return {"host": host.text, "at": at(host, options), "apps": found}
@@ -68,10 +68,12 @@ def bench(
     variant: str | None = None,
     seconds: float | None = None,
     runs: int | None = None,
+    idle: float | None = None,
+    rungs: bool = False,
 ) -> dict[str, Any]:
-    """Return the `edgeship.bench/1` document of the current release, measured on the device. Raises DeviceError
-    `bench-failed`."""
-    limit = 120 + (seconds or 0)
+    """Return the `edgeship.bench/1` document of the current release, measured on the device; `rungs`: with the figures
+    of all its variants. Raises DeviceError `bench-failed`."""
+    limit = 120 + (seconds or 0) + (idle or 0) + (1800 if rungs else 0)
     reply = _one(
         host,
         app,
@@ -82,6 +84,8 @@ def bench(
         variant=variant,
         seconds=seconds,
         runs=runs,
+        idle=idle,
+        rungs="yes" if rungs else None,
     )
     if "error" in reply["bench"]:
         raise DeviceError(
@@ -110,8 +114,8 @@ def remove(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
         return session.ask("remove", timeout=120, fence=lease["fence"])
 
     with closing(Session(host, options, app)) as session:
-        name = _only_app(session, host, app)
-        reply = _with_helper(session, lambda: take(session))
+        name = only_app(session, host, app)
+        reply = with_helper(session, lambda: take(session))
     return {"app": name, "removed": reply["removed"], "blobs": reply["blobs"]}
 
 
@@ -123,8 +127,8 @@ def pin(
     A pinned release is never collected. Raises InputError `no-such-release`.
     """
     with closing(Session(host, options, app)) as session:
-        name = _only_app(session, host, app)
-        chosen = _kept(_with_helper(session, lambda: session.ask("status")), host, options, release)
+        name = only_app(session, host, app)
+        chosen = _kept(with_helper(session, lambda: session.ask("status")), host, options, release)
         reply = session.ask("pin", release=chosen, remove=remove)
     return {"app": name, "release": chosen, "changed": reply["changed"], "pins": reply["pins"]}
 
@@ -178,8 +182,8 @@ def rollback_target(
 ) -> tuple[str, dict[str, Any], str]:
     """Return (app, its status, the id of the release a rollback would go to). Raises what `rollback` raises."""
     with closing(Session(host, options, app)) as session:
-        name = _only_app(session, host, app)
-        found = _with_helper(session, lambda: session.ask("status"))
+        name = only_app(session, host, app)
+        found = with_helper(session, lambda: session.ask("status"))
     return name, found, _choose(found, host, options, release)
 
 
@@ -222,13 +226,13 @@ def _kept(found: Mapping[str, Any], host: Host, options: DeployOptions, wanted: 
 def _one(host: Host, app: str | None, options: DeployOptions, verb: str, **fields: Any) -> dict[str, Any]:
     """Return the helper's answer on one application."""
     with closing(Session(host, options, app)) as session:
-        _only_app(session, host, app)
-        return _with_helper(session, lambda: session.ask(verb, **fields))
+        only_app(session, host, app)
+        return with_helper(session, lambda: session.ask(verb, **fields))
 
 
-def _only_app(session: Session, host: Host, app: str | None) -> str:
+def only_app(session: Session, host: Host, app: str | None) -> str:
     """Set and return the application meant: the one named, or the only one there is."""
-    names = list(_with_helper(session, lambda: session.ask("apps"))["apps"])
+    names = list(with_helper(session, lambda: session.ask("apps"))["apps"])
     if app is None and len(names) == 1:
         app = str(names[0])
     if app is None and names:
@@ -248,7 +252,7 @@ def _not_deployed(
     host: Host, app: str | None, session: Session, names: list[str] | None = None
 ) -> InputError:
     """Return the error for an application that is not there."""
-    known = names if names is not None else list(_with_helper(session, lambda: session.ask("apps"))["apps"])
+    known = names if names is not None else list(with_helper(session, lambda: session.ask("apps"))["apps"])
     near = did_you_mean(app, [name for name in known if name != app]) if app else None
     return InputError(
         "not-deployed",
@@ -260,7 +264,7 @@ def _not_deployed(
     )
 
 
-def _with_helper(session: Session, ask: Callable[[], T]) -> T:
+def with_helper(session: Session, ask: Callable[[], T]) -> T:
     """Return what `ask` gives; a device that has another version's helper gets this one first."""
     try:
         return ask()

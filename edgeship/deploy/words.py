@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeship.errors import EdgeshipError
-from edgeship.values import EngineReport, Figure, GateResult, GoldenReport, Latency, Unavailable
+from edgeship.errors import DeviceError, EdgeshipError
+from edgeship.values import EngineReport, Figure, GateResult, GoldenReport, Latency, RungReport, Unavailable
 
 
 def reason_of(error: EdgeshipError) -> str:
@@ -28,6 +28,39 @@ def golden_report(document: Mapping[str, Any] | None) -> GoldenReport | Unavaila
     )
 
 
+def ladder_report(document: Mapping[str, Any] | None) -> tuple[RungReport, ...] | Unavailable:
+    """Return what the device measured of each variant that may serve, the quickest first."""
+    ladder = (document or {}).get("ladder")
+    if not ladder:
+        return ()
+    if "rungs" not in ladder:
+        return Unavailable(reason=str(ladder.get("unavailable") or "the device timed no variants"))
+    left_out = dict(pair for pair in ladder["left_out"] if len(pair) == 2)
+    rungs = sorted(ladder["rungs"].items(), key=lambda rung: float(rung[1]["seconds"]))
+    return tuple(
+        RungReport(
+            variant=str(name),
+            latency_ms=Latency(
+                cold=1e3 * times["cold_seconds"],
+                p50=1e3 * times["seconds"],
+                p95=1e3 * times["p95_seconds"],
+            ),
+            threads=int(times["threads"]),
+            memory_bytes=_figure(times.get("memory_bytes")),
+            used=name not in left_out,
+            reason=str(left_out.get(name, "")),
+        )
+        for name, times in rungs
+    )
+
+
+def describe_ladder(ladder: tuple[RungReport, ...] | Unavailable) -> tuple[str, ...]:
+    """Return what people should know of a ladder on the device: what is not used there, or that nothing was timed."""
+    if isinstance(ladder, Unavailable):
+        return (f"the variants go by the figures of the machine that built them: {ladder.reason}",)
+    return tuple(f"{rung.variant} is not used here: {rung.reason}" for rung in ladder if not rung.used)
+
+
 def describe_proof(document: Mapping[str, Any]) -> str:
     """Return one line on a proof that held: vectors, engine, delegate, latency."""
     engine = document.get("engine") or {}
@@ -43,6 +76,7 @@ def describe_proof(document: Mapping[str, Any]) -> str:
         parts.append(ran if took == "yes" else f"{ran} (took part: {took})")
     if isinstance(latency, int | float):
         parts.append(f"p50 {latency:.3g} ms")
+    parts += describe_ladder(ladder_report(document))
     return ", ".join(parts)
 
 
@@ -95,6 +129,16 @@ def latency_gate(document: Mapping[str, Any], limit: float) -> GateResult:
         limit=limit,
         value=value,
         reason=f"p50 latency on the device is {value:.3g} ms, {'within' if ok else 'above'} the limit of {limit:g} ms",
+    )
+
+
+def too_slow(gate: GateResult, at: str) -> DeviceError:
+    """Return the error for a staged release that is slower than it may be. `at`: how the device is reached."""
+    return DeviceError(
+        "too-slow",
+        f"{gate.reason}; the release was not switched to",
+        hint=f"edgeship bench {at} measures what serves now; allow more with "
+        "--device-max-ms T, or build a faster variant: edgeship build MODEL --target T --max-ms T",
     )
 
 

@@ -48,6 +48,8 @@ class Probed:
     root: RootFacts
     packages: Mapping[str, str]
     """Versions of the distribution's packages that were asked for."""
+    available_mb: int | None = None
+    """Memory that a new program can have, MiB (Linux's MemAvailable); None: the device does not tell."""
 
 
 def probe_argv(
@@ -79,7 +81,13 @@ def parse_facts(text: str) -> Probed:
         )
     one = {key: values[0] for key, values in many.items()}
     packages = dict(_pairs(many.get("package", []), last=False))
-    return Probed(host=_host_facts(one, many), root=_root_facts(one, many), packages=packages)
+    available = _number(one.get("available_kb"))
+    return Probed(
+        host=_host_facts(one, many),
+        root=_root_facts(one, many),
+        packages=packages,
+        available_mb=available // 1024 if available is not None else None,
+    )
 
 
 def _host_facts(one: dict[str, str], many: dict[str, list[str]]) -> HostFacts:

@@ -18,3 +18,8 @@ def current_link(root: str, app: str) -> str:
 def release_folder(root: str, app: str, release: str) -> str:
     """Return a release's folder."""
     return f"{root}/apps/{app}/releases/{release}"
+
+
+def settings_file(root: str, app: str) -> str:
+    """Return the file of what was tuned there."""
+    return f"{root}/apps/{app}/kept/settings.json"

@@ -34,6 +34,7 @@ else say model "$(sed -n 's/^model name[[:space:]]*: //p;s/^Model[[:space:]]*: /
 say cpus "$(grep -c '^processor' /proc/cpuinfo 2>/dev/null)"
 say flags "$(sed -n 's/^[Ff]eatures[[:space:]]*: //p;s/^flags[[:space:]]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)"
 say memory_kb "$(sed -n 's/^MemTotal:[[:space:]]*\([0-9]*\).*/\1/p' /proc/meminfo 2>/dev/null)"
+say available_kb "$(sed -n 's/^MemAvailable:[[:space:]]*\([0-9]*\).*/\1/p' /proc/meminfo 2>/dev/null)"
 if [ -d /run/systemd/system ]; then say init systemd
 elif [ -e /run/openrc/softlevel ]; then say init openrc
 else say init other; fi

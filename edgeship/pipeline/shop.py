@@ -17,7 +17,7 @@ from edgeship.profile import TargetProfile
 from edgeship.score.metrics import is_own
 from edgeship.values import Step
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when a method makes something else of the same settings."""
 OWN = ("model", "loss")
 """Settings that name a file or a module of the user's own."""

@@ -24,6 +24,10 @@ def deploy_document(report: DeployReport) -> dict[str, Any]:
     del document["from_release"]
     document["hint"] = report.hint or {"unavailable": "nothing to do"}
     document["gates"] = [as_json(gate) for gate in report.gates]
+    if report.ladder == ():
+        del document["ladder"]  # a release with one variant
+    elif not isinstance(report.ladder, Unavailable):
+        document["ladder"] = [as_json(rung) for rung in report.ladder]
     document["serving"] = report.serving or {"unavailable": f"the release is {report.state}"}
     return {"schema": "edgeship.deploy/1", **document}
 
@@ -83,7 +87,22 @@ def _measured(report: DeployReport) -> list[str]:
     )
     if not isinstance(latency, Unavailable):
         line += f", p50 {figure(latency.p50, 3)} ms, p95 {figure(latency.p95, 3)} ms"
-    return [line, *(f"  {gate.name}: {gate.reason}" for gate in report.gates)]
+    return [line, *(f"  {gate.name}: {gate.reason}" for gate in report.gates), *_ladder(report)]
+
+
+def _ladder(report: DeployReport) -> list[str]:
+    """Return what the device measured of each variant that may serve there."""
+    if isinstance(report.ladder, Unavailable):
+        return [f"  variants: not timed on the device: {report.ladder.reason}"]
+    rows = [
+        [rung.variant, figure(rung.latency_ms.p50, 3), figure(rung.latency_ms.p95, 3), str(rung.threads),
+         "yes" if rung.used else f"no: {rung.reason}"]
+        for rung in report.ladder
+    ]  # fmt: skip
+    if not rows:
+        return []
+    shown = table(["variant", "p50 ms", "p95 ms", "threads", "used here"], rows, right=(1, 2, 3))
+    return ["  " + line for line in shown.splitlines()]
 
 
 def deploys_table(reports: Sequence[DeployReport]) -> str:

@@ -12,6 +12,8 @@ FIGURES_SCHEMA = "edgeship.figures/1"
 THREADS = (1, 2, 4)
 # What a process takes to start and to load a model beside what it measures.
 _STARTING = 15.0
+# Seconds that one count of threads is measured for, at the most: hundreds of runs of small models.
+_EACH = 0.5
 
 
 def rows_of(release):
@@ -68,7 +70,7 @@ def one(release, name, seconds):
             first.close()
     except EngineFailed as error:
         raise CannotRun("engine-failed", str(error))
-    return rung_figures(release, name, max(0.02, seconds / (len(THREADS) + 1)), THREADS)
+    return rung_figures(release, name, min(_EACH, seconds / (len(THREADS) + 1)), THREADS)
 
 
 def ask_child(release, name, seconds, limit):

@@ -190,7 +190,8 @@ def _done(state, sample, profile):
     if joules is not None and 0.0 <= joules < 1e9:
         spent += joules
     else:
-        spent += profile.watts[rung] * seconds
+        most = profile.every[rung].threads
+        spent += profile.watts[rung] * seconds * min(most, slow.threads) / most
     return State(xi, d, spent, ran + 1, slow)
 
 

@@ -10,23 +10,27 @@ STALE = 10.0  # Seconds.
 _DOWN, _UP = 3.0, 8.0  # Degrees below a trip: nearer goes a rung down, farther a rung up.
 _HOLD = 30.0  # Seconds on the cheapest after an under-voltage: going up at once would bring it back.
 _BLIND = 60.0  # Seconds without any temperature after which a ceiling that a person set counts as reached.
-_CROWDED, _QUIET, _OWN_BUSY = (
-    0.25,
-    0.10,
-    0.5,
-)  # Shares of time: pressure by others, none, and busy by ourselves.
+_CROWDED, _QUIET = 0.25, 0.10  # Pressure (share of the time that somebody waits): too much, and none.
+_OWN_BUSY = 0.5  # Busier than this, the service itself is what the others wait for.
 _PERCENT_UP = 2.0  # A battery must gain this much before it counts as fuller: bands do not flap.
 _SLOWED = frozenset(("throttled", "frequency-capped", "soft-temperature-limit"))
 _UNDER = "under-voltage"
+_LISTS = (list, tuple, set, frozenset)
 _LONGEST = 600.0  # Seconds that one tick may stand for: a service that was stopped for a night owes no night.
+_MOST_WATTS = 1e5  # No board; a counter that jumps by more was set anew.
 _WORST = 10.0  # Most that a meter may have shown over the estimate.
 
-# at: last tick; z: joules owed; price: what a joule costs in the score; watts: last measured; energy: last value of
-# an energy counter; ratio: worst measured over estimated use (fades); steps: rungs down for heat, one more: one
-# thread too; heats: last verdict of each temperature sensor (1 hot, 0 between, -1 cool, None never seen); seen: when
-# any temperature was known; flags: what throttles now; under: end of the hold after an under-voltage; percent: of
-# the battery; crowd: last verdict on contention; limit: threads that contention allows; cap, cap_why: highest rung
-# allowed and its reason; threads: allowed in all; blind: sensors lost, sorted; broke: a budget nothing can account.
+# at          monotonic seconds of the last tick
+# z, price    joules owed; what one joule costs in the score; price_why: the reason to give for it
+# watts       last measured; energy: last value of a counter of joules
+# ratio       the most that a meter showed over the estimate; fades
+# steps       rungs down for heat; one more than there are: one thread, too; steps_why: its reason
+# heats       last verdict on each temperature sensor: 1 hot, 0 between, -1 cool, None never seen
+# seen        when any temperature was known
+# flags       what throttles now, None: never seen; under: end of the hold after an under-voltage
+# percent     of the battery; crowd: last pressure; limit: threads that the pressure allows
+# cap         the highest rung allowed, cap_why: for which reason; threads: allowed in all
+# blind       names of lost sensors; broke: there is a budget, and nothing to account for it
 Slow = namedtuple(
     "Slow",
     "at z price price_why watts energy ratio steps steps_why heats seen flags under percent crowd limit"
@@ -38,8 +42,8 @@ def begin_slow(profile):
     """Return the Slow of a service whose sensors were never read."""
     return Slow(
         at=None, z=0.0, price=0.0, price_why="budget", watts=None, energy=None, ratio=1.0, steps=0,
-        steps_why="temperature", heats=tuple(None for _ in profile.heats), seen=None, flags=(), under=None,
-        percent=None, crowd=0, limit=profile.threads, cap=profile.top, cap_why="accurate",
+        steps_why="temperature", heats=tuple(None for _ in profile.heats), seen=None, flags=None, under=None,
+        percent=None, crowd=None, limit=profile.threads, cap=profile.top, cap_why="accurate",
         threads=profile.threads, blind=(), broke=False,
     )  # fmt: skip
 
@@ -47,7 +51,7 @@ def begin_slow(profile):
 def known(readings, name):
     """Return the value of a reading, None where it is lost."""
     reading = readings.get(name)
-    if reading is None or reading[0] is None or reading[1] is None or not 0.0 <= reading[1] <= STALE:
+    if reading is None or not isinstance(reading[1], (int, float)) or not 0.0 <= reading[1] <= STALE:
         return None
     return reading[0]
 
@@ -80,12 +84,11 @@ def tick(state, sample, profile):
 
 
 def _battery(slow, readings, profile, blind):
-    names = profile.names.get("battery", ())
-    values = [_number(readings, name, 0.0, 100.0) for name in names]
+    values = [_number(readings, name, 0.0, 100.0) for name in profile.names.get("battery", ())]
     found = [v for v in values if v is not None]
-    if len(found) < len(values):
-        blind += [n for n, v in zip(names, values) if v is None]
-        found += [] if slow.percent is None else [slow.percent]
+    if len(found) < len(values) and slow.percent is not None:
+        blind += [n for n, v in zip(profile.names["battery"], values) if v is None]
+        found.append(slow.percent)
     if not found:
         return slow
     percent = min(found)
@@ -96,13 +99,12 @@ def _battery(slow, readings, profile, blind):
 
 def _energy(slow, readings, profile, dt, spent, blind):
     """Bring the virtual queue of joules owed up to date: Z <- clamp(Z + used - budget * dt, 0, Zmax)."""
-    measured, energy = _measured(slow, readings, profile, dt)
+    shown, counter = _shown(slow, readings, profile, dt)
     estimate = profile.idle * dt + spent
     watts, ratio = slow.watts, slow.ratio
-    if measured is not None:
-        used = measured
+    if shown is not None:
+        watts, used = shown, shown * dt
         if dt > 0.0:
-            watts = used / dt
             # How far the meter was above the estimate at worst; half of it is forgotten in ten minutes.
             ratio = 1.0 + (ratio - 1.0) * 0.5 ** (dt / 600.0)
             if estimate > 0.0:
@@ -113,41 +115,40 @@ def _energy(slow, readings, profile, dt, spent, blind):
             used = max(used, watts * dt)
             blind.append(profile.meter or "meter")
     budget, _ = profile.budget(slow.percent)
-    z = slow.z
-    if budget is None:
-        z = 0.0
-    elif dt > 0.0:
-        z = min(max(0.0, z + used - budget * dt), profile.debt(budget))
-    broke = budget is not None and watts is None and energy is None and not profile.estimates
-    return slow._replace(z=z, watts=watts, energy=energy, ratio=ratio, broke=broke)
+    z = 0.0
+    if budget is not None:
+        z = min(max(0.0, slow.z + used - budget * dt), profile.debt(budget))
+    broke = budget is not None and watts is None and counter is None and not profile.estimates
+    return slow._replace(z=z, watts=watts, energy=counter, ratio=ratio, broke=broke)
 
 
-def _measured(slow, readings, profile, dt):
-    """Return (joules since the last tick or None, the energy counter now or None)."""
-    reading = readings.get("meter") or readings.get(profile.meter)
+def _shown(slow, readings, profile, dt):
+    """Return (watts since the last tick as a meter shows them, its counter of joules); None where there is none."""
     name = "meter" if "meter" in readings else profile.meter
     value = _number(readings, name, 0.0, 1e15)
     if value is None:
         return None, None
-    if reading[2] == "power":
-        return (value * dt if value < 1e5 else None), None
-    if slow.energy is None or value < slow.energy or value - slow.energy > 1e5 * max(dt, 1.0):
+    if readings[name][2] == "power":
+        return (value if value < _MOST_WATTS else None), None
+    if slow.energy is None or not dt > 0.0 or not 0.0 <= value - slow.energy < _MOST_WATTS * dt:
         return None, value
-    return value - slow.energy, value
+    return (value - slow.energy) / dt, value
 
 
 def _supply(slow, readings, profile, blind):
     """Note which throttle flags are set now; lost ones stay as they were."""
-    flags, lost = set(), False
-    for name in profile.names.get("throttle", ()):
-        value = known(readings, name)
-        if isinstance(value, (list, tuple, set, frozenset)):
-            flags |= {flag for flag in value if isinstance(flag, str)}
-        else:
-            lost = True
-            blind.append(name)
-    if lost:
-        flags |= set(slow.flags)
+    flags, seen = set(slow.flags or ()), False
+    told = [(name, known(readings, name)) for name in profile.names.get("throttle", ())]
+    lost = [name for name, value in told if not isinstance(value, _LISTS)]
+    if told and not lost:
+        flags.clear()
+    for _, value in told:
+        if isinstance(value, _LISTS):
+            flags.update(flag for flag in value if isinstance(flag, str))
+            seen = True
+    if slow.flags is None and not seen:
+        return slow
+    blind += lost
     under = slow.under
     if _UNDER in flags:
         under = slow.at + _HOLD
@@ -157,31 +158,30 @@ def _supply(slow, readings, profile, blind):
 
 
 def _heat(slow, readings, profile, blind):
-    """Go one rung down while anything is hot, one up while everything is known to be cool."""
-    heats, seen, lost = [], slow.seen if slow.seen is not None else slow.at, False
+    """Go one rung down while anything is hot, one up while everything that was ever known is known to be cool."""
+    heats, seen = [], slow.at if slow.seen is None else slow.seen
+    unsure = bool(blind) and any(name in blind for name in profile.names.get("throttle", ()))
     for (name, trip), last in zip(profile.heats, slow.heats):
         value = _number(readings, name, -60.0, 200.0)
         if value is None:
-            blind.append(name)
-            lost = lost or (trip is not None and last is not None)
-            heats.append(None if last is None else max(last, 0))
+            if last is not None:
+                blind.append(name)
+                unsure = unsure or trip is not None
+            heats.append(last)
             continue
         seen = slow.at
-        if trip is None:
-            heats.append(-1)
-        else:
-            heats.append(1 if value > trip - _DOWN else -1 if value < trip - _UP else 0)
-    slowed = bool(_SLOWED & set(slow.flags))
+        hot = trip is not None and value > trip - _DOWN
+        heats.append(1 if hot else -1 if trip is None or value < trip - _UP else 0)
+    slowed = not _SLOWED.isdisjoint(slow.flags or ())
     unseen = profile.settings["temperature_c"] is not None and slow.at - seen > _BLIND
-    verdicts = [heat for heat in heats if heat is not None]
     steps, why = slow.steps, slow.steps_why
-    if 1 in verdicts or slowed or unseen:
+    if 1 in heats or slowed or unseen:
         steps = min(profile.top + 1, steps + 1)
-        why = "blind" if unseen or lost else "temperature" if 1 in verdicts else "throttled"
-    elif steps and 0 not in verdicts and (verdicts or not profile.heats):
-        steps -= 1
-    elif steps and lost:
+        why = "blind" if unseen or unsure else "temperature" if 1 in heats else "throttled"
+    elif unsure:
         why = "blind"
+    elif steps and 0 not in heats:
+        steps -= 1
     return slow._replace(heats=tuple(heats), seen=seen, steps=steps, steps_why=why)
 
 
@@ -189,19 +189,19 @@ def _contention(slow, readings, profile, busy, blind):
     """Give a thread back while others wait for the processor and the service itself is not what keeps it busy."""
     names = profile.names.get("pressure", ()) if profile.threads > 1 else ()
     values = [_number(readings, name, 0.0, 1.0) for name in names]
-    blind += [n for n, v in zip(names, values) if v is None]
-    if not names:
-        return slow
     found = [v for v in values if v is not None]
-    crowd = 0
-    if found and max(found) > _CROWDED and busy < _OWN_BUSY:
-        crowd = 1
-    elif found and max(found) < _QUIET:
-        crowd = -1
-    if len(found) < len(values):
-        crowd = max(crowd, slow.crowd, 0)
-    limit = min(profile.threads, max(1, slow.limit - crowd))
-    return slow._replace(crowd=crowd, limit=limit)
+    crowd = slow.crowd
+    if len(found) < len(values) and crowd is not None:
+        blind += [n for n, v in zip(names, values) if v is None]
+        found.append(max(crowd, _QUIET))  # Lost: as it was, and never none.
+    if not found:
+        return slow
+    crowd, limit = max(found), slow.limit
+    if crowd > _CROWDED and busy < _OWN_BUSY:
+        limit -= 1
+    elif crowd < _QUIET:
+        limit += 1
+    return slow._replace(crowd=crowd, limit=min(profile.threads, max(1, limit)))
 
 
 def refit(slow, profile):

@@ -1,85 +1,129 @@
-"""What a governed service counts: arrivals, answers, which rung answered and why."""
+"""What a simulated run came to: answers in time and right, energy, heat, time in each rung."""
 
-import math
+_POINTS = 180
+"""Points of a curve that is kept for plots: more than a plot has pixels for would not be seen."""
 
-from es_answers import log
 
-RATE_SECONDS = 2.0  # Time constant of the arrival rate.
-_OVERHEAD_GAIN = 0.1  # Weight of the newest request in the mean time that serving takes beside the engine.
-_LEAST_FREE = 0.05  # Share of the time that overhead leaves to the engine, at least: nothing divides by zero.
-_LINE_SECONDS = 5.0  # At most one line of the journal in so long tells of another rung.
-_RECENT = 512  # Answers whose times make the percentiles.
+def percentile(ordered, share):
+    """Return the nearest-rank percentile of rising values, None of none."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 class Tally(object):
-    """`rate`: arrivals a second, as of the last one; `overhead`: seconds that an answer takes beside the engine;
-    `busy`: seconds in which the engine was at work; `rung`, `reason`: what answers, and why.
-    """
+    """Counts while a run goes on; `document()` says what it came to."""
 
-    def __init__(self, rung, now):
-        self.rate, self._arrival, self.overhead, self.busy = 0.0, None, 0.0, 0.0
-        self.reasons, self.misses, self.refused, self.skipped = {}, 0, 0, 0
-        self._recent, self._place = [], 0
-        self.rung, self.reason, self._since = rung, "only-rung", now
-        self._times, self._said, self._unsaid = {}, None, 0
+    def __init__(self, profile, seconds):
+        self._profile, self._seconds = profile, float(seconds)
+        every = len(profile.every)
+        self._answers, self._in_time, self._busy = [0] * every, [0] * every, [0.0] * every
+        self._late = self._refused = self._full = self._changes = 0
+        self._latencies, self._reasons = [], {}
+        self._rung, self._since, self._held = None, 0.0, [0.0] * every
+        self._curve, self._gap = [], max(2.0, seconds / _POINTS)
+        self._next, self._longest = 0.0, 0
+        self.world = None
 
-    def arrived(self, now):
-        """Count a request that came in."""
-        last, self._arrival = self._arrival, now
-        if last is not None and now > last:
-            gap = now - last
-            self.rate += (1.0 - math.exp(-gap / RATE_SECONDS)) * (1.0 / gap - self.rate)
+    def full(self, now):
+        """A request found the queue full."""
+        self._full += 1
 
-    def rate_now(self, now):
-        """Return the arrivals a second, also where none came for a while."""
-        gap = 0.0 if self._arrival is None else now - self._arrival
-        if gap * self.rate <= 1.0:
-            return self.rate
-        return self.rate + (1.0 - math.exp(-gap / RATE_SECONDS)) * (1.0 / gap - self.rate)
+    def refused(self, now):
+        """A request was refused by the policy."""
+        self._refused += 1
 
-    def crowding(self):
-        """Return the arrivals a second of the time that what is not the engine leaves to it."""
-        return self.rate / max(_LEAST_FREE, 1.0 - self.rate * self.overhead)
+    def begun(self, now, rung, reason, taken):
+        """A run began."""
+        self._reasons[reason] = self._reasons.get(reason, 0) + len(taken)
+        if rung != self._rung:
+            if self._rung is not None:
+                self._held[self._rung] += now - self._since
+                self._changes += 1
+            self._since, self._rung = (now if self._rung is not None else 0.0), rung
 
-    def served(self, overhead):
-        """Note the seconds that an answer took beside the engine."""
-        self.overhead += _OVERHEAD_GAIN * (overhead - self.overhead)
-
-    def count(self, reason):
-        """Count a decision."""
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
-
-    def answered(self, now, asked, status):
-        """Note that an answer is on its way."""
-        if status != 200:
-            return
-        if asked.due is not None and now > asked.due:
-            self.misses += 1
-        if len(self._recent) < _RECENT:
-            self._recent.append(now - asked.started)
+    def answered(self, now, came, rung, missed):
+        """A request was answered, `missed`: too late."""
+        self._answers[rung] += 1
+        self._latencies.append(now - came)
+        if missed:
+            self._late += 1
         else:
-            self._recent[self._place] = now - asked.started
-            self._place = (self._place + 1) % _RECENT
+            self._in_time[rung] += 1
 
-    def percentile(self, share):
-        """Return the milliseconds within which that share of the last answers came, None where there are none."""
-        seen = sorted(self._recent)
-        return round(seen[min(len(seen) - 1, int(share * len(seen)))] * 1e3, 3) if seen else None
+    def ran(self, rung, seconds):
+        """A run took so long."""
+        self._busy[rung] += seconds
 
-    def serves(self, now, rung, reason):
-        """Note which rung answers; where it is another, the journal has a line, unless it had one just now."""
-        self.reason = reason
-        if rung == self.rung:
-            return
-        self._times[self.rung] = self._times.get(self.rung, 0.0) + max(0.0, now - self._since)
-        before, self.rung, self._since = self.rung, rung, now
-        self._unsaid += 1
-        if self._said is None or now - self._said >= _LINE_SECONDS:
-            log("rung", variant=rung, before=before, reason=reason, changes=self._unsaid)
-            self._said, self._unsaid = now, 0
+    def look(self, now, world, waiting, busy):
+        """Note where things stand, for plots."""
+        self.world = world
+        self._longest = max(self._longest, waiting)
+        if now >= self._next:
+            self._next = now + self._gap
+            watts = world.joules
+            self._curve.append((now, self._rung, world.celsius, watts, self._longest, busy, world.speed))
+            self._longest = 0
 
-    def times(self, now):
-        """Return {variant: seconds in which it was the one to answer}."""
-        found = dict(self._times)
-        found[self.rung] = found.get(self.rung, 0.0) + max(0.0, now - self._since)
-        return found
+    def close(self, world):
+        """Note the end."""
+        self.world = world
+        if self._rung is not None:
+            self._held[self._rung] += max(0.0, world.now - self._since)
+
+    def document(self):
+        """Return the figures of the run, JSON."""
+        world, rungs = self.world, self._profile.every
+        values = worths(self._profile)
+        answered = sum(self._answers)
+        in_time = sum(self._in_time)
+        asked = answered + self._refused + self._full
+        right = sum(count * value for count, value in zip(self._in_time, values))
+        ordered = sorted(self._latencies)
+        return {
+            "requests": asked,
+            "answered": answered,
+            "in_time": in_time,
+            "late": self._late,
+            "refused": self._refused,
+            "queue_full": self._full,
+            "missed_share": _share(self._late + self._refused + self._full, asked),
+            "right": right,
+            "right_share": _share(right, asked),
+            "joules": world.joules,
+            "watts": world.joules / world.now if world.now else 0.0,
+            "joules_per_right": world.joules / right if right else None,
+            "latency_ms": {
+                name: None if not ordered else 1e3 * percentile(ordered, share)
+                for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+            },
+            "busy_share": sum(self._busy) / world.now if world.now else 0.0,
+            "throttled_seconds": world.throttled,
+            "hottest_c": world.hottest,
+            "rung_seconds": {r.name: held for r, held in zip(rungs, self._held)},
+            "rung_answers": {r.name: count for r, count in zip(rungs, self._answers)},
+            "rung_changes": self._changes,
+            "reasons": dict(sorted(self._reasons.items())),
+        }
+
+    def curve(self):
+        """Return columns of the run over time: {"seconds", "rung", "celsius", "watts", "queue", "load", "speed"}."""
+        names = ("seconds", "rung", "celsius", "watts", "queue", "load", "speed")
+        columns = {name: [] for name in names}
+        last_at = last_joules = 0.0
+        for at, rung, celsius, joules, queue, load, speed in self._curve:
+            watts = (joules - last_joules) / (at - last_at) if at > last_at else 0.0
+            last_at, last_joules = at, joules
+            values = (at, rung, celsius, watts, queue, load, speed)
+            for name, value in zip(names, values):
+                columns[name].append(round(value, 4) if isinstance(value, float) else value)
+        return columns
+
+
+def worths(profile):
+    """Return the share of right answers that each rung gives: what was measured, 1 for all where nothing was."""
+    if profile.basis == "order":
+        return [1.0] * len(profile.every)
+    return [rung.value for rung in profile.every]
+
+
+def _share(part, whole):
+    return part / whole if whole else 0.0

@@ -20,7 +20,8 @@ USAGE = """usage: main.py serve  --release DIR [--variant NAME] [--listen ADDR] 
        main.py bench  --release DIR [--variant NAME] [--seconds S] [--runs N] [--idle S] [--rungs yes]
        main.py bench  --release DIR [--variant NAME] --soak S [--period S] [--log FILE]
        main.py figures --release DIR [--variant NAME] [--seconds S]
-       main.py replay --log FILE"""
+       main.py replay --log FILE
+       main.py simulate --release DIR --request FILE"""
 
 _OPTIONS = {
     "serve": ("release", "variant", "listen", "announce", "kept"),
@@ -28,10 +29,11 @@ _OPTIONS = {
     "record": ("release", "inputs", "variant"),
     "bench": ("release", "variant", "seconds", "runs", "idle", "rungs", "soak", "period", "log"),
     "replay": ("log",),
+    "simulate": ("release", "request"),
     "figures": ("release", "variant", "seconds"),
     "delegation": ("release", "variant"),  # Asked by the litert engine of itself; see es_litert_probe.
 }
-_NEEDED = {"record": ("release", "inputs"), "replay": ("log",)}
+_NEEDED = {"record": ("release", "inputs"), "replay": ("log",), "simulate": ("release", "request")}
 
 
 def parse(arguments):
@@ -136,6 +138,10 @@ def run(arguments):
     if command == "replay":
         return replay_log(options["log"])
     release = load_release(options["release"], sealed=command == "serve" or "live" in options)
+    if command == "simulate":
+        from es_simulated import simulate
+
+        return 0, simulate(release, options["request"])
     site = release.engine.get("site")
     if site and os.path.isdir(release.path(site)):
         sys.path.insert(1, release.path(site))

@@ -18,6 +18,7 @@ from edgeship.values.devices import (
     GoldenReport,
     Host,
     HostFacts,
+    RungReport,
     StepReport,
 )
 from edgeship.values.explaining import Cause, Evidence, LayerCost, LayerCosts
@@ -104,6 +105,7 @@ __all__ = [
     "Quantization",
     "Recipe",
     "Resize",
+    "RungReport",
     "Scorecard",
     "Setting",
     "Signature",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgeship.values.figures import Unavailable
+from edgeship.values.figures import Figure, Unavailable
 from edgeship.values.results import GateResult, Latency
 
 
@@ -107,6 +107,21 @@ class GoldenReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RungReport:
+    """One variant of a ladder as the device timed it."""
+
+    variant: str
+    latency_ms: Latency
+    threads: int
+    """How many serve it best there."""
+    memory_bytes: Figure
+    """What loading it takes."""
+    used: bool
+    reason: str = ""
+    """Why it is not used there; empty: it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineReport:
     """What ran golden vectors on a device."""
 
@@ -143,6 +158,8 @@ class DeployReport:
     """Of the staged release, on the device, before it was switched to."""
     gates: tuple[GateResult, ...] = ()
     """Limits that were set for the device, and what it measured."""
+    ladder: tuple[RungReport, ...] | Unavailable = ()
+    """The variants that may serve, quickest first; none of a release that has one variant."""
 
     @property
     def exit_code(self) -> int:

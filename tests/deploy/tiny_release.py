@@ -52,10 +52,30 @@ if verb == "prove":
         proof(0, "the delegate gpu took no part: no operation of the model ran on the GPU")
     bad = behaviour.get("golden") == "wrong"
     proof(1 if bad else 0, "vector 0: output 0 differs by 9 LSB" if bad else None)
+BENCH = {"schema": "edgeship.bench/1", "variant": "v", "runs": 50, "seconds": 1.0, "threads": 1,
+    "engine": {"name": "fake", "version": "1", "delegate": "none"}, "governor": {"unavailable": "fake"},
+    "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}, "peak_rss_mb": 9.5}
+if verb == "bench" and "soak" in given:
+    import signal
+    stop, minutes, begun = [], [], time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    while not stop and time.monotonic() - begun < float(given["soak"]):
+        time.sleep(0.2)
+        minutes.append({"at": time.monotonic() - begun, "runs": 9, "p50_ms": 0.5, "p99_ms": 0.7, "temperature_c": 50.0,
+            "throttled_seconds": 1.0, "flags": ["under-voltage"], "frequency_hz": None, "watts": None})
+        with open(given["log"], "a") as log:
+            log.write(json.dumps(minutes[-1]) + "\n")
+    print(json.dumps(dict(BENCH, soak={"wanted_seconds": float(given["soak"]), "minutes": minutes,
+        "ended": "stopped" if stop else "done", "worst_p99_ms": 0.7, "throttled_seconds": 1.0,
+        "watts_by": "cpu-seconds", "temperature_c": {"first": 50.0, "highest": 50.0, "last": 50.0}})))
+    sys.exit(0)
 if verb == "bench":
-    print(json.dumps({"schema": "edgeship.bench/1", "variant": "v", "runs": 50, "seconds": 1.0, "threads": 1,
-        "engine": {"name": "fake", "version": "1", "delegate": "none"}, "governor": {"unavailable": "fake"},
-        "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}, "peak_rss_mb": 9.5}))
+    asked = {name: given[name] for name in ("idle", "rungs") if name in given}
+    energy = {"by": "measured", "meter": "board-power", "covers": "board", "watts": 3.1, "joules_per_run": 0.0012,
+        "idle": {"seconds": 1.0, "watts": 2.7, "subtracted": True}, "cpu_seconds_per_run": 0.001}
+    rungs = {"small": {"seconds": 0.001, "p95_seconds": 0.002, "cold_seconds": 0.001, "threads": 1}}
+    print(json.dumps(dict(BENCH, energy=energy, asked=asked, rungs=rungs, failed={"big": "no memory"})
+        if asked else BENCH))
     sys.exit(0)
 if behaviour.get("serve") == "dies":
     print("cannot map the model", flush=True)
@@ -63,17 +83,43 @@ if behaviour.get("serve") == "dies":
 if behaviour.get("serve") == "hangs":
     time.sleep(3600)
 
+with open(os.path.join(release, "service.json")) as stream:
+    service = json.load(stream)
+if "kept" in given and "governor" not in service:
+    sys.exit("serve takes no '--kept'")
+
+def settings():
+    found = dict(service["governor"]["settings"])
+    try:
+        with open(os.path.join(given["kept"], "settings.json")) as stream:
+            found.update(json.load(stream)["settings"])
+    except OSError:
+        pass
+    return found
+
+def decided():
+    now = settings()
+    cheap = (now.get("watts") or 9) < 4
+    rung = now.get("variant") or ("small" if cheap else "big")
+    return {"mode": "auto", "rung": rung, "reason": "budget" if cheap else "accurate", "load": 0.25, "rate": 12.5,
+        "p50_ms": 2.0, "p95_ms": 3.5, "misses": 1, "refused": 2, "temperature_c": 48.5, "watts": None, "joules": 7.5,
+        "joules_by": "estimated", "readings": {}, "settings": now, "rungs": service["governor"]["rungs"],
+        "left_out": [], "time_in_rung": {rung: 3.0}, "decisions": {"accurate": 5}}
+
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     def do_GET(self):
-        self.send_response(200)
+        known = not self.path.endswith("/governor") or "governor" in service
+        body = json.dumps(decided() if known and self.path.endswith("/governor") else {}).encode()
+        self.send_response(200 if known else 404)
         self.send_header("Edgeship-Release", ident)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
     def log_message(self, *_):
         pass
 
-with open(os.path.join(release, "service.json")) as stream:
-    listen = given.get("listen") or json.load(stream)["listen"]
+listen = given.get("listen") or service["listen"]
 host, _, port = listen.rpartition(":")
 server = ThreadingHTTPServer((host, int(port)), Handler)
 print("serving", manifest["version"], flush=True)
@@ -104,13 +150,20 @@ StartLimitBurst=5
 [Service]
 Type=notify
 ExecStart=@PYTHON@ -I -B @ROOT@/apps/@APP@/current/runtime/main.py serve --release @ROOT@/apps/@APP@/current \
---listen @LISTEN@ --announce /run/edgeship-@APP@/serving.json
+--listen @LISTEN@ --announce /run/edgeship-@APP@/serving.json@KEPT@
 Restart=on-failure
 RestartSec=1
 RuntimeDirectory=edgeship-@APP@
 [Install]
 WantedBy=multi-user.target
 """
+
+KEPT = " --kept @ROOT@/apps/@APP@/kept"
+GOVERNOR: dict[str, Any] = {
+    "settings": {"mode": "auto", "watts": 8.0},
+    "rungs": [{"variant": "small", "accuracy": 0.8}, {"variant": "big", "accuracy": 0.9}],
+}
+"""What a release says that has two variants to choose from."""
 
 REQUIRES: dict[str, Any] = {
     "machine": "",
@@ -141,14 +194,18 @@ def make_bundle(
     ballast: bytes = b"",
     openrc: bool = False,
     provenance: dict[str, Any] | None = None,
+    governor: dict[str, Any] | None = None,
     **behaviour: Any,
 ) -> Bundle:
-    """Return a sealed bundle whose runtime is MAIN, behaving as told. `openrc`: with a script for OpenRC."""
+    """Return a sealed bundle whose runtime is MAIN, behaving as told. `openrc`: with a script for OpenRC; `governor`:
+    as in service.json."""
+    service = {"app": app, "version": version, "listen": f"127.0.0.1:{port}"}
+    service |= {"governor": governor} if governor else {}
     files = {
         "runtime/main.py": MAIN.encode(),
-        "service.json": canonical_json({"app": app, "version": version, "listen": f"127.0.0.1:{port}"}),
+        "service.json": canonical_json(service),
         "behaviour.json": canonical_json(behaviour),
-        "service/edgeship.service": UNIT.encode(),
+        "service/edgeship.service": UNIT.replace("@KEPT@", KEPT if governor else "").encode(),
         "models/model.tflite": b"model " + version.encode() + ballast,
     }
     if openrc:

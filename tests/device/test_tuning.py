@@ -107,7 +107,13 @@ def test_what_cannot_be_a_setting_changes_nothing(
     helper: ModuleType, running: Any, wrong: dict[str, Any]
 ) -> None:
     tune(helper, running, {"watts": 3})
-    code = "bad-request" if "reset" in wrong else "bad-setting"
+    code = (
+        "bad-request"
+        if "reset" in wrong
+        else "unknown-setting"
+        if "wats" in wrong["settings"]
+        else "wrong-setting"
+    )
     assert refused(helper, lambda: tune(helper, running, **wrong)).code == code
     assert on_disk(running) == {"watts": 3}
 
@@ -119,7 +125,7 @@ def test_names_of_requests_are_of_their_kinds(helper: ModuleType, running: Any) 
             == "bad-request"
         )
     text = b'{"verb":"tune","root":"/x","app":"kws","settings":{"watts":NaN}}'
-    assert refused(helper, lambda: helper.tune(running, helper.parse_request(text))).code == "bad-setting"
+    assert refused(helper, lambda: helper.tune(running, helper.parse_request(text))).code == "wrong-setting"
 
 
 def test_not_while_on_trial_and_not_where_nothing_runs(helper: ModuleType, running: Any) -> None:
@@ -128,6 +134,17 @@ def test_not_while_on_trial_and_not_where_nothing_runs(helper: ModuleType, runni
     helper.change_state(running, "NONE", to=None)
     assert refused(helper, lambda: tune(helper, running, {"watts": 3})).code == "nothing-deployed"
     assert on_disk(running) is None
+
+
+def test_settings_must_mean_something_to_the_release(helper: ModuleType, running: Any) -> None:
+    assert tune(helper, running, {"variant": "big"})["own"] == {"variant": "big"}
+    for wrong in ({"variant": "large"}, {"battery": [{"below_percent": 20, "variant": "large"}]}):
+        refusal = refused(helper, lambda w=wrong: tune(helper, running, w))
+        assert (refusal.code, refusal.facts["known"]) == ("no-such-rung", ["small", "big"])
+    (Path(running.release(RELEASE)) / "service.json").write_text("{}")
+    assert refused(helper, lambda: tune(helper, running, {"watts": 3})).code == "no-governor"
+    told = tune(helper, running, {"variant": None})
+    assert told["own"] == {} and not told["governed"] and told["settings"] == {}
 
 
 CALLS = ("open", "write", "fsync", "rename", "unlink", "chmod")
@@ -189,7 +206,7 @@ def test_a_trial_begins_with_what_it_came_with_and_leaves_nothing(
         for at in range(100):
             helper.keep_settings(running, old)
             change = {"settings": {"watts": 2.5}}
-            helper.arm_change(running, "two", change)
+            helper.arm_change(running, "two", change, RELEASE)
             assert (on_disk(running) or {}) == old, "what serves until the switch keeps its settings"
             helper.begin_with_next(running, "two")
             assert on_disk(running) == {**old, "watts": 2.5}
@@ -201,7 +218,7 @@ def test_a_trial_begins_with_what_it_came_with_and_leaves_nothing(
             if not went:
                 break
         assert at > 2
-    helper.arm_change(running, "three", None)
+    helper.arm_change(running, "three", None, RELEASE)
     helper.take_back(running, "three")
     assert kept(running) == []
 

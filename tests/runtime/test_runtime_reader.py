@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from es_errors import Refused
+from es_head import Heads, Request, parse_head
 from es_http import RequestReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,3 +123,56 @@ def test_a_mutated_request_gives_the_same_answer_whole_and_in_pieces(
     whole, bytewise = outcome(1), outcome(10_000)
     # A bare newline is noticed earlier when it arrives before the rest; both ways the client is refused.
     assert whole == bytewise or (isinstance(whole, int) and isinstance(bytewise, int))
+
+
+LINES = [
+    b"Host: h",
+    b"host: other",
+    b"Content-Length: 5",
+    b"Content-Length: 12",
+    b"content-length: 7",
+    b"Content-Length: 007",
+    b"Content-Length: 0",
+    b"Content-Length:  5",
+    b"CONTENT-LENGTH: 5",
+    b"X-Content-Length: 5",
+    b"Content-Length: x",
+    b"Connection: close",
+    b"Expect: 100-continue",
+    b"Content-Encoding: gzip",
+    b"Inference-Header-Content-Length: 3",
+    b"Transfer-Encoding: chunked",
+]
+heads = st.lists(st.sampled_from(LINES[2:]), max_size=3).map(
+    lambda lines: b"\r\n".join([b"", LINES[0], *lines])
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"POST /a", b"GET /b"]), heads), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=300)
+def test_a_remembered_head_is_read_as_a_new_one(sent: list[tuple[bytes, bytes]]) -> None:
+    remembering = Heads()
+    for line, lines in sent * 2:
+        head = line + b" HTTP/1.1" + lines
+        try:
+            wanted = parse_head(head)
+        except Refused as error:
+            with pytest.raises(Refused) as refused:
+                remembering.parse(head)
+            assert (refused.value.status, refused.value.reason) == (error.status, error.reason)
+            continue
+        found = remembering.parse(head)
+        assert vars_of(found) == vars_of(wanted)
+        found.body, found.headers["x"] = b"kept by whoever took it", "y"
+
+
+def vars_of(request: Request) -> dict[str, Any]:
+    return {name: getattr(request, name, None) for name in Request.__slots__}
+
+
+def test_a_head_is_remembered_and_not_its_length() -> None:
+    remembering, head = Heads(), b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\nAccept: */*"
+    requests = [remembering.parse(head % length) for length in (5, 12, 5)]
+    assert [(r.length, r.headers["content-length"]) for r in requests] == [(5, "5"), (12, "12"), (5, "5")]
+    assert requests[0].path is requests[1].path is requests[2].path  # Not read again.
+    assert remembering.parse(head.replace(b"/a", b"/b") % 5).path == "/b"

@@ -290,7 +290,7 @@ def test_an_engine_that_failed_is_tried_again(
     import es_answers
     import es_metrics
     import es_release
-    from es_http import parse_head
+    from es_head import parse_head
 
     monkeypatch.setattr(es_answers, "RETRY_SECONDS", 0.0)
     loaded = es_release.load_release(str(release().path))

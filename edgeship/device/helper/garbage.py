@@ -5,6 +5,7 @@ import fcntl
 import os
 import time
 
+from .figures import drop_figures
 from .files import remove_tree, sync_folder
 from .pins import pins_present
 from .state import DIGEST, IN_TRIAL, NAME, Place, check_fence, read_state
@@ -38,6 +39,7 @@ def collect(place, request):
             remove_tree(signatures_path(place, name))
         count = drop_blobs(place, blobs)
         with contextlib.suppress(OSError):
+            drop_figures(place, set(releases_present(place)))
             drop_stale_parts(place)
             count += drop_stale_blobs(place)
         return {"removed": removed, "blobs": count}

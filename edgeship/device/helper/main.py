@@ -19,6 +19,7 @@ from .pins import pin
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
 from .request import parse_request
+from .soak import soak
 from .state import Place
 from .store import stage
 from .supervisor import run_supervisor
@@ -45,6 +46,7 @@ VERBS = {
     "collect": collect,
     "logs": logs,
     "bench": bench,
+    "soak": soak,
     "verify": verify,
     "history": history,
 }

@@ -124,7 +124,7 @@ def arm(place, request):
         previous = record.get("to") if record["state"] in ("COMMITTED", "DEGRADED") else None
         check_listen(place, release, request.get("listen"), previous)
         place.keep_reserve()
-        arm_change(place, tx, request.get("change"))
+        arm_change(place, tx, request.get("change"), release)
         settings = {"manager": manager.kind, "listen": request.get("listen")}
         before = read_settings(place, release) if release == previous else settings
         change_state(

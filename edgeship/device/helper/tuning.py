@@ -82,7 +82,7 @@ LIFTED = ("variant", "deadline_ms", "watts", "joules_per_hour", "temperature_c",
 
 
 def sound_change(change):
-    """Return (settings, lift, reset) of a request or statement; refuses any other: `bad-setting`.
+    """Return (settings, lift, reset) of a request or statement; refuses any other: `unknown-setting`, `wrong-setting`.
 
     `settings`: setting -> value, None: the release's own from now on. `lift`: settings that are none from now on,
     whatever the release says. `reset`: all others are the release's again.
@@ -92,19 +92,20 @@ def sound_change(change):
         raise Refusal("bad-request", "a change of settings needs an object of settings")
     for key, value in settings.items():
         if key not in SETTINGS:
-            raise Refusal("bad-setting", "there is no setting %.80r" % (key,))
+            raise Refusal("unknown-setting", "there is no setting %.80r" % (key,))
         if value is not None and not SETTINGS[key](value):
-            raise Refusal("bad-setting", "governor.%s cannot be %.80r" % (key, value))
+            raise Refusal("wrong-setting", "governor.%s cannot be %.80r" % (key, value))
     for key in lift:
         if not isinstance(key, str) or key not in LIFTED or key in settings:
-            raise Refusal("bad-setting", "%.80r cannot be none" % (key,))
+            raise Refusal("wrong-setting", "%.80r cannot be none" % (key,))
     if len(canonical(settings)) > SETTINGS_BYTES:
-        raise Refusal("bad-setting", "the settings are longer than %d bytes" % SETTINGS_BYTES)
+        raise Refusal("wrong-setting", "the settings are longer than %d bytes" % SETTINGS_BYTES)
     return settings, sorted(lift), reset
 
 
-def changed_settings(place, change):
-    """Return the device's own settings as they are with a change; refuses more than a file of them may hold."""
+def changed_settings(place, change, release):
+    """Return the device's own settings as they are with a change; refuses more than a file of them may hold, and what
+    means nothing to a release: `no-governor`, `no-such-rung`."""
     settings, lift, reset = sound_change(change)
     after = {} if reset else dict(own_settings(place)[0])
     for key, value in settings.items():
@@ -113,8 +114,37 @@ def changed_settings(place, change):
             after[key] = value
     after.update(dict.fromkeys(lift))
     if len(canonical(after)) > SETTINGS_BYTES:
-        raise Refusal("bad-setting", "all settings together are longer than %d bytes" % SETTINGS_BYTES)
+        raise Refusal("wrong-setting", "all settings together are longer than %d bytes" % SETTINGS_BYTES)
+    given = {key: value for key, value in settings.items() if value is not None}
+    if (given or lift) and not is_governed(place, release):
+        raise Refusal(
+            "no-governor", "release %s has no governor: nothing in it reads settings" % release[:12]
+        )
+    wanted = [given.get("variant")] + [band.get("variant") for band in given.get("battery", [])]
+    known = rung_names(place, release)
+    for name in wanted:
+        if name is not None and name not in known:
+            raise Refusal(
+                "no-such-rung",
+                "release %s has no variant %r to serve; it has: %s" % (release[:12], name, ", ".join(known)),
+                known=known,
+                name=name,
+            )
     return after
+
+
+def governor_of(place, release):
+    """Return what a release's service.json says of its governor: {} where it has none."""
+    if not release or not is_governed(place, release):
+        return {}
+    return read_json(os.path.join(place.release(release), "service.json"))["governor"]
+
+
+def rung_names(place, release):
+    """Return what may serve of a release, cheapest first."""
+    rungs = governor_of(place, release).get("rungs")
+    names = [rung.get("variant") for rung in rungs or [] if isinstance(rung, dict)]
+    return [name for name in names if isinstance(name, str)]
 
 
 def device_identity(place):
@@ -211,14 +241,12 @@ def seen_settings(place):
     record = read_state(place)
     release = record.get("to")
     own, at = own_settings(place)
-    governed = bool(release) and is_governed(place, release)
-    governor = read_json(os.path.join(place.release(release), "service.json"))["governor"] if governed else {}
-    rungs = [rung.get("variant") for rung in governor.get("rungs") or [] if isinstance(rung, dict)]
+    governor = governor_of(place, release)
     return {
         "release": release,
-        "governed": governed,
+        "governed": bool(release) and is_governed(place, release),
         "settings": governor.get("settings") if isinstance(governor.get("settings"), dict) else {},
-        "rungs": [name for name in rungs if isinstance(name, str)],
+        "rungs": rung_names(place, release) if release else [],
         "own": own,
         "at": at,
         "trial": record["state"] in IN_TRIAL,
@@ -242,7 +270,7 @@ def tune(place, request):
             raise Refusal("nothing-deployed", "%s is not deployed here" % place.app_name)
         if record["state"] in IN_TRIAL:
             raise Refusal("busy", "a deployment (%s) is on trial" % record["tx"], tx=record["tx"])
-        after = changed_settings(place, request)
+        after = changed_settings(place, request, record["to"])
         by = authorise_change(place, request)
         make_folder(place.of("kept"))
         before = own_settings(place)[0]
@@ -256,13 +284,13 @@ def tune(place, request):
     return dict(seen_settings(place), changed=after != before, by=by)
 
 
-def arm_change(place, tx, change):
+def arm_change(place, tx, change, release):
     """Lay aside what a deployment comes with, for its trial; None: it comes with nothing, and nothing is laid aside."""
     if change is None:
         sweep_aside(place)
         return
     if not isinstance(change, dict):
         raise Refusal("bad-request", "a change of settings needs an object of settings")
-    after = changed_settings(place, change)
+    after = changed_settings(place, change, release)
     authorise_change(place, change)
     set_aside(place, tx, after)

@@ -1,0 +1,105 @@
+"""What `edgeship tune` shows: each setting, what it is, and who says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeship.deploy.change import shown
+from edgeship.printable import one_line
+from edgeship.report.figures import moment
+from edgeship.report.table import table
+
+WHO = {"device": "this device", "release": "release", "default": "default"}
+
+
+def rows_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return {"setting", "value", "from", "default", "release", "device"} of every setting; what is not said is not
+    there."""
+    from edgeship.project.governing import settings_of
+
+    defaults, rows = settings_of({}), []
+    for key in [*defaults, *sorted(set(found["own"]) - set(defaults))]:
+        row = {"setting": f"governor.{key}", "default": defaults.get(key)}
+        if key in found["settings"]:
+            row["release"] = found["settings"][key]
+        if key in found["own"]:
+            row["device"] = found["own"][key]
+        said = next((who for who in ("device", "release") if who in row), "default")
+        if said == "release" and row["release"] == row["default"]:
+            said = "default"
+        rows.append({**row, "value": row[said], "from": said})
+    return rows
+
+
+def tune_document(devices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the `edgeship.tune/1` document."""
+    return {
+        "schema": "edgeship.tune/1",
+        "devices": [
+            {
+                "host": found["host"],
+                "app": found["app"],
+                "release": _known(found["release"], "nothing is deployed"),
+                "governed": found["governed"],
+                "changed": bool(found.get("changed")),
+                "variants": found["rungs"],
+                "settings": [_row_document(row) for row in rows_of(found)] if found["governed"] else [],
+                "kept": [
+                    {"setting": f"governor.{key}", "value": _known(value, NONE)}
+                    for key, value in found["own"].items()
+                ],
+                "tuned_at": _known(found["at"], "nothing was tuned on this device"),
+            }
+            for found in devices
+        ],
+    }  # fmt: skip
+
+
+NONE = "none is set"
+
+
+def _row_document(row: Mapping[str, Any]) -> dict[str, Any]:
+    document = {
+        key: _known(row[key], NONE) for key in ("value", "default", "release", "device") if key in row
+    }
+    for key, why in (("release", "the release says nothing"), ("device", "not tuned on this device")):
+        document.setdefault(key, {"unavailable": why})
+    return {"setting": row["setting"], "from": row["from"], **document}
+
+
+def _known(value: Any, why: str) -> Any:
+    return {"unavailable": why} if value is None else value
+
+
+def tune_text(found: Mapping[str, Any]) -> str:
+    """Return what holds on one device; after a change what it was, and how to take it back."""
+    release, way = (found["release"] or "")[:12], found["way"]
+    head = f"{found['host']}: {found['app']}, release {release}"
+    own = ", ".join(f"governor.{key}={shown(value, 'none')}" for key, value in sorted(found["own"].items()))
+    if not found["governed"]:
+        kept = f"; kept on this device for one that has: {own}" if own else ""
+        return one_line(f"{head}: it has no governor, so there is nothing to tune{kept}")
+    if "changed" in found:
+        said = "changed" if found["changed"] else "nothing to change"
+        lines = [f"{head}: {said}: {own or 'all settings are those of the release'}"]
+        if found["changed"]:
+            lines.append(f"  the service takes it up within seconds, without a restart: edgeship watch {way}")
+        return "\n".join(one_line(line) for line in lines)
+    rows = [
+        [
+            row["setting"],
+            shown(row["value"], "none"),
+            WHO[row["from"]],
+            shown(row["default"], "none"),
+            *(shown(row[who], "none") if who in row else "" for who in ("release", "device")),
+        ]
+        for row in rows_of(found)
+    ]
+    lines = [head + (f", tuned {moment(found['at'])} UTC" if found["at"] else "")]
+    lines.append(table(["setting", "in use", "from", "default", "release", "this device"], rows))
+    if found["rungs"]:
+        lines.append(one_line("may serve, cheapest first: " + ", ".join(found["rungs"])))
+    if found["trial"]:
+        lines.append("a deployment is on trial: settings cannot be changed until it is through")
+    return "\n".join(lines)

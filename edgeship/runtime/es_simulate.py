@@ -1,0 +1,185 @@
+"""The simulator's clock: one policy serves one trace on one board, event by event, as the service would.
+
+One engine, first come first served, a queue with a limit. What the service reads from files (temperatures, throttle
+flags, load) comes from the world's state; what it measures (seconds of a run) from the profile's figures, shaken by a
+lognormal factor as wide as the profile's p95 says, and stretched by what else runs and by a slower clock.
+"""
+
+import math
+
+TICK_SECONDS = 2.0
+RATE_SECONDS = 2.0  # Time constant of the arrival rate that a policy is told.
+_P95 = 1.6448536269514722  # Of the normal distribution.
+_FAR = float("inf")
+
+
+def spread_of(rung):
+    """Return the standard deviation of the logarithm of a rung's times, from its median and 95th percentile."""
+    return math.log(max(1.0, rung.p95 / rung.seconds)) / _P95 if rung.seconds else 0.0
+
+
+class Service(object):
+    """What the service itself is: `queue`: most requests that may wait, `overhead`: seconds of a request in which the
+    engine's thread decodes and encodes.
+    """
+
+    __slots__ = ("queue", "overhead")
+
+    def __init__(self, queue=32, overhead=0.0):
+        self.queue, self.overhead = queue, overhead
+
+
+class Run(object):
+    """One policy on one trace. `tally` is filled while it runs; see es_tally."""
+
+    def __init__(self, profile, trace, world, policy, service, tally):
+        self.profile, self.trace, self.world, self.policy = profile, trace, world, policy
+        self.service, self.tally = service, tally
+        self.waiting, self._head = [], 0
+        self.running = None  # (requests, rung, when begun, threads)
+        self._work, self._finish, self._begin_at = 0.0, _FAR, _FAR
+        self._busy = 0.0
+        self.rate, self._last = 0.0, None
+        self._sigma = [spread_of(rung) for rung in profile.every]
+
+    def run(self):
+        """Run to the end of the trace and until the last request is answered; return the tally."""
+        world, at, most = self.world, self.trace.at, len(self.trace.at)
+        place, next_tick, end = 0, TICK_SECONDS, self.trace.seconds
+        while True:
+            arrival = at[place] if place < most else _FAR
+            change = world.next_change()
+            now = min(arrival, self._finish, self._begin_at, change, next_tick)
+            if arrival == _FAR and self.running is None and self._head == len(self.waiting):
+                now = min(now, end)
+                if world.now >= end:
+                    return self.tally
+            self._live(now, change)
+            if now == self._finish:
+                self._finished(now)
+            elif now == self._begin_at:
+                self._begin_at = _FAR
+                self._dispatch(now)
+            elif now == arrival:
+                self._arrived(now, place)
+                place += 1
+            elif now == next_tick:
+                next_tick += TICK_SECONDS
+                self._tick(now)
+
+    def _live(self, now, change):
+        """Bring the world to `now`; what runs is stretched by what changed."""
+        world = self.world
+        cores = self.running[3] if self.running else 0
+        span, slow = now - world.now, world.slow
+        if self.running:
+            self._busy += span
+            self._work -= span / slow
+        world.advance(now, cores)
+        if now >= change and self.running and world.slow != slow and now < self._finish:
+            self._finish = now + max(0.0, self._work) * world.slow
+
+    def _arrived(self, now, number):
+        gap = now - self._last if self._last is not None else None
+        self._last = now
+        if gap is not None:
+            weight = 1.0 - math.exp(-gap / RATE_SECONDS)
+            self.rate += weight * ((1.0 / gap if gap > 0 else self.rate) - self.rate)
+        queued = len(self.waiting) - self._head + (len(self.running[0]) if self.running else 0)
+        left = self.trace.deadlines[number]
+        if queued > self.service.queue:
+            self.tally.full(now)
+        elif self.policy.admit(now, queued, self.rate, left) is not None:
+            self.tally.refused(now)
+        else:
+            self.waiting.append((now, number))
+            if self.running is None:
+                self._dispatch(now)
+
+    def _dispatch(self, now):
+        """Begin with what waits, refuse what the policy refuses, or wait for more where the policy gathers."""
+        waiting = self.waiting
+        while self._head < len(waiting):
+            came, number = waiting[self._head]
+            behind = len(waiting) - self._head - 1
+            deadline = self.trace.deadlines[number]
+            age = now - came
+            left = None if deadline is None else deadline - age
+            pause = self.policy.wait(behind + 1, age, left)
+            if pause > 1e-9:
+                self._begin_at = now + pause
+                return
+            rung, most, threads, reason = self.policy.dispatch(now, age, behind, self.rate, left)
+            if rung >= 0:
+                self._start(now, rung, max(1, min(most, behind + 1)), threads, reason)
+                return
+            self._head += 1
+            self.tally.refused(now)
+        del waiting[:]
+        self._head = 0
+
+    def _start(self, now, rung, count, threads, reason):
+        taken = self.waiting[self._head : self._head + count]
+        self._head += count
+        if self._head > 4096:
+            del self.waiting[: self._head]
+            self._head = 0
+        row = self.profile.every[rung]
+        threads = max(1, min(row.threads, threads or row.threads))
+        work = self._cost(row, rung, taken, threads)
+        self._begin_at = _FAR
+        self.running = (taken, rung, now, threads)
+        self._work = work + self.service.overhead * count
+        self._finish = now + self._work * self.world.slow
+        self.tally.begun(now, rung, reason, taken)
+
+    def _cost(self, row, rung, taken, threads):
+        """Return the seconds of work of a run at full speed."""
+        number = taken[0][1]
+        if row.cascade:
+            little = self.profile.every[self.profile.index(row.cascade[0])]
+            big = self.profile.every[self.profile.index(row.cascade[1])]
+            unsure = sum(self.trace.luck[n] < row.cascade[3] for _, n in taken)
+            seconds = little.seconds_at(threads) * len(taken) + big.seconds_at(threads) * unsure
+        elif len(taken) > 1 and row.fixed and row.each:
+            seconds = row.fixed + row.each * len(taken)
+        else:
+            seconds = row.seconds_at(threads) * len(taken)
+        return seconds * math.exp(self._sigma[rung] * self.trace.noise[number])
+
+    def _finished(self, now):
+        taken, rung, begun, threads = self.running
+        self.running, self._finish = None, _FAR
+        seconds = now - begun
+        late = 0
+        for came, number in taken:
+            deadline = self.trace.deadlines[number]
+            missed = deadline is not None and now - came > deadline
+            late += missed
+            self.tally.answered(now, came, rung, missed)
+        self.tally.ran(rung, seconds)
+        joules = self.world.marginal(threads) * seconds
+        self.policy.done(now, rung, seconds, len(taken), joules, late)
+        self._dispatch(now)
+
+    def _tick(self, now):
+        busy, self._busy = self._busy / TICK_SECONDS, 0.0
+        self.policy.tick(now, min(1.0, busy), self._readings(busy))
+        self.tally.look(now, self.world, len(self.waiting) - self._head, busy)
+
+    def _readings(self, busy):
+        """Return what the sensors of the board say: {name: (value, age in seconds, kind)}."""
+        world, found = self.world, {}
+        for row in self.profile.document.get("sensors") or ():
+            kind = row.get("kind")
+            value = None
+            if kind == "temperature":
+                value = world.celsius
+            elif kind == "throttle":
+                value = ("throttled",) if world.speed < 1.0 else ()
+            elif kind == "pressure":
+                value = world.pressure(busy > 0)
+            elif kind == "load":
+                value = min(1.0, busy + world.pressure(True))
+            found[row["name"]] = (value, None if value is None else 1.0, kind)
+        return found

@@ -74,7 +74,8 @@ STATUS = Record(
         "writable": BOOL,
         "current": maybe(TEXT),
         "releases": Many(of=KEPT),
-    }
+    },
+    maybe={"governor": Named(of=ANY), "own": Named(of=ANY)},
 )
 FIGURE = Either(of=(NULL, Record(fields={"unavailable": TEXT}), NUMBER))
 ENGINE = Record(

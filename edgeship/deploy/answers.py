@@ -112,6 +112,37 @@ PROOF = Record(
 )
 HELD = Record(fields={"vectors": COUNT}, maybe=PROOF.maybe)
 """A proof that nothing was wrong with."""
+RUNG = Record(
+    fields={"seconds": NUMBER, "p95_seconds": NUMBER, "cold_seconds": NUMBER, "threads": COUNT},
+    maybe={"memory_bytes": maybe(NUMBER), "joules": maybe(NUMBER), "by_threads": Named(of=NUMBER)},
+)
+ENERGY = Record(
+    fields={
+        "by": TEXT,
+        "covers": TEXT,
+        "joules_per_run": FIGURE,
+        "watts": FIGURE,
+        "cpu_seconds_per_run": NUMBER,
+    },
+    maybe={
+        "meter": Either(of=(TEXT, Record(fields={"unavailable": TEXT}))),
+        "idle": Record(maybe={"watts": FIGURE, "unavailable": TEXT}),
+    },
+)
+LINE = Record(
+    fields={"at": NUMBER, "runs": COUNT, "flags": TEXTS},
+    maybe=dict.fromkeys(
+        ("p50_ms", "p99_ms", "temperature_c", "frequency_hz", "throttled_seconds", "watts"), maybe(NUMBER)
+    ),
+)
+SOAK = Record(
+    fields={"ended": TEXT, "minutes": Many(of=LINE), "watts_by": TEXT},
+    maybe={
+        "worst_p99_ms": maybe(NUMBER),
+        "throttled_seconds": maybe(NUMBER),
+        "temperature_c": maybe(Record(fields=dict.fromkeys(("first", "highest", "last"), NUMBER))),
+    },
+)
 TIMES = Record(fields=dict.fromkeys(("cold", "p50", "p95"), NUMBER))
 BENCH = Either(
     of=(
@@ -126,7 +157,8 @@ BENCH = Either(
                 "threads": maybe(COUNT),
                 "peak_rss_mb": FIGURE,
                 "governor": Either(of=(TEXT, Record(fields={"unavailable": TEXT}))),
-            }
+            },
+            maybe={"energy": ENERGY, "rungs": Named(of=RUNG), "failed": Named(of=TEXT)},
         ),
     )
 )
@@ -207,6 +239,31 @@ ANSWERS: dict[str, Kind] = {
     "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
     "logs": Record(fields={"lines": TEXTS}),
     "bench": Record(fields={"release": TEXT, "bench": BENCH}),
+    "soak": Record(
+        fields={
+            "release": maybe(TEXT),
+            "wanted": NUMBER,
+            "running": BOOL,
+            "lines": Many(of=LINE),
+            "document": Either(
+                of=(
+                    NULL,
+                    Record(fields={"error": TEXT}, maybe={"reason": TEXT}),
+                    Record(
+                        fields={
+                            "variant": TEXT,
+                            "runs": COUNT,
+                            "seconds": NUMBER,
+                            "threads": maybe(COUNT),
+                            "soak": SOAK,
+                            "engine": Record(fields={"name": TEXT, "version": TEXT, "delegate": TEXT}),
+                        }
+                    ),
+                )
+            ),
+            "said": TEXT,
+        }
+    ),
     "verify": Record(fields={"record": RECORD, "drift": TEXTS, "releases": COUNT}),
     "history": Record(fields={"entries": Many(of=Record()), "broken_at": maybe(COUNT)}),
     "policy": TRUST,

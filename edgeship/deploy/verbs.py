@@ -68,10 +68,12 @@ def bench(
     variant: str | None = None,
     seconds: float | None = None,
     runs: int | None = None,
+    idle: float | None = None,
+    rungs: bool = False,
 ) -> dict[str, Any]:
-    """Return the `edgeship.bench/1` document of the current release, measured on the device. Raises DeviceError
-    `bench-failed`."""
-    limit = 120 + (seconds or 0)
+    """Return the `edgeship.bench/1` document of the current release, measured on the device; `rungs`: with the figures
+    of all its variants. Raises DeviceError `bench-failed`."""
+    limit = 120 + (seconds or 0) + (idle or 0) + (1800 if rungs else 0)
     reply = _one(
         host,
         app,
@@ -82,6 +84,8 @@ def bench(
         variant=variant,
         seconds=seconds,
         runs=runs,
+        idle=idle,
+        rungs="yes" if rungs else None,
     )
     if "error" in reply["bench"]:
         raise DeviceError(

@@ -233,22 +233,6 @@ def _role(release: str, status: dict[str, Any]) -> str:
     return "previous" if release == status["record"].get("previous") else ""
 
 
-def bench_text(found: dict[str, Any]) -> str:
-    """Return a benchmark in one short block."""
-    latency, engine = found["latency_ms"], found["engine"]
-    governor, peak = found["governor"], found["peak_rss_mb"]
-    ran = f"{engine['name']} {engine['version']}, delegate {engine['delegate']}"
-    times = ", ".join(f"{name} {latency[name]:.3f} ms" for name in ("cold", "p50", "p95"))
-    return "\n".join(
-        [
-            f"release {found['release'][:12]}, {found['variant']} on {ran}",
-            f"  {times} ({found['runs']} runs in {found['seconds']:.1f} s, {found['threads']} threads)",
-            f"  peak memory {f'{peak:.1f} MiB' if isinstance(peak, int | float) else 'not known'}, CPU governor "
-            + (f"unknown ({governor['unavailable']})" if isinstance(governor, dict) else str(governor)),
-        ]
-    )
-
-
 def verify_text(host: str, at: str, found: dict[str, Any]) -> str:
     """Return whether what is on a device is what was deployed. `at`: how it is reached, in words to type."""
     if not found["drift"]:

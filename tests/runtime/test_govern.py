@@ -169,6 +169,23 @@ def test_slower_runs_than_profiled_count_at_once_and_are_forgotten_without_runs(
     assert service.ask(left=0.005)[0] == "small", "a service that refuses all must learn that it could"
 
 
+def test_misses_widen_the_margin_until_they_are_as_rare_as_wanted() -> None:
+    """A neighbour makes a tenth of all runs three times slower, now and then: no mean and no deviation tells that."""
+    service, misses, chosen = Service(), 0, set()
+    for number in range(20000):
+        slower = 3.0 if number % 100 < 10 else 1.0
+        name, _, decision = service.ask(left=0.120)
+        took = service.profile.every[decision.rung].seconds * slower
+        misses += took > 0.120
+        chosen.add(name)
+        sample = ("done", 0.0, decision.rung, took, 1, None, took > 0.120)
+        service.state, *_ = decide(service.state, sample, service.profile)
+    assert 2 <= misses <= 20000 * 0.001 and {"large", "middle"} <= chosen
+    before = service.state.margin
+    service.ran("small")
+    assert service.state.margin == before, "a run without a deadline tells nothing of misses"
+
+
 def test_pinned_always_wins() -> None:
     worse = {"variant": "worse", "accuracy": 0.65, "seconds": 0.02}
     service = Service(rungs=[*ROWS, worse], variant="middle", watts=2.8)

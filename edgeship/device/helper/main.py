@@ -20,6 +20,7 @@ from .pins import pin
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
 from .request import parse_request
+from .soak import soak
 from .state import Place
 from .store import stage
 from .supervisor import run_supervisor
@@ -48,6 +49,7 @@ VERBS = {
     "collect": collect,
     "logs": logs,
     "bench": bench,
+    "soak": soak,
     "verify": verify,
     "history": history,
 }

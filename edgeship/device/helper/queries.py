@@ -96,7 +96,7 @@ def bench(place, request):
         raise Refusal("nothing-deployed", "%s is not deployed here" % place.app_name)
     folder = place.release(release)
     argv = python_command(os.path.join(folder, "runtime", "main.py"), "bench", "--release", folder)
-    for name in ("variant", "seconds", "runs"):
+    for name in ("variant", "seconds", "runs", "idle", "rungs"):
         if request.get(name) is not None:
             argv += ["--" + name, str(request[name])]
     code, out, err = call(argv, request["limit_seconds"], cwd=folder)

@@ -13,7 +13,6 @@ import es_govern
 from es_answers import log
 from es_counted import Counted
 from es_errors import CannotRun, Refused
-from es_governor_tally import Tally
 from es_kept import Tuned, figures_of
 
 TICK_SECONDS = 2.0

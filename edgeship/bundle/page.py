@@ -28,8 +28,6 @@ NEAR = 0.02
 """Share of a range that samples may miss it by."""
 FIRST = 12
 """Classes that are named before anything was asked; answers name the others."""
-MOST_ROWS = 1000
-"""Rows of an output that holds finished detections, at most."""
 
 
 def page_files(parts: BundleParts, values: Mapping[str, Any]) -> dict[str, bytes]:
@@ -48,7 +46,7 @@ def page_document(parts: BundleParts, values: Mapping[str, Any]) -> dict[str, An
     """Return the `edgeship.page/1` document: what the release says of itself to people, known things only."""
     said = _said(parts)
     evaluation = parts.evaluation.info if parts.evaluation else None
-    boxes = boxes_of([list(o["shape"]) for o in values["variants"][0]["outputs"]], parts)
+    boxes = boxes_of([o["shape"] for o in values["variants"][0]["outputs"]], len(parts.labels))
     return {
         "schema": SCHEMA,
         "app": parts.app,
@@ -67,6 +65,7 @@ def page_document(parts: BundleParts, values: Mapping[str, Any]) -> dict[str, An
             if parts.labels
             else {}
         ),
+        **({"governor": True} if values.get("governor") else {}),
         **({"boxes": boxes, "labels": list(parts.labels)} if boxes else {}),
     }
 
@@ -103,26 +102,26 @@ def picture_of(
     }
 
 
-def boxes_of(shapes: Sequence[Sequence[int]], parts: BundleParts) -> dict[str, Any] | None:
-    """Return which of the forms of `edgeship.score.detections` outputs of these shapes have; None where that does not
-    follow from the shapes, the labels and the metric."""
-    count = len(parts.labels)
+def boxes_of(shapes: Sequence[Sequence[int]], classes: int) -> dict[str, Any] | None:
+    """Return which form of `edgeship.score.detections` outputs of these shapes have; None where shapes and the number
+    of classes do not say.
+
+    Finished detections: which outputs are `boxes`, `lists` (classes and scores) and `count`. YOLO's one output: whether
+    its rows are `turned` into columns, and 1 for `sure` where how sure it is stands before the classes.
+    """
     if len(shapes) in (3, 4):
         boxes = [k for k, s in enumerate(shapes) if len(s) == 3 and s[2] == 4]
         lists = [k for k, s in enumerate(shapes) if boxes and list(s) == list(shapes[boxes[0]][:2])]
         if len(boxes) == 1 and len(lists) == 2:
             rest = [k for k in range(len(shapes)) if k not in (*boxes, *lists)]
-            return {"form": "finished", "boxes": boxes[0], "lists": lists, "count": rest[0] if rest else None}
+            return {"boxes": boxes[0], "lists": lists, "count": rest[0] if rest else None}
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][0] != 1:
         return None
     for turned in (False, True):
         rows, columns = shapes[0][1:][::-1] if turned else shapes[0][1:]
         for sure in (0, 1):
-            if count and columns == 4 + sure + count and rows > columns:
-                return {"form": "rows", "turned": turned, "sure": sure}
-        scored = parts.chosen.scorecard.metric.name in ("map", "map50")
-        if scored and columns == 6 and rows <= MOST_ROWS:
-            return {"form": "end", "turned": turned}
+            if classes and columns == 4 + sure + classes and rows > columns:
+                return {"turned": turned, "sure": sure}
     return None
 
 

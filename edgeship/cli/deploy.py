@@ -143,7 +143,10 @@ def deploy(
     refuse_unsigned(path, signed=bool(bundle.signatures), allow_unsigned=choices.allow_unsigned)
     with common.progress(quiet=quiet) as progress:
         reports = [marked(report, bundle) for report in deploy_many(bundle, hosts, choices, progress)]
-    text = "\n\n".join(deploy_text(report, verbose=verbose) for report in reports)
+    pages = pages_of(reports, bundle, hosts, choices)
+    text = "\n\n".join(
+        deploy_text(report, verbose=verbose, page=pages.get(report.host)) for report in reports
+    )
     if len(reports) > 1:
         text = deploys_table(reports) + ("\n\n" + text if verbose else "")
     common.show(text, lambda: deploys_document(reports), as_json=as_json)
@@ -158,6 +161,18 @@ def marked(report: DeployReport, bundle: Bundle) -> DeployReport:
     entry: dict[str, Any] = next(chosen, {})
     said = entry.get("compile", {"compiled": True})
     return report if said["compiled"] else replace(report, reason=f"{report.reason}; {said['reason']}")
+
+
+def pages_of(
+    reports: list[DeployReport], bundle: Bundle, hosts: tuple[Host, ...], choices: DeployOptions
+) -> dict[str, str | None]:
+    """Return where the page of each host's service is, by the host's text; nothing where the bundle has no page."""
+    from edgeship.deploy.viewing import page_line
+
+    if "page/index.html" not in bundle.manifest["files"]:
+        return {}
+    by_text = {host.text: host for host in hosts}
+    return {report.host: page_line(report, by_text[report.host], choices) for report in reports}
 
 
 def hosts_of(settings: DeviceSettings, typed: tuple[str, ...]) -> tuple[Host, ...]:

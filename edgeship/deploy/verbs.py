@@ -46,7 +46,7 @@ def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
         found = {}
         for name in names:
             session.app = name
-            found[name] = with_helper(session, lambda: session.ask("status"))
+            found[name] = with_helper(session, lambda: session.ask("status", governor=True))
             if app and found[name]["record"]["state"] == "NONE" and not found[name]["releases"]:
                 raise _not_deployed(host, app, session)
         return {"host": host.text, "at": at(host, options), "apps": found}

@@ -58,8 +58,8 @@ def worst_golden(report: DeployReport) -> str:
     return said + (f"; those of {', '.join(golden.also)} hold, too" if golden.also else "")
 
 
-def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
-    """Return what one device said: state, reason, golden vectors, where it serves, what to type next."""
+def deploy_text(report: DeployReport, *, verbose: bool = False, page: str | None = None) -> str:
+    """Return what one device said: state, reason, golden vectors, where it serves (and its page), what to type next."""
     lines = [f"{report.host}: {report.state} - {report.reason}"]
     if verbose:
         lines += [f"    {s.name:<12} {duration(s.seconds):>8}  {s.detail}" for s in report.steps]
@@ -69,6 +69,8 @@ def deploy_text(report: DeployReport, *, verbose: bool = False) -> str:
     lines += _measured(report)
     if report.serving:
         lines.append(f"  serving: {report.serving}")
+    if page:
+        lines.append(f"  page: {page}")
     lines.append(f"  {size(report.bytes_sent)} sent, {duration(report.seconds)}")
     if report.hint:
         lines.append(f"hint: {report.hint}")

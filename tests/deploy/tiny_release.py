@@ -77,6 +77,16 @@ if verb == "bench":
     print(json.dumps(dict(BENCH, energy=energy, asked=asked, rungs=rungs, failed={"big": "no memory"})
         if asked else BENCH))
     sys.exit(0)
+if verb == "figures":
+    said = behaviour.get("figures", {"small": 0.002, "big": 0.01})
+    if said == "none":
+        sys.exit("the engine gave up")
+    rungs = {name: {"cold_seconds": 0.05, "seconds": each, "p95_seconds": each * 2, "threads": 1, "joules": None,
+        "by_threads": {"1": each}, "fixed_seconds": 0.0, "each_seconds": each, "memory_bytes": 4096}
+        for name, each in said.items()}
+    print(json.dumps({"schema": "edgeship.figures/1", "release": ident, "rungs": rungs, "failed": {},
+        "left_out": behaviour.get("left_out", [])}))
+    sys.exit(0)
 if behaviour.get("serve") == "dies":
     print("cannot map the model", flush=True)
     sys.exit(9)

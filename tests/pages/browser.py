@@ -17,7 +17,7 @@ PATIENCE = 60.0
 class Browser:
     """One browser with one tab."""
 
-    def __init__(self, program: str, home: Path) -> None:
+    def __init__(self, program: str, home: Path, *flags: str) -> None:
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
         # the browser reads commands from descriptor 3 and answers on 4
@@ -26,7 +26,7 @@ class Browser:
              "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage",
              "--no-first-run", "--disable-background-networking", "--disable-component-update",
              f"--user-data-dir={home}",
-             "--remote-debugging-pipe", "about:blank"],
+             *flags, "--remote-debugging-pipe", "about:blank"],
             pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_read)

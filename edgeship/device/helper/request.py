@@ -85,6 +85,7 @@ NEEDS = {
     "bench": ("limit_seconds",),
     "soak": ("action",),
     "tune": ("settings",),
+    "watch": ("period",),
 }
 WITHOUT_APP = ("apps", "policy", "trust")
 

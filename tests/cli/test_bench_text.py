@@ -38,7 +38,7 @@ FOUND = {
         ),
         (
             {**MEASURED, "by": "estimated", "meter": WHY, "joules_per_run": 0.0018},
-            "energy about 1.80 mJ a run above idle (estimated from the target's watts: package-energy: Permission denied)",
+            "energy about 1.80 mJ a run above idle (estimated from the target's watts: package-energy: Perm",
         ),
         (
             {**MEASURED, "by": "cpu-seconds", "meter": WHY, "joules_per_run": {"unavailable": "x"}},

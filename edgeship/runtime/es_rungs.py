@@ -63,6 +63,11 @@ class Ladder(object):
             if model.healthy and not was:
                 self._set.tell()
 
+    @property
+    def joins(self):
+        """Whether runs of some variant may be joined."""
+        return bool(self._set.joins)
+
     def to_load(self):
         """Return whether a variant is to be loaded, or loaded anew."""
         return self._set.next() is not None or self._governor.loading
@@ -93,6 +98,7 @@ class Ladder(object):
             answer = self._streams.before(asked, call, now)
             if answer is not None:
                 return answer
+        queued = asked.behind if quick else queued
         rung, decision, reason = self._governor.dispatch(now, asked, queued, call.runs)
         if quick and not self._last.get(rung.name, 0.0) <= _HERE_SECONDS:
             return None

@@ -195,7 +195,7 @@ class Server(object):
         due = self.governor.due()
         if due is not None and now >= due and self._started:
             self.governor.tick(now)
-            if self._worker.model.to_load() is not None:
+            if self._worker.model.to_load():
                 self._worker.nudge()
         for job in self._worker.refuse_late(now):
             self._finish(job, now)

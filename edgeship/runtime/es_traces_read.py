@@ -34,7 +34,8 @@ _UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 
 def read_trace(path, name, deadline=None, seed=0, speed=1.0):
     """Return the Trace that a file holds: its first request comes at second 0. `deadline`: seconds, for requests that
-    name none; `speed`: so many times as fast as it was. Raises CannotRun `bad-trace` saying file, line and what stands there.
+    name none; `speed`: so many times as fast as it was. Raises CannotRun `bad-trace` saying file, line and what
+    stands there.
     """
     lines = _lines(path)
     found = _records(path, lines)

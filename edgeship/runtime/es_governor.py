@@ -11,8 +11,8 @@ import time
 
 import es_govern
 from es_answers import log
+from es_counted import Counted
 from es_errors import CannotRun, Refused
-from es_governor_tally import Tally
 from es_kept import Tuned, figures_of
 
 TICK_SECONDS = 2.0
@@ -46,7 +46,7 @@ class Governor(object):
         self._look_at_settings()
         if self.whole is None:
             self._apply(None)
-        self.tally = Tally(self._chosen, clock())
+        self.tally = Counted(self._chosen, clock())
         self._sensors = self._meter = None
         self._joules = (0.0, "cpu-seconds")
         self._next_tick, self._touched, self._reads = None, 0.0, False

@@ -34,9 +34,7 @@ def test_classes_margins_and_the_float_models_classes(tmp_path: Path) -> None:
     found = _read(
         ran(tmp_path, a=one, b=other[:, None, :], **{FLOAT: other}), artifacts("a", "b"), None, False
     )
-    assert (
-        found is not None and found.labels is None and found.about == "120 samples of the calibration data"
-    )
+    assert found is not None and found.labels is None and found.about == "120 samples of the calibration data"
     assert (found.classes["digest of a"] == one.argmax(axis=1)).all()
     assert found.reference is not None and (found.reference == found.classes["digest of b"]).all()
     labels = np.arange(120) % 3

@@ -133,7 +133,8 @@ class Fuzz:
             return (kind, at, self.number(1), queued, self.number(300), left, pinned, runs)
         if kind == "done":
             rung = self.random.randint(-1, len(profile.every))
-            return (kind, at, rung, self.number(1), runs, self.maybe(self.number(3), 0.2))
+            late = self.random.choice((None, False, False, True))
+            return (kind, at, rung, self.number(1), runs, self.maybe(self.number(3), 0.2), late)
         told = {row["name"]: self.reading(row["kind"]) for row in rows if self.random.random() < 0.97}
         if self.random.random() < 0.05:
             told["meter"] = (self.at * 2.5, 0.0, "energy")
@@ -147,7 +148,7 @@ def checked(outcome: Any, profile: Any) -> str:
     slow = state.slow
     assert 0 <= slow.cap <= profile.top and 1 <= slow.threads <= profile.threads, slow
     assert slow.z >= 0.0 and slow.price >= 0.0 and slow.z < 1e9, slow
-    assert 0.0 <= state.xi <= 50.0 and 0.0 <= state.d <= 50.0, state
+    assert 0.0 <= state.xi <= 50.0 and 0.0 <= state.d <= 50.0 and 0.0 <= state.margin <= 4.0
     if decision is None:
         assert reason in ("done", "tick", "settings")
     elif decision.refuse:
@@ -195,7 +196,7 @@ def timed(repeats: int = 20000) -> dict[str, dict[str, float]]:
     samples = {
         "admit": ("admit", 9.0, 3, 20.0, 0.3, None),
         "dispatch": ("dispatch", 9.0, 0.01, 3, 20.0, 0.3, None, 1),
-        "done": ("done", 9.0, 2, 0.02, 1, None),
+        "done": ("done", 9.0, 2, 0.02, 1, None, False),
         "tick": ("tick", 9.0, 0.5, told),
     }
     return {kind: quantiles(state, sample, profile, repeats) for kind, sample in samples.items()}

@@ -153,6 +153,7 @@ COMPUTED: dict[tuple[str, str], Callable[[], set[str]]] = {
 PASSED_ON = {
     ("model/convert.py", "own.reference"),  # of an error that was raised before
     ("deploy/refusals.py", "str(reply['code'])"),  # what the helper refused with
+    ("pipeline/simulating.py", "document['error']"),  # what the bundle's own runtime said
     ("device/helper/signatures.py", "refusal.code"),  # once more, with more words
     ("device/helper/trust.py", "bad[0].code"),  # of the first signature that does not hold
 }

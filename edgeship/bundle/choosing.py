@@ -21,12 +21,13 @@ MODEL_LINE = re.compile(r"(?m)^(  model  +.*, )(?:recipe|variant) \S+, [0-9,]+ b
 def serving(bundle: Bundle, name: str, *, out: Path) -> Bundle:
     """Return the bundle whose release serves the variant `name`, written into folder `out`; `bundle` if it does.
 
-    Everything else in it is the same: a device that has one release needs a few kilobytes for the other. What was
-    signed was the other release, so that the new one has no signatures. Raises InputError `unknown-variant`, and as
+    The governor of a ladder is told to have that one answer always (`settings.variant`), which can be taken back on the
+    device. Everything else in it is the same: a device that has one release needs a few kilobytes for the other. What
+    was signed was the other release, so that the new one has no signatures. Raises InputError `unknown-variant`, and as
     `extract` does.
     """
     manifest = bundle.manifest
-    if manifest["chosen"] == name:
+    if manifest["chosen"] == name and "ladder" not in manifest.get("requires", {}):
         return bundle
     entries = {variant_name(entry): entry for entry in manifest["variants"]}
     if name not in entries:
@@ -70,7 +71,11 @@ def serving(bundle: Bundle, name: str, *, out: Path) -> Bundle:
 def _changed(release: Path, entry: dict[str, Any], name: str) -> dict[str, bytes]:
     """Return the files that say which variant serves: service.json, and the README where it names one."""
     text, readme = (release / "service.json").read_text(encoding="utf-8"), release / "README.txt"
-    changed = {"service.json": json.dumps({**json.loads(text), "chosen": name}, indent=2).encode() + b"\n"}
+    service = {**json.loads(text), "chosen": name}
+    if isinstance(service.get("governor"), dict):
+        governor = service["governor"]
+        service["governor"] = {**governor, "settings": {**governor["settings"], "variant": name}}
+    changed = {"service.json": json.dumps(service, indent=2).encode() + b"\n"}
     if readme.is_file():
         told = f"variant {name}, {entry.get('bytes', 0):,} bytes"
         lines = MODEL_LINE.sub(lambda found: found[1] + told, readme.read_text(encoding="utf-8"))

@@ -51,7 +51,7 @@ def unit_values(
     governed: bool = False,
 ) -> dict[str, Any]:
     """Return what `edgeship.service.j2` and `edgeship.initd.j2` ask for. `governed`: it reads what was tuned on the
-    device. Raises InputError `bad-unit-word` for a name that systemd or a shell would misread."""
+    device, and the target's sensors. Raises InputError `bad-unit-word` for a name that systemd or a shell misreads."""
     words = [("service.groups", group) for group in profile.service.groups]
     words += [("service.user", profile.service.user)] if profile.service.user else []
     for key, word in words:
@@ -66,13 +66,15 @@ def unit_values(
                 },
                 hint=f"edgeship target show {profile.name}",
             )
+    sensors, sensor_groups = sensor_access(profile) if governed else ([], [])
     return {
         "app": app,
         "target": profile.name,
         "user": profile.service.user,
-        "groups": list(profile.service.groups),
+        "groups": list(dict.fromkeys([*profile.service.groups, *sensor_groups])),
         "memory_mb": memory_mb(profile, body_bytes, buffered_bytes, loaded_bytes),
         "device_rules": device_rules(profile),
+        "sensor_rules": sensors,
         "writes_code": profile.runtime.delegate in JUST_IN_TIME,
         "network": network(listen),
         "stop_seconds": math.ceil(drain_seconds) + 5,
@@ -118,6 +120,15 @@ def device_rules(profile: TargetProfile) -> list[str]:
             elif PLAIN_NODE.match(way):
                 rules[f"{way} rw"] = None
     return list(rules)
+
+
+def sensor_access(profile: TargetProfile) -> tuple[list[str], list[str]]:
+    """Return (DeviceAllow= values, groups) that the service needs to read the target's sensors; both empty for all that
+    /sys and /proc tell."""
+    rows = [sensor for sensor in profile.sensors if sensor.device]
+    rules = dict.fromkeys(f"{sensor.device} rw" for sensor in rows)
+    groups = dict.fromkeys(sensor.group for sensor in rows if sensor.group)
+    return list(rules), list(groups)
 
 
 def network(listen: str) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of a device that has a release: status, rollback, logs, bench, verify, history."""
+"""What is asked of a device that has a release: status, rollback, pin, logs, verify, history, remove."""
 
 from __future__ import annotations
 
@@ -156,34 +156,6 @@ def _logs(config: Path | None, as_json: bool, quiet: bool, lines: int, **options
 
 _logs.__name__ = "logs"
 logs = device_verb(_logs)
-
-
-@click.option("--seconds", type=click.FloatRange(0.1, 600), help="At least this long.  [default: 1]")
-@click.option("--runs", type=click.IntRange(1, 1_000_000), help="At least this often.  [default: 50]")
-@click.option("--variant", metavar="NAME", help="Which variant.  [default: the one that serves]")
-def _bench(
-    config: Path | None,
-    as_json: bool,
-    quiet: bool,
-    seconds: float | None,
-    runs: int | None,
-    variant: str | None,
-    **options: Any,
-) -> int:
-    """Measure the latency of the current release on the device itself: cold, p50, p95."""
-    from edgeship.deploy import bench as ask
-    from edgeship.report.operate import bench_text
-
-    host, app, choices = device_of(config, options)
-    with common.progress(quiet=quiet) as progress:
-        progress.step(f"measuring on {host.text}")
-        found = ask(host, app, choices, variant=variant, seconds=seconds, runs=runs)
-    common.show(bench_text(found), lambda: {**found, "host": host.text}, as_json=as_json)
-    return 0
-
-
-_bench.__name__ = "bench"
-bench = device_verb(_bench)
 
 
 @device_verb

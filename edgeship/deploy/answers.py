@@ -74,7 +74,8 @@ STATUS = Record(
         "writable": BOOL,
         "current": maybe(TEXT),
         "releases": Many(of=KEPT),
-    }
+    },
+    maybe={"governor": Named(of=ANY), "own": Named(of=ANY)},
 )
 FIGURE = Either(of=(NULL, Record(fields={"unavailable": TEXT}), NUMBER))
 ENGINE = Record(
@@ -111,6 +112,37 @@ PROOF = Record(
 )
 HELD = Record(fields={"vectors": COUNT}, maybe=PROOF.maybe)
 """A proof that nothing was wrong with."""
+RUNG = Record(
+    fields={"seconds": NUMBER, "p95_seconds": NUMBER, "cold_seconds": NUMBER, "threads": COUNT},
+    maybe={"memory_bytes": maybe(NUMBER), "joules": maybe(NUMBER), "by_threads": Named(of=NUMBER)},
+)
+ENERGY = Record(
+    fields={
+        "by": TEXT,
+        "covers": TEXT,
+        "joules_per_run": FIGURE,
+        "watts": FIGURE,
+        "cpu_seconds_per_run": NUMBER,
+    },
+    maybe={
+        "meter": Either(of=(TEXT, Record(fields={"unavailable": TEXT}))),
+        "idle": Record(maybe={"watts": FIGURE, "unavailable": TEXT}),
+    },
+)
+LINE = Record(
+    fields={"at": NUMBER, "runs": COUNT, "flags": TEXTS},
+    maybe=dict.fromkeys(
+        ("p50_ms", "p99_ms", "temperature_c", "frequency_hz", "throttled_seconds", "watts"), maybe(NUMBER)
+    ),
+)
+SOAK = Record(
+    fields={"ended": TEXT, "minutes": Many(of=LINE), "watts_by": TEXT},
+    maybe={
+        "worst_p99_ms": maybe(NUMBER),
+        "throttled_seconds": maybe(NUMBER),
+        "temperature_c": maybe(Record(fields=dict.fromkeys(("first", "highest", "last"), NUMBER))),
+    },
+)
 TIMES = Record(fields=dict.fromkeys(("cold", "p50", "p95"), NUMBER))
 BENCH = Either(
     of=(
@@ -125,7 +157,8 @@ BENCH = Either(
                 "threads": maybe(COUNT),
                 "peak_rss_mb": FIGURE,
                 "governor": Either(of=(TEXT, Record(fields={"unavailable": TEXT}))),
-            }
+            },
+            maybe={"energy": ENERGY, "rungs": Named(of=RUNG), "failed": Named(of=TEXT)},
         ),
     )
 )
@@ -202,9 +235,35 @@ ANSWERS: dict[str, Kind] = {
         fields={**TUNED.fields, "signed": maybe(Record(fields={"device": TEXT, "sequence": COUNT}))}
     ),
     "tune": Record(fields={**TUNED.fields, "changed": BOOL, "by": TEXT}),
+    "decisions": Record(fields={"release": TEXT, "log": TEXT, "deciding": Named(of=TEXT)}),
     "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
     "logs": Record(fields={"lines": TEXTS}),
     "bench": Record(fields={"release": TEXT, "bench": BENCH}),
+    "soak": Record(
+        fields={
+            "release": maybe(TEXT),
+            "wanted": NUMBER,
+            "running": BOOL,
+            "lines": Many(of=LINE),
+            "document": Either(
+                of=(
+                    NULL,
+                    Record(fields={"error": TEXT}, maybe={"reason": TEXT}),
+                    Record(
+                        fields={
+                            "variant": TEXT,
+                            "runs": COUNT,
+                            "seconds": NUMBER,
+                            "threads": maybe(COUNT),
+                            "soak": SOAK,
+                            "engine": Record(fields={"name": TEXT, "version": TEXT, "delegate": TEXT}),
+                        }
+                    ),
+                )
+            ),
+            "said": TEXT,
+        }
+    ),
     "verify": Record(fields={"record": RECORD, "drift": TEXTS, "releases": COUNT}),
     "history": Record(fields={"entries": Many(of=Record()), "broken_at": maybe(COUNT)}),
     "policy": TRUST,
@@ -215,7 +274,7 @@ REFUSAL = Record(fields={"code": TEXT, "reason": TEXT}, maybe={"facts": maybe(Na
 
 def longest(verb: str) -> int:
     """Return how many bytes an answer may have."""
-    return LOG_BYTES if verb == "logs" else ANSWER_BYTES
+    return LOG_BYTES if verb in ("logs", "decisions") else ANSWER_BYTES
 
 
 def read(data: bytes, most: int) -> dict[str, Any]:

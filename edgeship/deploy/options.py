@@ -101,6 +101,7 @@ class DeployOptions:
             sudo=self.sudo_on(host),
             local=host.kind == "local",
             service=self.service_on(host, wanted),
+            alone=self.settings.get("mode") == "off",
         )
 
     def service_on(self, host: Host, wanted: str = "auto") -> str:

@@ -27,7 +27,7 @@ def ladder(probed: Probed, manifest: Mapping[str, Any], *, alone: bool) -> Itera
     chosen = str(manifest.get("chosen"))
     fit = those_that_fit(sizes, chosen, have - base)
     some = f"; {', '.join(fit)} fit" if len(fit) > 1 else ""
-    hint = f"--set governor=off has {chosen} alone loaded and serve" + (
+    hint = f"--set governor.mode=off has {chosen} alone loaded and serve" + (
         f"; or build a bundle of those that fit: edgeship build MODEL --target {manifest.get('target')} --ladder "
         + " ".join(f"--recipe {name}" for name in fit)
         if len(fit) > 1 and not any("+" in name for name in fit)

@@ -54,8 +54,13 @@ class Session:
         self.interrupted.clear()
         self.reconnect()
 
-    def run(self, command: Command, progress: Callable[[int], None] | None = None) -> Completed:
-        """Run a command, connecting first where there is no connection."""
+    def run(
+        self,
+        command: Command,
+        progress: Callable[[int], None] | None = None,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """Run a command, connecting first where there is no connection; `hear` gets what it prints as it comes."""
         try:
             if self.interrupted.is_set():
                 raise link_lost(self.host.text, "interrupted")
@@ -63,7 +68,7 @@ class Session:
                 self._transport = connect(self.host, self.options.connection())
                 self.connections += 1
                 self.notes += self._transport.notes
-            return self._transport.run(command, progress)
+            return self._transport.run(command, progress, hear)
         except EdgeshipError as error:  # what connects knows the host, and not the way to its folder
             if error.hint:
                 error.hint = error.hint.replace(f"--host {self.host.text}", at(self.host, self.options))

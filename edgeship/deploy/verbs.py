@@ -46,7 +46,7 @@ def status(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any
         found = {}
         for name in names:
             session.app = name
-            found[name] = with_helper(session, lambda: session.ask("status"))
+            found[name] = with_helper(session, lambda: session.ask("status", governor=True))
             if app and found[name]["record"]["state"] == "NONE" and not found[name]["releases"]:
                 raise _not_deployed(host, app, session)
         return {"host": host.text, "at": at(host, options), "apps": found}
@@ -68,10 +68,12 @@ def bench(
     variant: str | None = None,
     seconds: float | None = None,
     runs: int | None = None,
+    idle: float | None = None,
+    rungs: bool = False,
 ) -> dict[str, Any]:
-    """Return the `edgeship.bench/1` document of the current release, measured on the device. Raises DeviceError
-    `bench-failed`."""
-    limit = 120 + (seconds or 0)
+    """Return the `edgeship.bench/1` document of the current release, measured on the device; `rungs`: with the figures
+    of all its variants. Raises DeviceError `bench-failed`."""
+    limit = 120 + (seconds or 0) + (idle or 0) + (1800 if rungs else 0)
     reply = _one(
         host,
         app,
@@ -82,6 +84,8 @@ def bench(
         variant=variant,
         seconds=seconds,
         runs=runs,
+        idle=idle,
+        rungs="yes" if rungs else None,
     )
     if "error" in reply["bench"]:
         raise DeviceError(

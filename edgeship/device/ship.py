@@ -12,7 +12,8 @@ from edgeship.digest import sha256_bytes
 MODULES = (
     "base", "files", "state", "kept", "figures", "bake", "request", "verifier", "signatures", "trust", "tuning",
     "store", "garbage", "chunks", "intake", "confine", "logbook", "watchdog", "supervise", "supervisor", "openrc",
-    "systemd", "absent", "health", "switching", "trial", "boot", "breach", "pins", "removal", "queries", "main",
+    "systemd", "absent", "health", "live", "switching", "trial", "boot", "breach", "pins", "removal", "queries", "soak",
+    "main",
 )  # fmt: skip
 HEADER = '''\
 #!/usr/bin/env python3

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeship.profile.loader import list_profiles
 from edgeship.profile.schema import TargetProfile
+from edgeship.profile.sensors import Sensor
 
 BEGIN, END = "<!-- targets:begin -->", "<!-- targets:end -->"
 OWN_KEYS = ("name", "title", "summary")
@@ -84,6 +85,8 @@ def targets_page(targets: Sequence[TargetProfile]) -> str:
         "critically, and `--target my-board.yaml` uses it. Files in `targets/` beside your `edgeship.yaml`, in",
         "`~/.config/edgeship/targets` or in the folders of `EDGESHIP_TARGETS` are found by name.",
         "",
+        "How the sensors of a target are read, and what `power` and `thermal` mean: [sensors.md](sensors.md).",
+        "",
         table(targets),
     ]
     for target in targets:
@@ -110,7 +113,15 @@ def _chapter(target: TargetProfile) -> list[str]:
         "wants": ", ".join(target.precision.wants),
         "accepts": ", ".join(target.precision.accepts),
         "memory": f"{memory.ram_mb} MiB{on_chip}",
-        "sensors": ", ".join(s.name for s in target.sensors) or "none",
+        "sensors": ", ".join(_sensor(s) for s in target.sensors) or "none",
+        "power": f"{target.power.idle_watts:g} W idle, {target.power.busy_watts:g} W with one core busy "
+        f"({target.power.basis})"
+        if target.power
+        else "not known: nobody published it",
+        "heat": f"{target.thermal.c_per_watt:g} degC above ambient for each watt, time constant "
+        f"{target.thermal.seconds:g} s ({target.thermal.basis})"
+        if target.thermal
+        else "not known: nobody published it",
         "accelerators": ", ".join(f"{a.name} ({' or '.join(a.any_of)})" for a in target.devices) or "none",
     }
     lines = [f"## {target.title}", "", f"`--target {target.name}`", "", target.summary, ""]
@@ -125,6 +136,11 @@ def _chapter(target: TargetProfile) -> list[str]:
         for s in target.sources
     ]
     return [*lines, ""]
+
+
+def _sensor(sensor: Sensor) -> str:
+    needs = f"needs {sensor.device}" if sensor.device else "root only" if sensor.root_only else ""
+    return f"{sensor.name} ({needs})" if needs else sensor.name
 
 
 def _brought(target: TargetProfile) -> str:

@@ -69,8 +69,16 @@ class Transport(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how the link came about: a host key that was recorded, for one."""
 
-    def run(self, command: Command, progress: Callable[[int], None] | None = None) -> Completed:
+    def run(
+        self,
+        command: Command,
+        progress: Callable[[int], None] | None = None,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> Completed:
         """Run a command and return how it ended; `progress` hears the number of stdin bytes sent so far.
+
+        `hear` gets what it prints as it comes, perhaps in another thread; then none of it is kept, however long it
+        prints, and `command.timeout` counts from what was heard last.
 
         Raises LinkLost when the link goes away meanwhile and CommandTimeout when no end is seen in time; in
         both cases the command may go on running on the device. Raises DeviceError `answer-too-long` for a command

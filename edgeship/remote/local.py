@@ -26,7 +26,12 @@ class LocalTransport:
         self._child: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def run(self, command: Command, progress: Callable[[int], None] | None = None) -> Completed:
+    def run(
+        self,
+        command: Command,
+        progress: Callable[[int], None] | None = None,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> Completed:
         """Run a command through /bin/sh; see `Transport.run`."""
         if self._closed:
             raise link_lost(self._host.text, "it was closed")
@@ -43,7 +48,7 @@ class LocalTransport:
         feeder = threading.Thread(target=self._feed, args=(child, command, progress, failed), daemon=True)
         feeder.start()
         try:
-            done = self._wait(child, command)
+            done = self._wait(child, command, hear)
             if failed:
                 raise failed[0]
             return done
@@ -52,13 +57,21 @@ class LocalTransport:
             if child.poll() is None:
                 self._end(child)
 
-    def _wait(self, child: subprocess.Popen[bytes], command: Command) -> Completed:
+    def _wait(
+        self, child: subprocess.Popen[bytes], command: Command, hear: Callable[[bytes], None] | None
+    ) -> Completed:
         """Collect the output until the end, the timeout, `close`, or more than the command may print."""
         output, errors = bytearray(), bytearray()
+        deadline = time.monotonic() + command.timeout
 
         def collect(stream: IO[bytes]) -> None:
+            nonlocal deadline
             while len(output) <= command.most and (data := os.read(stream.fileno(), 1 << 16)):
-                output.extend(data)
+                if hear is None:
+                    output.extend(data)
+                    continue
+                deadline = time.monotonic() + command.timeout
+                hear(data)
             if len(output) > command.most:
                 self._end(child)
 
@@ -73,9 +86,9 @@ class LocalTransport:
         ]
         for reader in readers:
             reader.start()
-        deadline = time.monotonic() + command.timeout
         for reader in readers:
-            reader.join(max(0.0, deadline - time.monotonic()))
+            while reader.is_alive() and (left := deadline - time.monotonic()) > 0:
+                reader.join(left)
         if len(output) > command.most:
             raise too_long(self._host.text, command.most)
         if any(reader.is_alive() for reader in readers):

@@ -185,7 +185,12 @@ class SshTransport:
 
         return make
 
-    def run(self, command: Command, progress: Callable[[int], None] | None = None) -> Completed:
+    def run(
+        self,
+        command: Command,
+        progress: Callable[[int], None] | None = None,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> Completed:
         """Run a command on the device; see `Transport.run`."""
         text = self._host.text
         try:
@@ -194,7 +199,7 @@ class SshTransport:
         except Exception as error:
             raise link_lost(text, str(error) or type(error).__name__) from error
         try:
-            return self._talk(channel, command, progress)
+            return self._talk(channel, command, progress, hear)
         except TimeoutError as error:
             raise timed_out(text, command.timeout) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
@@ -204,7 +209,13 @@ class SshTransport:
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
                 channel.close()
 
-    def _talk(self, channel: Any, command: Command, progress: Callable[[int], None] | None) -> Completed:
+    def _talk(
+        self,
+        channel: Any,
+        command: Command,
+        progress: Callable[[int], None] | None,
+        hear: Callable[[bytes], None] | None,
+    ) -> Completed:
         """Send stdin, read stdout and stderr, and wait for the exit status."""
         channel.settimeout(command.timeout)
         channel.exec_command(command.shell_line())
@@ -214,6 +225,9 @@ class SshTransport:
         self._send(channel, command, progress)
         output = bytearray()
         while data := channel.recv(1 << 16):
+            if hear is not None:
+                hear(data)
+                continue
             output += data
             if len(output) > command.most:
                 raise too_long(self._host.text, command.most)

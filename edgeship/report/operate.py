@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeship.deploy.change import shown
 from edgeship.printable import one_line
 from edgeship.report.figures import duration, moment
 from edgeship.report.table import table
+from edgeship.report.watching import governor_document, governor_text
 
 IDLE: dict[str, Any] = {"manager": "none", "running": False, "pid": None, "restarts": None, "last_exit": None}
 """What is said of the service where no release was ever switched to."""
@@ -60,7 +62,13 @@ def _app_document(status: dict[str, Any], at: str, name: str) -> dict[str, Any]:
             }
             for entry in status["releases"]
         ],
+        **({"governor": governor_document(status["governor"])} if "governor" in status else {}),
+        **({"settings": _settings(status["own"])} if "own" in status else {}),
     }
+
+
+def _settings(own: dict[str, Any]) -> dict[str, Any]:
+    return {f"governor.{key}": _known(value, "none is set") for key, value in own.items()}
 
 
 def _problem(status: dict[str, Any], at: str, name: str) -> str | None:
@@ -169,6 +177,7 @@ def _app(host: str, name: str, status: dict[str, Any], at: str) -> str:
             f"  watched for another {duration(status['bake_left'])}: a crash loop goes back "
             + (f"to release {back[:12]}" if back else "nowhere")
         )
+    lines += _governed(status)
     lines = [one_line(line) for line in lines]
     rows = [
         [
@@ -182,6 +191,16 @@ def _app(host: str, name: str, status: dict[str, Any], at: str) -> str:
     if rows:
         lines += ["", table(["", "release", "version", "target", "variant"], rows)]
     return "\n".join(lines)
+
+
+def _governed(status: dict[str, Any]) -> list[str]:
+    """Return what a service with a governor says of itself, and what was tuned on the device."""
+    lines = [f"  governor: {governor_text(status['governor'])}"] if "governor" in status else []
+    if own := status.get("own"):
+        said = ", ".join(f"governor.{key}={shown(value, 'none')}" for key, value in sorted(own.items()))
+        held = "" if "governor" in status else " (this release reads none)"
+        lines.append(f"  settings of this device: {said}{held}")
+    return lines
 
 
 def _serves(entry: dict[str, Any]) -> str:
@@ -212,22 +231,6 @@ def _role(release: str, status: dict[str, Any]) -> str:
     if release == status["current"]:
         return "current"
     return "previous" if release == status["record"].get("previous") else ""
-
-
-def bench_text(found: dict[str, Any]) -> str:
-    """Return a benchmark in one short block."""
-    latency, engine = found["latency_ms"], found["engine"]
-    governor, peak = found["governor"], found["peak_rss_mb"]
-    ran = f"{engine['name']} {engine['version']}, delegate {engine['delegate']}"
-    times = ", ".join(f"{name} {latency[name]:.3f} ms" for name in ("cold", "p50", "p95"))
-    return "\n".join(
-        [
-            f"release {found['release'][:12]}, {found['variant']} on {ran}",
-            f"  {times} ({found['runs']} runs in {found['seconds']:.1f} s, {found['threads']} threads)",
-            f"  peak memory {f'{peak:.1f} MiB' if isinstance(peak, int | float) else 'not known'}, CPU governor "
-            + (f"unknown ({governor['unavailable']})" if isinstance(governor, dict) else str(governor)),
-        ]
-    )
 
 
 def verify_text(host: str, at: str, found: dict[str, Any]) -> str:

@@ -46,11 +46,32 @@ def log(event, **facts):
     sys.stderr.flush()
 
 
+def answered(compute, failed):
+    """Return the Answer of compute(held), or the one that says why there is none; `failed` is told what the engine
+    failed at. `held`: a list of one number, the bytes of the budget taken for the answer. None stays None.
+    """
+    held = [0]
+    try:
+        answer = compute(held)
+        if answer is None:
+            return None
+    except Refused as error:
+        answer = refusal(error)
+    except EngineFailed as error:
+        failed(error)
+        answer = json_answer(500, {"error": "the engine failed: %s" % error})
+    except Exception as error:  # Whatever it is, the next request deserves an answer too.
+        log("internal-error", kind=type(error).__name__, reason=str(error)[:300], line=_line(error))
+        answer = json_answer(500, {"error": "internal error (%s)" % type(error).__name__})
+    answer.held = held[0]
+    return answer
+
+
 class Answering(Model):
     """A Model that answers HTTP requests."""
 
-    def __init__(self, release, metrics, budget):
-        Model.__init__(self, release)
+    def __init__(self, release, metrics, budget, name=None):
+        Model.__init__(self, release, name)
         self._metrics, self._budget = metrics, budget
         self.sessions = None
         if self.states:
@@ -80,9 +101,10 @@ class Answering(Model):
                 self.failures = 0
                 log("engine-recovered")
             except EngineFailed as error:
-                self._failed(error)
+                self.failed(error)
 
-    def _failed(self, error):
+    def failed(self, error):
+        """Note that the engine failed."""
         self.failures += 1
         self._retry = time.monotonic() + RETRY_SECONDS
         log("engine-failed", reason=str(error), in_a_row=self.failures)
@@ -91,31 +113,25 @@ class Answering(Model):
         """Return the Answer to one POST .../infer. `deadline` is the monotonic time until which it may wait for
         its turn, and a request of several runs begin another. With `quick`, None for one of several runs.
         """
-        held = 0
-        try:
-            if self.sessions is not None:
-                self.sessions.sweep()
-            if time.monotonic() > deadline:
-                raise Refused(503, "the request waited too long in the queue", [("Retry-After", "1")])
-            call = es_infer.decode(request, self)
-            if quick and call.runs > 1:
-                return None
-            # The answer takes the place of the body.
-            further = es_batch.answer_bytes(call, self) - request.length
-            held = self._budget.take(further, request.length)
-            request.body = b""  # Megabytes, for a large tensor; what is needed of it stands in the call.
-            headers, body = es_infer.encode(call, self._outputs(call, deadline), self)
-            answer = Answer(200, headers, body)
-        except Refused as error:
-            answer = refusal(error)
-        except EngineFailed as error:
-            self._failed(error)
-            answer = json_answer(500, {"error": "the engine failed: %s" % error})
-        except Exception as error:  # Whatever it is, the next request deserves an answer too.
-            log("internal-error", kind=type(error).__name__, reason=str(error)[:300], line=_line(error))
-            answer = json_answer(500, {"error": "internal error (%s)" % type(error).__name__})
-        answer.held = held
-        return answer
+        return answered(lambda held: self._computed(request, deadline, quick, held), self.failed)
+
+    def _computed(self, request, deadline, quick, held):
+        if self.sessions is not None:
+            self.sessions.sweep()
+        if time.monotonic() > deadline:
+            raise Refused(503, "the request waited too long in the queue", [("Retry-After", "1")])
+        call = es_infer.decode(request, self)
+        if quick and call.runs > 1:
+            return None
+        self.take_room(call, request, held)
+        headers, body = es_infer.encode(call, self.outputs(call, deadline), self)
+        return Answer(200, headers, body)
+
+    def take_room(self, call, request, held):
+        """Take what the answer needs beside the request's body, whose place it takes, of the budget; the body goes."""
+        further = es_batch.answer_bytes(call, self) - request.length
+        held[0] = self._budget.take(further, request.length)
+        request.body = b""  # Megabytes, for a large tensor; what is needed of it stands in the call.
 
     def _blame(self, error):
         """Raise Refused (400) where the engine still computes, so that it failed by what the request holds (an index
@@ -126,7 +142,7 @@ class Answering(Model):
         log("values-refused", reason=str(error))
         raise Refused(400, "the engine computes other values (zeros), but not these: %s" % error)
 
-    def _outputs(self, call, deadline):
+    def outputs(self, call, deadline):
         """Return the output tensors' bytes, those of several runs joined; raises Refused (413) where time ran
         out between them.
 
@@ -149,7 +165,9 @@ class Answering(Model):
                 except EngineFailed as error:
                     self._blame(error)
                     raise
-                self._metrics.inference.observe(time.perf_counter() - begun)
+                seconds = time.perf_counter() - begun
+                self._metrics.inference.observe(seconds)
+                call.seconds += seconds
                 self.failures = 0
         except Exception:
             if call.sequence and run:

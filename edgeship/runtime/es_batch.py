@@ -91,3 +91,22 @@ def parts(samples, runs):
 def widened(shape, runs):
     """Return the shape of `runs` answers of `shape` joined along the first axis."""
     return shape if runs == 1 else [shape[0] * runs] + list(shape[1:])
+
+
+def picked(samples, runs, numbers):
+    """Return the samples of some of the runs, one after another."""
+    found = []
+    for data, datatype, shape in samples:
+        size = len(data) // runs
+        pieces = [bytes(data[number * size : (number + 1) * size]) for number in numbers]
+        found.append((b"".join(pieces), datatype, [shape[0] // runs * len(numbers)] + list(shape[1:])))
+    return found
+
+
+def first(call, runs):
+    """Cut a Call down to its first `runs` runs."""
+    cut = []
+    for data, datatype, shape in call.samples:
+        size = len(data) // call.runs
+        cut.append((data[: size * runs], datatype, [shape[0] // call.runs * runs] + list(shape[1:])))
+    call.samples, call.runs = cut, runs

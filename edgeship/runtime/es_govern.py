@@ -40,6 +40,11 @@ REASONS = {
 
 _GAIN = 0.3  # Weight of the newest run in xi and d: the last five runs are five sixths of the mean.
 _RATIO_MOST = 50.0  # One run that was stopped for minutes must not count as the new normal.
+_MISSES, _STEP, _MARGIN_MOST = (
+    0.0005,
+    1.0,
+    4.0,
+)  # Share of misses aimed at; what one adds to the margin; its bound.
 _SLACK = 0.1  # Share of a deadline left for what is not counted: reading, encoding, writing.
 _UTILISATION = 0.85  # Above this share the queue of a single worker grows without bound in practice.
 _FEW, _PATIENCE = (
@@ -47,9 +52,10 @@ _FEW, _PATIENCE = (
     1.0,
 )  # Without a deadline: so many may wait for whatever rung, more must not take longer (s).
 
-# xi: what runs take over what the profile says (mean), d: its mean deviation; spent: joules by the profile's figures
+# xi: what runs take over what the profile says (mean), d: its mean deviation; margin: what misses have added to xi +
+# 2d; spent: joules by the profile's figures
 # since the last tick; ran: runs since then; slow: what only a tick changes.
-State = namedtuple("State", "xi d spent ran slow")
+State = namedtuple("State", "xi d margin spent ran slow")
 # rung: position in profile.every, -1 where refused; retry_after: seconds; threads: at most; coalesce: most requests
 # to answer in one run, this one included.
 Decision = namedtuple("Decision", "rung refuse retry_after threads coalesce")
@@ -59,7 +65,7 @@ _ADMITTED = Decision(-1, False, 0.0, 0, 1)
 
 def begin(profile):
     """Return the State of a service that has seen nothing yet."""
-    return State(1.0, profile.deviation, 0.0, 0, begin_slow(profile))
+    return State(1.0, profile.deviation, 0.0, 0.0, 0, begin_slow(profile))
 
 
 def decide(state, sample, profile):
@@ -122,8 +128,13 @@ def _dispatch(state, sample, profile):
     most = profile.every[rung].threads
     joined = profile.joins[rung]
     if joined > 1:
-        joined = _join(profile.every[rung], state.xi + 2.0 * state.d, age, queued, left, runs, joined)
+        joined = _join(profile.every[rung], _sure(state), age, queued, left, runs, joined)
     return Decision(rung, False, 0.0, min(most, slow.threads), joined), reason
+
+
+def _sure(state):
+    """Return by what a profiled time is multiplied to be one that is kept."""
+    return state.xi + 2.0 * state.d + state.margin
 
 
 def _choose(state, profile, age, queued, rate, left, runs):
@@ -132,11 +143,12 @@ def _choose(state, profile, age, queued, rate, left, runs):
     if not top:
         return 0, "only-rung"
     seconds = profile.seconds[slow.threads]
-    sure = (state.xi + 2.0 * state.d) * runs
+    sure = _sure(state)
     mean = state.xi * runs
     crowd = mean * queued if left is None and queued > _FEW else 0.0
     if left is not None:
-        room = left - _SLACK * (age + left) - queued * (state.xi + 2.0 * state.d) * seconds[0]
+        room = left - _SLACK * (age + left) - queued * sure * seconds[0]
+    sure *= runs
     rung, reason = slow.cap, "accurate" if slow.cap == top else slow.cap_why
     while rung >= 0:
         if left is not None and not sure * seconds[rung] <= room:
@@ -175,8 +187,8 @@ def _join(rung, sure, age, queued, left, runs, most):
 
 def _done(state, sample, profile):
     """Note what a run took: xi and d by exponential means of the ratio to the profile, and its joules."""
-    _, _, rung, seconds, runs, joules = sample
-    xi, d, spent, ran, slow = state
+    _, _, rung, seconds, runs, joules = sample[:6]
+    xi, d, margin, spent, ran, slow = state
     if not 0 <= rung < len(profile.every) or not 0.0 <= seconds < 1e6:
         return state
     expected = profile.seconds[slow.threads][rung] * runs
@@ -187,21 +199,25 @@ def _done(state, sample, profile):
         ratio = min(_RATIO_MOST, seconds / expected)
         d += _GAIN * (abs(ratio - xi) - d)
         xi += _GAIN * (ratio - xi)
+    if len(sample) > 6 and sample[6] is not None:
+        # Adaptive conformal inference (Gibbs and Candes, 2021): in the long run a share _MISSES misses, whatever it
+        # is that makes runs slow.
+        margin += _STEP * (1.0 - _MISSES) if sample[6] else -_STEP * _MISSES
+        margin = min(_MARGIN_MOST, max(0.0, margin))
     if joules is not None and 0.0 <= joules < 1e9:
         spent += joules
     else:
         most = profile.every[rung].threads
         spent += profile.watts[rung] * seconds * min(most, slow.threads) / most
-    return State(xi, d, spent, ran + 1, slow)
+    return State(xi, d, margin, spent, ran + 1, slow)
 
 
 def state_to_json(state):
     """Return a State as lists and numbers; floats keep every bit through JSON."""
-    return [state.xi, state.d, state.spent, state.ran, dict(state.slow._asdict())]
+    return list(state[:-1]) + [dict(state.slow._asdict())]
 
 
 def state_from_json(saved):
     """Return the State that `state_to_json` gave."""
-    xi, d, spent, ran, slow = saved
-    fields = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in slow.items()}
-    return State(xi, d, spent, ran, Slow(**fields))
+    fields = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in saved[-1].items()}
+    return State(*(list(saved[:-1]) + [Slow(**fields)]))

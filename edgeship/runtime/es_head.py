@@ -38,6 +38,7 @@ class Request(object):
         "expects_continue",
         "body",
         "started",
+        "asked",  # What a governor knows of it; never set where there is none.
     )
 
 

@@ -6,51 +6,25 @@ the one input.
 """
 
 import json
-import re
 import struct
-import sys
 
 import es_batch
 from es_coding import decompressed
 from es_decode import classify
 from es_errors import Refused
+from es_json import parse_json
 from es_sessions import sequence_of
 from es_tensors import DATATYPES, count
 from es_values import flat, packed, spelled, to_json
 
-# Before 3.11 (and security releases of older ones) Python takes quadratic time for a very long integer.
-_LONG_NUMBER = None if hasattr(sys, "get_int_max_str_digits") else re.compile(rb"[0-9]{400}")
-
 
 class Call(object):
     """A decoded request: id, samples [(data, datatype, shape)] in the model's order, how many runs of the
-    model's batch they are, and the outputs wanted.
+    model's batch they are, and the outputs wanted. `seconds`: what the engine took for it so far; `said`: what the
+    answer's parameters tell beside the variant.
     """
 
-    __slots__ = ("id", "samples", "runs", "wanted", "sequence")
-
-
-def _no_constant(name):
-    raise Refused(400, "the body is not JSON: %s is not a number" % name)
-
-
-# Made once: json.loads builds a new one whenever an option is given.
-_JSON_IN = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def parse_json(data):
-    """Return the JSON object in bytes; raises Refused (400)."""
-    if _LONG_NUMBER is not None and _LONG_NUMBER.search(data):
-        raise Refused(400, "the body holds a number of more than 400 digits")
-    try:
-        document = _JSON_IN.decode(data.decode("utf-8"))
-    except RecursionError:
-        raise Refused(400, "the body is not JSON that can be read: too deeply nested")
-    except ValueError as error:
-        raise Refused(400, "the body is not JSON: %s" % str(error)[:200])
-    if not isinstance(document, dict):
-        raise Refused(400, "the body must be a JSON object")
-    return document
+    __slots__ = ("id", "samples", "runs", "wanted", "sequence", "seconds", "said")
 
 
 def _split(request, most):
@@ -73,10 +47,21 @@ def _split(request, most):
 
 def decode(request, model):
     """Return the Call of an HTTP request; raises Refused (400, 413) with the reason."""
-    head, binary = _split(request, model.release.limits["body_bytes"])
+    return call_of(*opened(request, model.release.limits["body_bytes"]), model)
+
+
+def opened(request, most):
+    """Return (the body's JSON object or None for bare bytes, its binary part); raises Refused (400, 413)."""
+    head, binary = _split(request, most)
+    return None if head is None else parse_json(head), binary
+
+
+def call_of(document, binary, model):
+    """Return the Call of an opened body for a model; raises Refused (400, 413) with the reason."""
     call = Call()
-    call.sequence = None
-    if head is None:
+    call.sequence = call.said = None
+    call.seconds = 0.0
+    if document is None:
         if len(model.encoders) != 1:
             raise Refused(
                 400, "a body of bare bytes needs a model of one input; this one has %d" % len(model.encoders)
@@ -90,17 +75,21 @@ def decode(request, model):
         call.wanted = [(index, True, 0) for index in range(len(model.decoders))]
         es_batch.check_answer(call, model)
         return call
-    document = parse_json(head)
     call.id = document.get("id")
     if call.id is not None and not isinstance(call.id, str):
         raise Refused(400, "`id` must be a string")
-    call.sequence = sequence_of(_parameters(document, "the request"), bool(model.states))
+    call.sequence = sequence_of(parameters_of(document), bool(model.states))
     found = _samples(document.get("inputs"), binary, model)
     call.samples = [sample for sample, _ in found]
     call.runs = es_batch.agreed(model.encoders, [runs for _, runs in found])
     call.wanted = _wanted(document, model)
     es_batch.check_answer(call, model)
     return call
+
+
+def parameters_of(document):
+    """Return the request's own parameters; raises Refused (400)."""
+    return _parameters(document, "the request")
 
 
 def _parameters(owner, where):
@@ -160,6 +149,8 @@ def _sample(encoder, item, data):
             wanted = count(shape) * DATATYPES[datatype][2]
             raise Refused(400, text % (encoder.name, len(data), shape, datatype, wanted))
         return (data, datatype, shape), runs
+    if isinstance(item.get("data"), bytes):
+        return (item["data"], datatype, shape), runs
     if not isinstance(item.get("data"), list):
         raise Refused(400, "input %r: `data` must be a list (or give binary_data_size)" % encoder.name)
     values = flat(encoder.name, item["data"], shape)
@@ -168,7 +159,7 @@ def _sample(encoder, item, data):
 
 def _wanted(document, model):
     """Return [(output's index, binary, classes)] in the order asked for."""
-    binary_all = _flag(_parameters(document, "the request"), "binary_data_output")
+    binary_all = _flag(parameters_of(document), "binary_data_output")
     outputs = document.get("outputs")
     if outputs is None or outputs == []:  # To Triton a list of none means all, too.
         return [(index, binary_all, 0) for index in range(len(model.decoders))]
@@ -227,6 +218,8 @@ def _spelled(call, tensors, model):
         "model_version": model.release.version,
         "parameters": {"variant": model.name},
     }
+    if call.said:
+        document["parameters"].update(call.said)
     if call.id is not None:
         document["id"] = call.id
     pieces, blobs = [_opened(document), b', "outputs": ['], []

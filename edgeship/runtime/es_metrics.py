@@ -61,9 +61,9 @@ class Metrics(object):
         key = (route, status)
         self.requests[key] = self.requests.get(key, 0) + 1
 
-    def text(self, gauges):
+    def text(self, gauges, families=()):
         """Return the exposition text; `gauges` is [(name, help, value)] of the moment, None values left
-        out.
+        out; `families` [(name, kind, help, [(labels, value)])].
         """
         lines = []
 
@@ -102,4 +102,9 @@ class Metrics(object):
             if value is not None:
                 family(name, "gauge", about)
                 lines.append("%s %s" % (name, value))
+        for name, kind, about, rows in families:
+            family(name, kind, about)
+            for labels, value in rows:
+                told = ",".join('%s="%s"' % (key, _quoted(text)) for key, text in sorted(labels.items()))
+                lines.append("%s%s %s" % (name, "{%s}" % told if told else "", value))
         return "\n".join(lines) + "\n"

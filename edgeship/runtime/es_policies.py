@@ -43,7 +43,7 @@ class Fixed(object):
             return -1, 1, None, "late"
         return self.rung, 1, None, self.kind
 
-    def done(self, now, rung, seconds, runs, joules, late):
+    def done(self, now, rung, seconds, runs, late):
         """Take note of what a run took; `late`: requests of it that missed their deadline."""
 
     def tick(self, now, busy, readings):
@@ -101,7 +101,7 @@ class AimdBatch(Fixed):
     def dispatch(self, now, age, waiting, rate, left):
         return self.rung, int(self.most), None, self.kind
 
-    def done(self, now, rung, seconds, runs, joules, late):
+    def done(self, now, rung, seconds, runs, late):
         if late:
             self.most = max(1.0, self.most * 0.9)
         elif runs >= int(self.most):
@@ -136,8 +136,8 @@ class Governor(object):
             return -1, 1, None, reason
         return decision.rung, decision.coalesce, decision.threads, reason
 
-    def done(self, now, rung, seconds, runs, joules, late):
-        self._ask(("done", now, rung, seconds, runs, joules))
+    def done(self, now, rung, seconds, runs, late):
+        self._ask(("done", now, rung, seconds, runs, None))
 
     def tick(self, now, busy, readings):
         self._ask(("tick", now, busy, readings))

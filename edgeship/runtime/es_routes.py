@@ -2,6 +2,8 @@
 inference.
 """
 
+import time
+
 from es_answers import Answer, json_answer
 from es_errors import Refused
 
@@ -27,6 +29,8 @@ class Routes(object):
         for base in (model, versioned):
             self._plain[base] = ("model", self._model)
             self._plain[base + "/ready"] = ("model_ready", self._model_ready)
+            if state.governor is not None:
+                self._plain[base + "/governor"] = ("governor", self._governor)
 
     def find(self, request):
         """Return (route's name for the metrics, Answer or None); None means: inference. Raises Refused (404,
@@ -107,8 +111,11 @@ class Routes(object):
             },
         )
 
+    def _governor(self):
+        return json_answer(200, self._state.governor.document(time.monotonic()))
+
     def _metrics_text(self):
-        text = self._metrics.text(self._state.gauges())
+        text = self._metrics.text(self._state.gauges(), self._state.families())
         return Answer(200, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n", text.encode("utf-8"))
 
 

@@ -155,7 +155,7 @@ class Sensors(object):
             return self._file(row, row.found)
         if not row.path:
             raise ValueError("the row names neither a path nor a command")
-        wrong = OSError("%s: no such file%s" % (row.path, " with that label" if row.labels else ""))
+        wrong = None
         for found in find(row.path, row.labels, row.times, self._root):
             try:
                 raw = self._file(row, found)

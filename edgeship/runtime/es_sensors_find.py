@@ -63,15 +63,20 @@ def label_of(path):
 
 
 def find(path, labels, times, root):
-    """Return [(file, second file or "")] that a row means on this machine, the best first.
+    """Return [(file, second file or "")] that a row means on this machine, the best first; raises OSError where there
+    is none.
 
     `labels`: the names it may have there, in order of preference; empty: any. `times`: the name of a second file in
     the same folder, `*` standing for what it stood for in the first one.
     """
     found = matches(path, root)
+    if not found:
+        raise OSError("%s: no such file" % path)
     if labels:
         named = [(label_of(file), file, star) for file, star in found]
         found = [(file, star) for wanted in labels for label, file, star in named if label == wanted]
+        if not found:
+            raise OSError("%s: none is called %s" % (path, " or ".join(labels)))
     return [
         (file, os.path.join(os.path.dirname(file), times.replace("*", star)) if times else "")
         for file, star in found
@@ -92,5 +97,6 @@ def run(command, seconds=COMMAND_SECONDS):
         process.stdout.close()
         raise OSError("%s did not end within %g s" % (command[0], seconds))
     if process.returncode:
-        raise OSError("%s: %s" % (command[0], said.strip()[:120] or "exit status %d" % process.returncode))
+        why = " ".join(said.split())[:160] or "exit status %d" % process.returncode
+        raise OSError("%s: %s" % (command[0], why))
     return said

@@ -38,11 +38,19 @@ class Server(object):
         if note:
             self._serving["note"] = note
         self._budget = Budget(self._limits)
-        self._worker = Worker(lambda: Answering(release, self.metrics, self._budget), self._wake_write)
+        self.governor = None
+        if release.service.get("governor"):
+            self.governor = self._governed(release, directory, environ)
+        if self.governor is None:
+            self._worker = Worker(lambda: Answering(release, self.metrics, self._budget), self._wake_write)
         self._routes = Routes(release, self.metrics, self)
         self._epoll = select.epoll()
         self._hub = Hub(self._epoll, self._listener, release, self.metrics, self._budget, self._handle)
         self._in_flight = 0
+        self._behind, self._turned = (
+            0,
+            0.0,
+        )  # Sockets with something to read behind this one; since when they have.
         self._started = False
         self._signals = 0
         self._drain_until = None
@@ -50,6 +58,23 @@ class Server(object):
         # Timeouts are kept to a quarter of the shortest one; with no client there is nothing to look after.
         self._tick = min(0.5, self._limits["request_seconds"] / 4.0, self._limits["idle_seconds"] / 4.0)
         self._next_sweep = 0.0
+
+    def _governed(self, release, directory, environ):
+        """Return the governor that chooses among the release's variants; None for a model with state, which stays with
+        one: another would not know it.
+        """
+        if release.variant().get("state"):
+            log(
+                "no-governor",
+                reason="the model keeps state between runs: %s serves" % release.variant()["name"],
+            )
+            return None
+        from es_governor import Governor  # Here: a service without one pays nothing.
+        from es_rung_worker import RungWorker
+
+        governor = Governor(release, directory, environ)
+        self._worker = RungWorker(release, self.metrics, self._budget, governor, self._wake_write)
+        return governor
 
     # --- what the routes ask --------------------------------------------------------------------------------
 
@@ -83,6 +108,10 @@ class Server(object):
             ("edgeship_ready", "1 while inference is served.", 0 if self.unready_reason() else 1),
         ]
 
+    def families(self):
+        """Return what the governor counts, for the metrics."""
+        return self.governor.families(time.monotonic()) if self.governor is not None else ()
+
     def _session_gauges(self):
         sessions = self.sessions()
         if sessions is None:
@@ -112,7 +141,12 @@ class Server(object):
         self._worker.start()
         try:
             while not self._done():
-                for fd, event in self._epoll.poll(self._timeout()):
+                events = self._epoll.poll(self._timeout())
+                self._behind = len(events)
+                if self.governor is not None:
+                    self._turned = time.monotonic()
+                for fd, event in events:
+                    self._behind -= 1
                     if fd == self._wake_read:
                         self._on_wake()
                     elif fd == listener:
@@ -122,6 +156,8 @@ class Server(object):
                 self._look_at_the_clock()
             return 1 if self._in_flight or self._hub.unsent() else 0
         finally:
+            if self.governor is not None:
+                self.governor.close()
             self._hub.close()
             self._remove_socket()
 
@@ -134,7 +170,7 @@ class Server(object):
         now = time.monotonic()
         if self._hub.connections or self._drain_until is not None:
             waits.append(max(0.0, self._next_sweep - now))
-        for moment in (self._next_ping, self._chores_due()):
+        for moment in (self._next_ping, self._chores_due(), *self._governor_due()):
             if moment is not None:
                 waits.append(max(0.0, moment - now))
         return min(waits) if waits else -1
@@ -151,10 +187,27 @@ class Server(object):
             self._next_sweep = now + self._tick
             self._hub.sweep(now)
         self._ping(now)
+        if self.governor is not None:
+            self._govern(now)
         due = self._chores_due()
         if due is not None and now >= due:
             self._in_flight += 1
             self._worker.submit(Job())
+
+    def _governor_due(self):
+        if self.governor is None or self._drain_until is not None or not self._started:
+            return ()
+        return self.governor.due(), self._worker.due()
+
+    def _govern(self, now):
+        """Do what the governor has to do by now, and answer who waits in vain."""
+        due = self.governor.due()
+        if due is not None and now >= due and self._started:
+            self.governor.tick(now)
+            if self._worker.model.to_load():
+                self._worker.nudge()
+        for job in self._worker.refuse_late(now):
+            self._finish(job, now)
 
     def _chores_due(self):
         """Return the monotonic time of the model's next chore, None where there is none or the worker is busy: it looks
@@ -198,12 +251,19 @@ class Server(object):
             if self._notifier.watchdog_seconds:
                 self._next_ping = time.monotonic()
         while worker.finished:
-            job = worker.finished.popleft()
-            self._in_flight -= 1
-            if job.request is None:
-                continue
-            self.metrics.latency.observe(time.monotonic() - job.started)
-            self._hub.deliver(job.connection, "infer", job.answer, job.request)
+            self._finish(worker.finished.popleft(), time.monotonic())
+
+    def _finish(self, job, now):
+        self._in_flight -= 1
+        if job.request is None:
+            return
+        self._observe(job.request, now, job.started, job.answer.status)
+        self._hub.deliver(job.connection, "infer", job.answer, job.request)
+
+    def _observe(self, request, now, started, status):
+        self.metrics.latency.observe(now - started)
+        if self.governor is not None:
+            self.governor.tally.answered(now, request.asked, status)
 
     def _ping(self, now):
         """Tell the watchdog that all is well, unless the worker is stuck: then systemd shall restart the
@@ -234,14 +294,27 @@ class Server(object):
         if reason is not None:
             raise Refused(503, reason, [("Retry-After", "1")])
         deadline = connection.started + self._limits["request_seconds"]
+        if self.governor is not None:
+            self._admit(request, connection.started)
         if not self._in_flight:
             answer = self._worker.answer_here(request, deadline)
             if answer is not None:
-                self.metrics.latency.observe(time.monotonic() - connection.started)
+                self._observe(request, time.monotonic(), connection.started, answer.status)
                 return answer
         self._in_flight += 1
         self._worker.submit(Job(connection, request, connection.started, deadline))
         return None
+
+    def _admit(self, request, started):
+        from es_asked import Asked
+        from es_rung_worker import admit
+
+        self.governor.tally.arrived(started)
+        self.governor.touch(started)
+        # Requests that came together wait for one another in their sockets: that is a queue, too.
+        request.asked = Asked(min(started, self._turned), self.governor.deadline_ms)
+        request.asked.behind = self._behind
+        admit(self.governor, self._worker.model, request, started, self._in_flight)
 
 
 def _build(release):

@@ -46,6 +46,7 @@ class Run(object):
         """Run to the end of the trace and until the last request is answered; return the tally."""
         world, at, most = self.world, self.trace.at, len(self.trace.at)
         place, next_tick, end = 0, TICK_SECONDS, self.trace.seconds
+        self._tick(0.0)  # The service looks at its sensors before the first request.
         while True:
             arrival = at[place] if place < most else _FAR
             change = world.next_change()
@@ -158,8 +159,7 @@ class Run(object):
             late += missed
             self.tally.answered(now, came, rung, missed)
         self.tally.ran(rung, seconds)
-        joules = self.world.marginal(threads) * seconds
-        self.policy.done(now, rung, seconds, len(taken), joules, late)
+        self.policy.done(now, rung, seconds, len(taken), late)
         self._dispatch(now)
 
     def _tick(self, now):
@@ -169,7 +169,7 @@ class Run(object):
 
     def _readings(self, busy):
         """Return what the sensors of the board say: {name: (value, age in seconds, kind)}."""
-        world, found = self.world, {}
+        world, found, metered = self.world, {}, False
         for row in self.profile.document.get("sensors") or ():
             kind = row.get("kind")
             value = None
@@ -181,5 +181,12 @@ class Run(object):
                 value = world.pressure(busy > 0)
             elif kind == "load":
                 value = min(1.0, busy + world.pressure(True))
+            elif kind in ("power", "energy"):
+                metered = True
+                value = (
+                    world.joules if kind == "energy" else world.watts(self.running[3] if self.running else 0)
+                )
             found[row["name"]] = (value, None if value is None else 1.0, kind)
+        if metered:
+            found["meter"] = (world.joules, 0.0, "energy")
         return found

@@ -30,15 +30,15 @@ def simulate(release, path):
         with open(path, "rb") as stream:
             request = json.loads(stream.read().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CannotRun("bad-request", "%s: %s" % (path, error))
+        raise CannotRun("bad-simulation", "%s: %s" % (path, error))
     if not isinstance(request, dict):
-        raise CannotRun("bad-request", "%s: wanted a JSON object" % path)
+        raise CannotRun("bad-simulation", "%s: wanted a JSON object" % path)
     return simulated(release.service, request)
 
 
 def simulated(service, request):
     """Return the document of a request, for what a service.json says. Raises CannotRun: no-ladder, no-board-figures,
-    bad-trace, bad-settings, bad-request.
+    bad-trace, bad-settings, unknown-policy, unknown-pattern, bad-simulation.
     """
     governor = service.get("governor")
     if not governor:
@@ -101,7 +101,9 @@ def _number(request, key, default, least, most):
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise CannotRun("bad-request", "%s is %r; wanted a number from %g to %g" % (key, value, least, most))
+        raise CannotRun(
+            "bad-simulation", "%s is %r; wanted a number from %g to %g" % (key, value, least, most)
+        )
     return value
 
 
@@ -147,17 +149,17 @@ def _plan(service, profile, board, request):
     if deadline is not None and (
         isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or deadline <= 0
     ):
-        raise CannotRun("bad-request", "deadline_ms is %r; wanted a number above 0" % (deadline,))
+        raise CannotRun("bad-simulation", "deadline_ms is %r; wanted a number above 0" % (deadline,))
     limits = service.get("limits") or {}
     seconds = _number(request, "seconds", _SECONDS, 10, _MOST_SECONDS)
     # Without a rate: as many as keep the best rung busy for six tenths of the time, on average.
     rate = _number(request, "rate", _LOAD / profile.rungs[-1].seconds, 1e-6, 1e6)
     if rate * seconds > _MOST_REQUESTS:
         text = "%g requests a second for %g s are %.3g requests; at most %d are simulated"
-        raise CannotRun("bad-request", text % (rate, seconds, rate * seconds, _MOST_REQUESTS))
+        raise CannotRun("bad-simulation", text % (rate, seconds, rate * seconds, _MOST_REQUESTS))
     seed = request.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
-        raise CannotRun("bad-request", "seed is %r; wanted a whole number" % (seed,))
+        raise CannotRun("bad-simulation", "seed is %r; wanted a whole number" % (seed,))
     overhead = _number(request, "overhead_ms", 0.0, 0, 1e4) * 1e-3
     return {
         "rate": rate, "seconds": seconds, "deadline": deadline and deadline * 1e-3, "seed": seed,
@@ -167,9 +169,10 @@ def _plan(service, profile, board, request):
 
 def _trace(plan, board, one):
     if not isinstance(one, dict) or ("file" in one) == ("pattern" in one):
-        raise CannotRun("bad-request", "a trace names a pattern or a file: %r" % (one,))
+        raise CannotRun("bad-simulation", "a trace names a pattern or a file: %r" % (one,))
     if "file" in one:
-        return read_trace(one["file"], one.get("name") or "recorded", plan["deadline"], plan["seed"])
+        speed = _number(one, "speed", 1.0, 1e-6, 1e6)
+        return read_trace(one["file"], one.get("name") or "recorded", plan["deadline"], plan["seed"], speed)
     if one["pattern"] not in PATTERNS:
         raise CannotRun(
             "unknown-pattern", "there is no pattern %r; there are: %s" % (one["pattern"], ", ".join(PATTERNS))
@@ -220,7 +223,7 @@ def _best(rows):
 def _oracle(profile, world, plan, trace, idle, rows):
     """Add the oracle's rows, and to the governor's what was possible with its joules, and the joules of its answers.
 
-    The oracle has what the budget leaves above idling, else all it can use; the cool one stays below every trip too.
+    That of a budget has what it leaves above idling; the cool one stays below every trip, and within the budget.
     """
     oracle = Oracle(profile, trace, world.marginal(), plan["service"].overhead)
     for row in rows:
@@ -229,9 +232,11 @@ def _oracle(profile, world, plan, trace, idle, rows):
                 "right_share": oracle.most_right(max(0.0, row["joules"] - idle)) / max(1, len(trace.at)),
                 "joules": idle + oracle.least_joules(row["right"]),
             }
+    rows.append(_bound("oracle", oracle, trace, idle, []))
     watts = profile.budget(None)[0]
     limits = [] if watts is None else [watts * trace.seconds]
-    rows.append(_bound("oracle", oracle, trace, idle, limits))
+    if limits:
+        rows.append(_bound("oracle:budget", oracle, trace, idle, limits))
     cool = world.joules_below_trips(trace.seconds)
     if cool is not None:
         rows.append(_bound("oracle:cool", oracle, trace, idle, limits + [cool]))

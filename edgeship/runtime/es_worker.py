@@ -88,6 +88,12 @@ class Worker(object):
         except BlockingIOError:
             pass  # The pipe is full of wake-ups already.
 
+    def _next(self):
+        return self._jobs.get()
+
+    def _answer(self, job):
+        return self.model.answer(job.request, job.deadline)
+
     def _main(self):
         try:
             self.model = self._load()
@@ -101,12 +107,12 @@ class Worker(object):
             log("model-load-failed", kind=type(error).__name__, reason=str(error))
         self._wake()
         while self.ready:
-            job = self._jobs.get()
+            job = self._next()
             self.busy_since = now = time.monotonic()
             if job.request is None:
                 self.model.chores()
             else:
-                job.answer = self.model.answer(job.request, job.deadline)
+                job.answer = self._answer(job)
                 self._last_seconds = time.monotonic() - now
             self.busy_since = None
             self.finished.append(job)

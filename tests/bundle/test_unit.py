@@ -213,3 +213,28 @@ def test_the_interpreter_is_told_where_a_target_names_one() -> None:
         load_profile(name, folders=(targets_folder(),)) for name in ("jetson-nano", "raspberry-pi-5")
     )
     assert interpreter_entry(nano) == {"interpreter": "python3.8"} and interpreter_entry(other) == {}
+
+
+def test_a_sensor_opens_its_node_and_only_for_a_governor() -> None:
+    """Of all targets the Raspberry Pi 5 alone has one: its PMIC is asked through /dev/vcio."""
+
+    def lines(name: str, governed: bool) -> list[str]:
+        values = unit_values(
+            PROFILES[name], app="kws", listen="127.0.0.1:8500", drain_seconds=10.0, governed=governed
+        )
+        text = render("edgeship.service.j2", values)
+        keys = ("DeviceAllow=", "PrivateDevices=", "PrivateUsers=", "SupplementaryGroups=", "DevicePolicy=")
+        return sorted(line for line in text.splitlines() if line.startswith(keys))
+
+    shut = ["DevicePolicy=closed", "PrivateDevices=yes", "PrivateUsers=yes"]
+    assert lines("raspberry-pi-5", False) == lines("raspberry-pi-4", True) == shut
+    assert lines("raspberry-pi-5", True) == [
+        "DeviceAllow=/dev/vcio rw",
+        "DevicePolicy=closed",
+        "PrivateDevices=no",
+        "PrivateUsers=yes",
+        "SupplementaryGroups=video",
+    ]
+    for name, profile in PROFILES.items():
+        if not any(sensor.device for sensor in profile.sensors):
+            assert lines(name, True) == lines(name, False), name

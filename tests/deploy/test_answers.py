@@ -22,6 +22,7 @@ from edgeship.device.layout import helper_path
 from edgeship.device.ship import helper_sha256, helper_source
 from edgeship.errors import DeviceError
 from edgeship.progress import Silent
+from edgeship.report import bench as bench_report
 from edgeship.report import operate, trust
 
 
@@ -207,7 +208,7 @@ def read_all(verb: str, reply: Any) -> None:
     elif verb == "verify":
         operate.verify_text("h", "--host h", reply)
     elif verb == "bench" and "error" not in reply["bench"]:
-        operate.bench_text({**reply["bench"], "release": reply["release"]})
+        bench_report.bench_text({**reply["bench"], "release": reply["release"]})
     elif verb in ("policy", "trust"):
         told = {**reply, "host": "h", "at": "--host h"}
         trust.trust_text(told)

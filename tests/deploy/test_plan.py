@@ -64,9 +64,9 @@ def test_every_command_of_a_real_deployment_is_planned(local: Any, monkeypatch: 
     ran: list[tuple[str, bytes]] = []
     whole = LocalTransport.run
 
-    def run(self: Any, command: Any, progress: Any = None) -> Any:
+    def run(self: Any, command: Any, *more: Any) -> Any:
         ran.append((command.shell_line(), next(command.pieces())))
-        return whole(self, command, progress)
+        return whole(self, command, *more)
 
     monkeypatch.setattr(LocalTransport, "run", run)
     assert deploy(bundle, local.host, local.options, Silent()).state == "committed"
@@ -121,9 +121,9 @@ def test_every_command_of_a_rollback_is_planned(local: Any, monkeypatch: Any, ca
     ran: list[dict[str, Any]] = []
     whole = LocalTransport.run
 
-    def heard(self: Any, command: Any, progress: Any = None) -> Any:
+    def heard(self: Any, command: Any, *more: Any) -> Any:
         ran.append(json.loads(next(command.pieces())))
-        return whole(self, command, progress)
+        return whole(self, command, *more)
 
     monkeypatch.setattr(LocalTransport, "run", heard)
     report = rollback(local.host, None, local.options, Silent())

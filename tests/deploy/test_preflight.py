@@ -375,3 +375,23 @@ def test_the_newest_signing_counts(tmp_path: Path) -> None:
     )
     assert newest_signing(bundle) == 9
     assert newest_signing(replace(bundle, signatures=())) is None
+
+
+def test_memory_for_a_ladder() -> None:
+    needs = {"base_mb": 32, "resident_mb": {"int8": 10, "fp16": 30, "fp32": 60}}
+
+    def asked(available: int | None, *, alone: bool = False) -> dict[str, str]:
+        manifest = {"requires": {**REQUIRES, "ladder": needs}, "files": {}, "chosen": "fp16", "target": "pi"}
+        found = preflight(replace(facts(PI), available_mb=available), manifest, Allowed(alone=alone))
+        return {f.gate.name: error.render() for f in failures(found) if (error := refusal((f,)))}
+
+    assert asked(132) == {} and asked(None) == {}, "it fits; it is not known"
+    said = asked(131)["ladder"]
+    assert said.startswith("error: preflight-ladder")
+    assert (
+        "3 variants loaded together take 132 MB, and the device has 131 MB available; fp16, int8 fit" in said
+    )
+    assert "--set governor.mode=off has fp16 alone loaded" in said and "--recipe fp16 --recipe int8" in said
+    assert "fit" not in asked(70)["ladder"].partition("hint:")[0], "one alone is no ladder"
+    assert asked(70, alone=True) == {}, "the governor is off there"
+    assert refused(facts(PI), ladder=needs) == {}, "recorded before the probe told what is available"

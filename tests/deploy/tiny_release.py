@@ -52,10 +52,40 @@ if verb == "prove":
         proof(0, "the delegate gpu took no part: no operation of the model ran on the GPU")
     bad = behaviour.get("golden") == "wrong"
     proof(1 if bad else 0, "vector 0: output 0 differs by 9 LSB" if bad else None)
+BENCH = {"schema": "edgeship.bench/1", "variant": "v", "runs": 50, "seconds": 1.0, "threads": 1,
+    "engine": {"name": "fake", "version": "1", "delegate": "none"}, "governor": {"unavailable": "fake"},
+    "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}, "peak_rss_mb": 9.5}
+if verb == "bench" and "soak" in given:
+    import signal
+    stop, minutes, begun = [], [], time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    while not stop and time.monotonic() - begun < float(given["soak"]):
+        time.sleep(0.2)
+        minutes.append({"at": time.monotonic() - begun, "runs": 9, "p50_ms": 0.5, "p99_ms": 0.7, "temperature_c": 50.0,
+            "throttled_seconds": 1.0, "flags": ["under-voltage"], "frequency_hz": None, "watts": None})
+        with open(given["log"], "a") as log:
+            log.write(json.dumps(minutes[-1]) + "\n")
+    print(json.dumps(dict(BENCH, soak={"wanted_seconds": float(given["soak"]), "minutes": minutes,
+        "ended": "stopped" if stop else "done", "worst_p99_ms": 0.7, "throttled_seconds": 1.0,
+        "watts_by": "cpu-seconds", "temperature_c": {"first": 50.0, "highest": 50.0, "last": 50.0}})))
+    sys.exit(0)
 if verb == "bench":
-    print(json.dumps({"schema": "edgeship.bench/1", "variant": "v", "runs": 50, "seconds": 1.0, "threads": 1,
-        "engine": {"name": "fake", "version": "1", "delegate": "none"}, "governor": {"unavailable": "fake"},
-        "latency_ms": {"cold": 1.0, "p50": 0.5, "p95": 0.6}, "peak_rss_mb": 9.5}))
+    asked = {name: given[name] for name in ("idle", "rungs") if name in given}
+    energy = {"by": "measured", "meter": "board-power", "covers": "board", "watts": 3.1, "joules_per_run": 0.0012,
+        "idle": {"seconds": 1.0, "watts": 2.7, "subtracted": True}, "cpu_seconds_per_run": 0.001}
+    rungs = {"small": {"seconds": 0.001, "p95_seconds": 0.002, "cold_seconds": 0.001, "threads": 1}}
+    print(json.dumps(dict(BENCH, energy=energy, asked=asked, rungs=rungs, failed={"big": "no memory"})
+        if asked else BENCH))
+    sys.exit(0)
+if verb == "figures":
+    said = behaviour.get("figures", {"small": 0.002, "big": 0.01})
+    if said == "none":
+        sys.exit("the engine gave up")
+    rungs = {name: {"cold_seconds": 0.05, "seconds": each, "p95_seconds": each * 2, "threads": 1, "joules": None,
+        "by_threads": {"1": each}, "fixed_seconds": 0.0, "each_seconds": each, "memory_bytes": 4096}
+        for name, each in said.items()}
+    print(json.dumps({"schema": "edgeship.figures/1", "release": ident, "rungs": rungs, "failed": {},
+        "left_out": behaviour.get("left_out", [])}))
     sys.exit(0)
 if behaviour.get("serve") == "dies":
     print("cannot map the model", flush=True)

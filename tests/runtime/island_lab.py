@@ -89,6 +89,9 @@ IO: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "accumulate": ([tensor("x", [1, 2])], [tensor("after", [1, 2])]),
     "svdf": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
     "slow": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
+    "quick": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
+    "middle": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
+    "mlp": ([tensor("x", [1, 640])], [tensor("y", [1, 640])]),
 }
 
 
@@ -182,6 +185,42 @@ def make_release(
     (folder / "service.json").write_text(json.dumps(service))
     (folder / "manifest.json").write_text('{"schema": "edgeship.manifest/1"}')
     return ReleaseDir(folder)
+
+
+def rung(variant: str, seconds: float, accuracy: float, **more: Any) -> dict[str, Any]:
+    """Return one entry of service.json's `governor.rungs`."""
+    row = {"variant": variant, "accuracy": accuracy, "agreement": None, "seconds": seconds}
+    row |= {"p95_seconds": seconds * 1.1, "cold_seconds": seconds * 2, "threads": 1, "joules": None}
+    return {**row, "memory_bytes": 1 << 20, "measured": "host", **more}
+
+
+def make_ladder(
+    folder: Path,
+    models: Path,
+    rungs: list[dict[str, Any]],
+    files: dict[str, str],
+    governor: dict[str, Any] | None = None,
+    **changes: Any,
+) -> ReleaseDir:
+    """Write a release of several variants, the last of `files` (variant: model of IO) chosen, with a governor."""
+    (first, *_), made = list(files.values()), None
+    made = make_release(folder, models / f"{first}.tflite", *IO[first], **changes)
+
+    def change(service: dict[str, Any]) -> None:
+        service["variants"] = []
+        for variant, model in files.items():
+            shutil.copy(models / f"{model}.tflite", folder / "models" / f"{variant}.tflite")
+            entry = {"name": variant, "recipe": variant, "file": f"models/{variant}.tflite", "sha256": ""}
+            inputs, outputs = IO[model]
+            service["variants"].append(
+                {**entry, "golden": "golden/golden.json", "inputs": inputs, "outputs": outputs}
+            )
+        service["chosen"] = list(files)[-1]
+        service["governor"] = {
+            "settings": {}, "rungs": rungs, "sensors": [], "power": None, "thermal": None, **(governor or {}),
+        }  # fmt: skip
+
+    return made.edit(change)
 
 
 MakeRelease = Callable[..., ReleaseDir]

@@ -146,6 +146,7 @@ def test_slower_runs_never_choose_a_costlier_rung(document, told, request, xi, m
     fast, slow = state._replace(xi=xi, d=d), state._replace(xi=xi + more, d=d)
     assert choice(slow, request, profile)[0] <= choice(fast, request, profile)[0]
     assert choice(fast._replace(d=d + more), request, profile)[0] <= choice(fast, request, profile)[0]
+    assert choice(fast._replace(margin=more), request, profile)[0] <= choice(fast, request, profile)[0]
 
 
 @few

@@ -15,10 +15,12 @@ from .breach import run_breach, run_keeper
 from .garbage import collect
 from .health import health, prove
 from .intake import end_quietly, have, put
+from .live import decisions, watch
 from .pins import pin
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
 from .request import parse_request
+from .soak import soak
 from .state import Place
 from .store import stage
 from .supervisor import run_supervisor
@@ -42,9 +44,12 @@ VERBS = {
     "pin": pin,
     "tune": tune,
     "tuned": tuned,
+    "watch": watch,
+    "decisions": decisions,
     "collect": collect,
     "logs": logs,
     "bench": bench,
+    "soak": soak,
     "verify": verify,
     "history": history,
 }
@@ -121,6 +126,9 @@ def reply_to(stream):
         request, packed = read_request(stream)
         text = reply(dict(answer(request, stream), ok=True))
         return zlib.compress(text, 9) if packed else text
+    except BrokenPipeError:  # nobody watches any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return b""
     except Refusal as refusal:
         return reply({"ok": False, "code": refusal.code, "reason": refusal.reason, "facts": refusal.facts})
     except OSError as error:

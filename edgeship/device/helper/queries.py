@@ -8,6 +8,7 @@ from .bake import bake_left
 from .base import Refusal, boot_identity, call, python_command, read_json
 from .files import hash_file
 from .health import helper_path, manager_for, manager_of, serving
+from .live import governor_now
 from .pins import pins_present
 from .state import IN_TRIAL, read_audit, read_floor, read_state, time_left
 from .store import changed_modes, check_release, kept_manifest, releases_present
@@ -35,6 +36,7 @@ def status(place, request):
     release = record.get("to")
     manager = manager_for(place, release) if release else None
     link = place.of("current")
+    seen = serving(place, manager) if manager else None
     return {
         # The audit line is the device's own book-keeping; its digest would not even deflate.
         "record": {key: value for key, value in record.items() if key != "audit"},
@@ -42,13 +44,14 @@ def status(place, request):
         "bake_left": bake_left(record),
         "pins": pins_present(place),
         "boot": boot_identity(),
-        "serving": serving(place, manager) if manager else None,
+        "serving": seen,
         "writable": writable(place),
         "current": os.path.basename(os.readlink(link)) if os.path.islink(link) else None,
         "releases": [describe(place, name) for name in releases_present(place)],
         "fence": read_floor(place)["fences"].get(place.app_name, 0),
         "clock": int(time.time()),
         "helper": os.path.basename(helper_path()),
+        **(governor_now(place, record, seen) if request.get("governor") else {}),
     }
 
 
@@ -93,7 +96,7 @@ def bench(place, request):
         raise Refusal("nothing-deployed", "%s is not deployed here" % place.app_name)
     folder = place.release(release)
     argv = python_command(os.path.join(folder, "runtime", "main.py"), "bench", "--release", folder)
-    for name in ("variant", "seconds", "runs"):
+    for name in ("variant", "seconds", "runs", "idle", "rungs"):
         if request.get(name) is not None:
             argv += ["--" + name, str(request[name])]
     code, out, err = call(argv, request["limit_seconds"], cwd=folder)

@@ -52,6 +52,11 @@ KINDS = {
     "keep": is_count,
     "lines": is_count,
     "restarts": is_count,
+    "after": is_count,
+    "action": is_text,
+    "soak": is_time,
+    "period": is_time,
+    "idle": is_time,
     "ttl": is_time,
     "seconds": is_time,
     "ready_seconds": is_time,
@@ -78,7 +83,9 @@ NEEDS = {
     "collect": ("fence", "keep"),
     "logs": ("lines", "service"),
     "bench": ("limit_seconds",),
+    "soak": ("action",),
     "tune": ("settings",),
+    "watch": ("period",),
 }
 WITHOUT_APP = ("apps", "policy", "trust")
 

@@ -1,0 +1,129 @@
+"""What a governor tells people and monitoring: the document of GET .../governor, and its metrics."""
+
+from es_meter import ESTIMATED, MEASURED
+
+
+def document(governor, now):
+    """Return the governor's document; docs/formats.md has its fields."""
+    profile, tally = governor.profile, governor.tally
+    xi, deviation, slow = governor.learned().xi, governor.learned().d, governor.learned().slow
+    joules, by, watts = governor.energy()
+    readings, why = governor.readings(now)
+    settings = profile.settings
+    return {
+        "mode": settings["mode"],
+        "rung": tally.rung,
+        "reason": tally.reason,
+        "loading": governor.loading,
+        "rungs": [_rung(governor, rung, place) for place, rung in enumerate(profile.rungs)],
+        "left_out": _left_out(governor),
+        "settings": settings,
+        "problems": list(profile.problems) + sorted(governor.problems.values()),
+        "load": round(governor.load, 4),
+        "rate": round(tally.rate_now(now), 3),
+        "overhead_ms": round(tally.overhead * 1e3, 4),
+        "p50_ms": tally.percentile(0.5),
+        "p95_ms": tally.percentile(0.95),
+        "misses": tally.misses,
+        "refused": tally.refused,
+        "skipped": tally.skipped,
+        "temperature_c": _hottest(readings),
+        "watts": _watts(readings, watts),
+        "joules": round(joules, 3) if by in (MEASURED, ESTIMATED) else None,
+        "cpu_seconds": None if by in (MEASURED, ESTIMATED) else round(joules, 3),
+        "joules_by": by,
+        "readings": {name: _reading(row, why.get(name)) for name, row in readings.items()},
+        "time_in_rung": {name: round(s, 3) for name, s in tally.times(now).items()},
+        "decisions": dict(tally.reasons),
+        "slow": {
+            "cap": profile.every[slow.cap].name,
+            "cap_why": slow.cap_why,
+            "threads": slow.threads,
+            "joules_owed": round(slow.z, 3),
+            "blind": list(slow.blind),
+        },
+        "stretch": [round(xi, 4), round(deviation, 4)],
+    }
+
+
+def _rung(governor, rung, place):
+    told = {
+        "variant": rung.name,
+        "accuracy": rung.accuracy,
+        "agreement": rung.agreement,
+        "seconds": rung.seconds,
+        "p95_seconds": rung.p95,
+        "threads": rung.threads,
+        "joules": rung.joules,
+        "measured": rung.measured,
+        "allowed": place <= governor.learned().slow.cap,
+    }
+    if rung.cascade:
+        told["cascade"] = dict(zip(("little", "big", "margin", "share"), rung.cascade))
+    return told
+
+
+def _left_out(governor):
+    """Return [[variant, why]] of what does not answer by itself."""
+    told = dict(governor.whole.left_out)
+    answers = {rung.name for rung in governor.profile.rungs}
+    for rung in governor.whole.rungs:
+        if rung.name not in answers:
+            told[rung.name] = "not loaded yet" if governor.loading else "not loaded"
+    told.update(governor.failed)
+    told.update(governor.profile.left_out)
+    return [[name, reason] for name, reason in sorted(told.items())]
+
+
+def _reading(row, why):
+    value, age, kind = row
+    told = {"value": value, "age": None if age is None else round(age, 3), "kind": kind}
+    if why and value is None:
+        told["why"] = why
+    return told
+
+
+def _hottest(readings):
+    known = [value for value, _, kind in readings.values() if kind == "temperature" and value is not None]
+    return max(known) if known else None
+
+
+def _watts(readings, metered):
+    known = [value for value, _, kind in readings.values() if kind == "power" and value is not None]
+    return round(metered if metered is not None else known[0], 4) if known or metered is not None else None
+
+
+def families(governor, now):
+    """Return [(name, kind, help, [(labels, value)])]."""
+    tally = governor.tally
+    joules, by, watts = governor.energy()
+    readings, _ = governor.readings(now)
+    names = sorted({rung.name for rung in governor.whole.every})
+    times = tally.times(now)
+    found = [
+        ("edgeship_governor_decisions_total", "counter", "Decisions by reason.",
+         [({"reason": reason}, n) for reason, n in sorted(tally.reasons.items())]),
+        ("edgeship_deadline_missed_total", "counter", "Answers after their deadline.", [({}, tally.misses)]),
+        ("edgeship_deadline_refused_total", "counter", "Requests that could not be answered in time.",
+         [({}, tally.refused)]),
+        ("edgeship_skipped_total", "counter", "Answers given again because nothing moved.",
+         [({}, tally.skipped)]),
+        ("edgeship_rung", "gauge", "1 for the variant that answers now.",
+         [({"variant": name}, 1 if name == tally.rung else 0) for name in names]),
+        ("edgeship_rung_loaded", "gauge", "1 for variants that can answer.",
+         [({"variant": name}, 1 if governor.profile.index(name) >= 0 else 0) for name in names]),
+        ("edgeship_rung_seconds_total", "counter", "Time in which a variant was the one to answer.",
+         [({"variant": name}, round(times.get(name, 0.0), 3)) for name in names]),
+        ("edgeship_load", "gauge", "Share of the time in which the engine was at work.",
+         [({}, round(governor.load, 4))]),
+    ]  # fmt: skip
+    if by in (MEASURED, ESTIMATED):
+        told = [({"by": by}, round(joules, 3))]
+        found.append(("edgeship_joules_total", "counter", "Energy used, of the whole board.", told))
+    for name, about, value in (
+        ("edgeship_temperature_celsius", "The hottest sensor.", _hottest(readings)),
+        ("edgeship_watts", "Power now.", _watts(readings, watts)),
+    ):
+        if value is not None:
+            found.append((name, "gauge", about, [({}, value)]))
+    return found

@@ -11,7 +11,7 @@ _TICK = 2.0  # Seconds between two ticks while there is something to do.
 STALE, STALE_BATTERY = 10.0, 60.0  # Seconds; a battery is read every ten and changes in minutes.
 # Degrees: below a trip the first rung goes; between one and the next; between the first and the last at most; lower
 # than where it went a rung comes back.
-_FIRST, _APART, _SPREAD, _BACK = 3.0, 0.5, 1.5, 3.0
+_FIRST, _APART, _SPREAD, _BACK = 3.0, 0.75, 2.25, 0.5
 _HOLD = 30.0  # Seconds on the cheapest after an under-voltage: going up at once would bring it back.
 _BLIND = 60.0  # Seconds without any temperature after which a ceiling that a person set counts as reached.
 _CROWDED, _QUIET = 0.25, 0.10  # Pressure (share of the time that somebody waits): too much, and none.
@@ -193,8 +193,8 @@ def _heat(slow, readings, profile, dt, blind):
 
 
 def _relay(steps, value, trip, top):
-    """Return how many rungs down a temperature wants: the first three degrees below the trip, the next half a degree
-    warmer, after the last one thread. Each comes back three degrees below where it went, so that heat settles
+    """Return how many rungs down a temperature wants: the first three degrees below the trip, the next 0.75 degrees
+    warmer each, after the last one thread. Each comes back half a degree below where it went, so that heat settles
     between neighbours instead of swinging between the cheapest and the best.
     """
     apart = min(_APART, _SPREAD / max(1, top))

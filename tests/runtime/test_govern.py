@@ -303,12 +303,12 @@ def test_a_budget_below_idling_is_told() -> None:
 # Heat, supply, battery, contention
 
 
-def test_heat_takes_rungs_by_the_half_degree_then_threads_and_each_comes_back_three_degrees_lower() -> None:
+def test_heat_takes_rungs_degree_by_degree_then_threads_and_gives_them_back_a_little_lower() -> None:
     service = Service(rungs=[*ROWS[:2], {**ROWS[2], "threads": 4}])
-    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (77.0, 77.1, 77.6, 78.1)]
+    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (77.0, 77.1, 77.8, 78.6)]
     assert told == [(2, 4), (1, 4), (0, 4), (0, 1)]
     assert service.ask()[:2] == ("small", "temperature")
-    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (75.1, 74.9, 74.4, 74.1, 73.9)]
+    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (78.1, 77.9, 77.2, 76.6, 76.4)]
     assert told == [(0, 1), (0, 4), (1, 4), (1, 4), (2, 4)]
     assert service.ask()[:2] == ("large", "accurate")
     assert service.tick(soc=95.0).cap == 0, "at once where it is far too hot"

@@ -152,8 +152,11 @@ def _request(bundle: Bundle, options: Mapping[str, Any]) -> dict[str, Any]:
     return request
 
 
-def _traces(options: Mapping[str, Any]) -> list[dict[str, str]]:
-    traces = [{"file": str(path.absolute()), "name": path.name} for path in options["traces"]]
+def _traces(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    speed = {} if options["speed"] is None else {"speed": options["speed"]}
+    traces: list[dict[str, Any]] = [
+        {"file": str(path.absolute()), "name": path.name, **speed} for path in options["traces"]
+    ]
     names = [name.strip() for text in options["patterns"] for name in text.split(",") if name.strip()]
     if not traces and not names:
         names = ["steady", "diurnal", "burst", "ramp", "square", "contention", "heat-wave"]

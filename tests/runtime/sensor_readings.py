@@ -148,6 +148,12 @@ RAPL = {
     "sys/class/powercap/intel-rapl:0/energy_uj": "2469474853\n",
     "sys/class/powercap/intel-rapl:0/max_energy_range_uj": "262143328850\n",
 }
+PACKAGE_ZONE = {
+    "sys/class/thermal/thermal_zone0/type": "acpitz\n",
+    "sys/class/thermal/thermal_zone0/temp": "27800\n",
+    "sys/class/thermal/thermal_zone1/type": "x86_pkg_temp\n",
+    "sys/class/thermal/thermal_zone1/temp": "46000\n",
+}
 SUPPLIES = {
     "sys/class/power_supply/AC/uevent": MAINS,
     "sys/class/power_supply/BAT0/uevent": BATTERY,
@@ -169,7 +175,7 @@ BOARDS: dict[str, dict[str, str]] = {
     "rock-5b": {**zones(package_thermal="38846", bigcore0_thermal="37923", bigcore2_thermal="37923"),
                 "sys/devices/system/cpu/cpu4/cpufreq/scaling_cur_freq": "2256000\n", **LINUX},
     "x86-64-linux": {**CORETEMP, **RAPL, **SUPPLIES, **FREQUENCY, **LINUX},
-    "host": {**CORETEMP, **zones(acpitz="27800", x86_pkg_temp="46000"), **RAPL, **SUPPLIES, **FREQUENCY, **LINUX},
+    "host": {**CORETEMP, **PACKAGE_ZONE, **RAPL, **SUPPLIES, **FREQUENCY, **LINUX},
     "aarch64-linux": {**zones(cpu_thermal="44000"), **FREQUENCY, **LINUX},
     "aarch64-linux-older": {**zones(cpu_thermal="44000"), **FREQUENCY, **LINUX},
     "armv7-linux": LINUX,

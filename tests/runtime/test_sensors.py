@@ -66,9 +66,7 @@ def test_every_row_of_a_target_reads_what_its_board_says(target: str, tmp_path: 
     found = polled(sensors, 101.0)
     for name, wanted in SAID.get(target, {}).items():
         assert found[name][0] == (pytest.approx(wanted) if isinstance(wanted, float) else wanted), name
-    if (
-        target in BOARDS and target != "host"
-    ):  # `host` has the rows of any x86 machine, and this tree is a container's
+    if target in BOARDS:
         unknown = {n: sensors.reasons().get(n) for n, (value, _, _) in found.items() if value is None}
         assert not unknown
     assert all(age in (0.0, 2.0, None) for _, age, _ in found.values())

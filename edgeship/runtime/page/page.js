@@ -354,7 +354,8 @@ function governor(told) {
     ['Temperature', known(told.temperature_c, v => figure(v) + ' °C')],
     ['Power', known(told.watts, v => figure(v) + ' W'), told.joules_by],
     ['Too late', known(told.misses, whole), known(told.refused, v => `${whole(v)} refused`)],
-  ], (told.mode === 'off' ? 'The governor is off: nothing adapts. ' : '') + (unknown.length ? `Not known here: ${unknown.join(', ')}.` : ''));
+    ...Object.entries(told.time_in_rung || {}).map(([name, s]) => ['Time in ' + name, time(1000 * s)]),
+  ], [told.mode === 'off' ? 'The governor is off: nothing adapts.' : '', unknown.length ? `Not known here: ${unknown.join(', ')}.` : '', ...told.problems || []].join(' '));
 }
 
 function metrics(lines) {
@@ -424,7 +425,7 @@ function tellFacts() {
     ['Takes', model.inputs.map(s => tensor(s, 'in')).join('; ')],
     ['Gives', model.outputs.map(s => tensor(s, 'out')).join('; ')],
     ['State', p.state && `kept between the requests of a session: ${p.state.join(', ')}`],
-    ['Model', `${facts.model}, variant ${variant}${about ? `, ${size(about.bytes)}` : ''}${p.candidate ? `, candidate ${p.candidate.slice(0, 12)}` : ''}`],
+    ['Model', `${facts.model}, variant ${variant}${about ? `, ${size(about.bytes)}` : ''}${p.candidate && variant === p.variant ? `, candidate ${p.candidate.slice(0, 12)}` : ''}`],
     ['Note', about && about.note],
     ['Also here', Object.keys(facts.variants).filter(v => v !== variant).join(', ')],
     ['Author', facts.author],

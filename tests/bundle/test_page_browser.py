@@ -108,7 +108,8 @@ def images(
 def sounds(make: Callable[..., Bundle], profile_of: Any, tmp_path_factory: Any) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("sounds")
     (folder / "edgeship.yaml").write_text(
-        "metadata: {name: Word spotter, licence: Apache-2.0}\ngovernor: {deadline_ms: 5000}\n"
+        "metadata: {name: Word spotter, licence: Apache-2.0, description: '<img src=x onerror=evil()>'}\n"
+        "governor: {deadline_ms: 5000}\n"
     )
     project = load_project(folder / "edgeship.yaml")
     service = Service(make(profile_of("host"), folder / "out", project=project), folder)
@@ -392,6 +393,7 @@ def test_json_is_tried_as_it_stands_and_mistakes_are_told(browser: Any, sounds: 
     visit(browser, sounds.url + "/")
     said = text(browser)
     assert all(words in said for words in ("Word spotter", "90.2 % right at first guess", "Apache-2.0"))
+    assert "<img src=x onerror=evil()>" in said and browser.value("document.images.length") == 0
     assert browser.value("document.getElementById('drop').hidden")
     request = browser.value("document.getElementById('text').value")
     status, _, answer = sounds.ask("POST", "/v2/models/kws/infer", request.encode())

@@ -70,7 +70,7 @@ async function infer(body, headers) {
   return told;
 }
 
-// --- from a picture to the model's input
+// --- pictures
 
 // What the variant that serves takes as a picture: where the build knew, and the service says the same.
 function picture() {
@@ -262,9 +262,9 @@ const next = job => { work = work.then(job).catch(problem); };
 
 const open = file => file && picture() && next(async () => {
   stopCamera();
-  let image;
-  try { image = await createImageBitmap(file, {imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none'}); }
-  catch (e) { throw Error(`${file.name || 'That'} is no picture that this browser can read.`); }
+  const image = await createImageBitmap(file, {imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none'})
+    .catch(() => createImageBitmap(file))  // older browsers
+    .catch(() => { throw Error(`${file.name || 'That'} is no picture that this browser can read.`); });
   again = () => look(image, image.width, image.height);
   await again();
 });
@@ -300,7 +300,7 @@ async function send() {
 
 function example() {
   const total = model.inputs.reduce((a, s) => a + count(s.shape), 0);
-  if (total > MOST_EXAMPLE) $('json-note').textContent = `A request holds ${whole(total)} numbers, too many to write here: choose a file (README.txt in the bundle says how to make one).`;
+  if (total > MOST_EXAMPLE) $('json-note').textContent = `A request holds ${whole(total)} numbers, too many for here: choose a file (README.txt in the bundle says how to make one).`;
   else $('text').value = JSON.stringify({
     inputs: model.inputs.map(({name, datatype, shape}) => ({name, datatype, shape, data: Array(count(shape)).fill(datatype === 'BOOL' ? false : 0)})),
     outputs: wanted(),
@@ -365,16 +365,17 @@ function metrics(lines) {
     m[name] = +line.slice(at);
     if (bound) buckets.push([+bound[1], m[name]]);
   }
-  const n = m.edgeship_request_seconds_count, most = buckets.find(b => b[1] >= 0.95 * n), ran = m.edgeship_inference_seconds_sum;
+  const n = m.edgeship_request_seconds_count, most = buckets.find(b => b[1] >= 0.95 * n), ran = m.edgeship_inference_seconds_sum, sum = m.edgeship_request_seconds_sum;
+  const mean = !before ? sum / n : n > before.n ? (sum - before.sum) / (n - before.n) : before.mean;
   tiles([
-    ['Answer time', n ? time(1000 * m.edgeship_request_seconds_sum / n) : 'no request yet', n && most ? `mean; 95 of 100 within ${time(1000 * most[0])}` : ''],
+    ['Answer time', n ? time(1000 * mean) : 'no request yet', n && most ? `since the start 95 of 100 within ${time(1000 * most[0])}` : ''],
     ['Load', before && ran >= before.ran ? percent(Math.min(1, (ran - before.ran) / (now - before.now))) : '', 'time that the engine works'],
     ['Serves now', variant],
     ['Requests', whole(n)],
     ['Waiting', String(m.edgeship_queue_depth), `${m.edgeship_queue_limit} may wait`],
     ['Memory', known(m.process_resident_memory_bytes, size)],
-  ], `Since the service started, ${time(1000 * m.edgeship_uptime_seconds)} ago; load: of the last seconds. This release has no governor: temperature and power are not known.`);
-  before = {now, ran};
+  ], `Started ${time(1000 * m.edgeship_uptime_seconds)} ago. This release has no governor: temperature and power are not known.`);
+  before = {now, ran, n, sum, mean};
 }
 
 async function watch() {

@@ -258,7 +258,8 @@ function problem(error) {
   $('result').replaceChildren(place);
 }
 
-const next = job => { work = work.then(job).catch(problem); };
+const busy = on => $('result').setAttribute('aria-busy', on);
+const next = job => { work = work.then(() => busy(true)).then(job).catch(problem).then(() => busy(false)); };
 
 const open = file => file && picture() && next(async () => {
   stopCamera();
@@ -428,11 +429,10 @@ function tellFacts() {
     ['State', p.state && `kept between the requests of a session: ${p.state.join(', ')}`],
     ['Model', `${facts.model}, variant ${variant}${about ? `, ${size(about.bytes)}` : ''}${p.candidate && variant === p.variant ? `, candidate ${p.candidate.slice(0, 12)}` : ''}`],
     ['Note', about && about.note],
-    ['Also here', Object.keys(facts.variants).filter(v => v !== variant).join(', ')],
     ['Author', facts.author],
     ['Licence', facts.licence || 'Not stated by who built it.'],
     ['Built for', `${facts.target}, by edgeship ${facts.edgeship}`],
-    ['Runs on', p.delegate === 'none' ? '' : `${p.delegate}${p.delegated === false ? ', which does not take part' : ''}`],
+    ['Runs on', p.delegate === 'none' ? '' : `${p.delegate}${p.delegated === false ? ', not taking part' : ''}`],
     ['Release', (p.release || '').slice(0, 12)],
   ]) if (text) { put($('facts'), 'dt', term); put($('facts'), 'dd', text); }
 }

@@ -43,6 +43,7 @@ def document(governor, now):
             "blind": list(slow.blind),
         },
         "stretch": [round(xi, 4), round(deviation, 4)],
+        "margin": round(governor.learned().margin, 4),
     }
 
 

@@ -26,7 +26,7 @@ class RungSet(object):
             {},
             {},
         )  # Those that each was loaded with; those it stays with, whatever is wanted.
-        self._failed, self.joins = {}, frozenset()
+        self._failed, self.joins, self._tried = {}, frozenset(), False
         self.models = {self._name: self._make(self._name)}
 
     @property
@@ -68,6 +68,10 @@ class RungSet(object):
 
     def load_next(self):
         """Load one variant; one that cannot be loaded is left out, and said so."""
+        if not self._tried:
+            self._tried = True
+            with self._running:
+                self._try_joining(self.chosen)
         found = self.next()
         if found is None:
             if self._governor.loading:

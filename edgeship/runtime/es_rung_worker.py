@@ -52,6 +52,12 @@ class RungWorker(Worker):
         self.waiting.append(job)
         self._jobs.put(True)
 
+    def answer_here(self, request, deadline):
+        """As Worker.answer_here; None also where others came with it that could be answered by the same run."""
+        if request.asked.behind and self.model.joins:
+            return None
+        return Worker.answer_here(self, request, deadline)
+
     def nudge(self):
         """Have the worker see whether there is a rung to load."""
         self._jobs.put(False)

@@ -47,6 +47,10 @@ class Server(object):
         self._epoll = select.epoll()
         self._hub = Hub(self._epoll, self._listener, release, self.metrics, self._budget, self._handle)
         self._in_flight = 0
+        self._behind, self._turned = (
+            0,
+            0.0,
+        )  # Sockets with something to read behind this one; since when they have.
         self._started = False
         self._signals = 0
         self._drain_until = None
@@ -137,7 +141,12 @@ class Server(object):
         self._worker.start()
         try:
             while not self._done():
-                for fd, event in self._epoll.poll(self._timeout()):
+                events = self._epoll.poll(self._timeout())
+                self._behind = len(events)
+                if self.governor is not None:
+                    self._turned = time.monotonic()
+                for fd, event in events:
+                    self._behind -= 1
                     if fd == self._wake_read:
                         self._on_wake()
                     elif fd == listener:
@@ -302,7 +311,9 @@ class Server(object):
 
         self.governor.tally.arrived(started)
         self.governor.touch(started)
-        request.asked = Asked(started, self.governor.deadline_ms)
+        # Requests that came together wait for one another in their sockets: that is a queue, too.
+        request.asked = Asked(min(started, self._turned), self.governor.deadline_ms)
+        request.asked.behind = self._behind
         admit(self.governor, self._worker.model, request, started, self._in_flight)
 
 

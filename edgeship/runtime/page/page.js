@@ -277,7 +277,9 @@ async function startCamera() {
   $('camera').textContent = 'Stop the camera';
   await video.play();
   while (stream === own) {
-    if (!document.hidden) await look(video, video.videoWidth, video.videoHeight).catch(error => { stopCamera(); problem(error); });
+    const frame = await createImageBitmap(video);
+    if (!document.hidden) await look(frame, frame.width, frame.height).catch(error => { stopCamera(); problem(error); });
+    frame.close();
     await new Promise(done => setTimeout(done, 100));
   }
 }

@@ -401,6 +401,16 @@ def test_battery_bands_have_their_own_settings_and_do_not_flap() -> None:
     assert service.ask()[1] == "battery" and "charge" in service.state.slow.blind
 
 
+def test_a_band_that_names_a_dominated_variant_allows_what_is_not_slower() -> None:
+    rows = [*ROWS, {"variant": "worse", "accuracy": 0.65, "seconds": 0.02}]
+    service = Service(rungs=rows, battery=[{"below_percent": 30, "variant": "worse"}])
+    service.tick(charge=20.0)
+    assert service.ask()[:2] == ("middle", "battery")
+    other = Service(battery=[{"below_percent": 30, "variant": "gone"}])
+    other.tick(charge=20.0)
+    assert other.ask()[0] == "large" and "gone" in other.profile.problems[0]
+
+
 def test_the_emptiest_battery_counts_also_when_it_is_lost() -> None:
     sensors = [{"name": "left", "kind": "battery"}, {"name": "right", "kind": "battery"}]
     service = Service(sensors=sensors, battery=[{"below_percent": 30, "variant": "small"}])

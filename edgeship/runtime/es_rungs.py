@@ -100,7 +100,7 @@ class Ladder(object):
                 return answer
         queued = asked.behind if quick else queued
         rung, decision, reason = self._governor.dispatch(now, asked, queued, call.runs)
-        if quick and not self._last.get(rung.name, 0.0) <= _HERE_SECONDS:
+        if quick and not self._usual(rung.name) <= _HERE_SECONDS:
             return None
         tally = self._governor.tally
         tally.count(reason)
@@ -120,6 +120,11 @@ class Ladder(object):
         self._last[rung.name] = took
         tally.served(max(0.0, took - call.seconds) / call.said.get("joined", 1))
         return answer
+
+    def _usual(self, name):
+        """Return the seconds that an answer by a rung took last; of one that never ran what a run is expected to."""
+        last = self._last.get(name)
+        return self._governor.expected(name) if last is None else last
 
     def decoded(self, request):
         """Return (Call, the model it was decoded for) of a request: the variant it names, else the chosen one. Raises

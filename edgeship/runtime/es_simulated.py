@@ -64,7 +64,7 @@ def simulated(service, request):
     return {
         "schema": SCHEMA,
         "app": service["app"],
-        "board": {key: board.get(key) for key in ("title", "power", "thermal", "trips", "measured")},
+        "board": {key: board.get(key) for key in ("title", "power", "thermal", "trips")},
         "settings": profile.settings,
         "worth": profile.basis,
         "deadline_ms": plan["deadline"] and plan["deadline"] * 1e3,

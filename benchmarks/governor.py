@@ -149,7 +149,8 @@ def compared(service: dict[str, Any], request: dict[str, Any], load: float, dead
     slowest = max(rung["seconds"] for rung in service["governor"]["rungs"]) * request["scale"]
     asked = {**request, "rate": load / slowest, "deadline_ms": 1e3 * deadline * slowest}
     document = simulated(service, asked)
-    said = f"{asked['rate']:.2f} requests a second (load {load:g} of the best rung), deadline {asked['deadline_ms']:.0f} ms"
+    rate = f"{asked['rate']:.2f} requests a second (load {load:g} of the best rung)"
+    said = f"{rate}, deadline {asked['deadline_ms']:.0f} ms"
     return f"\n### {said}\n\n" + rows_of(HEAD, [line(trace) for trace in document["traces"]])
 
 
@@ -192,12 +193,13 @@ def budgets(service: dict[str, Any], request: dict[str, Any], load: float, deadl
                 service, {**asked, "settings": {"watts": watts}, "traces": [request["traces"][place]]}
             )["traces"][0]
             own = bound["policies"][0]
+            least = own["oracle"]["joules"]
             oracle = next(row for row in bound["policies"] if row["policy"] == "oracle:budget")
             rows.append([
                 trace["name"], f"{watts:.3f}", f"{own['watts']:.3f}", f"{100 * (own['watts'] / watts - 1):+.2f} %",
                 f"{100 * own['missed_share']:.2f}", f"{100 * own['right_share']:.2f}",
-                f"{100 * oracle['right_share']:.2f}", f"{100 * (own['joules'] / own['oracle']['joules'] - 1):.2f} %",
-                f"{100 * (own['joules'] - own['oracle']['joules']) / (own['oracle']['joules'] - trace['idle_joules']):.1f} %",
+                f"{100 * oracle['right_share']:.2f}", f"{100 * (own['joules'] / least - 1):.2f} %",
+                f"{100 * (own['joules'] - least) / (least - trace['idle_joules']):.1f} %",
             ])  # fmt: skip
     head = (
         "trace", "budget, W", "used, W", "over", "missed %", "right %", "oracle's right %", "energy over the least",
@@ -213,7 +215,8 @@ def main() -> None:
     )
     parser.add_argument("--ladder", default="mobilenet", help="service.json, or a folder with one")
     parser.add_argument("--board", default="raspberry-pi-4")
-    parser.add_argument("--recorded", type=Path, help="a recorded trace; its rate is its own")
+    parser.add_argument("--recorded", type=Path, help="a recorded trace; its rate is its own, times --speed")
+    parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.6, 0.3, 0.9])
     parser.add_argument(
         "--deadlines", type=float, nargs="+", default=[2.5], help="in seconds of the best rung"
@@ -225,7 +228,7 @@ def main() -> None:
     options = parser.parse_args()
     service, traces = service_of(options.ladder), [{"pattern": name} for name in PATTERNS]
     if options.recorded:
-        traces.append({"file": str(options.recorded), "name": "recorded"})
+        traces.append({"file": str(options.recorded), "name": "recorded", "speed": options.speed})
     request = {
         "board": board_of(options.board), "traces": traces, "seconds": options.seconds, "seed": options.seed,
         "scale": options.scale, "curves": False,

@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("edgeship.cli.operate:status", "Say what a device runs."),
     "tune": ("edgeship.cli.tune:tune", "Change settings of a running service, without a restart."),
     "watch": ("edgeship.cli.watch:watch", "Show live which variant serves on devices, and why."),
+    "replay": ("edgeship.cli.replay:replay", "Decide what a service decided once more, bit for bit."),
     "rollback": ("edgeship.cli.operate:rollback", "Return a device to the release before."),
     "pin": ("edgeship.cli.operate:pin", "Keep a release on a device, whatever comes after it."),
     "logs": ("edgeship.cli.operate:logs", "Show a service's log from a device."),

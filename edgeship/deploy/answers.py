@@ -235,6 +235,7 @@ ANSWERS: dict[str, Kind] = {
         fields={**TUNED.fields, "signed": maybe(Record(fields={"device": TEXT, "sequence": COUNT}))}
     ),
     "tune": Record(fields={**TUNED.fields, "changed": BOOL, "by": TEXT}),
+    "decisions": Record(fields={"release": TEXT, "log": TEXT, "deciding": Named(of=TEXT)}),
     "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
     "logs": Record(fields={"lines": TEXTS}),
     "bench": Record(fields={"release": TEXT, "bench": BENCH}),
@@ -273,7 +274,7 @@ REFUSAL = Record(fields={"code": TEXT, "reason": TEXT}, maybe={"facts": maybe(Na
 
 def longest(verb: str) -> int:
     """Return how many bytes an answer may have."""
-    return LOG_BYTES if verb == "logs" else ANSWER_BYTES
+    return LOG_BYTES if verb in ("logs", "decisions") else ANSWER_BYTES
 
 
 def read(data: bytes, most: int) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def described(change: Change) -> str:
 
 def shown(value: Any, nothing: str) -> str:
     """Return a setting's value as it is typed."""
-    if value is None:
+    if value is None or value == []:
         return nothing
     if isinstance(value, float) and value.is_integer():
         value = int(value)

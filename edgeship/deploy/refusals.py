@@ -56,6 +56,7 @@ HINTS: dict[str, str] = {
     "wrong-setting": "edgeship tune {at} shows every setting",
     "no-such-rung": "edgeship tune {at} shows what may serve",
     "no-governor": "build it with a ladder: edgeship build MODEL --target T --ladder, then edgeship deploy BUNDLE {at}",
+    "no-decision-log": "have it write one: edgeship tune {at} governor.log=true; then ask it something, and wait 2 s",
     "other-settings": "run the same command again: it is signed anew, for this device",
     "tuned-since": "settings were changed meanwhile: edgeship tune {at} shows them; then run the same command again",
     "helper-bug": "this is a defect of edgeship: please report it with the text above",

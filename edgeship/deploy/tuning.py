@@ -48,3 +48,12 @@ def _told(host: Host, options: DeployOptions, app: str, reply: Mapping[str, Any]
     names = ("release", "governed", "settings", "rungs", "own", "at", "trial", "changed", "by")
     said = {name: reply[name] for name in names if name in reply}
     return {"host": host.text, "way": at(host, options), "app": app, **said}
+
+
+def decisions(host: Host, app: str | None, options: DeployOptions) -> dict[str, Any]:
+    """Return {"host", "app", "release", "log", "deciding"}: the decisions that a service logged, as text, and the
+    digests of the files of its runtime that decide. Raises DeviceError `no-decision-log`, `no-governor`."""
+    with closing(Session(host, options, app)) as session:
+        name = only_app(session, host, app)
+        reply = with_helper(session, lambda: session.ask("decisions"))
+    return {"host": host.text, "app": name, **{key: reply[key] for key in ("release", "log", "deciding")}}

@@ -103,7 +103,7 @@ def _read(ran: Ran, artifacts: dict[str, Artifact], labels: Any, evaluated: bool
     reference = None
     if ran.counts.get(FLOAT) == 1 and (told := np.load(ran.path(FLOAT))).size == shape[0] * shape[1]:
         reference = told.reshape(shape).argmax(axis=1)
-    what = "evaluation data" if evaluated else "calibration samples"
+    what = "evaluation data" if evaluated else "calibration data"
     return Answers(
         classes={digest: both[0] for digest, both in read.items()},
         margins={digest: both[1] for digest, both in read.items()},

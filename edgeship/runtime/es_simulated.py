@@ -64,7 +64,7 @@ def simulated(service, request):
     return {
         "schema": SCHEMA,
         "app": service["app"],
-        "board": {key: board.get(key) for key in ("title", "power", "thermal", "trips", "measured")},
+        "board": {key: board.get(key) for key in ("title", "power", "thermal", "trips")},
         "settings": profile.settings,
         "worth": profile.basis,
         "deadline_ms": plan["deadline"] and plan["deadline"] * 1e3,
@@ -171,7 +171,8 @@ def _trace(plan, board, one):
     if not isinstance(one, dict) or ("file" in one) == ("pattern" in one):
         raise CannotRun("bad-simulation", "a trace names a pattern or a file: %r" % (one,))
     if "file" in one:
-        return read_trace(one["file"], one.get("name") or "recorded", plan["deadline"], plan["seed"])
+        speed = _number(one, "speed", 1.0, 1e-6, 1e6)
+        return read_trace(one["file"], one.get("name") or "recorded", plan["deadline"], plan["seed"], speed)
     if one["pattern"] not in PATTERNS:
         raise CannotRun(
             "unknown-pattern", "there is no pattern %r; there are: %s" % (one["pattern"], ", ".join(PATTERNS))

@@ -3,17 +3,22 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import time
 
-from .base import Refusal, boot_identity
+from .base import Refusal, boot_identity, read_text
 from .health import manager_for, serving
 from .kept import is_governed, own_settings
 from .state import read_state
+from .store import kept_manifest
 
 ANSWER_SECONDS = 5.0
 ANSWER_BYTES = 1 << 18
+LOG_FILE, LOG_MOST = "decisions.jsonl", 4 << 20
+DECIDES = re.compile(r"runtime/(es_govern(?!or)[a-z_]*|es_decisions)\.py\Z")
+"""What of a runtime decides, and writes that down."""
 LEAST_PERIOD, LONGEST_PERIOD = 0.2, 60.0
 
 
@@ -119,3 +124,21 @@ def watch(place, request):
         count += 1
         time.sleep(max(0.0, begun + count * period - time.monotonic()))
     return {"lines": count}
+
+
+def decisions(place, request):
+    """Return the log of decisions that the running service writes, the older part first, and the digests of what in its
+    runtime decides: who runs the same, comes to the same."""
+    release = read_state(place).get("to")
+    if not release:
+        raise Refusal("nothing-deployed", "%s is not deployed here" % place.app_name)
+    if not is_governed(place, release):
+        raise Refusal("no-governor", "release %s has no governor: it decides nothing" % release[:12])
+    announce = manager_for(place, release).announce
+    path = os.path.join(os.path.dirname(announce or ""), LOG_FILE)
+    parts = [read_text(path + ".1", LOG_MOST), read_text(path, LOG_MOST)]
+    if not any(parts):
+        raise Refusal("no-decision-log", "the service of release %s has logged no decisions" % release[:12])
+    files = (kept_manifest(place, release) or {"files": {}})["files"]
+    deciding = {name[len("runtime/") :]: files[name]["sha256"] for name in files if DECIDES.match(name)}
+    return {"release": release, "log": "".join(part for part in parts if part), "deciding": deciding}

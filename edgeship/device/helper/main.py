@@ -15,7 +15,7 @@ from .breach import run_breach, run_keeper
 from .garbage import collect
 from .health import health, prove
 from .intake import end_quietly, have, put
-from .live import watch
+from .live import decisions, watch
 from .pins import pin
 from .queries import apps, bench, hello, history, logs, status, verify
 from .removal import remove
@@ -45,6 +45,7 @@ VERBS = {
     "tune": tune,
     "tuned": tuned,
     "watch": watch,
+    "decisions": decisions,
     "collect": collect,
     "logs": logs,
     "bench": bench,

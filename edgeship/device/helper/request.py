@@ -58,7 +58,6 @@ KINDS = {
     "period": is_time,
     "idle": is_time,
     "ttl": is_time,
-    "period": is_time,
     "seconds": is_time,
     "ready_seconds": is_time,
     "prove_seconds": is_time,

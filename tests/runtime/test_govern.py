@@ -373,6 +373,9 @@ def test_throttled_goes_down_and_under_voltage_at_once_to_the_bottom() -> None:
     service = Service(rungs=[*ROWS[:2], {**ROWS[2], "threads": 4}])
     service.tick(throttled=("throttled",))
     assert service.ask()[:2] == ("middle", "throttled")
+    assert [service.tick(throttled=("throttled",)).cap for _ in range(3)] == [0, 0, 0]
+    assert service.state.slow.threads == 1, "and when all are down, a thread"
+    assert [service.tick().cap for _ in range(4)] == [0, 1, 2, 2]
     service.tick(throttled=("under-voltage", "frequency-capped"))
     name, reason, decision = service.ask()
     assert (name, reason, decision.threads) == ("small", "under-voltage", 1)

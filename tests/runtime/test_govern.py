@@ -285,7 +285,7 @@ def test_a_counter_of_joules_counts_by_its_difference() -> None:
         # After a jump back nothing was measured: what the meter showed last (5 W) counts.
         assert slow.z >= owed - 1e-9
     assert slow.watts == pytest.approx(0.5)
-    service.tick(given={"board": (7.0, 0.1, "energy")})
+    service.tick(given={"board": (206.0, 0.1, "energy")})
     assert service.state.slow.watts == pytest.approx(0.5), "another counter counts from elsewhere"
 
 

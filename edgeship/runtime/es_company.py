@@ -15,11 +15,13 @@ class _Guest(object):
 
 
 class Company(object):
-    """What joins `call`, which `rung`'s `model` of a Ladder is about to answer. Whoever asks holds the engines."""
+    """What joins `call`, which `chosen`, (rung, its model) of a Ladder, is about to answer. Whoever asks holds the
+    engines.
+    """
 
-    def __init__(self, ladder, rung, model, call, deadline):
-        self._ladder, self._rung, self._model = ladder, rung, model
-        self._call, self._deadline = call, deadline
+    def __init__(self, ladder, chosen, call, deadline, due):
+        self._ladder, self._call, self._deadline, self._due = ladder, call, deadline, due
+        self._rung, self._model = chosen
         self._guests = []
 
     def answer(self, most, expected):
@@ -76,7 +78,7 @@ class Company(object):
         self._call.seconds += seconds
         self._call.said["joined"] = len(inputs)
         self._ladder.metrics.inference.observe(seconds)
-        self._ladder.ran(self._model, seconds, len(inputs))
+        self._ladder.ran(self._model, seconds, len(inputs), self._due)
         return found
 
     def _told(self, guest, outputs, held):
@@ -85,5 +87,5 @@ class Company(object):
         guest.call.said = dict(self._call.said)
         self._ladder.count(guest.call.said["reason"])
         if outputs is None:
-            outputs = self._ladder.timed(self._model, guest.call, self._deadline)
+            outputs = self._ladder.timed(self._model, guest.call, self._deadline, guest.job.request.asked.due)
         return Answer(200, *es_infer.encode(guest.call, outputs, self._model))

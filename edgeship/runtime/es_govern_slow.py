@@ -4,11 +4,14 @@ One rule for every sensor: what is lost counts as its last value where that asks
 where it would allow more. A reading is lost where its value is None or it is too old (STALE).
 """
 
+import math
 from collections import namedtuple
 
 _TICK = 2.0  # Seconds between two ticks while there is something to do.
 STALE, STALE_BATTERY = 10.0, 60.0  # Seconds; a battery is read every ten and changes in minutes.
-_DOWN, _UP = 3.0, 8.0  # Degrees below a trip: nearer goes a rung down, farther a rung up.
+# Degrees: below a trip the first rung goes; between one and the next; between the first and the last at most; lower
+# than where it went a rung comes back.
+_FIRST, _APART, _SPREAD, _BACK = 3.0, 0.75, 2.25, 0.5
 _HOLD = 30.0  # Seconds on the cheapest after an under-voltage: going up at once would bring it back.
 _BLIND = 60.0  # Seconds without any temperature after which a ceiling that a person set counts as reached.
 _CROWDED, _QUIET = 0.25, 0.10  # Pressure (share of the time that somebody waits): too much, and none.
@@ -26,7 +29,7 @@ _WORST = 10.0  # Most that a meter may have shown over the estimate.
 # watts       last measured; energy: name and last value of a counter of joules
 # ratio       the most that a meter showed over the estimate; fades
 # steps       rungs down for heat; one more than there are: one thread, too; steps_why: its reason
-# heats       last verdict on each temperature sensor: 1 hot, 0 between, -1 cool, None never seen
+# heats       rungs down that each temperature wants, None: never seen; slowed: those for throttle flags
 # unseen      seconds of ticks without any temperature
 # flags       what throttles now, None: never seen; under: end of the hold after an under-voltage
 # percent     of the battery; crowd: last pressure; limit: threads that the pressure allows
@@ -34,7 +37,7 @@ _WORST = 10.0  # Most that a meter may have shown over the estimate.
 # blind       names of lost sensors; broke: there is a budget, and nothing to account for it
 Slow = namedtuple(
     "Slow",
-    "at z price price_why watts energy ratio steps steps_why heats unseen flags under percent crowd limit"
+    "at z price price_why watts energy ratio steps steps_why heats slowed unseen flags under percent crowd limit"
     " cap cap_why threads blind broke",
 )
 
@@ -43,7 +46,7 @@ def begin_slow(profile):
     """Return the Slow of a service whose sensors were never read."""
     return Slow(
         at=None, z=0.0, price=0.0, price_why="budget", watts=None, energy=None, ratio=1.0, steps=0,
-        steps_why="temperature", heats=tuple(None for _ in profile.heats), unseen=0.0, flags=None, under=None,
+        steps_why="temperature", heats=tuple(None for _ in profile.heats), slowed=0, unseen=0.0, flags=None, under=None,
         percent=None, crowd=None, limit=profile.threads, cap=profile.top, cap_why="accurate",
         threads=profile.threads, blind=(), broke=False,
     )  # fmt: skip
@@ -161,32 +164,44 @@ def _supply(slow, readings, profile, blind):
 
 
 def _heat(slow, readings, profile, dt, blind):
-    """Go one rung down while anything is hot, one up while everything that was ever known is known to be cool."""
+    """How many rungs down each temperature wants, and the throttle flags."""
+    top, heats, lost = profile.top, [], False
     # A service that rested for an hour has not been blind for an hour.
-    heats, unseen = [], slow.unseen + min(dt, _TICK)
-    unsure = bool(blind) and any(name in blind for name in profile.names.get("throttle", ()))
-    for (name, trip), last in zip(profile.heats, slow.heats):
+    unseen = slow.unseen + min(dt, _TICK)
+    for (name, trip), steps in zip(profile.heats, slow.heats):
         value = _number(readings, name, -60.0, 200.0)
-        if value is None:
-            if last is not None:
-                blind.append(name)
-                unsure = unsure or trip is not None
-            heats.append(last)
-            continue
-        unseen = 0.0
-        hot = trip is not None and value > trip - _DOWN
-        heats.append(1 if hot else -1 if trip is None or value < trip - _UP else 0)
-    slowed = not _SLOWED.isdisjoint(slow.flags or ())
-    reached = profile.settings["temperature_c"] is not None and unseen > _BLIND
-    steps, why = slow.steps, slow.steps_why
-    if 1 in heats or slowed or reached:
-        steps = min(profile.top + 1, steps + 1)
-        why = "blind" if reached or unsure else "temperature" if 1 in heats else "throttled"
-    elif unsure:
-        why = "blind"
-    elif steps and 0 not in heats:
-        steps -= 1
-    return slow._replace(heats=tuple(heats), unseen=unseen, steps=steps, steps_why=why)
+        if value is not None:
+            unseen = 0.0
+            steps = 0 if trip is None else _relay(steps or 0, value, trip, top)
+        elif steps is not None:
+            blind.append(name)
+            lost = lost or steps > 0
+        heats.append(steps)
+    slowed = slow.slowed
+    if not _SLOWED.isdisjoint(slow.flags or ()):
+        slowed = min(top + 1, slowed + 1)
+    elif slowed and not any(name in blind for name in profile.names.get("throttle", ())):
+        slowed -= 1
+    steps, why = max([h for h in heats if h] + [0]), "temperature"
+    if lost:  # It was warm when last seen, and may have got warmer.
+        steps, why = min(top + 1, steps + 1), "blind"
+    if slowed > steps:
+        steps, why = slowed, "throttled"
+    if profile.settings["temperature_c"] is not None and unseen > _BLIND and steps <= top:
+        steps, why = max(steps, top), "blind"
+    return slow._replace(heats=tuple(heats), unseen=unseen, slowed=slowed, steps=steps, steps_why=why)
+
+
+def _relay(steps, value, trip, top):
+    """Return how many rungs down a temperature wants: the first three degrees below the trip, the next 0.75 degrees
+    warmer each, after the last one thread. Each comes back half a degree below where it went, so that heat settles
+    between neighbours instead of swinging between the cheapest and the best.
+    """
+    apart = min(_APART, _SPREAD / max(1, top))
+    first = trip - _FIRST
+    down = math.ceil((value - first) / apart)
+    back = math.ceil((value + _BACK - first) / apart)
+    return min(top + 1, max(0, down, min(steps, back)))
 
 
 def _contention(slow, readings, profile, busy, blind):

@@ -118,12 +118,3 @@ class RungWorker(Worker):
         self.waiting.insert(queued - 1, job)
         self._jobs.put(True)
         return False
-
-
-def admit(governor, model, request, now, queued):
-    """Raise Refused (503) where a request that just came in cannot be answered in time, (400) for what is none."""
-    asked = request.asked
-    if governor.can_finish(now, asked.glance(request), queued):
-        return
-    model.decoded(request)
-    governor.admit(now, asked.due, queued, asked.variant)

@@ -100,7 +100,7 @@ class Ladder(object):
                 return answer
         queued = asked.behind if quick else queued
         rung, decision, reason = self._governor.dispatch(now, asked, queued, call.runs)
-        if quick and not self._last.get(rung.name, 0.0) <= _HERE_SECONDS:
+        if quick and not self._usual(rung.name) <= _HERE_SECONDS:
             return None
         tally = self._governor.tally
         tally.count(reason)
@@ -109,8 +109,10 @@ class Ladder(object):
         model.take_room(call, request, held)
         call.said = dict(call.said or (), reason=reason)
         most = decision.coalesce if call.runs == 1 and not quick else 1
+        # Whoever names a variant has chosen its time, too: nothing to learn from.
+        due = asked.due if asked.variant is None else None
         with self._engines:
-            teller, tensors = self._run(rung, call, model, deadline, asked, most)
+            teller, tensors = self._run(rung, (call, model, deadline, due), most)
         if asked.stream is not None:
             self._streams.after(asked, call, now, (teller, tensors))
         answer = Answer(200, *es_infer.encode(call, tensors, teller))
@@ -118,6 +120,11 @@ class Ladder(object):
         self._last[rung.name] = took
         tally.served(max(0.0, took - call.seconds) / call.said.get("joined", 1))
         return answer
+
+    def _usual(self, name):
+        """Return the seconds that an answer by a rung took last; of one that never ran what a run is expected to."""
+        last = self._last.get(name)
+        return self._governor.expected(name) if last is None else last
 
     def decoded(self, request):
         """Return (Call, the model it was decoded for) of a request: the variant it names, else the chosen one. Raises
@@ -147,8 +154,11 @@ class Ladder(object):
         why = self._governor.failed.get(name, "it is being loaded")
         raise Refused(503, "variant %r cannot answer: %s" % (name, why), [("Retry-After", "1")])
 
-    def _run(self, rung, call, model, deadline, asked, most):
-        """Return (model whose answer it is, output tensors)."""
+    def _run(self, rung, work, most):
+        """Return (model whose answer it is, output tensors). `work`: (Call, the model it was decoded for, when no
+        further run begins, when it is due or None).
+        """
+        call, model, deadline, due = work
         models = self._set.models
         model = models[model.name]  # It may have been loaded anew since.
         if rung.cascade:
@@ -156,23 +166,23 @@ class Ladder(object):
             if all(one is model or fits(one, call) for one in pair):
                 from es_cascade import Cascaded
 
-                return Cascaded(rung, pair, self.timed, self._governor.expected).run(call, deadline, asked)
-            return model, self.timed(model, call, deadline)
+                return Cascaded(rung, pair, self.timed, self._governor.expected).run(call, deadline, due)
+            return model, self.timed(model, call, deadline, due)
         own = models[rung.name]
         if own is not model and not fits(own, call):
             own = model  # A client sends what only the variant it was decoded for takes.
         if most > 1 and own.name in self._set.joins:
             from es_company import Company
 
-            company = Company(self, rung, own, call, deadline)
+            company = Company(self, (rung, own), call, deadline, due)
             tensors = company.answer(most, self._governor.expected(own.name))
             if tensors is not None:
                 return own, tensors
-        return own, self.timed(own, call, deadline)
+        return own, self.timed(own, call, deadline, due)
 
-    def timed(self, model, call, deadline):
+    def timed(self, model, call, deadline, due=None):
         """Return the output tensors, and tell the governor what they took."""
-        before, failures = call.seconds, model.failures
+        before, healthy = call.seconds, model.healthy
         try:
             if call.runs > 1 and model.name in self._set.joins:
                 return self._joined(model, call, deadline)
@@ -182,14 +192,14 @@ class Ladder(object):
             model.failed(error)
             raise
         finally:
-            self.ran(model, call.seconds - before, call.runs)
-            if bool(failures) != bool(model.failures):
+            self.ran(model, call.seconds - before, call.runs, due)
+            if model.healthy != healthy:
                 self._set.tell()
 
-    def ran(self, model, seconds, runs):
-        """Tell the governor what runs of a model took."""
+    def ran(self, model, seconds, runs, due=None):
+        """Tell the governor what runs of a model took, and whether that was too long for an answer due then."""
         if seconds > 0.0:
-            self._governor.done(time.monotonic(), model.name, seconds, runs)
+            self._governor.done(time.monotonic(), model.name, seconds, runs, due)
 
     def count(self, reason):
         """Count the decision for a request that joined another."""

@@ -268,6 +268,16 @@ def test_measured_joules_of_a_run_count_instead_of_the_model() -> None:
     assert service.tick(given={}).z == pytest.approx(2.7 * 2 + 5.0 - 3.0 * 2)
 
 
+def test_a_meter_that_is_lost_leaves_what_it_was_above_the_estimate() -> None:
+    service = Service(watts=4.0)
+    service.tick(board=2.7)
+    service.ran("large", times=10)
+    service.tick(board=2 * (2.7 + 0.4))  # Twice what the model says.
+    owed = service.state.slow.z
+    service.ran("large", times=30)
+    assert service.tick(board=None).z == pytest.approx(min(owed + 2 * 2 * (2.7 + 1.2) - 8, 39.0), abs=0.1)
+
+
 def test_a_counter_of_joules_counts_by_its_difference() -> None:
     service = Service(watts=3.0)
     for joules, owed in ((100.0, 0.0), (110.0, 4.0), (5.0, 4.0 + 2.7 * 2 - 6), (6.0, 0.0)):
@@ -293,46 +303,54 @@ def test_a_budget_below_idling_is_told() -> None:
 # Heat, supply, battery, contention
 
 
-def test_heat_takes_a_rung_a_tick_and_then_a_thread_and_gives_them_back_one_by_one() -> None:
-    rows = [*ROWS[:2], {**ROWS[2], "threads": 4}]
-    service = Service(rungs=rows)
-    caps = [service.tick(soc=77.5).cap for _ in range(4)]
-    assert caps == [1, 0, 0, 0] and service.state.slow.threads == 1
+def test_heat_takes_rungs_degree_by_degree_then_threads_and_gives_them_back_a_little_lower() -> None:
+    service = Service(rungs=[*ROWS[:2], {**ROWS[2], "threads": 4}])
+    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (77.0, 77.1, 77.8, 78.6)]
+    assert told == [(2, 4), (1, 4), (0, 4), (0, 1)]
     assert service.ask()[:2] == ("small", "temperature")
-    service.tick(times=5, soc=75.0)
-    assert service.state.slow.cap == 0, "between trip-8 and trip-3 nothing moves"
-    assert [service.tick(soc=71.9).cap for _ in range(4)] == [0, 1, 2, 2]
-    assert service.state.slow.threads == 4 and service.ask()[1] == "accurate"
+    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (78.1, 77.9, 77.2, 76.6, 76.4)]
+    assert told == [(0, 1), (0, 4), (1, 4), (1, 4), (2, 4)]
+    assert service.ask()[:2] == ("large", "accurate")
+    assert service.tick(soc=95.0).cap == 0, "at once where it is far too hot"
+
+
+def test_heat_settles_between_neighbours() -> None:
+    """A board that the middle rung heats to 72 degrees, the large one to 84, the small one to 66."""
+    service, hot, served = Service(), 60.0, []
+    for _ in range(1800):
+        name = service.ask()[0]
+        served.append(name)
+        hot += ({"small": 66.0, "middle": 72.0, "large": 84.0}[name] - hot) * 2.0 / 150.0
+        service.tick(soc=hot)
+        assert hot < 80.0
+    assert "small" not in served and 0.1 < served.count("large") / 1800 < 0.5
 
 
 def test_the_persons_ceiling_is_a_trip_of_its_own() -> None:
     service = Service(temperature_c=60.0)
-    service.tick(soc=57.5)
+    service.tick(soc=57.4)
     assert service.ask()[:2] == ("middle", "temperature")
 
 
 def test_a_shutdown_counts_ten_degrees_earlier() -> None:
     sensors = [{"name": "soc", "kind": "temperature", "trips": [{"at": 115, "effect": "shutdown"}]}]
     service = Service(sensors=sensors)
-    assert service.tick(soc=101.0).cap == 2 and service.tick(soc=103.0).cap == 1
+    assert service.tick(soc=101.0).cap == 2 and service.tick(soc=102.2).cap == 1
 
 
-def test_a_lost_temperature_keeps_the_cap_and_goes_on_down_while_it_was_hot() -> None:
+def test_a_lost_temperature_keeps_the_cap_and_one_rung_more() -> None:
     service = Service()
-    service.tick(soc=78.0)
-    service.tick(soc=None)
-    assert service.ask()[:2] == ("small", "blind")
-    assert service.tick(times=100, soc=None).cap == 0
-    mild = Service()
-    mild.tick(soc=78.0)
-    mild.tick(soc=75.0)
-    assert mild.tick(times=50, soc=None).cap == 1 and mild.state.slow.blind == ("soc",)
-    assert mild.tick(times=3, soc=60.0).cap == 2 and mild.state.slow.blind == ()
+    service.tick(soc=77.2)
+    assert service.ask()[:2] == ("middle", "temperature")
+    assert service.tick(times=50, soc=None).cap == 0 and service.state.slow.blind == ("soc",)
+    assert service.ask()[:2] == ("small", "blind"), "it was warm when last seen, and may have got warmer"
+    assert service.tick(soc=60.0).cap == 2 and service.state.slow.blind == ()
+    assert service.tick(times=50, soc=None).cap == 2, "it was cool: nothing to take away"
 
 
 def test_an_old_reading_is_a_lost_one() -> None:
     service = Service()
-    service.tick(soc=78.0)
+    service.tick(soc=77.2)
     service.tick(given={**readings(), "soc": (50.0, 11.0, "temperature")})
     assert service.state.slow.cap == 0 and service.state.slow.blind == ("soc",)
     service.tick(given={**readings(), "charge": (80.0, 15.0, "battery")})
@@ -383,6 +401,15 @@ def test_battery_bands_have_their_own_settings_and_do_not_flap() -> None:
     assert service.ask()[1] == "battery" and "charge" in service.state.slow.blind
 
 
+def test_the_emptiest_battery_counts_also_when_it_is_lost() -> None:
+    sensors = [{"name": "left", "kind": "battery"}, {"name": "right", "kind": "battery"}]
+    service = Service(sensors=sensors, battery=[{"below_percent": 30, "variant": "small"}])
+    service.tick(given={"left": (20.0, 1.0, "battery"), "right": (90.0, 1.0, "battery")})
+    assert service.ask()[:2] == ("small", "battery")
+    service.tick(given={"left": (None, 99.0, "battery"), "right": (90.0, 1.0, "battery")})
+    assert service.ask()[:2] == ("small", "battery") and service.state.slow.blind == ("left",)
+
+
 def test_others_that_wait_for_the_processor_get_threads_back() -> None:
     service = Service(rungs=[*ROWS[:2], {**ROWS[2], "threads": 3, "by_threads": {"1": 0.09, "2": 0.06}}])
     assert service.tick(pressure=0.5, busy=0.9).threads == 3, "we keep it busy ourselves"
@@ -391,7 +418,9 @@ def test_others_that_wait_for_the_processor_get_threads_back() -> None:
     assert service.ask(left=0.065)[0] == "middle", "on two threads it takes 0.06"
     assert service.tick(times=5, pressure=None, busy=0.1).threads == 1, "lost: as it was, never more"
     assert service.tick(pressure=0.2).threads == 1
-    assert service.tick(times=2, pressure=0.01).threads == 3
+    assert service.tick(pressure=0.01).threads == 2
+    assert service.tick(times=5, pressure=None).threads == 2, "it was none when last seen: no reason to go on"
+    assert service.tick(pressure=0.01).threads == 3
 
 
 # Settings and state

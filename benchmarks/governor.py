@@ -215,7 +215,8 @@ def main() -> None:
     )
     parser.add_argument("--ladder", default="mobilenet", help="service.json, or a folder with one")
     parser.add_argument("--board", default="raspberry-pi-4")
-    parser.add_argument("--recorded", type=Path, help="a recorded trace; its rate is its own")
+    parser.add_argument("--recorded", type=Path, help="a recorded trace; its rate is its own, times --speed")
+    parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.6, 0.3, 0.9])
     parser.add_argument(
         "--deadlines", type=float, nargs="+", default=[2.5], help="in seconds of the best rung"
@@ -227,7 +228,7 @@ def main() -> None:
     options = parser.parse_args()
     service, traces = service_of(options.ladder), [{"pattern": name} for name in PATTERNS]
     if options.recorded:
-        traces.append({"file": str(options.recorded), "name": "recorded"})
+        traces.append({"file": str(options.recorded), "name": "recorded", "speed": options.speed})
     request = {
         "board": board_of(options.board), "traces": traces, "seconds": options.seconds, "seed": options.seed,
         "scale": options.scale, "curves": False,

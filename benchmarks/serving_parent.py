@@ -5,9 +5,9 @@
 The same model and the same bytes: the service of the other commit, this one's, and this one's with three rungs of the
 model and a governor. They take turns in changing order, on one core, the load generator on another where there is
 one. Before any load the first two must give the same answer, byte for byte but for the date. Ratios are medians over
-rounds of the same round's figures; the last column counts the server's processor seconds alone, which other work on
-the machine cannot take away. Exits with 1 where the service without a governor is slower or larger than
-`TOLERANCE` allows.
+rounds of the same round's figures, of the latency of the best ones: other work on the machine only ever adds. `ms_cpu`
+counts the server's processor time alone, which other work cannot take away. Exits with 1 where the service without a
+governor takes more of that, or of memory, than `TOLERANCE` allows.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ def measure(folders: dict[str, Path], request: bytes, rounds: int, seconds: floa
 
 def ratio(found: dict[str, Any], name: str, key: str) -> float:
     """Return the median over rounds of a figure over the parent's; above 1: worse."""
+    if key == "p50_ms":
+        return float(min(found[name][key]) / min(found["parent"][key]))
     pairs = zip(found[name][key], found["parent"][key], strict=True)
     return statistics.median(b / a if key == "per_second" else a / b for a, b in pairs)
 
@@ -139,7 +141,7 @@ def main(arguments: list[str]) -> int:
     for name in NAMES:
         cells = [f"{statistics.median(found[name][key]):.3f} ({ratio(found, name, key):.3f})" for key in keys]
         print(f"| {name} |", " | ".join(cells), "|")
-    worst = max(ratio(found, "here", key) for key in ("p50_ms", "ms_cpu", "rss_mb"))
+    worst = max(ratio(found, "here", key) for key in ("ms_cpu", "rss_mb"))
     print(f"\nwithout a governor, at worst {worst:.3f} of the parent; the limit is {TOLERANCE}")
     return 0 if worst <= TOLERANCE else 1
 

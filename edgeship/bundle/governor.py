@@ -23,7 +23,7 @@ Figures = Mapping[str, Mapping[str, Any] | str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Governed:
-    """What service.json says under `governor`, and what was left out of it."""
+    """What service.json says under `governor`, and what people should know of it: what was left out, and a cascade."""
 
     entry: dict[str, Any]
     notes: tuple[str, ...]
@@ -62,6 +62,8 @@ def governed(
     kept = _that_fit(parts, kept, figures, (most_mb(parts.profile) - body_mb) * MIB, notes)
     rows = [_row(v.artifact.name, qualities[v.artifact.name], figures) for v in kept]
     cascade = _cascade_row(parts, kept, qualities, figures)
+    if cascade:
+        notes.append(_told(cascade))
     rows.sort(key=lambda row: (row["seconds"] is None, row["seconds"] or 0.0))
     entry = {
         "settings": _settings(parts),
@@ -226,6 +228,15 @@ def _cascade_row(
         "seconds": _rounded(seconds),
         **{key: _both(figures, (little, big), key) for key in ("p95_seconds", "cold_seconds")},
     }
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """Return what people should know of a cascade that was made."""
+    two, known = row["cascade"], "accuracy" if row["accuracy"] is not None else "agreement"
+    return (
+        f"{two['little']} with {two['big']} behind it, asked for the {100 * two['share']:.2g} % that it is unsure of, "
+        f"is a variant more: {known} {100 * row[known]:.4g} % at {1e3 * row['seconds']:.3g} ms here"
+    )
 
 
 def _of_two(cascade: Cascade, quality: Quality, about: str) -> str:

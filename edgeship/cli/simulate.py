@@ -36,6 +36,7 @@ EXAMPLES = {"power": "idle=2.7,busy=3.6", "thermal": "ambient=25,c_per_watt=12,s
     metavar="P[,P]",
     help="steady, diurnal, burst, ramp, square, contention, heat-wave.  [default: all, where no --trace is given]",
 )
+@click.option("--speed", type=float, metavar="X", help="Recorded traces, X times as fast as they were.")
 @click.option(
     "--board", metavar="T", help="Target whose power, heat and sensors count.  [default: the bundle's]"
 )
@@ -132,7 +133,7 @@ def _request(bundle: Bundle, options: Mapping[str, Any]) -> dict[str, Any]:
     profile: TargetProfile = load_profile(options["board"] or bundle.target, folders=common.profile_folders())
     given = {name: _pairs(name, options[name]) for name in KEYS}
     request: dict[str, Any] = {
-        "board": board_of(profile, given),
+        "board": board_of(profile, given, bundle.path),
         "traces": _traces(options),
         "seed": options["seed"],
     }
@@ -152,8 +153,11 @@ def _request(bundle: Bundle, options: Mapping[str, Any]) -> dict[str, Any]:
     return request
 
 
-def _traces(options: Mapping[str, Any]) -> list[dict[str, str]]:
-    traces = [{"file": str(path.absolute()), "name": path.name} for path in options["traces"]]
+def _traces(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    speed = {} if options["speed"] is None else {"speed": options["speed"]}
+    traces: list[dict[str, Any]] = [
+        {"file": str(path.absolute()), "name": path.name, **speed} for path in options["traces"]
+    ]
     names = [name.strip() for text in options["patterns"] for name in text.split(",") if name.strip()]
     if not traces and not names:
         names = ["steady", "diurnal", "burst", "ramp", "square", "contention", "heat-wave"]
@@ -197,6 +201,6 @@ def _figures(path: Path) -> dict[str, Any]:
         raise InputError(
             "bad-figures",
             f"{path} is no edgeship.figures/1: it has no `rungs`",
-            hint="on a device it is kept/figures-RELEASE.json, below the app's folder",
+            hint="edgeship explain bad-figures   says where a device keeps them",
         )
     return document

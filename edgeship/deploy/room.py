@@ -16,7 +16,7 @@ def ladder(probed: Probed, manifest: Mapping[str, Any], *, alone: bool) -> Itera
     all fit the device is refused, with those that do and what to type: nothing is left out silently.
     """
     needs = manifest.get("requires", {}).get("ladder")
-    if not isinstance(needs, Mapping) or alone or probed.available_mb is None:
+    if needs is None or alone or probed.available_mb is None:
         return
     base, sizes = int(needs["base_mb"]), {str(name): int(mb) for name, mb in needs["resident_mb"].items()}
     wanted, have = base + sum(sizes.values()), probed.available_mb
@@ -27,12 +27,10 @@ def ladder(probed: Probed, manifest: Mapping[str, Any], *, alone: bool) -> Itera
     chosen = str(manifest.get("chosen"))
     fit = those_that_fit(sizes, chosen, have - base)
     some = f"; {', '.join(fit)} fit" if len(fit) > 1 else ""
-    hint = f"--set governor.mode=off has {chosen} alone loaded and serve" + (
-        f"; or build a bundle of those that fit: edgeship build MODEL --target {manifest.get('target')} --ladder "
-        + " ".join(f"--recipe {name}" for name in fit)
-        if len(fit) > 1 and not any("+" in name for name in fit)
-        else ""
-    )
+    hint = f"edgeship deploy ... --set governor.mode=off ({chosen} alone is loaded and serves)"
+    if len(fit) > 1 and not any("+" in name for name in fit):
+        recipes = " ".join(f"--recipe {name}" for name in fit)
+        hint += f"; or only those that fit: edgeship build MODEL --target {manifest.get('target')} --ladder {recipes}"
     reason = f"{all_of_them}, and the device has {have} MB available{some}"
     yield finding("ladder", "fail", reason, limit=wanted, value=have, hint=hint)
 

@@ -45,7 +45,7 @@ def courses(them: Sequence[Course], strips: Sequence[Strip], *, name: str, title
     def draw(figure: Any) -> None:
         for place, strip in enumerate(strips):
             bottom = (FOOT + STRIP * (len(strips) - place - 1)) / tall
-            area = figure.add_axes((0.115, bottom, 0.865, (STRIP - 19) / tall))
+            area = figure.add_axes((0.13, bottom, 0.85, (STRIP - 19) / tall))
             _strip(area, strip, [(course, course.values[place]) for course in them])
             area.tick_params(labelbottom=place == len(strips) - 1)
         figure.axes[-1].set_xlabel("seconds")
@@ -71,7 +71,7 @@ def _strip(area: Any, strip: Strip, them: Sequence[tuple[Course, Sequence[float 
     if strip.names:
         area.set_ylim(-0.4, len(strip.names) - 0.6)
         area.set_yticks(range(len(strip.names)))
-        area.set_yticklabels([shortened(each, 9) for each in strip.names], fontsize=6.2)
+        area.set_yticklabels([shortened(each, 8) for each in strip.names], fontsize=6)
     else:
         area.yaxis.set_major_locator(MaxNLocator(nbins=4))
         area.tick_params(axis="y", labelsize=7)

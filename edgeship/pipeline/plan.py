@@ -89,6 +89,10 @@ def plan_build(
             lines.append(
                 f"{profile.name}: add every variant that no other beats in accuracy, file and latency"
             )
+            lines.append(
+                f"{profile.name}: measure each with the runtime for devices"
+                + (" and look for a cascade of two" if project.governor.cascade == "auto" else "")
+            )
         ending = "<release>.edgeship" if profile.deployable else "<digest>.tflite"
         if (count := project.compiler.segments) > 1:
             ending = f"<digest>-segment-<1 to {count}>-of-{count}.tflite, and no bundle"

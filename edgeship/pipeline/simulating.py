@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,18 +22,21 @@ POWER, THERMAL = ("idle_watts", "busy_watts"), ("ambient_c", "c_per_watt", "seco
 EXAMPLE = "--power idle=2.7,busy=3.6 --thermal ambient=25,c_per_watt=12,seconds=150"
 HINTS = {
     "no-ladder": "edgeship build MODEL --target T --ladder ...   makes a bundle with several rungs",
-    "no-board-figures": f"edgeship simulate BUNDLE {EXAMPLE}",
+    "no-board-figures": "edgeship simulate {bundle} " + EXAMPLE,
     "bad-trace": "edgeship simulate --help   says which forms a trace may have",
-    "bad-settings": "edgeship simulate BUNDLE --set governor.watts=3",
-    "unknown-policy": "edgeship simulate BUNDLE --policy governor --policy fixed --policy load-ladder",
-    "unknown-pattern": "edgeship simulate BUNDLE --pattern steady,diurnal,burst",
+    "bad-settings": "edgeship simulate {bundle} --set governor.watts=3",
+    "bad-simulation": "edgeship simulate {bundle} --seconds 60",
+    "unknown-policy": "edgeship simulate {bundle} --policy governor --policy fixed --policy load-ladder",
+    "unknown-pattern": "edgeship simulate {bundle} --pattern steady,diurnal,burst",
 }
-"""Reference of the runtime -> what to type."""
-PASSED_ON = {*HINTS, "bad-service-file", "bad-simulation"}
+"""Reference of the runtime -> what to type, `{bundle}` the one that was asked for."""
+PASSED_ON = {*HINTS, "bad-service-file"}
 """What the runtime says of a request or a bundle is said on as it is."""
 
 
-def board_of(profile: TargetProfile, given: Mapping[str, Mapping[str, float] | None]) -> dict[str, Any]:
+def board_of(
+    profile: TargetProfile, given: Mapping[str, Mapping[str, float] | None], bundle: Path
+) -> dict[str, Any]:
     """Return the board of a request: what the profile says of power, heat and sensors, under what was `given`.
 
     Raises InputError `no-board-figures` for what neither of them says.
@@ -51,7 +55,7 @@ def board_of(profile: TargetProfile, given: Mapping[str, Mapping[str, float] | N
                 f"nothing says {_listed(part, lacking)} of {profile.title}: its profile has no such figure, "
                 "and what is not known is not made up",
                 context={"target": profile.name, "wanted": f"{part}: in its profile, or --{part}"},
-                hint=f"edgeship simulate BUNDLE --board {profile.name} {EXAMPLE}",
+                hint=f"edgeship simulate {shlex.quote(str(bundle))} --board {profile.name} {EXAMPLE}",
             )
         if given.get(part):
             row["basis"] = "given on the command line" + (f", over: {own.basis}" if own else "")
@@ -101,7 +105,9 @@ def _answer(bundle: Bundle, done: subprocess.CompletedProcess[bytes]) -> dict[st
             document["error"],
             str(document["reason"]),
             context={"bundle": bundle.path},
-            hint=HINTS.get(document["error"], "edgeship simulate --help"),
+            hint=HINTS.get(document["error"], "edgeship simulate --help").replace(
+                "{bundle}", shlex.quote(str(bundle.path))
+            ),
         )
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     raise ToolError(

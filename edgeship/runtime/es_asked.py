@@ -16,14 +16,16 @@ _LONGEST_NAME = 128
 class Asked(object):
     """`started`: when the request was complete; `due`: when it must be answered, None for no deadline (monotonic
     seconds). `variant`, `stream` and `period` (seconds) are None where not asked for. `body`: (document, binary part)
-    once opened; `call`: once decoded, for the model that may answer. `seems_due`: what `glance` said.
+    once opened; `call`: once decoded, for the model that may answer. `seems_due`: what `glance` said. `behind`:
+    requests that may lie in other sockets, unread.
     """
 
-    __slots__ = ("started", "due", "variant", "stream", "period", "body", "call", "seems_due")
+    __slots__ = ("started", "due", "variant", "stream", "period", "body", "call", "seems_due", "behind")
 
     def __init__(self, started, deadline_ms):
         self.started = started
         self.due = None if deadline_ms is None else started + deadline_ms / 1e3
+        self.behind = 0
         self.variant = self.stream = self.period = self.body = self.call = self.seems_due = None
 
     def open(self, request, most):

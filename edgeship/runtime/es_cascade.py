@@ -11,8 +11,8 @@ from es_infer import Call
 
 
 class Cascaded(object):
-    """One answer by a cascade of the models `pair`. `timed(model, call, deadline)` runs one, `expected(name)` is how
-    long a run of it takes.
+    """One answer by a cascade of the models `pair`. `timed(model, call, deadline, due)` runs one, `expected(name)` is
+    how long a run of it takes.
     """
 
     def __init__(self, rung, pair, timed, expected):
@@ -20,18 +20,18 @@ class Cascaded(object):
         self._little, self._big = pair
         self._timed, self._expected = timed, expected
 
-    def run(self, call, deadline, asked):
+    def run(self, call, deadline, due):
         """Return (what tells the answer: the little model, the big one or both; output tensors)."""
-        tensors = self._timed(self._little, call, deadline)
+        tensors = self._timed(self._little, call, deadline, due)
         unsure = self._unsure(call, tensors)
-        if not unsure or self._too_late(asked, call, len(unsure)):
+        if not unsure or self._too_late(due, len(unsure)):
             return self._little, tensors
         if len(unsure) == call.runs:
-            return self._big, self._timed(self._big, call, deadline)
+            return self._big, self._timed(self._big, call, deadline, due)
         part = Call()
         part.runs, part.sequence, part.seconds = len(unsure), None, 0.0
         part.samples = es_batch.picked(call.samples, call.runs, unsure)
-        better = self._timed(self._big, part, deadline)
+        better = self._timed(self._big, part, deadline, due)
         call.seconds += part.seconds
         return Both(self._rung.name, self._little), self._mixed(call.runs, tensors, better, unsure)
 
@@ -48,11 +48,9 @@ class Cascaded(object):
                 found.append(number)
         return found
 
-    def _too_late(self, asked, call, runs):
+    def _too_late(self, due, runs):
         """Whether the big model would end after the deadline: an answer in time is worth more than a surer one."""
-        if asked.due is None:
-            return False
-        return time.monotonic() + self._expected(self._big.name) * runs > asked.due
+        return due is not None and time.monotonic() + self._expected(self._big.name) * runs > due
 
     def _mixed(self, runs, tensors, better, unsure):
         """Return the decoded outputs, of each run by the model that has the last word on it."""

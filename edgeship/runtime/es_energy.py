@@ -28,6 +28,8 @@ ANY_LINUX = (
     },
 )
 _EVERY = 0.2
+# A counter of energy is believed when it has moved; RAPL's does each millisecond.
+_FIRST = 0.05
 
 
 def sensors_of(release):
@@ -54,6 +56,9 @@ class Energy(object):
         self.idle_seconds = self.idle_watts = None
         self.due = 0.0
         self._look(fresh=True)
+        if not self.measured:
+            time.sleep(_FIRST)
+            self._look(fresh=True)
 
     @property
     def measured(self):

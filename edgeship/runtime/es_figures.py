@@ -47,14 +47,17 @@ def figures(release, name, seconds):
 
 def left_out(release, found):
     """Return [[variant, why]] of those that are not used where these figures hold: another one is at least as accurate
-    and not slower. Nothing where a figure is missing: the host's say nothing about this machine.
+    and not slower. Those that a cascade is made of are used. Nothing where a figure is missing: the host's say nothing
+    about this machine.
     """
     governor = release.service.get("governor")
     if not isinstance(governor, dict) or len(found) < len(rows_of(release)):
         return []
     from es_govern_profile import profile_of
 
-    return [list(pair) for pair in profile_of(governor, None, found, release.service["chosen"]).left_out]
+    profile = profile_of(governor, None, found, release.service["chosen"])
+    parts = [name for rung in profile.rungs if rung.cascade for name in rung.cascade[:2]]
+    return [list(pair) for pair in profile.left_out if pair[0] not in parts]
 
 
 def one(release, name, seconds):

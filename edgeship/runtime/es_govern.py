@@ -153,9 +153,9 @@ def _choose(state, profile, age, queued, rate, left, runs):
     while rung >= 0:
         if left is not None and not sure * seconds[rung] <= room:
             reason = "in-time"
-        elif (queued > 0 and not mean * seconds[rung] * rate <= _UTILISATION) or crowd * seconds[
-            rung
-        ] > _PATIENCE:
+        elif queued > 0 and not mean * seconds[rung] * rate <= _UTILISATION:
+            reason = "load"  # It could not be kept up.
+        elif crowd * seconds[rung] > _PATIENCE:
             reason = "load"
         else:
             break

@@ -1,13 +1,17 @@
 """The governor's slow loop, every two seconds: heat, supply, battery, contention, and the energy that is owed.
 
 One rule for every sensor: what is lost counts as its last value where that asks for less power, and as nothing
-where it would allow more. A reading is lost where its value is None or it is older than 10 s.
+where it would allow more. A reading is lost where its value is None or it is too old (STALE).
 """
 
+import math
 from collections import namedtuple
 
-STALE = 10.0  # Seconds.
-_DOWN, _UP = 3.0, 8.0  # Degrees below a trip: nearer goes a rung down, farther a rung up.
+_TICK = 2.0  # Seconds between two ticks while there is something to do.
+STALE, STALE_BATTERY = 10.0, 60.0  # Seconds; a battery is read every ten and changes in minutes.
+# Degrees: below a trip the first rung goes; between one and the next; between the first and the last at most; lower
+# than where it went a rung comes back.
+_FIRST, _APART, _SPREAD, _BACK = 3.0, 0.75, 2.25, 0.5
 _HOLD = 30.0  # Seconds on the cheapest after an under-voltage: going up at once would bring it back.
 _BLIND = 60.0  # Seconds without any temperature after which a ceiling that a person set counts as reached.
 _CROWDED, _QUIET = 0.25, 0.10  # Pressure (share of the time that somebody waits): too much, and none.
@@ -17,23 +21,23 @@ _SLOWED = frozenset(("throttled", "frequency-capped", "soft-temperature-limit"))
 _UNDER = "under-voltage"
 _LISTS = (list, tuple, set, frozenset)
 _LONGEST = 600.0  # Seconds that one tick may stand for: a service that was stopped for a night owes no night.
-_MOST_WATTS = 1e5  # No board; a counter that jumps by more was set anew.
+_MOST_WATTS = 5e3  # No board; a counter that jumps by more was set anew.
 _WORST = 10.0  # Most that a meter may have shown over the estimate.
 
 # at          monotonic seconds of the last tick
 # z, price    joules owed; what one joule costs in the score; price_why: the reason to give for it
-# watts       last measured; energy: last value of a counter of joules
+# watts       last measured; energy: name and last value of a counter of joules
 # ratio       the most that a meter showed over the estimate; fades
 # steps       rungs down for heat; one more than there are: one thread, too; steps_why: its reason
-# heats       last verdict on each temperature sensor: 1 hot, 0 between, -1 cool, None never seen
-# seen        when any temperature was known
+# heats       rungs down that each temperature wants, None: never seen; slowed: those for throttle flags
+# unseen      seconds of ticks without any temperature
 # flags       what throttles now, None: never seen; under: end of the hold after an under-voltage
 # percent     of the battery; crowd: last pressure; limit: threads that the pressure allows
 # cap         the highest rung allowed, cap_why: for which reason; threads: allowed in all
 # blind       names of lost sensors; broke: there is a budget, and nothing to account for it
 Slow = namedtuple(
     "Slow",
-    "at z price price_why watts energy ratio steps steps_why heats seen flags under percent crowd limit"
+    "at z price price_why watts energy ratio steps steps_why heats slowed unseen flags under percent crowd limit"
     " cap cap_why threads blind broke",
 )
 
@@ -42,22 +46,22 @@ def begin_slow(profile):
     """Return the Slow of a service whose sensors were never read."""
     return Slow(
         at=None, z=0.0, price=0.0, price_why="budget", watts=None, energy=None, ratio=1.0, steps=0,
-        steps_why="temperature", heats=tuple(None for _ in profile.heats), seen=None, flags=None, under=None,
+        steps_why="temperature", heats=tuple(None for _ in profile.heats), slowed=0, unseen=0.0, flags=None, under=None,
         percent=None, crowd=None, limit=profile.threads, cap=profile.top, cap_why="accurate",
         threads=profile.threads, blind=(), broke=False,
     )  # fmt: skip
 
 
-def known(readings, name):
+def known(readings, name, oldest=STALE):
     """Return the value of a reading, None where it is lost."""
     reading = readings.get(name)
-    if reading is None or not isinstance(reading[1], (int, float)) or not 0.0 <= reading[1] <= STALE:
+    if reading is None or not isinstance(reading[1], (int, float)) or not 0.0 <= reading[1] <= oldest:
         return None
     return reading[0]
 
 
-def _number(readings, name, least, most):
-    value = known(readings, name)
+def _number(readings, name, least, most, oldest=STALE):
+    value = known(readings, name, oldest)
     good = isinstance(value, (int, float)) and least <= value <= most
     return float(value) if good else None
 
@@ -73,7 +77,7 @@ def tick(state, sample, profile):
     slow = _battery(slow, readings, profile, blind)
     slow = _energy(slow, readings, profile, dt, state.spent, blind)
     slow = _supply(slow, readings, profile, blind)
-    slow = _heat(slow, readings, profile, blind)
+    slow = _heat(slow, readings, profile, dt, blind)
     slow = _contention(slow, readings, profile, busy, blind)
     slow = refit(slow._replace(blind=tuple(sorted(blind))), profile)
     xi, d = state.xi, state.d
@@ -84,10 +88,11 @@ def tick(state, sample, profile):
 
 
 def _battery(slow, readings, profile, blind):
-    values = [_number(readings, name, 0.0, 100.0) for name in profile.names.get("battery", ())]
+    names = profile.names.get("battery", ())
+    values = [_number(readings, name, 0.0, 100.0, STALE_BATTERY) for name in names]
     found = [v for v in values if v is not None]
     if len(found) < len(values) and slow.percent is not None:
-        blind += [n for n, v in zip(profile.names["battery"], values) if v is None]
+        blind += [n for n, v in zip(names, values) if v is None]
         found.append(slow.percent)
     if not found:
         return slow
@@ -130,9 +135,10 @@ def _shown(slow, readings, profile, dt):
         return None, None
     if readings[name][2] == "power":
         return (value if value < _MOST_WATTS else None), None
-    if slow.energy is None or not dt > 0.0 or not 0.0 <= value - slow.energy < _MOST_WATTS * dt:
-        return None, value
-    return (value - slow.energy) / dt, value
+    counter, before = (name, value), slow.energy
+    if before is None or before[0] != name or not dt > 0.0 or not 0.0 <= value - before[1] < _MOST_WATTS * dt:
+        return None, counter
+    return (value - before[1]) / dt, counter
 
 
 def _supply(slow, readings, profile, blind):
@@ -157,32 +163,45 @@ def _supply(slow, readings, profile, blind):
     return slow._replace(flags=tuple(sorted(flags)), under=under)
 
 
-def _heat(slow, readings, profile, blind):
-    """Go one rung down while anything is hot, one up while everything that was ever known is known to be cool."""
-    heats, seen = [], slow.at if slow.seen is None else slow.seen
-    unsure = bool(blind) and any(name in blind for name in profile.names.get("throttle", ()))
-    for (name, trip), last in zip(profile.heats, slow.heats):
+def _heat(slow, readings, profile, dt, blind):
+    """How many rungs down each temperature wants, and the throttle flags."""
+    top, heats, lost = profile.top, [], False
+    # A service that rested for an hour has not been blind for an hour.
+    unseen = slow.unseen + min(dt, _TICK)
+    for (name, trip), steps in zip(profile.heats, slow.heats):
         value = _number(readings, name, -60.0, 200.0)
-        if value is None:
-            if last is not None:
-                blind.append(name)
-                unsure = unsure or trip is not None
-            heats.append(last)
-            continue
-        seen = slow.at
-        hot = trip is not None and value > trip - _DOWN
-        heats.append(1 if hot else -1 if trip is None or value < trip - _UP else 0)
-    slowed = not _SLOWED.isdisjoint(slow.flags or ())
-    unseen = profile.settings["temperature_c"] is not None and slow.at - seen > _BLIND
-    steps, why = slow.steps, slow.steps_why
-    if 1 in heats or slowed or unseen:
-        steps = min(profile.top + 1, steps + 1)
-        why = "blind" if unseen or unsure else "temperature" if 1 in heats else "throttled"
-    elif unsure:
-        why = "blind"
-    elif steps and 0 not in heats:
-        steps -= 1
-    return slow._replace(heats=tuple(heats), seen=seen, steps=steps, steps_why=why)
+        if value is not None:
+            unseen = 0.0
+            steps = 0 if trip is None else _relay(steps or 0, value, trip, top)
+        elif steps is not None:
+            blind.append(name)
+            lost = lost or steps > 0
+        heats.append(steps)
+    slowed = slow.slowed
+    if not _SLOWED.isdisjoint(slow.flags or ()):
+        slowed = min(top + 1, slowed + 1)
+    elif slowed and not any(name in blind for name in profile.names.get("throttle", ())):
+        slowed -= 1
+    steps, why = max([h for h in heats if h] + [0]), "temperature"
+    if lost:  # It was warm when last seen, and may have got warmer.
+        steps, why = min(top + 1, steps + 1), "blind"
+    if slowed > steps:
+        steps, why = slowed, "throttled"
+    if profile.settings["temperature_c"] is not None and unseen > _BLIND and steps <= top:
+        steps, why = max(steps, top), "blind"
+    return slow._replace(heats=tuple(heats), unseen=unseen, slowed=slowed, steps=steps, steps_why=why)
+
+
+def _relay(steps, value, trip, top):
+    """Return how many rungs down a temperature wants: the first three degrees below the trip, the next 0.75 degrees
+    warmer each, after the last one thread. Each comes back half a degree below where it went, so that heat settles
+    between neighbours instead of swinging between the cheapest and the best.
+    """
+    apart = min(_APART, _SPREAD / max(1, top))
+    first = trip - _FIRST
+    down = math.ceil((value - first) / apart)
+    back = math.ceil((value + _BACK - first) / apart)
+    return min(top + 1, max(0, down, min(steps, back)))
 
 
 def _contention(slow, readings, profile, busy, blind):

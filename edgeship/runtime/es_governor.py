@@ -13,7 +13,7 @@ import es_govern
 from es_answers import log
 from es_errors import CannotRun, Refused
 from es_governor_tally import Tally
-from es_kept import Tuned, figures_of
+from es_kept import Tuned, figures_of, with_rung
 
 TICK_SECONDS = 2.0
 # The first tick after a rest: as soon as the sensors were read once.
@@ -31,8 +31,8 @@ class Governor(object):
 
     def __init__(self, release, directory, environ, clock=time.monotonic):
         self._clock, self._lock = clock, threading.Lock()
-        self._document, self._environ = release.service["governor"], environ
         self._chosen = release.variant()["name"]
+        self._document, self._environ = with_rung(release.service["governor"], self._chosen), environ
         self._path = os.path.join(directory, LOG_NAME)
         self.problems, self.failed = {}, {}
         try:
@@ -194,13 +194,14 @@ class Governor(object):
         text = "refused (%s): it cannot be answered before its deadline, not even by the quickest variant"
         raise Refused(503, text % reason, [("Retry-After", "%d" % seconds)])
 
-    def done(self, now, name, seconds, runs):
-        """Note that a variant's engine took `seconds` for `runs` runs."""
+    def done(self, now, name, seconds, runs, due=None):
+        """Note that a variant's engine took `seconds` for `runs` runs, and when their answer was due."""
+        late = None if due is None else now + self.tally.overhead > due
         self.tally.busy += seconds
         with self._lock:
             place = self.profile.index(name)
             if place >= 0:
-                self._decide(("done", now, place, seconds, runs, None))
+                self._decide(("done", now, place, seconds, runs, None, late))
 
     def expected(self, name):
         """Return the seconds that one run of a variant is expected to take now."""
@@ -232,6 +233,17 @@ class Governor(object):
                 if self._document.get("sensors"):
                     self._sensors.start()
             return
+        self._next_tick = now + TICK_SECONDS
+        try:
+            self._look(now)
+            self._problem("slow loop", None)
+        except Exception as error:  # Whatever it is, requests go on with what is known.
+            self._problem("slow loop", "%s: %s" % (type(error).__name__, error))
+        if now - self._touched > _REST_SECONDS:
+            self._next_tick, self._reads = None, False
+            self._sensors.stop()
+
+    def _look(self, now):
         at, busy = self._ticked
         self._ticked = (now, self.tally.busy)
         self.load = min(1.0, max(0.0, self.tally.busy - busy) / (now - at)) if now > at else 0.0
@@ -244,10 +256,6 @@ class Governor(object):
             self._decide(("tick", now, self.load, readings))
         if self._log is not None and self._log.failure is not None:
             self._problem("log", self._log.failure)
-        self._next_tick = now + TICK_SECONDS
-        if now - self._touched > _REST_SECONDS:
-            self._next_tick, self._reads = None, False
-            self._sensors.stop()
 
     def close(self):
         """Write what the log holds."""

@@ -6,20 +6,16 @@ the one input.
 """
 
 import json
-import re
 import struct
-import sys
 
 import es_batch
 from es_coding import decompressed
 from es_decode import classify
 from es_errors import Refused
+from es_json import parse_json
 from es_sessions import sequence_of
 from es_tensors import DATATYPES, count
 from es_values import flat, packed, spelled, to_json
-
-# Before 3.11 (and security releases of older ones) Python takes quadratic time for a very long integer.
-_LONG_NUMBER = None if hasattr(sys, "get_int_max_str_digits") else re.compile(rb"[0-9]{400}")
 
 
 class Call(object):
@@ -29,29 +25,6 @@ class Call(object):
     """
 
     __slots__ = ("id", "samples", "runs", "wanted", "sequence", "seconds", "said")
-
-
-def _no_constant(name):
-    raise Refused(400, "the body is not JSON: %s is not a number" % name)
-
-
-# Made once: json.loads builds a new one whenever an option is given.
-_JSON_IN = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def parse_json(data):
-    """Return the JSON object in bytes; raises Refused (400)."""
-    if _LONG_NUMBER is not None and _LONG_NUMBER.search(data):
-        raise Refused(400, "the body holds a number of more than 400 digits")
-    try:
-        document = _JSON_IN.decode(data.decode("utf-8"))
-    except RecursionError:
-        raise Refused(400, "the body is not JSON that can be read: too deeply nested")
-    except ValueError as error:
-        raise Refused(400, "the body is not JSON: %s" % str(error)[:200])
-    if not isinstance(document, dict):
-        raise Refused(400, "the body must be a JSON object")
-    return document
 
 
 def _split(request, most):
@@ -165,7 +138,7 @@ def _sample(encoder, item, data):
     datatype, shape = item.get("datatype"), item.get("shape")
     if not isinstance(datatype, str) or not isinstance(shape, list):
         raise Refused(400, "input %r: needs `datatype` and `shape`" % encoder.name)
-    if not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
+    if not set(map(type, shape)) <= {int}:
         raise Refused(400, "input %r: `shape` must be a list of whole numbers" % encoder.name)
     runs = es_batch.runs_of(encoder, datatype, shape)
     if data is not None:
@@ -176,6 +149,8 @@ def _sample(encoder, item, data):
             wanted = count(shape) * DATATYPES[datatype][2]
             raise Refused(400, text % (encoder.name, len(data), shape, datatype, wanted))
         return (data, datatype, shape), runs
+    if isinstance(item.get("data"), bytes):
+        return (item["data"], datatype, shape), runs
     if not isinstance(item.get("data"), list):
         raise Refused(400, "input %r: `data` must be a list (or give binary_data_size)" % encoder.name)
     values = flat(encoder.name, item["data"], shape)

@@ -9,6 +9,7 @@ import os
 import es_litert_abi as abi
 from es_engine import TensorSpec
 from es_errors import CannotRun, EngineFailed
+from es_litert_shapes import tensor_type, widen
 
 DELEGATES = ("xnnpack", "gpu", "none")
 _PROCESSORS = "/sys/devices/system/cpu/possible"
@@ -34,6 +35,7 @@ class LiteRtEngine(object):
         self._library_path = release.path(engine["library"])
         self._threads = engine["threads"]
         self._handles = []
+        self.runs, self.widened = 1, False  # Runs of the file's batch computed at once.
         self.library = abi.Library(self._library_path)
         try:
             self._open(profiling)
@@ -68,7 +70,7 @@ class LiteRtEngine(object):
     def _compile(self):
         lib = self.library
         compiled = lib.handle("CreateCompiledModel", self.environment, self._model, self._options)
-        self._compiled = self._keep("CompiledModel", compiled)
+        self.compiled = self._keep("CompiledModel", compiled)
         self._bind()
 
     def _environment(self):
@@ -131,7 +133,7 @@ class LiteRtEngine(object):
 
     def _bind(self):
         """Create the buffers, in the signature's order, and remember where the file's order finds them."""
-        self._index, signature = self._signature()
+        self.index, signature = self._signature()
         subgraph = self.library.handle("GetSignatureSubgraph", signature)
         self.inputs, self._inputs, self._input_slots = self._side("Input", signature, subgraph)
         self.outputs, self._outputs, self._output_slots = self._side("Output", signature, subgraph)
@@ -153,9 +155,9 @@ class LiteRtEngine(object):
         by_tensor = {}
         for index in range(total):
             tensor = lib.handle("GetSignature%sTensorByIndex" % side, signature, index)
-            kind = self._tensor_type(side, index, tensor)
+            kind = tensor_type(self, side, index, tensor)
             needs = lib.handle(
-                "GetCompiledModel%sBufferRequirements" % side, self._compiled, self._index, index
+                "GetCompiledModel%sBufferRequirements" % side, self.compiled, self.index, index
             )
             make = "CreateManagedTensorBufferFromRequirements"
             buffer = self._keep("TensorBuffer", lib.handle(make, self.environment, ctypes.byref(kind), needs))
@@ -172,27 +174,6 @@ class LiteRtEngine(object):
             order = list(by_tensor)
         return [by_tensor[t][0] for t in order], buffers, [by_tensor[t][1] for t in order]
 
-    def _tensor_type(self, side, index, tensor):
-        """Return the ranked type with every open size closed: open inputs become 1, outputs what follows from
-        that.
-        """
-        kind = self.library.get("GetRankedTensorType", abi.RankedType, tensor)
-        rank = kind.layout.bits & 127
-        sizes = kind.layout.dimensions
-        if all(size >= 0 for size in sizes[:rank]):
-            return kind
-        if side == "Input":
-            for axis in range(rank):
-                sizes[axis] = sizes[axis] if sizes[axis] >= 0 else 1
-            name = "CompiledModelResizeInputTensorNonStrict"
-            self.library.call(name, self._compiled, self._index, index, sizes, rank)
-        else:
-            layouts = (abi.Layout * (index + 1))()
-            name = "GetCompiledModelOutputTensorLayouts"
-            self.library.call(name, self._compiled, self._index, index + 1, layouts, True)
-            kind.layout = layouts[index]
-        return kind
-
     def _name(self, tensor):
         name = self.library.get("GetTensorName", ctypes.c_char_p, tensor).value
         return (name or b"").decode("utf-8", "replace")
@@ -204,7 +185,7 @@ class LiteRtEngine(object):
                 raise EngineFailed("an input holds %d bytes; the model wants %d" % (len(data), size))
             self._copy_in(buffer, data, size)
         status = self._run(
-            self._compiled, self._index, len(self._inputs), self._inputs, len(self._outputs), self._outputs
+            self.compiled, self.index, len(self._inputs), self._inputs, len(self._outputs), self._outputs
         )
         if status:
             raise EngineFailed(
@@ -258,14 +239,14 @@ class LiteRtEngine(object):
 
     def flag(self, name):
         """Return the answer of one of the compiled model's yes-or-no questions."""
-        return self.library.get(name, ctypes.c_bool, self._compiled).value
+        return self.library.get(name, ctypes.c_bool, self.compiled).value
 
     def profile(self):
         """Run once with zeros under the profiler (the engine must have been opened with it); return [(kind,
         tag)].
         """
         lib = self.library
-        profiler = lib.handle("CompiledModelGetProfiler", self._compiled)
+        profiler = lib.handle("CompiledModelGetProfiler", self.compiled)
         lib.call("StartProfiler", profiler)
         self.run([bytes(size) for _, size in self._input_slots])
         lib.call("StopProfiler", profiler)
@@ -273,6 +254,16 @@ class LiteRtEngine(object):
         events = (abi.ProfilerEvent * total)()
         lib.call("GetProfilerEvents", profiler, total, events)
         return [(event.kind, (event.tag or b"").decode("utf-8", "replace")) for event in events]
+
+    def widen(self, runs):
+        """Have the next runs compute `runs` of the file's batch at once; raises EngineFailed where that cannot be."""
+        widen(self, runs)
+
+    def bind_again(self):
+        """Make the buffers anew, for another number of runs."""
+        while self._handles and self._handles[-1][0] == "TensorBuffer":
+            self.library.destroy(*self._handles.pop())
+        self._bind()
 
     def reset(self):
         """Bring the model's variables back to their beginning: compile it anew, for LiteRT has no call for that.

@@ -17,11 +17,30 @@ class RungWorker(Worker):
     """As Worker; loads one rung after another while nothing waits."""
 
     def __init__(self, release, metrics, budget, governor, wake_fd):
-        Worker.__init__(self, lambda: Ladder(release, metrics, budget, governor), wake_fd)
+        Worker.__init__(self, lambda: self._ladder(release, metrics, budget), wake_fd)
         self._governor = governor
         self.waiting = collections.deque()
         self._earliest = None  # When the first of those that wait may be late.
         self._looked, self._prepared = 0.0, False
+
+    def _ladder(self, release, metrics, budget):
+        ladder = Ladder(release, metrics, budget, self._governor)
+        ladder.company, ladder.leave = self._company, self.finished.extend
+        return ladder
+
+    def _company(self, most, accept):
+        """Take the next jobs that wait, at most so many, as long as accept(job) is true."""
+        taken = []
+        while len(taken) < most:
+            try:
+                job = self.waiting.popleft()
+            except IndexError:
+                break
+            if not accept(job):
+                self.waiting.appendleft(job)
+                break
+            taken.append(job)
+        return taken
 
     def submit(self, job):
         """Hand over a job."""
@@ -33,6 +52,12 @@ class RungWorker(Worker):
         self.waiting.append(job)
         self._jobs.put(True)
 
+    def answer_here(self, request, deadline):
+        """As Worker.answer_here; None also where others came with it that could be answered by the same run."""
+        if request.asked.behind and self.model.joins:
+            return None
+        return Worker.answer_here(self, request, deadline)
+
     def nudge(self):
         """Have the worker see whether there is a rung to load."""
         self._jobs.put(False)
@@ -43,7 +68,7 @@ class RungWorker(Worker):
             self._governor.prepare()
         while True:
             # Not watched as busy: an accelerator may take longer to load a model than any request may take.
-            while not self.waiting and self.model.to_load() is not None:
+            while not self.waiting and self.model.to_load():
                 self.model.load_next()
             self._jobs.get()
             try:
@@ -93,12 +118,3 @@ class RungWorker(Worker):
         self.waiting.insert(queued - 1, job)
         self._jobs.put(True)
         return False
-
-
-def admit(governor, model, request, now, queued):
-    """Raise Refused (503) where a request that just came in cannot be answered in time, (400) for what is none."""
-    asked = request.asked
-    if governor.can_finish(now, asked.glance(request), queued):
-        return
-    model.decoded(request)
-    governor.admit(now, asked.due, queued, asked.variant)

@@ -4,107 +4,77 @@
 loop asks it for answers.
 """
 
+import threading
 import time
 
 import es_batch
 import es_infer
-from es_answers import Answer, Answering, answered, log
-from es_errors import CannotRun, Refused
+from es_answers import Answer, answered
+from es_errors import EngineFailed, Refused
+from es_rung_set import RungSet
+from es_streams import Streams
 
-WARM_UP_RUNS = 2
-_STREAMS = 16  # Periodic jobs remembered; the one that was silent longest gives way.
 _HERE_SECONDS = 0.002  # As in es_worker: what the loop itself may answer.
 
 
 class Ladder(object):
-    """The chosen variant is loaded at once, the others by `load_next`, one a call."""
+    """The chosen variant is loaded at once, the others by `load_next`, one a call. `company(most,
+    accept)`, set by the worker, gives the next jobs that wait, as long as accept(job) takes them; `leave(jobs)` has
+    them answered.
+    """
 
     sessions = None
 
     def __init__(self, release, metrics, budget, governor):
-        self._make = lambda name: Answering(release, metrics, budget, name)
         self._release, self._governor = release, governor
-        self.name = release.variant()["name"]
-        self._models = {self.name: self._make(self.name)}
-        self._failed = {}
+        self._engines = threading.Lock()  # Held while an engine computes: none is closed under a run.
+        self._set = RungSet(release, metrics, budget, governor, self._engines)
         self._last = {}  # Seconds of the last answer by each rung.
-        self._retry = None
-        self._still, self._jobs = None, {}
+        self._streams = Streams(governor)
+        self.metrics = metrics
+        self.company, self.leave = (lambda most, accept: []), (lambda jobs: None)
 
     # --- what the worker and the server ask of a model --------------------------------------------------------
 
     @property
     def engine(self):
         """The chosen variant's engine."""
-        return self._models[self.name].engine
+        return self._set.chosen.engine
 
     @property
     def healthy(self):
         """Whether one variant at least can answer."""
-        return any(model.healthy for model in self._models.values())
+        return any(model.healthy for model in self._set.models.values())
 
     def warm_up(self, runs):
         """Run the chosen variant on zeros."""
-        return self._models[self.name].warm_up(runs)
+        return self._set.chosen.warm_up(runs)
 
     def due(self):
         """Return the monotonic time at which `chores` has something to do, None where it has nothing."""
-        times = [model.due() for model in self._models.values()]
+        times = [model.due() for model in self._set.models.values()]
         return min((moment for moment in times if moment is not None), default=None)
 
     def chores(self):
         """Try engines that failed again."""
-        for model in self._models.values():
+        for model in self._set.models.values():
             was = model.healthy
             model.chores()
             if model.healthy and not was:
-                self._tell()
+                self._set.tell()
 
-    # --- loading ----------------------------------------------------------------------------------------------
+    @property
+    def joins(self):
+        """Whether runs of some variant may be joined."""
+        return bool(self._set.joins)
 
     def to_load(self):
-        """Return the name of the variant to load next, None where all are that should be."""
-        for name in self._governor.wanted():
-            if name not in self._models and name not in self._failed:
-                return name
-        return None
+        """Return whether a variant is to be loaded, or loaded anew."""
+        return self._set.next() is not None or self._governor.loading
 
     def load_next(self):
-        """Load one variant more; one that cannot be loaded is left out, and said so."""
-        name = self.to_load()
-        if name is None:
-            return
-        try:
-            self._load(name)
-        except CannotRun as error:
-            self._leave_out(name, error.reason)
-        except Exception as error:
-            self._leave_out(name, "%s: %s" % (type(error).__name__, error))
-        self._tell()
-
-    def _load(self, name):
-        begun = time.monotonic()
-        model = self._make(name)
-        try:
-            model.warm_up(WARM_UP_RUNS)
-        except Exception:
-            model.close()
-            raise
-        self._models = dict(self._models, **{name: model})  # The loop may be looking at the old one.
-        log("rung-loaded", variant=name, seconds=round(time.monotonic() - begun, 4))
-
-    def _leave_out(self, name, why):
-        self._failed[name] = "it cannot be loaded: %s" % why
-        log("rung-left-out", variant=name, reason=why)
-
-    def _tell(self):
-        """Tell the governor which variants can answer."""
-        healthy = [name for name, model in self._models.items() if model.healthy]
-        failed = dict(self._failed)
-        for name in self._models:
-            if name not in healthy:
-                failed[name] = "its engine failed several times in a row"
-        self._governor.available(healthy or [self.name], failed, self.to_load() is None)
+        """Load one."""
+        self._set.load_next()
 
     # --- answering --------------------------------------------------------------------------------------------
 
@@ -117,22 +87,20 @@ class Ladder(object):
         )
 
     def _computed(self, request, deadline, quick, queued, held):
-        began = now = time.monotonic()
+        now = time.monotonic()
         if now > deadline:
             raise Refused(503, "the request waited too long in the queue", [("Retry-After", "1")])
         asked = request.asked
         call, model = self.decoded(request)
         if quick and call.runs > 1:
             return None
-        limit = self._governor.profile.settings["still"]
-        if limit is not None and asked.stream is not None:
-            answer = self._again(asked, call, now, limit)
+        if asked.stream is not None or asked.period is not None:
+            answer = self._streams.before(asked, call, now)
             if answer is not None:
                 return answer
-        if asked.period is not None:
-            self._portion(asked, call, now)
+        queued = asked.behind if quick else queued
         rung, decision, reason = self._governor.dispatch(now, asked, queued, call.runs)
-        if quick and not self._last.get(rung.name, 0.0) <= _HERE_SECONDS:
+        if quick and not self._usual(rung.name) <= _HERE_SECONDS:
             return None
         tally = self._governor.tally
         tally.count(reason)
@@ -140,14 +108,23 @@ class Ladder(object):
             tally.serves(now, rung.name, reason)
         model.take_room(call, request, held)
         call.said = dict(call.said or (), reason=reason)
-        teller, tensors = self._run(rung, call, model, deadline, asked)
-        if limit is not None and asked.stream is not None:
-            self._still.computed(asked.stream, call.samples, now, (teller, tensors, call.said))
+        most = decision.coalesce if call.runs == 1 and not quick else 1
+        # Whoever names a variant has chosen its time, too: nothing to learn from.
+        due = asked.due if asked.variant is None else None
+        with self._engines:
+            teller, tensors = self._run(rung, (call, model, deadline, due), most)
+        if asked.stream is not None:
+            self._streams.after(asked, call, now, (teller, tensors))
         answer = Answer(200, *es_infer.encode(call, tensors, teller))
-        took = time.monotonic() - began
+        took = time.monotonic() - now
         self._last[rung.name] = took
-        tally.served(max(0.0, took - call.seconds))
+        tally.served(max(0.0, took - call.seconds) / call.said.get("joined", 1))
         return answer
+
+    def _usual(self, name):
+        """Return the seconds that an answer by a rung took last; of one that never ran what a run is expected to."""
+        last = self._last.get(name)
+        return self._governor.expected(name) if last is None else last
 
     def decoded(self, request):
         """Return (Call, the model it was decoded for) of a request: the variant it names, else the chosen one. Raises
@@ -155,7 +132,7 @@ class Ladder(object):
         """
         asked = request.asked
         asked.open(request, self._release.limits["body_bytes"])
-        model = self._models[self.name] if asked.variant is None else self._pinned(asked.variant)
+        model = self._set.chosen if asked.variant is None else self._pinned(asked.variant)
         if asked.call is None:
             asked.call = es_infer.call_of(asked.body[0], asked.body[1], model)
             asked.body = ()  # Lists of numbers take eighty bytes for each.
@@ -167,7 +144,7 @@ class Ladder(object):
         place = profile.index(name)
         if place >= 0:
             rung = profile.every[place]
-            return self._models[rung.cascade[0] if rung.cascade else rung.name]
+            return self._set.models[rung.cascade[0] if rung.cascade else rung.name]
         place = whole.index(name)
         if place < 0:
             known = ", ".join(rung.name for rung in whole.every)
@@ -177,71 +154,88 @@ class Ladder(object):
         why = self._governor.failed.get(name, "it is being loaded")
         raise Refused(503, "variant %r cannot answer: %s" % (name, why), [("Retry-After", "1")])
 
-    def _run(self, rung, call, model, deadline, asked):
-        """Return (model whose answer it is, output tensors)."""
+    def _run(self, rung, work, most):
+        """Return (model whose answer it is, output tensors). `work`: (Call, the model it was decoded for, when no
+        further run begins, when it is due or None).
+        """
+        call, model, deadline, due = work
+        models = self._set.models
+        model = models[model.name]  # It may have been loaded anew since.
         if rung.cascade:
-            pair = [self._models[name] for name in rung.cascade[:2]]
+            pair = [models[name] for name in rung.cascade[:2]]
             if all(one is model or fits(one, call) for one in pair):
                 from es_cascade import Cascaded
 
-                return Cascaded(rung, pair, self._timed, self._governor.expected).run(call, deadline, asked)
-            return model, self._timed(model, call, deadline)
-        own = self._models[rung.name]
+                return Cascaded(rung, pair, self.timed, self._governor.expected).run(call, deadline, due)
+            return model, self.timed(model, call, deadline, due)
+        own = models[rung.name]
         if own is not model and not fits(own, call):
             own = model  # A client sends what only the variant it was decoded for takes.
-        return own, self._timed(own, call, deadline)
+        if most > 1 and own.name in self._set.joins:
+            from es_company import Company
 
-    def _timed(self, model, call, deadline):
+            company = Company(self, (rung, own), call, deadline, due)
+            tensors = company.answer(most, self._governor.expected(own.name))
+            if tensors is not None:
+                return own, tensors
+        return own, self.timed(own, call, deadline, due)
+
+    def timed(self, model, call, deadline, due=None):
         """Return the output tensors, and tell the governor what they took."""
-        before = call.seconds
-        failures = model.failures
+        before, healthy = call.seconds, model.healthy
         try:
-            tensors = model.outputs(call, deadline)
-        except Exception as error:
-            if type(error).__name__ == "EngineFailed":
-                model.failed(error)
+            if call.runs > 1 and model.name in self._set.joins:
+                return self._joined(model, call, deadline)
+            model.engine.widen(1)
+            return model.outputs(call, deadline)
+        except EngineFailed as error:
+            model.failed(error)
             raise
         finally:
-            if call.seconds > before:
-                self._governor.done(time.monotonic(), model.name, call.seconds - before, call.runs)
-            if model.failures and not model.healthy or failures and not model.failures:
-                self._tell()
-        return tensors
+            self.ran(model, call.seconds - before, call.runs, due)
+            if model.healthy != healthy:
+                self._set.tell()
 
-    # --- streams and periodic jobs ----------------------------------------------------------------------------
+    def ran(self, model, seconds, runs, due=None):
+        """Tell the governor what runs of a model took, and whether that was too long for an answer due then."""
+        if seconds > 0.0:
+            self._governor.done(time.monotonic(), model.name, seconds, runs, due)
 
-    def _again(self, asked, call, now, limit):
-        """Return the last answer of a stream in which nothing moves, None where something does."""
-        if self._still is None:
-            from es_still import Still
+    def count(self, reason):
+        """Count the decision for a request that joined another."""
+        self._governor.tally.count(reason)
 
-            self._still = Still(limit)
-        self._still.limit = limit
-        if not self._still.same(asked.stream, call.samples, now):
+    def _joined(self, model, call, deadline):
+        """Return the output tensors of the samples of one request, computed together."""
+        from es_joining import together
+
+        inputs = [model.encode(part) for part in es_batch.parts(call.samples, call.runs)]
+        begun = time.perf_counter()
+        try:
+            found = together(model, inputs)
+        except EngineFailed:  # One of them may be what the engine cannot compute: as without joining.
+            model.engine.widen(1)
+            return model.outputs(call, deadline)
+        seconds = time.perf_counter() - begun
+        self.metrics.inference.observe(seconds)
+        call.seconds += seconds
+        model.failures = 0
+        return [b"".join(pieces) for pieces in zip(*found)]
+
+    def guest(self, request, model):
+        """Return the Call of a request that waits where it may be answered together with one for `model`, else None."""
+        asked = request.asked
+        if request.coding or asked.stream is not None or asked.period is not None:
             return None
-        teller, tensors, said = self._still.answer(asked.stream)
-        call.said = dict(said, skipped=True)
-        self._governor.tally.skipped += 1
-        return Answer(200, *es_infer.encode(call, tensors, teller))
-
-    def _portion(self, asked, call, now):
-        """Cut a periodic job down to the share of its samples that the load leaves room for."""
-        from es_duty import duty, share
-
-        items, busy = call.runs, self._governor.tally.busy
-        key = asked.stream or ""
-        work, at, before = self._jobs.pop(key, (1.0, None, 0.0))
-        if at is not None and now > at:
-            load = (busy - before) / max(asked.period, now - at)
-            work = duty(work, load, self._governor.profile.settings["load"], items=items)
-        self._jobs[key] = (work, now, busy)
-        while len(self._jobs) > _STREAMS:
-            del self._jobs[next(iter(self._jobs))]
-        wanted = share(work, items)
-        batch = call.samples[0][2][0] // items if call.samples[0][2] else 1
-        if wanted < items:
-            es_batch.first(call, wanted)
-        call.said = {"done": wanted * batch, "work": round(work, 4)}
+        try:
+            call, own = self.decoded(request)
+        except Refused:
+            return None  # It is told so when its turn comes.
+        if call.runs != 1 or asked.stream is not None or asked.period is not None:
+            return None
+        if asked.variant not in (None, model.name) or not (own is model or fits(model, call)):
+            return None
+        return call
 
 
 def fits(model, call):

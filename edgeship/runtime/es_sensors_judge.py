@@ -103,10 +103,11 @@ class Counter(object):
         last, at = self._last, self._at
         self._last, self._at = raw, now
         if last is None:
-            self._moved = now
-            return ""
+            return "an energy needs two readings"
         if raw == last:
-            return "stuck: the counter stands still" if now - self._moved >= COUNTER_SECONDS else ""
+            # One that never moved counts nothing here, as in a virtual machine: nothing used is not what it means.
+            still = self._moved is None or now - self._moved >= COUNTER_SECONDS
+            return "stuck: the counter stands still" if still else ""
         self._moved = now
         step = raw - last
         if step < 0:

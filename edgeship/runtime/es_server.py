@@ -38,15 +38,19 @@ class Server(object):
         if note:
             self._serving["note"] = note
         self._budget = Budget(self._limits)
-        self.governor = None
-        if release.service.get("governor"):
-            self.governor = self._governed(release, directory, environ)
-        if self.governor is None:
+        self._governing = self._governed(release, directory, environ)
+        if self._governing is None:
             self._worker = Worker(lambda: Answering(release, self.metrics, self._budget), self._wake_write)
+        else:
+            self._worker = self._governing.worker
         self._routes = Routes(release, self.metrics, self)
         self._epoll = select.epoll()
         self._hub = Hub(self._epoll, self._listener, release, self.metrics, self._budget, self._handle)
         self._in_flight = 0
+        self._behind, self._turned = (
+            0,
+            0.0,
+        )  # Sockets with something to read behind this one; since when they have.
         self._started = False
         self._signals = 0
         self._drain_until = None
@@ -56,21 +60,21 @@ class Server(object):
         self._next_sweep = 0.0
 
     def _governed(self, release, directory, environ):
-        """Return the governor that chooses among the release's variants; None for a model with state, which stays with
-        one: another would not know it.
+        """Return the Governing of a release that has a governor; None for a model with state, which stays with its
+        variant: another would not know what it keeps.
         """
+        if not release.service.get("governor"):
+            return None
         if release.variant().get("state"):
             log(
                 "no-governor",
                 reason="the model keeps state between runs: %s serves" % release.variant()["name"],
             )
             return None
-        from es_governor import Governor  # Here: a service without one pays nothing.
-        from es_rung_worker import RungWorker
+        from es_governing import Governing  # Here: a service without one pays nothing.
 
-        governor = Governor(release, directory, environ)
-        self._worker = RungWorker(release, self.metrics, self._budget, governor, self._wake_write)
-        return governor
+        place = directory, environ
+        return Governing(release, self.metrics, self._budget, self._wake_write, place)
 
     # --- what the routes ask --------------------------------------------------------------------------------
 
@@ -104,9 +108,14 @@ class Server(object):
             ("edgeship_ready", "1 while inference is served.", 0 if self.unready_reason() else 1),
         ]
 
+    @property
+    def governor(self):
+        """The Governor, None where there is none."""
+        return self._governing.governor if self._governing is not None else None
+
     def families(self):
         """Return what the governor counts, for the metrics."""
-        return self.governor.families(time.monotonic()) if self.governor is not None else ()
+        return self.governor.families(time.monotonic()) if self._governing is not None else ()
 
     def _session_gauges(self):
         sessions = self.sessions()
@@ -137,7 +146,12 @@ class Server(object):
         self._worker.start()
         try:
             while not self._done():
-                for fd, event in self._epoll.poll(self._timeout()):
+                events = self._epoll.poll(self._timeout())
+                self._behind = len(events)
+                if self._governing is not None:
+                    self._governing.turn()
+                for fd, event in events:
+                    self._behind -= 1
                     if fd == self._wake_read:
                         self._on_wake()
                     elif fd == listener:
@@ -147,7 +161,7 @@ class Server(object):
                 self._look_at_the_clock()
             return 1 if self._in_flight or self._hub.unsent() else 0
         finally:
-            if self.governor is not None:
+            if self._governing is not None:
                 self.governor.close()
             self._hub.close()
             self._remove_socket()
@@ -178,27 +192,18 @@ class Server(object):
             self._next_sweep = now + self._tick
             self._hub.sweep(now)
         self._ping(now)
-        if self.governor is not None:
-            self._govern(now)
+        if self._governing is not None and self._started:
+            for job in self._governing.look(now):
+                self._finish(job, now)
         due = self._chores_due()
         if due is not None and now >= due:
             self._in_flight += 1
             self._worker.submit(Job())
 
     def _governor_due(self):
-        if self.governor is None or self._drain_until is not None or not self._started:
+        if self._governing is None or self._drain_until is not None or not self._started:
             return ()
-        return self.governor.due(), self._worker.due()
-
-    def _govern(self, now):
-        """Do what the governor has to do by now, and answer who waits in vain."""
-        due = self.governor.due()
-        if due is not None and now >= due and self._started:
-            self.governor.tick(now)
-            if self._worker.model.to_load() is not None:
-                self._worker.nudge()
-        for job in self._worker.refuse_late(now):
-            self._finish(job, now)
+        return self._governing.due()
 
     def _chores_due(self):
         """Return the monotonic time of the model's next chore, None where there is none or the worker is busy: it looks
@@ -253,7 +258,7 @@ class Server(object):
 
     def _observe(self, request, now, started, status):
         self.metrics.latency.observe(now - started)
-        if self.governor is not None:
+        if self._governing is not None:
             self.governor.tally.answered(now, request.asked, status)
 
     def _ping(self, now):
@@ -285,8 +290,8 @@ class Server(object):
         if reason is not None:
             raise Refused(503, reason, [("Retry-After", "1")])
         deadline = connection.started + self._limits["request_seconds"]
-        if self.governor is not None:
-            self._admit(request, connection.started)
+        if self._governing is not None:
+            self._governing.admit(request, connection.started, self._in_flight, self._behind)
         if not self._in_flight:
             answer = self._worker.answer_here(request, deadline)
             if answer is not None:
@@ -295,15 +300,6 @@ class Server(object):
         self._in_flight += 1
         self._worker.submit(Job(connection, request, connection.started, deadline))
         return None
-
-    def _admit(self, request, started):
-        from es_asked import Asked
-        from es_rung_worker import admit
-
-        self.governor.tally.arrived(started)
-        self.governor.touch(started)
-        request.asked = Asked(started, self.governor.deadline_ms)
-        admit(self.governor, self._worker.model, request, started, self._in_flight)
 
 
 def _build(release):

@@ -75,7 +75,7 @@ class TfliteEngine(object):
         # The interpreter's own reset knows the variable tensors of fused layers, not the variables of a model.
         resources = any(state["kind"] == "resource" for state in variant.get("state") or ())
         self.resets_by = "reload" if resources else "variables"
-        self._engine, self._path = engine, path
+        self._engine, self._path, self._runs = engine, path, 1
         self._interpreter = self._opened()
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
@@ -95,6 +95,22 @@ class TfliteEngine(object):
         except (ValueError, RuntimeError) as error:
             raise CannotRun("model-load", "%s: %s" % (self._path, error))
         return interpreter
+
+    def widen(self, runs):
+        """Have the next runs compute `runs` of the file's batch at once; raises EngineFailed where that cannot be."""
+        if runs == self._runs:
+            return
+        try:
+            for detail in self._inputs:
+                shape = [int(n) for n in detail["shape"]]
+                if not shape:
+                    raise ValueError("a tensor without axes")
+                self._interpreter.resize_tensor_input(detail["index"], [shape[0] * runs] + shape[1:])
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            self._interpreter, self._runs = self._opened(), 1
+            raise EngineFailed("the model cannot be resized to %d runs: %s" % (runs, error))
+        self._runs = runs
 
     def reset(self):
         """Bring what the model keeps between runs back to its beginning."""
@@ -139,7 +155,10 @@ class TfliteEngine(object):
             raise EngineFailed("the model could not be loaded anew")
         try:
             for detail, data in zip(self._inputs, inputs):
-                array = self._numpy.frombuffer(data, dtype=detail["dtype"]).reshape(detail["shape"])
+                shape = detail["shape"]
+                if self._runs > 1:
+                    shape = [shape[0] * self._runs, *shape[1:]]
+                array = self._numpy.frombuffer(data, dtype=detail["dtype"]).reshape(shape)
                 self._interpreter.set_tensor(detail["index"], array)
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(detail["index"]).tobytes() for detail in self._outputs]

@@ -102,8 +102,8 @@ def rung_figures(release, name, seconds=1.0, threads=(1, 2, 4)):
     """Return the figures of one rung, measured here: {"cold_seconds", "seconds" (p50), "p95_seconds", "threads" (the
     best count), "by_threads": {"1": p50, ...}, "fixed_seconds", "each_seconds", "memory_bytes", "joules"}.
 
-    Each thread count of `threads` is measured for `seconds`. Running n samples takes fixed + n * each seconds; the
-    batch of a model is fixed when it is built, so nothing is shared between samples: 0 and `seconds`.
+    Each thread count of `threads` is measured for `seconds`. Running n samples joined takes fixed + n * each seconds; 0
+    and `seconds` where they cannot be joined or nothing is gained by it.
     `joules`: of one inference above what the board takes idle; null where no meter can tell.
     `memory_bytes` is right for the first rung that a process measures; later ones find memory already there.
     """
@@ -115,17 +115,33 @@ def rung_figures(release, name, seconds=1.0, threads=(1, 2, 4)):
     own = release.engine["threads"]
     best = best_count(by_threads)
     joules = _joules(with_threads(release, best), name, seconds)
+    fixed = by_threads[best] * _fixed_share(with_threads(release, best), name, seconds)
     return {
         "cold_seconds": kept[own][0],
         "seconds": by_threads[best],
         "p95_seconds": percentile(kept[best][1], 0.95),
         "threads": best,
         "by_threads": {str(count): by_threads[count] for count in sorted(by_threads)},
-        "fixed_seconds": 0.0,
-        "each_seconds": by_threads[best],
+        "fixed_seconds": fixed,
+        "each_seconds": by_threads[best] - fixed,
         "memory_bytes": kept[own][2],
         "joules": joules,
     }
+
+
+def _fixed_share(release, name, seconds):
+    """Return the share of a run that joining it with others saves."""
+    from es_joining import measured
+
+    model = Model(release, name)
+    try:
+        model.warm_up(2)
+        fixed, each = measured(model, seconds / 2)
+    except EngineFailed as error:
+        raise CannotRun("engine-failed", str(error))
+    finally:
+        model.close()
+    return fixed / (fixed + each) if fixed else 0.0
 
 
 def _joules(release, name, seconds):

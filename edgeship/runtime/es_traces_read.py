@@ -32,9 +32,10 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 
 
-def read_trace(path, name, deadline=None, seed=0):
+def read_trace(path, name, deadline=None, seed=0, speed=1.0):
     """Return the Trace that a file holds: its first request comes at second 0. `deadline`: seconds, for requests that
-    name none. Raises CannotRun `bad-trace` saying file, line and what stands there.
+    name none; `speed`: so many times as fast as it was. Raises CannotRun `bad-trace` saying file, line and what
+    stands there.
     """
     lines = _lines(path)
     found = _records(path, lines)
@@ -42,7 +43,7 @@ def read_trace(path, name, deadline=None, seed=0):
         raise CannotRun("bad-trace", "%s holds %d requests: a trace needs two" % (path, len(found)))
     found.sort(key=lambda pair: pair[0])
     first = found[0][0]
-    at = _spread([when - first for when, _ in found], seed)
+    at = [when / speed for when in _spread([when - first for when, _ in found], seed)]
     # As long again as the mean gap behind the last one: a trace that goes round has no seam.
     seconds = at[-1] * len(at) / (len(at) - 1.0) if at[-1] > 0 else 1.0
     trace = Trace(name, seconds, at, [deadline if own is None else own for _, own in found])

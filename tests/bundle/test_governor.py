@@ -25,6 +25,7 @@ from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.project import load_project
 from edgeship.project.governing import settings_of
+from edgeship.report.inspection import bundle_text
 from edgeship.score.cascade import Answers
 from edgeship.values import Agreement, Bundle, InputRule, Unavailable, Variant
 
@@ -144,6 +145,11 @@ def test_what_another_one_beats_is_left_out_and_said(
 
 
 def test_what_does_not_fit_the_memory_of_the_target_is_left_out(parts: BundleParts) -> None:
+    entries = service_values(parts, ENGINE)["variants"]
+    files = [v.artifact.bytes for v in parts.carried]
+    assert governed(parts, entries, figures(), 100).loaded_bytes == sum(
+        max(size, 1 << 19) for size in files
+    ), "a file counts twice, and what was measured is more"
     large = replace(parts.also[1], artifact=replace(parts.also[1].artifact, bytes=4 << 30))
     rows, said = rungs(replace(parts, also=(parts.also[0], large)))
     assert list(rows) == ["static_wi8_ai8", "weight_fp16"]
@@ -166,7 +172,8 @@ def test_a_cascade_is_one_more(parts: BundleParts) -> None:
         reference=None,
         about="1000 samples",
     )
-    rows, _ = rungs(replace(parts, answers=answers))
+    rows, said = rungs(replace(parts, answers=answers))
+    assert "static_wi8_ai8 with float_fp32 behind it, asked for the" in said
     row = rows["static_wi8_ai8+float_fp32"]
     assert list(rows)[-1] == row["variant"] and row["memory_bytes"] == 0
     little, big, share = row["cascade"]["little"], row["cascade"]["big"], row["cascade"]["share"]
@@ -209,6 +216,7 @@ def test_a_sealed_ladder(
     assert service["chosen"] in rows and all(row["seconds"] > 0 for row in rows.values())
     assert all((tmp_path / f"release/golden/{name}.json").is_file() for name in rows), "each is proven"
     assert set(bundle.manifest["requires"]["ladder"]["resident_mb"]) == set(rows)
+    assert f"the device decides which answers; {len(rows)} stay loaded" in bundle_text(bundle)
     again = make_bundle(parts, out=tmp_path / "again", cache=cache, progress=Silent())
     assert again.sha256 == bundle.sha256, "what was measured once on a machine is kept"
     pinned = serving(bundle, service["chosen"], out=tmp_path / "pinned")

@@ -38,6 +38,7 @@ def test_a_ladder_is_built_without_training_and_any_rung_serves(
     ]
     planned = edgeship(*asked, "--dry-run")
     assert "add every variant that no other beats in accuracy, file and latency" in planned.out
+    assert "measure each with the runtime for devices and look for a cascade of two" in planned.out
     said = edgeship(*asked, "-o", out, "--json")
     assert said.status == 0, said.err
     document = said.document()
@@ -60,6 +61,11 @@ def test_a_ladder_is_built_without_training_and_any_rung_serves(
     report = said.document()
     valid("deploy", report)
     assert report["golden"]["also"] == [target["chosen"]]
+    release = device / f"apps/{report['app']}/releases/{report['release']}"
+    service = json.loads((release / "service.json").read_text())
+    if "governor" in service:  # by what this machine measured both may be one as good as the other
+        assert service["governor"]["settings"]["variant"] == other, "who names one wants that one"
+        assert {rung["variant"] for rung in report["ladder"]} == rungs
     with urllib.request.urlopen(f"{report['serving']}/v2/models/{report['app']}") as told:
         assert json.load(told)["parameters"]["variant"] == other
     seen = edgeship("status", "--host", host)

@@ -391,7 +391,10 @@ def test_memory_for_a_ladder() -> None:
     assert (
         "3 variants loaded together take 132 MB, and the device has 131 MB available; fp16, int8 fit" in said
     )
-    assert "--set governor.mode=off has fp16 alone loaded" in said and "--recipe fp16 --recipe int8" in said
+    assert (
+        "--set governor.mode=off (fp16 alone is loaded and serves)" in said
+        and "--recipe fp16 --recipe int8" in said
+    )
     assert "fit" not in asked(70)["ladder"].partition("hint:")[0], "one alone is no ladder"
     assert asked(70, alone=True) == {}, "the governor is off there"
     assert refused(facts(PI), ladder=needs) == {}, "recorded before the probe told what is available"

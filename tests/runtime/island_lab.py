@@ -89,6 +89,9 @@ IO: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "accumulate": ([tensor("x", [1, 2])], [tensor("after", [1, 2])]),
     "svdf": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
     "slow": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
+    "quick": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
+    "middle": ([tensor("x", [1, 1])], [tensor("y", [1, 1])]),
+    "mlp": ([tensor("x", [1, 640])], [tensor("y", [1, 640])]),
 }
 
 

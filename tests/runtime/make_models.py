@@ -1,5 +1,6 @@
 """Writes tiny models for the runtime's tests, with the public schema and without TensorFlow. Run as a program: DIR."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -250,7 +251,27 @@ def wide(folder):
     graph.save(folder / "wide.tflite", [x], [y])
 
 
-def slow(folder, size=640, products=32):
+def mlp(folder):
+    """Three wide dense layers, 640 to 640, of an open batch: most of a run is the weights' way from memory."""
+    rng = np.random.default_rng(5)
+    graph = Graph()
+    widths = [640, 1024, 1024, 640]
+    first = last = graph.tensor("x", [1, widths[0]], F32)
+    graph.graph.tensors[first].shapeSignature = [-1, widths[0]]
+    for wide, out in itertools.pairwise(widths):
+        weights = rng.normal(0, 0.05, (out, wide)).astype(np.float32)
+        w = graph.tensor(f"w{out}", [out, wide], F32, data=weights)
+        b = graph.tensor(f"b{out}", [out], F32, data=np.zeros(out, np.float32))
+        after = graph.tensor(f"y{out}", [1, out], F32)
+        graph.graph.tensors[after].shapeSignature = [-1, out]
+        code, kinds = schema.BuiltinOperator, schema.BuiltinOptions
+        options = schema.FullyConnectedOptionsT()
+        graph.operator(code.FULLY_CONNECTED, [last, w, b], [after], kinds.FullyConnectedOptions, options)
+        last = after
+    graph.save(folder / "mlp.tflite", [first], [last])
+
+
+def slow(folder, size=640, products=32, name="slow"):
     """A chain of matrix products over a tiled input: tenths of a second from a file of a kilobyte."""
     graph = Graph()
     x = graph.tensor("x", [1, 1], F32)
@@ -270,7 +291,7 @@ def slow(folder, size=640, products=32):
     graph.operator(
         schema.BuiltinOperator.MEAN, [last, axes], [y], schema.BuiltinOptions.ReducerOptions, options
     )
-    graph.save(folder / "slow.tflite", [x], [y])
+    graph.save(folder / f"{name}.tflite", [x], [y])
 
 
 def main(folder):
@@ -287,6 +308,9 @@ def main(folder):
     tiled(folder)
     lookup(folder)
     slow(folder)
+    slow(folder, 32, 1, "quick")
+    slow(folder, 320, 14, "middle")
+    mlp(folder)
     accumulate(folder)
     svdf(folder)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from es_errors import CannotRun
 from es_govern import REASONS, begin, decide, profile_of, state_from_json, state_to_json
+from es_govern_settings import _RANGES as RANGES
+from es_govern_settings import checked
+from island_lab import ROOT
 
 ROWS = [
     {"variant": "small", "accuracy": 0.60, "seconds": 0.002},
@@ -264,6 +268,16 @@ def test_measured_joules_of_a_run_count_instead_of_the_model() -> None:
     assert service.tick(given={}).z == pytest.approx(2.7 * 2 + 5.0 - 3.0 * 2)
 
 
+def test_a_meter_that_is_lost_leaves_what_it_was_above_the_estimate() -> None:
+    service = Service(watts=4.0)
+    service.tick(board=2.7)
+    service.ran("large", times=10)
+    service.tick(board=2 * (2.7 + 0.4))  # Twice what the model says.
+    owed = service.state.slow.z
+    service.ran("large", times=30)
+    assert service.tick(board=None).z == pytest.approx(min(owed + 2 * 2 * (2.7 + 1.2) - 8, 39.0), abs=0.1)
+
+
 def test_a_counter_of_joules_counts_by_its_difference() -> None:
     service = Service(watts=3.0)
     for joules, owed in ((100.0, 0.0), (110.0, 4.0), (5.0, 4.0 + 2.7 * 2 - 6), (6.0, 0.0)):
@@ -271,6 +285,8 @@ def test_a_counter_of_joules_counts_by_its_difference() -> None:
         # After a jump back nothing was measured: what the meter showed last (5 W) counts.
         assert slow.z >= owed - 1e-9
     assert slow.watts == pytest.approx(0.5)
+    service.tick(given={"board": (7.0, 0.1, "energy")})
+    assert service.state.slow.watts == pytest.approx(0.5), "another counter counts from elsewhere"
 
 
 def test_a_budget_that_nothing_can_account_for_means_the_cheapest() -> None:
@@ -287,54 +303,68 @@ def test_a_budget_below_idling_is_told() -> None:
 # Heat, supply, battery, contention
 
 
-def test_heat_takes_a_rung_a_tick_and_then_a_thread_and_gives_them_back_one_by_one() -> None:
-    rows = [*ROWS[:2], {**ROWS[2], "threads": 4}]
-    service = Service(rungs=rows)
-    caps = [service.tick(soc=77.5).cap for _ in range(4)]
-    assert caps == [1, 0, 0, 0] and service.state.slow.threads == 1
+def test_heat_takes_rungs_degree_by_degree_then_threads_and_gives_them_back_a_little_lower() -> None:
+    service = Service(rungs=[*ROWS[:2], {**ROWS[2], "threads": 4}])
+    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (77.0, 77.1, 77.8, 78.6)]
+    assert told == [(2, 4), (1, 4), (0, 4), (0, 1)]
     assert service.ask()[:2] == ("small", "temperature")
-    service.tick(times=5, soc=75.0)
-    assert service.state.slow.cap == 0, "between trip-8 and trip-3 nothing moves"
-    assert [service.tick(soc=71.9).cap for _ in range(4)] == [0, 1, 2, 2]
-    assert service.state.slow.threads == 4 and service.ask()[1] == "accurate"
+    told = [(service.tick(soc=soc).cap, service.state.slow.threads) for soc in (78.1, 77.9, 77.2, 76.6, 76.4)]
+    assert told == [(0, 1), (0, 4), (1, 4), (1, 4), (2, 4)]
+    assert service.ask()[:2] == ("large", "accurate")
+    assert service.tick(soc=95.0).cap == 0, "at once where it is far too hot"
+
+
+def test_heat_settles_between_neighbours() -> None:
+    """A board that the middle rung heats to 72 degrees, the large one to 84, the small one to 66."""
+    service, hot, served = Service(), 60.0, []
+    for _ in range(1800):
+        name = service.ask()[0]
+        served.append(name)
+        hot += ({"small": 66.0, "middle": 72.0, "large": 84.0}[name] - hot) * 2.0 / 150.0
+        service.tick(soc=hot)
+        assert hot < 80.0
+    assert "small" not in served and 0.1 < served.count("large") / 1800 < 0.5
 
 
 def test_the_persons_ceiling_is_a_trip_of_its_own() -> None:
     service = Service(temperature_c=60.0)
-    service.tick(soc=57.5)
+    service.tick(soc=57.4)
     assert service.ask()[:2] == ("middle", "temperature")
 
 
 def test_a_shutdown_counts_ten_degrees_earlier() -> None:
     sensors = [{"name": "soc", "kind": "temperature", "trips": [{"at": 115, "effect": "shutdown"}]}]
     service = Service(sensors=sensors)
-    assert service.tick(soc=101.0).cap == 2 and service.tick(soc=103.0).cap == 1
+    assert service.tick(soc=101.0).cap == 2 and service.tick(soc=102.2).cap == 1
 
 
-def test_a_lost_temperature_keeps_the_cap_and_goes_on_down_while_it_was_hot() -> None:
+def test_a_lost_temperature_keeps_the_cap_and_one_rung_more() -> None:
     service = Service()
-    service.tick(soc=78.0)
-    service.tick(soc=None)
-    assert service.ask()[:2] == ("small", "blind")
-    assert service.tick(times=100, soc=None).cap == 0
-    mild = Service()
-    mild.tick(soc=78.0)
-    mild.tick(soc=75.0)
-    assert mild.tick(times=50, soc=None).cap == 1 and mild.state.slow.blind == ("soc",)
-    assert mild.tick(times=3, soc=60.0).cap == 2 and mild.state.slow.blind == ()
+    service.tick(soc=77.2)
+    assert service.ask()[:2] == ("middle", "temperature")
+    assert service.tick(times=50, soc=None).cap == 0 and service.state.slow.blind == ("soc",)
+    assert service.ask()[:2] == ("small", "blind"), "it was warm when last seen, and may have got warmer"
+    assert service.tick(soc=60.0).cap == 2 and service.state.slow.blind == ()
+    assert service.tick(times=50, soc=None).cap == 2, "it was cool: nothing to take away"
 
 
 def test_an_old_reading_is_a_lost_one() -> None:
     service = Service()
-    service.tick(soc=78.0)
+    service.tick(soc=77.2)
     service.tick(given={**readings(), "soc": (50.0, 11.0, "temperature")})
     assert service.state.slow.cap == 0 and service.state.slow.blind == ("soc",)
+    service.tick(given={**readings(), "charge": (80.0, 15.0, "battery")})
+    assert service.state.slow.blind == (), "a battery is read seldom"
 
 
 def test_a_ceiling_that_nothing_can_watch_counts_as_reached_after_a_minute() -> None:
     service = Service(temperature_c=70.0)
     assert service.tick(times=31, soc=None).cap == 2
     assert service.tick(times=3, soc=None).cap == 0 and service.ask()[:2] == ("small", "blind")
+    rested = Service(temperature_c=70.0)
+    rested.tick()
+    rested.at += 3600.0
+    assert rested.tick(soc=None).cap == 2, "a rest is no blindness"
     free = Service()
     assert free.tick(times=60, soc=None).cap == 2, "nobody promised anything"
 
@@ -371,6 +401,15 @@ def test_battery_bands_have_their_own_settings_and_do_not_flap() -> None:
     assert service.ask()[1] == "battery" and "charge" in service.state.slow.blind
 
 
+def test_the_emptiest_battery_counts_also_when_it_is_lost() -> None:
+    sensors = [{"name": "left", "kind": "battery"}, {"name": "right", "kind": "battery"}]
+    service = Service(sensors=sensors, battery=[{"below_percent": 30, "variant": "small"}])
+    service.tick(given={"left": (20.0, 1.0, "battery"), "right": (90.0, 1.0, "battery")})
+    assert service.ask()[:2] == ("small", "battery")
+    service.tick(given={"left": (None, 99.0, "battery"), "right": (90.0, 1.0, "battery")})
+    assert service.ask()[:2] == ("small", "battery") and service.state.slow.blind == ("left",)
+
+
 def test_others_that_wait_for_the_processor_get_threads_back() -> None:
     service = Service(rungs=[*ROWS[:2], {**ROWS[2], "threads": 3, "by_threads": {"1": 0.09, "2": 0.06}}])
     assert service.tick(pressure=0.5, busy=0.9).threads == 3, "we keep it busy ourselves"
@@ -379,7 +418,9 @@ def test_others_that_wait_for_the_processor_get_threads_back() -> None:
     assert service.ask(left=0.065)[0] == "middle", "on two threads it takes 0.06"
     assert service.tick(times=5, pressure=None, busy=0.1).threads == 1, "lost: as it was, never more"
     assert service.tick(pressure=0.2).threads == 1
-    assert service.tick(times=2, pressure=0.01).threads == 3
+    assert service.tick(pressure=0.01).threads == 2
+    assert service.tick(times=5, pressure=None).threads == 2, "it was none when last seen: no reason to go on"
+    assert service.tick(pressure=0.01).threads == 3
 
 
 # Settings and state
@@ -412,6 +453,18 @@ def test_no_value_means_none_or_the_default() -> None:
     assert profile.settings["watts"] is None and profile.settings["load"] == 0.8
 
 
+def test_defaults_and_ranges_are_those_of_edgeship_yaml() -> None:
+    from edgeship.project.governing import settings_of
+    from edgeship.project.plain import rules
+
+    ours = checked()
+    assert {**settings_of({}), "battery": []} == ours
+    keys = rules()["parts"]["governor"]["keys"]
+    for key, (least, most) in RANGES.items():
+        rule = keys.get(key) or keys["battery"]["items"]["keys"][key]
+        assert (rule["gt"], rule["le"]) == (least, most), key
+
+
 def test_a_ladder_without_rungs_cannot_be_governed() -> None:
     with pytest.raises(CannotRun, match=r"governor\.rungs"):
         profile_of({"rungs": []})
@@ -422,6 +475,13 @@ def test_a_variant_that_nobody_timed_still_serves() -> None:
     state = begin(profile)
     state, *_ = decide(state, ("done", 0.0, 0, 0.5, 1, None), profile)
     assert decide(state, ("dispatch", 0.0, 0.0, 3, 9.0, 0.1, None, 1), profile)[1].rung == 0
+
+
+def test_the_page_names_every_reason_and_every_setting() -> None:
+    page = (ROOT / "docs" / "governor.md").read_text()
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    told = set(re.findall(r"`([^`]+)`", " ".join(cells)))
+    assert set(REASONS) | set(checked()) <= told
 
 
 def test_the_state_survives_json() -> None:

@@ -1,0 +1,135 @@
+"""The variants of a ladder that are loaded, each with an engine of its own."""
+
+import time
+
+from es_answers import Answering, log
+from es_errors import CannotRun
+from es_release import Release
+
+WARM_UP_RUNS = 2
+# Delegates that compute on the processor: for the others threads change nothing.
+_ON_CPU = ("xnnpack", "none")
+
+
+class RungSet(object):
+    """`models`: {name: Answering}, another dict after each change, for two threads look at it; `chosen`: the one that
+    decodes what names no variant; `joins`: names of those whose runs may be joined. `running` is held by whoever runs
+    an engine.
+    """
+
+    def __init__(self, release, metrics, budget, governor, running):
+        self._release, self._governor, self._running = release, governor, running
+        self._new = lambda named, name: Answering(named, metrics, budget, name)
+        self._on_cpu = (release.engine.get("delegate") or "none") in _ON_CPU
+        self._name = release.variant()["name"]
+        self._threads, self._kept = (
+            {},
+            {},
+        )  # Those that each was loaded with; those it stays with, whatever is wanted.
+        self._failed, self.joins, self._tried = {}, frozenset(), False
+        self.models = {self._name: self._make(self._name)}
+
+    @property
+    def chosen(self):
+        """The chosen variant's model."""
+        return self.models[self._name]
+
+    def _wanted_threads(self, name):
+        """Return the number of threads that a variant should have now."""
+        own = self._release.engine["threads"]
+        profile = self._governor.profile if self._governor.profile.index(name) >= 0 else self._governor.whole
+        place = profile.index(name)
+        if not self._on_cpu or place < 0:
+            return own
+        return max(1, min(profile.every[place].threads, self._governor.learned().slow.threads))
+
+    def _make(self, name):
+        threads = self._wanted_threads(name)
+        release = self._release
+        if threads != release.engine["threads"]:
+            service = dict(release.service, engine=dict(release.engine, threads=threads))
+            release = Release(release.directory, release.id, service)
+        model = self._new(release, name)
+        self._threads[name] = threads
+        return model
+
+    def next(self):
+        """Return (name, whether it is loaded with another number of threads) of what to load next, or None."""
+        if self._governor.loading or len(self.models) + len(self._failed) < len(self._governor.wanted()):
+            for name in self._governor.wanted():
+                if name not in self.models and name not in self._failed:
+                    return name, False
+        if not self._governor.loading:
+            for name in self.models:
+                threads = self._wanted_threads(name)
+                if threads != self._threads[name] and threads != self._kept.get(name):
+                    return name, True
+        return None
+
+    def load_next(self):
+        """Load one variant; one that cannot be loaded is left out, and said so."""
+        if not self._tried:
+            self._tried = True
+            with self._running:
+                self._try_joining(self.chosen)
+        found = self.next()
+        if found is None:
+            if self._governor.loading:
+                self.tell()
+            return
+        name, again = found
+        begun = time.monotonic()
+        try:
+            self._load(name)
+            took = round(time.monotonic() - begun, 4)
+            log("rung-loaded", variant=name, seconds=took, threads=self._threads[name])
+        except Exception as error:
+            why = error.reason if isinstance(error, CannotRun) else "%s: %s" % (type(error).__name__, error)
+            if again:
+                self._kept[name] = self._wanted_threads(name)
+                log("rung-threads", variant=name, reason=why)
+            else:
+                self._failed[name] = "it cannot be loaded: %s" % why
+                log("rung-left-out", variant=name, reason=why)
+        self.tell()
+
+    def _load(self, name):
+        model = self._make(name)
+        try:
+            model.warm_up(WARM_UP_RUNS)
+            self._try_joining(model)
+        except Exception:
+            model.close()
+            raise
+        with self._running:
+            before = self.models.get(name)
+            self.models = dict(self.models, **{name: model})
+            if before is not None:
+                before.close()
+
+    def _try_joining(self, model):
+        """See whether runs of a model can be joined, where that is worth something."""
+        whole = self._governor.whole
+        place = whole.index(model.name)
+        if place < 0 or whole.joins[place] < 2:
+            return
+        from es_joining import why_not
+
+        reason = why_not(model)
+        model.engine.widen(1)
+        if reason is None:
+            self.joins |= {model.name}
+        else:
+            log("rung-not-joined", variant=model.name, reason=reason)
+
+    def tell(self):
+        """Tell the governor which variants can answer."""
+        healthy = [name for name, model in self.models.items() if model.healthy]
+        failed = dict(self._failed)
+        for name in self.models:
+            if name not in healthy:
+                failed[name] = "its engine failed several times in a row"
+        self._governor.available(healthy or [self._name], failed, not self._more())
+
+    def _more(self):
+        return any(n not in self.models and n not in self._failed for n in self._governor.wanted())

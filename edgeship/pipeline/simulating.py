@@ -25,11 +25,12 @@ HINTS = {
     "no-board-figures": "edgeship simulate {bundle} " + EXAMPLE,
     "bad-trace": "edgeship simulate --help   says which forms a trace may have",
     "bad-settings": "edgeship simulate {bundle} --set governor.watts=3",
+    "bad-simulation": "edgeship simulate {bundle} --seconds 60",
     "unknown-policy": "edgeship simulate {bundle} --policy governor --policy fixed --policy load-ladder",
     "unknown-pattern": "edgeship simulate {bundle} --pattern steady,diurnal,burst",
 }
 """Reference of the runtime -> what to type, `{bundle}` the one that was asked for."""
-PASSED_ON = {*HINTS, "bad-service-file", "bad-simulation"}
+PASSED_ON = {*HINTS, "bad-service-file"}
 """What the runtime says of a request or a bundle is said on as it is."""
 
 

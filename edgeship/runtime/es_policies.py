@@ -44,7 +44,7 @@ class Fixed(object):
         return self.rung, 1, None, self.kind
 
     def done(self, now, rung, seconds, runs, late):
-        """Take note of what a run took; `late`: requests of it that missed their deadline."""
+        """Take note of what a run took; `late`: whether an answer of it missed its deadline, None without one."""
 
     def tick(self, now, busy, readings):
         """Take note of the share of the last seconds that the engine was busy, and of the sensors."""
@@ -137,7 +137,7 @@ class Governor(object):
         return decision.rung, decision.coalesce, decision.threads, reason
 
     def done(self, now, rung, seconds, runs, late):
-        self._ask(("done", now, rung, seconds, runs, None))
+        self._ask(("done", now, rung, seconds, runs, None, late))
 
     def tick(self, now, busy, readings):
         self._ask(("tick", now, busy, readings))

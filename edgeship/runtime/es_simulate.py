@@ -9,6 +9,7 @@ import math
 
 TICK_SECONDS = 2.0
 RATE_SECONDS = 2.0  # Time constant of the arrival rate that a policy is told.
+_LEAST_FREE = 0.05
 _P95 = 1.6448536269514722  # Of the normal distribution.
 _FAR = float("inf")
 
@@ -90,12 +91,20 @@ class Run(object):
         left = self.trace.deadlines[number]
         if queued > self.service.queue:
             self.tally.full(now)
-        elif self.policy.admit(now, queued, self.rate, left) is not None:
+        elif self.policy.admit(now, queued, self._crowding(), self._less(left, queued)) is not None:
             self.tally.refused(now)
         else:
             self.waiting.append((now, number))
             if self.running is None:
                 self._dispatch(now)
+
+    def _crowding(self):
+        """Return the arrivals a second of the time that overhead leaves to the engine, as the service counts them."""
+        return self.rate / max(_LEAST_FREE, 1.0 - self.rate * self.service.overhead)
+
+    def _less(self, left, queued):
+        """Return the seconds left for engines, as the service tells the governor."""
+        return None if left is None else left - self.service.overhead * (queued + 1)
 
     def _dispatch(self, now):
         """Begin with what waits, refuse what the policy refuses, or wait for more where the policy gathers."""
@@ -110,7 +119,9 @@ class Run(object):
             if pause > 1e-9:
                 self._begin_at = now + pause
                 return
-            rung, most, threads, reason = self.policy.dispatch(now, age, behind, self.rate, left)
+            rung, most, threads, reason = self.policy.dispatch(
+                now, age, behind, self._crowding(), self._less(left, behind)
+            )
             if rung >= 0:
                 self._start(now, rung, max(1, min(most, behind + 1)), threads, reason)
                 return
@@ -152,11 +163,12 @@ class Run(object):
         taken, rung, begun, threads = self.running
         self.running, self._finish = None, _FAR
         seconds = now - begun
-        late = 0
+        late = None
         for came, number in taken:
             deadline = self.trace.deadlines[number]
             missed = deadline is not None and now - came > deadline
-            late += missed
+            if deadline is not None:
+                late = missed or bool(late)
             self.tally.answered(now, came, rung, missed)
         self.tally.ran(rung, seconds)
         self.policy.done(now, rung, seconds, len(taken), late)

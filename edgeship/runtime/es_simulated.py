@@ -18,7 +18,8 @@ from es_traces_read import read_trace
 from es_world import World
 
 SCHEMA = "edgeship.simulation/1"
-_SECONDS, _LOAD = 600.0, 0.6
+_SECONDS, _LEAST_SECONDS, _LOAD = 600.0, 10.0, 0.6
+_USUAL_REQUESTS = 60000
 _MOST_SECONDS, _MOST_REQUESTS = 86400.0 * 7, 2000000
 # Policies whose courses are kept for plots, beside the best fixed rungs.
 _DRAWN = {"governor", "load-ladder"}
@@ -151,12 +152,18 @@ def _plan(service, profile, board, request):
     ):
         raise CannotRun("bad-simulation", "deadline_ms is %r; wanted a number above 0" % (deadline,))
     limits = service.get("limits") or {}
-    seconds = _number(request, "seconds", _SECONDS, 10, _MOST_SECONDS)
     # Without a rate: as many as keep the best rung busy for six tenths of the time, on average.
     rate = _number(request, "rate", _LOAD / profile.rungs[-1].seconds, 1e-6, 1e6)
-    if rate * seconds > _MOST_REQUESTS:
-        text = "%g requests a second for %g s are %.3g requests; at most %d are simulated"
-        raise CannotRun("bad-simulation", text % (rate, seconds, rate * seconds, _MOST_REQUESTS))
+    # Without seconds: ten minutes, and fewer where that would be more requests than anybody waits for.
+    usual = max(_LEAST_SECONDS, min(_SECONDS, float(int(_USUAL_REQUESTS / rate))))
+    seconds = _number(request, "seconds", usual, _LEAST_SECONDS, _MOST_SECONDS)
+    patterns = any(
+        "pattern" in one for one in request.get("traces") or _all_patterns() if isinstance(one, dict)
+    )
+    if patterns and rate * seconds > _MOST_REQUESTS:
+        text = "%g requests a second for %g s are %.3g requests, and at most %d are simulated: fewer seconds (%g)"
+        most = max(_LEAST_SECONDS, int(_MOST_REQUESTS / rate))
+        raise CannotRun("bad-simulation", text % (rate, seconds, rate * seconds, _MOST_REQUESTS, most))
     seed = request.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise CannotRun("bad-simulation", "seed is %r; wanted a whole number" % (seed,))

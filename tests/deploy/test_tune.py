@@ -105,7 +105,7 @@ def test_it_is_shown_changed_and_taken_back_without_a_restart(
     assert pid(local) == before and local.status()["serving"]["restarts"] == 0
     log = [e for e in history(local.host, "kws", local.options)["entries"] if e["event"] == "tuned"]
     assert (
-        len(log) == 4 and log[0]["reason"] == "governor.deadline_ms=none, governor.watts=3.0" and log[0]["by"]
+        len(log) == 5 and log[0]["reason"] == "governor.deadline_ms=none, governor.watts=3.0" and log[0]["by"]
     )
 
 

@@ -74,7 +74,7 @@ def _changed(release: Path, entry: dict[str, Any], name: str) -> dict[str, bytes
     service = {**json.loads(text), "chosen": name}
     if isinstance(service.get("governor"), dict):
         governor = service["governor"]
-        service["governor"] = {**governor, "settings": {**governor["settings"], "variant": name}}
+        service["governor"] = {**governor, "settings": {**governor.get("settings", {}), "variant": name}}
     changed = {"service.json": json.dumps(service, indent=2).encode() + b"\n"}
     if readme.is_file():
         told = f"variant {name}, {entry.get('bytes', 0):,} bytes"

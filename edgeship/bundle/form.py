@@ -59,6 +59,7 @@ REQUIRES = Record(
         "packages": WORDS,
         "libraries": WORDS,
         "ram_mb": COUNT,
+        "ladder": Record(fields={"base_mb": COUNT, "resident_mb": Named(of=COUNT)}),
         "disk_bytes": COUNT,
         "service": one_of(*MANAGERS),
         "devices": Many(of=Either(of=(WORD, Record(fields={"name": WORD, "any_of": WORDS})))),

@@ -166,6 +166,7 @@ def _readme(
             "others": [variant.artifact.name for variant in parts.carried[1:]],
             "engine": values["engine"],
             "listen": values["listen"],
+            "page": parts.project.service.page,
             "machine": profile.architecture,
             "libc": f"{profile.libc.kind} {payload.needs.glibc or 'of any version'}",
             "python": list(payload.python),

@@ -142,6 +142,7 @@ def demo_text(result: DemoResult) -> str:
     if result.kept:
         lines += [
             f"It still runs: curl {deployed.serving}/v2/models/{APP}",
+            f"  in a browser: {deployed.serving}/",
             f"  edgeship status --host {deployed.host}",
             f"  edgeship logs --host {deployed.host}",
             f"  files: {result.folder}",

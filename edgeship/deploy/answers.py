@@ -232,7 +232,8 @@ ANSWERS: dict[str, Kind] = {
     "collect": Record(fields={"removed": TEXTS}),
     "remove": Record(fields={"removed": TEXTS, "blobs": COUNT}),
     "tuned": Record(
-        fields={**TUNED.fields, "signed": maybe(Record(fields={"device": TEXT, "sequence": COUNT}))}
+        fields={**TUNED.fields, "signed": maybe(Record(fields={"device": TEXT, "sequence": COUNT}))},
+        maybe={"governor": Named(of=ANY)},
     ),
     "tune": Record(fields={**TUNED.fields, "changed": BOOL, "by": TEXT}),
     "decisions": Record(fields={"release": TEXT, "log": TEXT, "deciding": Named(of=TEXT)}),

@@ -69,6 +69,17 @@ def shown(value: Any, nothing: str) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def is_taken_up(governor: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Return whether a service, by what it says of itself, goes by the settings that were found on the device: the
+    release's, and its own. What it says in more words (bands of a battery) counts as said."""
+    settings = governor.get("settings")
+    if not isinstance(settings, Mapping):
+        return False
+    wanted = {**found["settings"], **found["own"]}
+    plain = {key: value for key, value in wanted.items() if not isinstance(value, list)}
+    return all(key in settings and settings[key] == value for key, value in plain.items())
+
+
 def change_of(options: DeployOptions) -> Change | None:
     """Return what a deployment brings to the device beside the release, or None."""
     if not options.settings and not options.lifted:

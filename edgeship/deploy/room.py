@@ -16,7 +16,7 @@ def ladder(probed: Probed, manifest: Mapping[str, Any], *, alone: bool) -> Itera
     all fit the device is refused, with those that do and what to type: nothing is left out silently.
     """
     needs = manifest.get("requires", {}).get("ladder")
-    if not isinstance(needs, Mapping) or alone or probed.available_mb is None:
+    if needs is None or alone or probed.available_mb is None:
         return
     base, sizes = int(needs["base_mb"]), {str(name): int(mb) for name, mb in needs["resident_mb"].items()}
     wanted, have = base + sum(sizes.values()), probed.available_mb

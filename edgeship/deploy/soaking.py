@@ -47,8 +47,8 @@ class Soak:
         with closing(Session(self.host, self.options, self.app)) as session:
             self.app = only_app(session, self.host, self.app)
             action = "look" if seconds is None else "start"
-            told = self._ask(session, action, line, soak=seconds, variant=variant, period=period)
             try:
+                told = self._ask(session, action, line, soak=seconds, variant=variant, period=period)
                 while told["running"]:
                     time.sleep(self.looks_every)
                     told = self._look(session, line)

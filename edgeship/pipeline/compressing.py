@@ -14,7 +14,6 @@ from edgeship.compile.ship import require_compiler, ship
 from edgeship.compress.plan import Planned
 from edgeship.compress.search import Found, Way, search
 from edgeship.errors import InputError
-from edgeship.pipeline.answering import with_answers
 from edgeship.pipeline.build import keep_model, parts_of
 from edgeship.pipeline.candidates import Workshop
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
@@ -234,7 +233,7 @@ def shipped_into(out: Path, report: CompressReport, shop: Workshop) -> CompressR
     every = (chosen, *others)
     parts = parts_of(site, inputs, every, shipped)
     carried = with_rungs(parts, rungs(site, profile, others, shipped))
-    return replace(report, bundle=kept_bundle(site, with_answers(site, carried, inputs)))
+    return replace(report, bundle=kept_bundle(site, carried, inputs))
 
 
 def file_of(tried: Tried) -> str:

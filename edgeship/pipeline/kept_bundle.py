@@ -19,6 +19,8 @@ from edgeship.bundle.parts import BundleParts
 from edgeship.bundle.seal import open_bundle, read_manifest
 from edgeship.digest import canonical_json, sha256_bytes, sha256_file, sha256_json
 from edgeship.errors import InputError
+from edgeship.pipeline.answering import with_answers
+from edgeship.pipeline.inputs import Inputs
 from edgeship.pipeline.rungs import seal_ladder
 from edgeship.pipeline.site import BuildSite
 from edgeship.profile import TargetProfile
@@ -34,9 +36,10 @@ NOT_SHIPPED = "log"
 """What a compiler said, with paths and times of the day: no bundle holds it."""
 
 
-def kept_bundle(site: BuildSite, parts: BundleParts) -> Bundle:
-    """Return the bundle that `seal_ladder` makes of `parts`, in the folder of results: made, or what was made before of
-    the same parts by the same edgeship, with the same notes told. Raises as `seal_ladder` does.
+def kept_bundle(site: BuildSite, parts: BundleParts, inputs: Inputs) -> Bundle:
+    """Return the bundle that `seal_ladder` makes of `parts` and what its variants answer to the data in `inputs`, in
+    the folder of results: made, or what was made before of the same parts by the same edgeship, with the same notes
+    told. Raises as `seal_ladder` does.
 
     A file of the same release that lies in the folder stays, with its signatures.
     """
@@ -45,13 +48,14 @@ def kept_bundle(site: BuildSite, parts: BundleParts) -> Bundle:
     if (kept := _kept(folder, site)) is not None:
         return kept
     notes = _Keeping(site.progress)
-    bundle, _ = seal_ladder(replace(site, progress=notes), parts)
+    told = replace(site, progress=notes)
+    bundle, _ = seal_ladder(told, with_answers(told, parts, inputs))
     shutil.rmtree(folder, ignore_errors=True)  # damaged, where there is one
     with whole(folder) as part:
         part.mkdir()
         shutil.copyfile(bundle.path, part / bundle.path.name)
-        told = {"file": bundle.path.name, "sha256": bundle.sha256, "notes": notes.kept}
-        (part / TOLD).write_text(json.dumps(told))
+        said = {"file": bundle.path.name, "sha256": bundle.sha256, "notes": notes.kept}
+        (part / TOLD).write_text(json.dumps(said))
     for old in sorted(store.iterdir(), key=lambda p: -p.stat().st_mtime)[MOST:]:
         shutil.rmtree(old, ignore_errors=True)
     return bundle

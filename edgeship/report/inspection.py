@@ -156,6 +156,12 @@ def bundle_text(bundle: Bundle) -> str:
         for v in manifest["variants"]
     ]
     lines.append(table(["", "variant", "bytes", "metric"], rows, right=(2,)))
+    if ladder := needs.get("ladder"):
+        loaded = ladder["resident_mb"]
+        lines.append(
+            f"the device decides which answers; {len(loaded)} stay loaded, "
+            f"{ladder['base_mb'] + sum(loaded.values())} MB with the service: {', '.join(loaded)}"
+        )
     lines += [v["compile"]["reason"] for v in manifest["variants"] if "compile" in v]
     for v in manifest["variants"]:
         if layers := v.get("layers"):

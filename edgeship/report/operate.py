@@ -8,7 +8,7 @@ from edgeship.deploy.change import shown
 from edgeship.printable import one_line
 from edgeship.report.figures import duration, moment
 from edgeship.report.table import table
-from edgeship.report.watching import governor_document, governor_text
+from edgeship.report.watching import governor_document, governor_text, problems
 
 IDLE: dict[str, Any] = {"manager": "none", "running": False, "pid": None, "restarts": None, "last_exit": None}
 """What is said of the service where no release was ever switched to."""
@@ -195,7 +195,9 @@ def _app(host: str, name: str, status: dict[str, Any], at: str) -> str:
 
 def _governed(status: dict[str, Any]) -> list[str]:
     """Return what a service with a governor says of itself, and what was tuned on the device."""
-    lines = [f"  governor: {governor_text(status['governor'])}"] if "governor" in status else []
+    governor = status.get("governor", {})
+    lines = [f"  governor: {governor_text({**governor, 'problems': []})}"] if governor else []
+    lines += [f"  problem: {text}" for text in problems(governor)]
     if own := status.get("own"):
         said = ", ".join(f"governor.{key}={shown(value, 'none')}" for key, value in sorted(own.items()))
         held = "" if "governor" in status else " (this release reads none)"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeship.deploy.change import shown
+from edgeship.deploy.change import is_taken_up, shown
 from edgeship.printable import one_line
 from edgeship.report.figures import moment
 from edgeship.report.table import table
+from edgeship.report.watching import problems
 
 WHO = {"device": "this device", "release": "release", "default": "default"}
 
@@ -49,6 +50,7 @@ def tune_document(devices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                     {"setting": f"governor.{key}", "value": _known(value, NONE)}
                     for key, value in found["own"].items()
                 ],
+                "problems": problems(found.get("governor") or {}),
                 "tuned_at": _known(found["at"], "nothing was tuned on this device"),
             }
             for found in devices
@@ -72,6 +74,18 @@ def _known(value: Any, why: str) -> Any:
     return {"unavailable": why} if value is None else value
 
 
+def _effect(found: Mapping[str, Any]) -> list[str]:
+    """Return what the service makes of its settings: whether it goes by them, and what it cannot do of them."""
+    governor = found.get("governor")
+    if not isinstance(governor, Mapping):
+        return []
+    if "unavailable" in governor:
+        return [f"  not taken up yet: {governor['unavailable']}"]
+    taken = is_taken_up(governor, found)
+    lines = ["  taken up, without a restart" if taken else "  not taken up yet: the service looks every 2 s"]
+    return lines + [f"  problem: {text}" for text in problems(governor)]
+
+
 def tune_text(found: Mapping[str, Any]) -> str:
     """Return what holds on one device; after a change what it was, and how to take it back."""
     release, way = (found["release"] or "")[:12], found["way"]
@@ -83,8 +97,9 @@ def tune_text(found: Mapping[str, Any]) -> str:
     if "changed" in found:
         said = "changed" if found["changed"] else "nothing to change"
         lines = [f"{head}: {said}: {own or 'all settings are those of the release'}"]
+        lines += _effect(found)
         if found["changed"]:
-            lines.append(f"  the service takes it up within seconds, without a restart: edgeship watch {way}")
+            lines.append(f"  live: edgeship watch {way}")
         return "\n".join(one_line(line) for line in lines)
     rows = [
         [
@@ -98,6 +113,7 @@ def tune_text(found: Mapping[str, Any]) -> str:
     ]
     lines = [head + (f", tuned {moment(found['at'])} UTC" if found["at"] else "")]
     lines.append(table(["setting", "in use", "from", "default", "release", "this device"], rows))
+    lines += [one_line(line.strip()) for line in _effect(found)[1:]]
     if found["rungs"]:
         lines.append(one_line("may serve, cheapest first: " + ", ".join(found["rungs"])))
     if found["trial"]:

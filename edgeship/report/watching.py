@@ -58,7 +58,13 @@ def governor_text(document: Mapping[str, Any]) -> str:
         f"{written(number(document, 'temperature_c'))} C",
         f"{written(number(document, 'watts'), '{:.2f}')}{of} W",
     ]
-    return "; ".join(parts)
+    return "; ".join([*parts, *problems(document)])
+
+
+def problems(document: Mapping[str, Any]) -> list[str]:
+    """Return what a service cannot do of what is wanted of it, and why."""
+    found = document.get("problems")
+    return [one_line(text) for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
 def percent(share: float | None) -> str:
@@ -169,7 +175,7 @@ def _block(shown: Shown) -> list[str]:
     if line is None:
         return [head]
     governor = line["governor"]
-    lines = [f"{head}  release {str(line['release'] or NOTHING)[:12]}  {_clock(seen.moment)}  (Ctrl-C ends)"]
+    lines = [f"{head}  release {str(line['release'] or NOTHING)[:12]}  {_clock(seen.moment)}"]
     if "unavailable" in governor:
         lines.append(f"  {governor['unavailable']}")
     else:
@@ -200,6 +206,7 @@ def _governor_lines(governor: Mapping[str, Any]) -> list[str]:
         f"  {'temperature':<12}{written(number(governor, 'temperature_c'))} C"
         + (f" of {ceiling:g} C" if ceiling is not None else ""),
         f"  {'time':<12}{_shares(governor.get('time_in_rung'))}",
+        *(f"  {'PROBLEM':<12}{text}" for text in problems(governor)),
     ]
 
 

@@ -106,6 +106,14 @@ class Profile(object):
                     return band
         return None
 
+    def ceiling(self, name):
+        """Return the costliest rung that is not slower than a variant; -1 where there is no such variant."""
+        place = self.index(name)
+        if place > self.top:
+            seconds = self.every[place].seconds
+            place = max([0] + [i for i, rung in enumerate(self.rungs) if rung.seconds <= seconds])
+        return place
+
     def debt(self, watts):
         """Return the largest debt of energy (Zmax, joules) under a budget of `watts`.
 

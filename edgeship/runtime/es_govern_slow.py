@@ -237,8 +237,8 @@ def refit(slow, profile):
     if slow.broke:
         caps.append((0, "blind"))
     band = profile.band(slow.percent)
-    if band and band["variant"] is not None and 0 <= profile.index(band["variant"]) <= top:
-        caps.append((profile.index(band["variant"]), "battery"))
+    if band and band["variant"] is not None and profile.ceiling(band["variant"]) >= 0:
+        caps.append((profile.ceiling(band["variant"]), "battery"))
     cap, why = min(caps, key=lambda one: one[0])
     threads = 1 if slow.under is not None or steps > top else limit
     budget, payer = profile.budget(slow.percent)

@@ -13,7 +13,7 @@ import es_govern
 from es_answers import log
 from es_errors import CannotRun, Refused
 from es_governor_tally import Tally
-from es_kept import Tuned, figures_of
+from es_kept import Tuned, figures_of, with_rung
 
 TICK_SECONDS = 2.0
 # The first tick after a rest: as soon as the sensors were read once.
@@ -31,8 +31,8 @@ class Governor(object):
 
     def __init__(self, release, directory, environ, clock=time.monotonic):
         self._clock, self._lock = clock, threading.Lock()
-        self._document, self._environ = release.service["governor"], environ
         self._chosen = release.variant()["name"]
+        self._document, self._environ = with_rung(release.service["governor"], self._chosen), environ
         self._path = os.path.join(directory, LOG_NAME)
         self.problems, self.failed = {}, {}
         try:

@@ -18,7 +18,7 @@ def document(governor, now):
         "rungs": [_rung(governor, rung, place) for place, rung in enumerate(profile.rungs)],
         "left_out": _left_out(governor),
         "settings": settings,
-        "problems": list(profile.problems) + sorted(governor.problems.values()),
+        "problems": _problems(governor),
         "load": round(governor.load, 4),
         "rate": round(tally.rate_now(now), 3),
         "overhead_ms": round(tally.overhead * 1e3, 4),
@@ -61,6 +61,15 @@ def _rung(governor, rung, place):
     }
     if rung.cascade:
         told["cascade"] = dict(zip(("little", "big", "margin", "share"), rung.cascade))
+    return told
+
+
+def _problems(governor):
+    """Return what was set and cannot be done, as texts."""
+    told = list(governor.whole.problems) + sorted(governor.problems.values())
+    wanted = governor.whole.settings["variant"]
+    if wanted in governor.failed:
+        told.append("governor.variant %s: %s" % (wanted, governor.failed[wanted]))
     return told
 
 

@@ -138,7 +138,7 @@ def _sample(encoder, item, data):
     datatype, shape = item.get("datatype"), item.get("shape")
     if not isinstance(datatype, str) or not isinstance(shape, list):
         raise Refused(400, "input %r: needs `datatype` and `shape`" % encoder.name)
-    if not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
+    if not set(map(type, shape)) <= {int}:
         raise Refused(400, "input %r: `shape` must be a list of whole numbers" % encoder.name)
     runs = es_batch.runs_of(encoder, datatype, shape)
     if data is not None:

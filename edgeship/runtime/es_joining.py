@@ -10,7 +10,7 @@ from es_errors import EngineFailed
 from es_tensors import RANGES, count, is_float, pack
 
 MOST = 64
-_TRIED = 5  # Runs joined in the trial: odd, so that no kernel's tile is filled exactly.
+_TRIED = 3  # Runs joined in the trial: odd, so that no tile of a kernel is filled exactly.
 _MEASURED = 8
 _FEWEST = 7
 

@@ -40,6 +40,21 @@ def figures_of(folder, release_id):
     return rungs
 
 
+def with_rung(document, name):
+    """Return the governor's document with an entry for the chosen variant, which may have been chosen for one release
+    (`deploy --variant`) without being a rung: it can be pinned then, and is no reason to go by something else than the
+    accuracy of the others.
+    """
+    rows = document.get("rungs") if isinstance(document, dict) else None
+    if not rows or any(row.get("variant") == name for row in rows):
+        return document
+    row = {"variant": name, "seconds": None}
+    for key in ("accuracy", "agreement"):
+        known = [other[key] for other in rows if isinstance(other.get(key), (int, float))]
+        row[key] = min(known) if known else None
+    return dict(document, rungs=[*rows, row])
+
+
 class Tuned(object):
     """The settings tuned on this device; `settings` is None where there are none."""
 

@@ -107,7 +107,10 @@ class Sensors(object):
         self._stop = threading.Event()
         arguments = (self._generation, self._stop)
         self._thread = threading.Thread(target=self._main, args=arguments, name="sensors", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            pass  # No thread is to be had: all readings grow old and become unknown, and the service goes on.
 
     def _main(self, generation, stop):
         while self._generation == generation:
@@ -137,8 +140,10 @@ class Sensors(object):
         except OSError as error:
             why = "%s: %s" % (error.filename, error.strerror) if error.filename else str(error)
             row.failures, row.found = row.failures + 1, None
-        except (ValueError, TypeError, KeyError) as error:
-            why = "cannot be read: %s" % error
+        except (
+            Exception
+        ) as error:  # Whatever a driver says: it must not end the thread that reads the others.
+            why = "cannot be read: %s" % (error or type(error).__name__)
             row.failures, row.found = row.failures + 1, None
         row.why = why
         pause = row.every(self.period)
@@ -209,7 +214,7 @@ class Sensors(object):
     def _watch_load(self, now):
         try:
             busy, total = processor_time(read_text(below(self._root, "/proc/stat")))
-        except (OSError, ValueError):
+        except (OSError, ValueError, IndexError):
             self._load.add(None, now)
             return
         share = self._busy.add(busy, total, now, self._cores)

@@ -33,6 +33,11 @@ def packed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
 
 ODD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "libc a number": (lambda m: m["requires"].update(libc=5), "requires.libc is not an object"),
+    "a ladder of texts": (
+        lambda m: m["requires"].update(ladder={"base_mb": 32, "resident_mb": {"a": "x"}}),
+        "requires.ladder.resident_mb",
+    ),
+    "a ladder without a base": (lambda m: m["requires"].update(ladder={"resident_mb": {}}), "requires.ladder"),
     "disk a text": (lambda m: m["requires"].update(disk_bytes="x"), "requires.disk_bytes is not a whole number"),
     "disk below zero": (lambda m: m["requires"].update(disk_bytes=-1), "requires.disk_bytes is not a whole"),
     "disk endless": (lambda m: m["requires"].update(disk_bytes=1 << 70), "requires.disk_bytes is not a whole"),

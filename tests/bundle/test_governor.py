@@ -25,6 +25,7 @@ from edgeship.model.source import open_model
 from edgeship.progress import Silent
 from edgeship.project import load_project
 from edgeship.project.governing import settings_of
+from edgeship.report.inspection import bundle_text
 from edgeship.score.cascade import Answers
 from edgeship.values import Agreement, Bundle, InputRule, Unavailable, Variant
 
@@ -215,6 +216,7 @@ def test_a_sealed_ladder(
     assert service["chosen"] in rows and all(row["seconds"] > 0 for row in rows.values())
     assert all((tmp_path / f"release/golden/{name}.json").is_file() for name in rows), "each is proven"
     assert set(bundle.manifest["requires"]["ladder"]["resident_mb"]) == set(rows)
+    assert f"the device decides which answers; {len(rows)} stay loaded" in bundle_text(bundle)
     again = make_bundle(parts, out=tmp_path / "again", cache=cache, progress=Silent())
     assert again.sha256 == bundle.sha256, "what was measured once on a machine is kept"
     pinned = serving(bundle, service["chosen"], out=tmp_path / "pinned")

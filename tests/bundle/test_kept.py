@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from edgeship.project import load_project
 from edgeship.values import Bundle, InputRule, Variant
 
 Notes = Any
+NO_DATA: Any = SimpleNamespace(evaluation_prepared=None, calibration_prepared=None)
 
 
 @pytest.fixture
@@ -76,28 +78,28 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[BundleParts]:
 def test_the_same_is_not_made_again_and_damage_is_seen(
     parts: BundleParts, site: BuildSite, made: list[BundleParts], notes: Notes, tmp_path: Path
 ) -> None:
-    first = keeping.kept_bundle(site, parts)
+    first = keeping.kept_bundle(site, parts, NO_DATA)
     told = list(notes.notes)
     assert told and len(made) == 1
     stat = first.path.stat()
-    assert keeping.kept_bundle(site, parts) == first
+    assert keeping.kept_bundle(site, parts, NO_DATA) == first
     assert (first.path.stat().st_ino, first.path.stat().st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
     assert notes.notes == told * 2, "what was told is told again"
-    there = keeping.kept_bundle(replace(site, out=tmp_path / "other"), parts)
+    there = keeping.kept_bundle(replace(site, out=tmp_path / "other"), parts, NO_DATA)
     assert there == replace(first, path=tmp_path / "other" / first.path.name)
     assert there.path.read_bytes() == first.path.read_bytes()
     assert len(made) == 1
 
     new_key(tmp_path / "ann", comment="ann@example.com", passphrase=False)
     signed = put_signatures(first, sign(first, tmp_path / "ann").signatures)
-    assert keeping.kept_bundle(site, parts).signatures == signed.signatures
+    assert keeping.kept_bundle(site, parts, NO_DATA).signatures == signed.signatures
     first.path.write_bytes(b"not a bundle")
-    assert keeping.kept_bundle(site, parts) == first and len(made) == 1
+    assert keeping.kept_bundle(site, parts, NO_DATA) == first and len(made) == 1
 
     (kept,) = (site.work / "compress" / "bundles").glob("*/*.edgeship")
     kept.write_bytes(kept.read_bytes()[:-1])
-    assert keeping.kept_bundle(site, parts) == first and len(made) == 2
-    assert keeping.kept_bundle(site, parts) == first and len(made) == 2
+    assert keeping.kept_bundle(site, parts, NO_DATA) == first and len(made) == 2
+    assert keeping.kept_bundle(site, parts, NO_DATA) == first and len(made) == 2
 
 
 def test_whatever_decides_what_a_bundle_holds_is_part_of_its_key(

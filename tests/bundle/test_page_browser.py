@@ -107,7 +107,10 @@ def images(
 @pytest.fixture(scope="module")
 def sounds(make: Callable[..., Bundle], profile_of: Any, tmp_path_factory: Any) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("sounds")
-    (folder / "edgeship.yaml").write_text("metadata: {name: Word spotter, licence: Apache-2.0}\n")
+    (folder / "edgeship.yaml").write_text(
+        "metadata: {name: Word spotter, licence: Apache-2.0, description: '<img src=x onerror=evil()>'}\n"
+        "governor: {deadline_ms: 5000}\n"
+    )
     project = load_project(folder / "edgeship.yaml")
     service = Service(make(profile_of("host"), folder / "out", project=project), folder)
     yield service
@@ -191,7 +194,7 @@ def test_a_bundle_tells_what_is_known_of_its_model(sounds: Service) -> None:
     assert told["variants"]["static_wi8_ai8"]["metric"]["value"] == 90.2
     assert told["classes"]["count"] == 12 and told["classes"]["first"][0] == "down"
     assert "picture" not in told["variants"]["static_wi8_ai8"], "a spectrogram is no picture"
-    assert "boxes" not in told and "governor" not in told
+    assert "boxes" not in told and told["governor"] is True
     for name in ("index.html", "page.css", "page.js"):
         whole = (sounds.release / "page" / name).read_bytes()
         assert whole == (runtime_folder() / "page" / name).read_bytes()
@@ -390,6 +393,7 @@ def test_json_is_tried_as_it_stands_and_mistakes_are_told(browser: Any, sounds: 
     visit(browser, sounds.url + "/")
     said = text(browser)
     assert all(words in said for words in ("Word spotter", "90.2 % right at first guess", "Apache-2.0"))
+    assert "<img src=x onerror=evil()>" in said and browser.value("document.images.length") == 0
     assert browser.value("document.getElementById('drop').hidden")
     request = browser.value("document.getElementById('text').value")
     status, _, answer = sounds.ask("POST", "/v2/models/kws/infer", request.encode())
@@ -406,6 +410,11 @@ def test_what_a_governor_tells_is_shown_and_what_it_does_not_know_is_said(
     browser: Any, sounds: Service
 ) -> None:
     visit(browser, sounds.url + "/")
+    until(browser, "document.getElementById('tiles').children.length > 2")
+    document = json.loads(sounds.ask("GET", "/v2/models/kws/governor")[2])
+    said = text(browser, "document.getElementById('now')")
+    assert document["rung"] in said and "requests a second" in said
+    assert ("temperature" in said) == (document["temperature_c"] is None)
     told = {
         "mode": "auto", "rung": "static_wi8_ai8", "reason": "cheapest", "load": 0.42, "rate": 12.5, "p50_ms": 3.1,
         "p95_ms": 8.0, "misses": 2, "refused": 1, "temperature_c": 61.5, "watts": None, "joules_by": "estimated",

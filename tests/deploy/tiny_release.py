@@ -114,7 +114,8 @@ def decided():
     return {"mode": "auto", "rung": rung, "reason": "budget" if cheap else "accurate", "load": 0.25, "rate": 12.5,
         "p50_ms": 2.0, "p95_ms": 3.5, "misses": 1, "refused": 2, "temperature_c": 48.5, "watts": None, "joules": 7.5,
         "joules_by": "estimated", "readings": {}, "settings": now, "rungs": service["governor"]["rungs"],
-        "left_out": [], "time_in_rung": {rung: 3.0}, "decisions": {"accurate": 5}}
+        "left_out": [], "time_in_rung": {rung: 3.0}, "decisions": {"accurate": 5},
+        "problems": ["no meter: governor.watts cannot be held"] if cheap else []}
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

@@ -148,6 +148,12 @@ RAPL = {
     "sys/class/powercap/intel-rapl:0/energy_uj": "2469474853\n",
     "sys/class/powercap/intel-rapl:0/max_energy_range_uj": "262143328850\n",
 }
+PACKAGE_ZONE = {
+    "sys/class/thermal/thermal_zone0/type": "acpitz\n",
+    "sys/class/thermal/thermal_zone0/temp": "27800\n",
+    "sys/class/thermal/thermal_zone1/type": "x86_pkg_temp\n",
+    "sys/class/thermal/thermal_zone1/temp": "46000\n",
+}
 SUPPLIES = {
     "sys/class/power_supply/AC/uevent": MAINS,
     "sys/class/power_supply/BAT0/uevent": BATTERY,
@@ -169,7 +175,7 @@ BOARDS: dict[str, dict[str, str]] = {
     "rock-5b": {**zones(package_thermal="38846", bigcore0_thermal="37923", bigcore2_thermal="37923"),
                 "sys/devices/system/cpu/cpu4/cpufreq/scaling_cur_freq": "2256000\n", **LINUX},
     "x86-64-linux": {**CORETEMP, **RAPL, **SUPPLIES, **FREQUENCY, **LINUX},
-    "host": LINUX,
+    "host": {**CORETEMP, **PACKAGE_ZONE, **RAPL, **SUPPLIES, **FREQUENCY, **LINUX},
     "aarch64-linux": {**zones(cpu_thermal="44000"), **FREQUENCY, **LINUX},
     "aarch64-linux-older": {**zones(cpu_thermal="44000"), **FREQUENCY, **LINUX},
     "armv7-linux": LINUX,
@@ -192,7 +198,7 @@ SAID: dict[str, dict[str, object]] = {
     "imx93-evk": {"soc-temperature": 39.0, "cpu-frequency": 1.5e9},
     "rock-5b": {"bigcore-temperature": 37.923, "package-temperature": 38.846, "cpu-frequency": 2.256e9},
     "x86-64-linux": {"cpu-temperature": 45.0, "package-energy": 5.0, "battery": 61.0, "battery-power": 6.277},
-    "host": {"memory-available": 252148.0 * 1024},
+    "host": {"cpu-temperature": 45.0, "zone-temperature": 46.0, "battery": 61.0, "package-energy": 5.0},
     "aarch64-linux": {"soc-temperature": 44.0, "cpu-pressure": 0.1413},
     "armv7-linux": {"cpu-pressure": 0.1413, "memory-available": 252148.0 * 1024},
 }

@@ -87,7 +87,10 @@ def test_a_meter_counts_and_what_idle_takes_is_taken_off(
     watts = 5.064 * 1.016
     assert energy["by"] == "measured" and energy["meter"] == "board-power" and energy["covers"] == "board"
     assert energy["watts"] == pytest.approx(watts)
-    assert energy["joules_per_run"] == pytest.approx(watts * plain["seconds"] / plain["runs"], rel=0.1)
+    spent = watts * plain["seconds"] / plain["runs"]
+    assert 0.95 * spent < energy["joules_per_run"] < 3 * spent, (
+        "what the loop waits between two runs is in it"
+    )
     assert "--idle" in energy["idle"]["unavailable"]
     # A board that takes as much idle as at work: nothing is left over, and that is said rather than 0 J.
     same = bench(made, root, monkeypatch, "--seconds", "0.2", "--idle", "0.2")["energy"]
@@ -112,15 +115,15 @@ def test_a_counter_is_read_when_the_work_begins_and_ends(
     thread = threading.Thread(target=count)
     thread.start()
     try:
-        energy = bench(made, root, monkeypatch, "--seconds", "0.6", "--idle", "0.4")["energy"]
+        energy = bench(made, root, monkeypatch, "--seconds", "0.8", "--idle", "0.8")["energy"]
     finally:
         over.set()
         thread.join()
     assert (
         energy["by"] == "measured" and energy["covers"] == "processor" and energy["meter"] == "package-energy"
     )
-    assert energy["idle"]["watts"] == pytest.approx(15.0, rel=0.3)
-    assert energy["watts"] == pytest.approx(15.0, rel=0.3)
+    assert energy["idle"]["watts"] == pytest.approx(15.0, rel=0.5)
+    assert energy["watts"] == pytest.approx(15.0, rel=0.5)
 
 
 def test_what_idle_takes_is_taken_off() -> None:

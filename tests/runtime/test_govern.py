@@ -244,6 +244,25 @@ def test_joules_owed_make_it_save_and_paid_back_let_it_go_on() -> None:
     assert 2.98 < sum(used[20:]) / 180 < 3.02, "all of the budget is used, and no more"
 
 
+def test_the_largest_debt_is_half_a_minute_of_what_the_budget_leaves_and_some_ticks_of_full_power() -> None:
+    assert profile_of(document()).debt(3.7) == pytest.approx(30 * 1.0)
+    assert profile_of(document()).debt(2.8) == pytest.approx(30 * 1.6 / 4)
+    four = profile_of(document(rungs=[*ROWS[:2], {**ROWS[2], "threads": 4}]))
+    assert four.debt(2.8) == pytest.approx(30 * 4 * 1.6 / 4)
+
+
+def test_on_fewer_threads_runs_take_longer_and_not_as_much_power() -> None:
+    rows = [ROWS[0], {**ROWS[1], "threads": 4, "seconds": 0.02}, ROWS[2]]
+    service = Service(rungs=rows, watts=3.0, sensors=[{"name": "throttled", "kind": "throttle"}])
+    assert service.profile.seconds[4] == (0.002, 0.02, 0.05)
+    assert service.profile.seconds[1] == (0.002, 0.08, 0.08), "the ladder must not turn round"
+    service.ran("middle")
+    assert service.state.spent == pytest.approx(4 * 1.6 * 0.02)
+    service.tick(throttled=("under-voltage",))
+    service.state, *_ = decide(service.state, ("done", 2.0, 1, 0.08, 1, None), service.profile)
+    assert service.state.spent == pytest.approx(1.6 * 0.08)
+
+
 def test_the_stricter_budget_counts() -> None:
     assert profile_of(document(watts=3.0, joules_per_hour=7200.0)).budget(None) == (2.0, "budget")
     assert profile_of(document(watts=1.5, joules_per_hour=7200.0)).budget(None) == (1.5, "budget")
@@ -285,7 +304,7 @@ def test_a_counter_of_joules_counts_by_its_difference() -> None:
         # After a jump back nothing was measured: what the meter showed last (5 W) counts.
         assert slow.z >= owed - 1e-9
     assert slow.watts == pytest.approx(0.5)
-    service.tick(given={"board": (7.0, 0.1, "energy")})
+    service.tick(given={"board": (206.0, 0.1, "energy")})
     assert service.state.slow.watts == pytest.approx(0.5), "another counter counts from elsewhere"
 
 
@@ -373,6 +392,9 @@ def test_throttled_goes_down_and_under_voltage_at_once_to_the_bottom() -> None:
     service = Service(rungs=[*ROWS[:2], {**ROWS[2], "threads": 4}])
     service.tick(throttled=("throttled",))
     assert service.ask()[:2] == ("middle", "throttled")
+    assert [service.tick(throttled=("throttled",)).cap for _ in range(3)] == [0, 0, 0]
+    assert service.state.slow.threads == 1, "and when all are down, a thread"
+    assert [service.tick().cap for _ in range(4)] == [0, 1, 2, 2]
     service.tick(throttled=("under-voltage", "frequency-capped"))
     name, reason, decision = service.ask()
     assert (name, reason, decision.threads) == ("small", "under-voltage", 1)
@@ -399,6 +421,16 @@ def test_battery_bands_have_their_own_settings_and_do_not_flap() -> None:
     assert service.ask()[:2] == ("small", "battery") and service.state.slow.z > 0
     service.tick(times=30, charge=None, board=4.0)
     assert service.ask()[1] == "battery" and "charge" in service.state.slow.blind
+
+
+def test_a_band_that_names_a_dominated_variant_allows_what_is_not_slower() -> None:
+    rows = [*ROWS, {"variant": "worse", "accuracy": 0.65, "seconds": 0.02}]
+    service = Service(rungs=rows, battery=[{"below_percent": 30, "variant": "worse"}])
+    service.tick(charge=20.0)
+    assert service.ask()[:2] == ("middle", "battery")
+    other = Service(battery=[{"below_percent": 30, "variant": "gone"}])
+    other.tick(charge=20.0)
+    assert other.ask()[0] == "large" and "gone" in other.profile.problems[0]
 
 
 def test_the_emptiest_battery_counts_also_when_it_is_lost() -> None:

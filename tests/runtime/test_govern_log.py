@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from es_decisions import SCHEMA, DecisionLog, replay
-from island_lab import RUNTIME
+from governed_lab import asked, at_once, loaded, tune, until
+from island_lab import RUNTIME, Serve, make_ladder, rung
 
 from benchmarks.decisions import runs
 
@@ -118,3 +119,39 @@ def test_the_command_line_replays_a_log(tmp_path: Path) -> None:
     assert code == 2 and document["error"] == "bad-log"
     assert run()[1]["error"] == "bad-option"
     assert json.loads(text.splitlines()[0])["schema"] == SCHEMA
+
+
+def test_what_a_live_service_decided_replays(models: Path, tmp_path: Path, serve: Serve) -> None:
+    """Under load, with deadlines, pins, heat, and settings that are changed twice while it serves."""
+    heat = tmp_path / "root" / "temp"
+    heat.parent.mkdir()
+    heat.write_text("50000")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    row = {"name": "soc", "kind": "temperature", "path": "/temp", "unit": "celsius", "scale": 0.001}
+    row["trips"] = [{"at": 80, "effect": "slower"}]
+    made = make_ladder(
+        tmp_path / "release", models, [rung("i8", 5e-6, 0.8), rung("f32", 2e-5, 0.9)],
+        {"i8": "dense_i8", "f32": "dense_f32"}, {"sensors": [row], "settings": {"log": True}},
+    )  # fmt: skip
+    environment = {"EDGESHIP_SENSOR_ROOT": str(tmp_path / "root")}
+    service = loaded(serve(made, "--kept", str(kept), environment=environment))
+    x = [1.0, -2.0, 0.5, 3.0, 0.0, -1.5]
+    at_once(
+        service, [asked(x), asked(x, deadline_ms=5000), asked(x, deadline_ms=1e-6), asked(x, variant="i8")]
+    )
+
+    def reason() -> Any:
+        return service.infer(asked(x)).json["parameters"]["reason"]
+
+    heat.write_text("78900")
+    until(lambda: reason() == "temperature")
+    tune(kept, {"mode": "off"})
+    until(lambda: reason() == "off")
+    tune(kept, {"mode": "auto", "deadline_ms": 2000})
+    until(lambda: reason() == "temperature")
+    service.stop()
+    document = told(made.path / "decisions.jsonl")
+    assert document["mismatches"] == 0 and not document["cut"]
+    assert {"late", "pinned", "off", "temperature", "tick", "settings", "done"} <= set(document["reasons"])
+    assert document["decisions"] > 20

@@ -68,6 +68,24 @@ def test_milliseconds_that_are_none_are_refused(ladder: Service, name: str, valu
     assert refused.status == 400 and name in refused.json["error"], refused.json
 
 
+@pytest.mark.parametrize(
+    "parameters", [{"variant": 7}, {"variant": ""}, {"variant": "x" * 200}, {"stream": []}, {"stream": ""}]
+)
+def test_names_that_are_none_are_refused(ladder: Service, parameters: dict[str, Any]) -> None:
+    refused = ladder.infer(document(**parameters))
+    assert refused.status == 400 and next(iter(parameters)) in refused.json["error"]
+
+
+def test_a_chosen_variant_that_is_no_rung_can_be_pinned(models: Path, tmp_path: Path) -> None:
+    made = make_ladder(tmp_path / "release", models, RUNGS[:1], FILES, {"settings": {"variant": "f32"}})
+    service = settled(Service(made).wait(), {"i8"})
+    try:
+        assert service.infer(document()).json["parameters"] == {"variant": "f32", "reason": "pinned"}
+        assert service.infer(document(variant="i8")).json["parameters"]["variant"] == "i8"
+    finally:
+        service.kill()
+
+
 def test_what_cannot_finish_is_refused_at_once(ladder: Service) -> None:
     before = told(ladder)["refused"]
     refused = ladder.infer(document(deadline_ms=1e-6))

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from es_sensors import KINDS, Sensors
-from es_sensors_judge import Judge, Load
+from es_sensors_judge import LIMITS, Judge, Load
 from es_sensors_text import answer, charge, flags, memory, power, pressure, processor_time, supply
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sensor_readings import (
     BATTERY,
     BOARDS,
@@ -64,9 +66,7 @@ def test_every_row_of_a_target_reads_what_its_board_says(target: str, tmp_path: 
     found = polled(sensors, 101.0)
     for name, wanted in SAID.get(target, {}).items():
         assert found[name][0] == (pytest.approx(wanted) if isinstance(wanted, float) else wanted), name
-    if (
-        target in BOARDS and target != "host"
-    ):  # `host` has the rows of any x86 machine, and this tree is a container's
+    if target in BOARDS:
         unknown = {n: sensors.reasons().get(n) for n, (value, _, _) in found.items() if value is None}
         assert not unknown
     assert all(age in (0.0, 2.0, None) for _, age, _ in found.values())
@@ -371,6 +371,34 @@ def test_the_thread_ends_and_leaves_no_other(tmp_path: Path) -> None:
     wait_for(lambda: sensors.readings()["heat"][0] == 50.0)
     sensors.stop()
     wait_for(lambda: threading.active_count() == before)
+
+
+ODD = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [b"cpu", b"usage_usec", b"some avg10=", b"POWER_SUPPLY_ENERGY_NOW=1\nPOWER_SUPPLY_ENERGY_FULL=0\n", b"1e999",
+         b"-", b"=", b"0x", b"throttled=", b"volt(1)=\n", b"MemAvailable:", b"nan", b"9" * 400, b"cpu  1 2 3 4 5 6 7 8",
+         b"POWER_SUPPLY_STATUS=Discharging\nPOWER_SUPPLY_POWER_NOW=\n", b"-0", b"1_000", "\u0661".encode()]
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(ODD, min_size=1, max_size=4))
+def test_whatever_a_sensor_says_the_others_are_read(texts: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir(exist_ok=True)
+    (tmp_path / "heat").write_text("50000")
+    row = {"path": "/odd", "bits": {"hot": 1}}
+    sensors = Sensors([*({**row, "name": kind, "kind": kind} for kind in KINDS), HEAT], root=str(tmp_path))
+    for second, text in enumerate(texts):
+        (tmp_path / "odd").write_bytes(text)
+        (tmp_path / "proc/stat").write_bytes(text)
+        found = polled(sensors, second * 60.0)
+        assert found["heat"] == (50.0, 0.0, "temperature")
+        for name, (value, _, kind) in found.items():
+            assert (value is None) == bool(sensors.reasons().get(name)), name
+            if kind in LIMITS and value is not None:
+                assert LIMITS[kind][0] <= value <= LIMITS[kind][1]
 
 
 def test_kinds_are_those_of_profiles() -> None:

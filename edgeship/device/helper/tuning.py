@@ -10,7 +10,9 @@ import re
 
 from .base import Refusal, canonical, read_json
 from .files import make_folder, write_whole
+from .health import manager_for, serving
 from .kept import describe_settings, is_governed, keep_settings, own_settings, set_aside, sweep_aside
+from .live import governor_now
 from .state import IN_TRIAL, audit, read_floor, read_state, write_slots
 from .trust import holding, in_time, read_policy, read_signers, refuse_revoked
 
@@ -231,8 +233,13 @@ def who_asks():
 
 def tuned(place, request):
     """Return the settings of an application as they are: the release's, the device's own, and what the next change has
-    to be signed with."""
-    return dict(seen_settings(place), signed=must_sign(place))
+    to be signed with. `live`: and what the service says of itself now."""
+    found = dict(seen_settings(place), signed=must_sign(place))
+    if request.get("live") and found["governed"]:
+        record = read_state(place)
+        seen = serving(place, manager_for(place, record["to"]))
+        found["governor"] = governor_now(place, record, seen)["governor"]
+    return found
 
 
 def seen_settings(place):

@@ -70,7 +70,7 @@ async function infer(body, headers) {
   return told;
 }
 
-// --- from a picture to the model's input
+// --- pictures
 
 // What the variant that serves takes as a picture: where the build knew, and the service says the same.
 function picture() {
@@ -258,13 +258,14 @@ function problem(error) {
   $('result').replaceChildren(place);
 }
 
-const next = job => { work = work.then(job).catch(problem); };
+const busy = on => $('result').setAttribute('aria-busy', on);
+const next = job => { work = work.then(() => busy(true)).then(job).catch(problem).then(() => busy(false)); };
 
 const open = file => file && picture() && next(async () => {
   stopCamera();
-  let image;
-  try { image = await createImageBitmap(file, {imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none'}); }
-  catch (e) { throw Error(`${file.name || 'That'} is no picture that this browser can read.`); }
+  const image = await createImageBitmap(file, {imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none'})
+    .catch(() => createImageBitmap(file))  // older browsers
+    .catch(() => { throw Error(`${file.name || 'That'} is no picture that this browser can read.`); });
   again = () => look(image, image.width, image.height);
   await again();
 });
@@ -300,7 +301,7 @@ async function send() {
 
 function example() {
   const total = model.inputs.reduce((a, s) => a + count(s.shape), 0);
-  if (total > MOST_EXAMPLE) $('json-note').textContent = `A request holds ${whole(total)} numbers, too many to write here: choose a file (README.txt in the bundle says how to make one).`;
+  if (total > MOST_EXAMPLE) $('json-note').textContent = `A request holds ${whole(total)} numbers, too many for here: choose a file (README.txt in the bundle says how to make one).`;
   else $('text').value = JSON.stringify({
     inputs: model.inputs.map(({name, datatype, shape}) => ({name, datatype, shape, data: Array(count(shape)).fill(datatype === 'BOOL' ? false : 0)})),
     outputs: wanted(),
@@ -354,7 +355,8 @@ function governor(told) {
     ['Temperature', known(told.temperature_c, v => figure(v) + ' °C')],
     ['Power', known(told.watts, v => figure(v) + ' W'), told.joules_by],
     ['Too late', known(told.misses, whole), known(told.refused, v => `${whole(v)} refused`)],
-  ], (told.mode === 'off' ? 'The governor is off: nothing adapts. ' : '') + (unknown.length ? `Not known here: ${unknown.join(', ')}.` : ''));
+    ...Object.entries(told.time_in_rung || {}).map(([name, s]) => ['Time in ' + name, time(1000 * s)]),
+  ], [told.mode === 'off' ? 'The governor is off: nothing adapts.' : '', unknown.length ? `Not known here: ${unknown.join(', ')}.` : '', ...told.problems || []].join(' '));
 }
 
 function metrics(lines) {
@@ -364,16 +366,17 @@ function metrics(lines) {
     m[name] = +line.slice(at);
     if (bound) buckets.push([+bound[1], m[name]]);
   }
-  const n = m.edgeship_request_seconds_count, most = buckets.find(b => b[1] >= 0.95 * n), ran = m.edgeship_inference_seconds_sum;
+  const n = m.edgeship_request_seconds_count, most = buckets.find(b => b[1] >= 0.95 * n), ran = m.edgeship_inference_seconds_sum, sum = m.edgeship_request_seconds_sum;
+  const mean = !before ? sum / n : n > before.n ? (sum - before.sum) / (n - before.n) : before.mean;
   tiles([
-    ['Answer time', n ? time(1000 * m.edgeship_request_seconds_sum / n) : 'no request yet', n && most ? `mean; 95 of 100 within ${time(1000 * most[0])}` : ''],
+    ['Answer time', n ? time(1000 * mean) : 'no request yet', n && most ? `since the start 95 of 100 within ${time(1000 * most[0])}` : ''],
     ['Load', before && ran >= before.ran ? percent(Math.min(1, (ran - before.ran) / (now - before.now))) : '', 'time that the engine works'],
     ['Serves now', variant],
     ['Requests', whole(n)],
     ['Waiting', String(m.edgeship_queue_depth), `${m.edgeship_queue_limit} may wait`],
     ['Memory', known(m.process_resident_memory_bytes, size)],
-  ], `Since the service started, ${time(1000 * m.edgeship_uptime_seconds)} ago; load: of the last seconds. This release has no governor: temperature and power are not known.`);
-  before = {now, ran};
+  ], `Started ${time(1000 * m.edgeship_uptime_seconds)} ago. This release has no governor: temperature and power are not known.`);
+  before = {now, ran, n, sum, mean};
 }
 
 async function watch() {
@@ -424,13 +427,12 @@ function tellFacts() {
     ['Takes', model.inputs.map(s => tensor(s, 'in')).join('; ')],
     ['Gives', model.outputs.map(s => tensor(s, 'out')).join('; ')],
     ['State', p.state && `kept between the requests of a session: ${p.state.join(', ')}`],
-    ['Model', `${facts.model}, variant ${variant}${about ? `, ${size(about.bytes)}` : ''}${p.candidate ? `, candidate ${p.candidate.slice(0, 12)}` : ''}`],
+    ['Model', `${facts.model}, variant ${variant}${about ? `, ${size(about.bytes)}` : ''}${p.candidate && variant === p.variant ? `, candidate ${p.candidate.slice(0, 12)}` : ''}`],
     ['Note', about && about.note],
-    ['Also here', Object.keys(facts.variants).filter(v => v !== variant).join(', ')],
     ['Author', facts.author],
     ['Licence', facts.licence || 'Not stated by who built it.'],
     ['Built for', `${facts.target}, by edgeship ${facts.edgeship}`],
-    ['Runs on', p.delegate === 'none' ? '' : `${p.delegate}${p.delegated === false ? ', which does not take part' : ''}`],
+    ['Runs on', p.delegate === 'none' ? '' : `${p.delegate}${p.delegated === false ? ', not taking part' : ''}`],
     ['Release', (p.release || '').slice(0, 12)],
   ]) if (text) { put($('facts'), 'dt', term); put($('facts'), 'dd', text); }
 }

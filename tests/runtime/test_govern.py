@@ -308,6 +308,14 @@ def test_a_counter_of_joules_counts_by_its_difference() -> None:
     assert service.state.slow.watts == pytest.approx(0.5), "another counter counts from elsewhere"
 
 
+def test_a_counter_that_went_on_through_a_night_of_rest_is_no_burst_of_power() -> None:
+    service = Service(watts=3.0)
+    service.tick(given={"meter": (0.0, 0.1, "energy")})
+    service.at += 8 * 3600.0 - 2.0
+    slow = service.tick(given={"meter": (2.7 * 8 * 3600.0, 0.1, "energy")})
+    assert slow.watts == pytest.approx(2.7) and (slow.z, slow.ratio) == (0.0, 1.0)
+
+
 def test_a_budget_that_nothing_can_account_for_means_the_cheapest() -> None:
     service = Service(watts=3.0, sensors=[], power=None)
     assert "neither a meter nor a power model" in service.profile.problems[0]

@@ -505,6 +505,15 @@ def test_defaults_and_ranges_are_those_of_edgeship_yaml() -> None:
         assert (rule["gt"], rule["le"]) == (least, most), key
 
 
+def test_a_device_takes_what_its_service_takes_and_no_more() -> None:
+    from edgeship.device.helper.tuning import SETTINGS
+
+    for key in set(RANGES) & set(SETTINGS):
+        least, most = RANGES[key]
+        assert SETTINGS[key](most) and not SETTINGS[key](least) and not SETTINGS[key](most * 1.001), key
+    assert set(SETTINGS) == set(checked())
+
+
 def test_a_ladder_without_rungs_cannot_be_governed() -> None:
     with pytest.raises(CannotRun, match=r"governor\.rungs"):
         profile_of({"rungs": []})

@@ -64,9 +64,19 @@ def shown(value: Any, nothing: str) -> str:
     """Return a setting's value as it is typed."""
     if value is None or value == []:
         return nothing
+    if isinstance(value, list):
+        return f"[{', '.join(_band(band) for band in value)}]"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _band(band: Any) -> str:
+    """Return what holds below so much of a battery, as it is typed."""
+    if not isinstance(band, Mapping):
+        return json.dumps(band)
+    said = [f"{key}: {shown(value, 'null')}" for key, value in band.items() if value is not None]
+    return f"{{{', '.join(said)}}}"
 
 
 def is_taken_up(governor: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

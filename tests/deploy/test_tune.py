@@ -67,7 +67,7 @@ def test_it_is_shown_changed_and_taken_back_without_a_restart(
     shown = capsys.readouterr().out
     assert "governor.watts" in shown and "may serve, cheapest first: small, big" in shown
     row = next(line.split() for line in shown.splitlines() if line.startswith("governor.watts"))
-    assert row == ["governor.watts", "8", "release", "none", "8"]
+    assert row == ["governor.watts", "8", "release", "8", "none"]
     assert run(["tune", *at, "governor.watts=3", "governor.deadline_ms=none", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert (
@@ -98,11 +98,14 @@ def test_it_is_shown_changed_and_taken_back_without_a_restart(
     capsys.readouterr()
     assert run(["tune", *at, "governor.variant=small"]) == 0
     assert "nothing to change" in capsys.readouterr().out
+    bands = "[{below_percent: 50, watts: 3}, {below_percent: 20, variant: small}]"
+    assert run(["tune", *at, f"governor.battery={bands}"]) == 0
+    assert f"governor.battery={bands}" in capsys.readouterr().out
     assert run(["tune", *at, "--reset"]) == 0 and own(local) == {}
     assert pid(local) == before and local.status()["serving"]["restarts"] == 0
     log = [e for e in history(local.host, "kws", local.options)["entries"] if e["event"] == "tuned"]
     assert (
-        len(log) == 4 and log[0]["reason"] == "governor.deadline_ms=none, governor.watts=3.0" and log[0]["by"]
+        len(log) == 5 and log[0]["reason"] == "governor.deadline_ms=none, governor.watts=3.0" and log[0]["by"]
     )
 
 

@@ -244,6 +244,25 @@ def test_joules_owed_make_it_save_and_paid_back_let_it_go_on() -> None:
     assert 2.98 < sum(used[20:]) / 180 < 3.02, "all of the budget is used, and no more"
 
 
+def test_the_largest_debt_is_half_a_minute_of_what_the_budget_leaves_and_some_ticks_of_full_power() -> None:
+    assert profile_of(document()).debt(3.7) == pytest.approx(30 * 1.0)
+    assert profile_of(document()).debt(2.8) == pytest.approx(30 * 1.6 / 4)
+    four = profile_of(document(rungs=[*ROWS[:2], {**ROWS[2], "threads": 4}]))
+    assert four.debt(2.8) == pytest.approx(30 * 4 * 1.6 / 4)
+
+
+def test_on_fewer_threads_runs_take_longer_and_not_as_much_power() -> None:
+    rows = [ROWS[0], {**ROWS[1], "threads": 4, "seconds": 0.02}, ROWS[2]]
+    service = Service(rungs=rows, watts=3.0, sensors=[{"name": "throttled", "kind": "throttle"}])
+    assert service.profile.seconds[4] == (0.002, 0.02, 0.05)
+    assert service.profile.seconds[1] == (0.002, 0.08, 0.08), "the ladder must not turn round"
+    service.ran("middle")
+    assert service.state.spent == pytest.approx(4 * 1.6 * 0.02)
+    service.tick(throttled=("under-voltage",))
+    service.state, *_ = decide(service.state, ("done", 2.0, 1, 0.08, 1, None), service.profile)
+    assert service.state.spent == pytest.approx(1.6 * 0.08)
+
+
 def test_the_stricter_budget_counts() -> None:
     assert profile_of(document(watts=3.0, joules_per_hour=7200.0)).budget(None) == (2.0, "budget")
     assert profile_of(document(watts=1.5, joules_per_hour=7200.0)).budget(None) == (1.5, "budget")

@@ -31,7 +31,7 @@ class Governing(object):
         # Requests that came together wait for one another in their sockets: that is a queue, too.
         request.asked = asked = Asked(min(started, self._turned), governor.deadline_ms)
         asked.behind = behind
-        if governor.can_finish(started, asked.glance(request), queued):
+        if governor.can_finish(started, asked.glance(request), queued) or asked.heavy(request):
             return
         try:
             self.worker.model.decoded(request)

@@ -120,6 +120,9 @@ class RungWorker(Worker):
             queued = self.waiting.index(job) + 1
             if self._governor.can_finish(now, asked.seems_due, queued):
                 return False
+            if asked.heavy(job.request):
+                asked.seems_due = None  # Its turn tells.
+                return False
             self.waiting.remove(job)
         except ValueError:
             return False  # Its turn came meanwhile.

@@ -195,6 +195,23 @@ def test_who_waits_behind_refused_requests_waits_for_those_no_more() -> None:
     assert broken.request.asked.seems_due is None, "its turn tells what is wrong with it"
 
 
+def test_a_long_body_is_not_read_by_the_loop(ladder: tuple[Ladder, Governor]) -> None:
+    made, governor = ladder
+    worker: Any = RungWorker(None, Metrics({}), None, governor, -1)
+    worker.model = made
+    jobs = [Job(None, request_of(asked(X), 0.0, 1.0), 0.0, 99.0) for _ in range(3)]
+    long, binary, _ = (job.request for job in jobs)
+    for request in (long, binary):
+        request.body += b" " * (1 << 20)
+    binary.headers["inference-header-content-length"] = str(len(binary.body) - (1 << 20))
+    assert [job.request.asked.heavy(job.request) for job in jobs] == [True, False, False]
+    for job in jobs:
+        worker.submit(job)
+    late = worker.refuse_late(5.0)
+    assert late == jobs[1:] and list(worker.waiting) == jobs[:1] and long.asked.body is None
+    assert made.answer(long, time.monotonic() + 10.0).status == 503, "refused when its turn comes"
+
+
 def test_guests_are_answered_whatever_happens_to_their_host(
     ladder: tuple[Ladder, Governor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

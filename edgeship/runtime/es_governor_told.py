@@ -18,7 +18,7 @@ def document(governor, now):
         "rungs": [_rung(rung, place <= slow.cap) for place, rung in enumerate(profile.rungs)],
         "left_out": _left_out(governor),
         "settings": settings,
-        "problems": _problems(governor),
+        "problems": _problems(governor, state.slow, profile),
         "load": round(governor.load, 4),
         "rate": round(tally.rate_now(now), 3),
         "overhead_ms": round(tally.overhead * 1e3, 4),
@@ -64,9 +64,15 @@ def _rung(rung, allowed):
     return told
 
 
-def _problems(governor):
+def _problems(governor, slow, profile):
     """Return what was set and cannot be done, as texts."""
     told = list(governor.whole.problems) + sorted(governor.problems.values())
+    metered = slow.watts is not None or slow.energy is not None
+    limited = profile.budget(slow.percent)[0] is not None
+    # Where the target names no meter the profile says so itself.
+    if limited and not profile.estimates and profile.meter and slow.at is not None and not metered:
+        text = "a budget is set, and %s does not tell what is used: the cheapest variant serves"
+        told.append(text % profile.meter)
     wanted = governor.whole.settings["variant"]
     if wanted in governor.failed:
         told.append("governor.variant %s: %s" % (wanted, governor.failed[wanted]))

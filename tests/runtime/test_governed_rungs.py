@@ -278,3 +278,23 @@ def test_settings_that_come_while_rungs_are_loaded_are_not_undone(
     loader.join(10.0)
     loop.join(10.0)
     assert governor.profile.settings["watts"] == 3.0 and len(governor.profile.rungs) == 2
+
+
+def test_a_budget_that_the_named_meter_does_not_account_for_is_a_problem(
+    models: Path, tmp_path: Path
+) -> None:
+    counter = {"name": "package", "kind": "energy", "path": "/sys/energy_uj", "scale": 1e-6}
+    given = {"settings": {"watts": 3.0}, "sensors": [counter]}
+    release = load_release(str(make_ladder(tmp_path / "release", models, RUNGS, FILES, given).path))
+    governor = Governor(release, str(tmp_path), {"EDGESHIP_SENSOR_ROOT": str(tmp_path)})
+    governor.available(["i8", "f32"], {}, True)
+    governor.prepare()
+    assert governor.document(1.0)["problems"] == [], "nothing was looked at yet"
+    for at in (1.0, 1.25):
+        governor.tick(at)
+    told = governor.document(1.5)
+    assert told["slow"]["cap_why"] == "blind"
+    assert told["problems"] == [
+        "a budget is set, and package does not tell what is used: the cheapest variant serves"
+    ]
+    governor._sensors.stop()

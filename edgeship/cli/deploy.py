@@ -175,18 +175,20 @@ def pages_of(
     return {report.host: page_line(report, by_text[report.host], choices) for report in reports}
 
 
-def hosts_of(settings: DeviceSettings, typed: tuple[str, ...]) -> tuple[Host, ...]:
-    """Return the devices to deploy to: those that were typed, else those of the settings. Raises InputError `no-host`
-    where none is named, `bad-host`."""
+def hosts_of(
+    settings: DeviceSettings, typed: tuple[str, ...], verb: str = "deploy MODEL --target T"
+) -> tuple[Host, ...]:
+    """Return the devices meant: those that were typed, else those of the settings. Raises InputError `no-host` where
+    none is named, `bad-host`."""
     from edgeship.remote import parse_host
 
     named = typed or settings.hosts
     if not named:
         raise InputError(
             "no-host",
-            "nothing says which device to deploy to",
+            "nothing says which device",
             context={"wanted": "--host user@host[:port] or --host local:DIR, or hosts: in edgeship.yaml"},
-            hint="edgeship deploy MODEL --target T --host user@host",
+            hint=f"edgeship {verb} --host user@host",
         )
     return tuple(parse_host(text) for text in dict.fromkeys(named))
 

@@ -53,7 +53,7 @@ def tune(
     """
     change = change_from(typed, reset=options["reset"])
     settings = common.device_settings(config, {**options, "hosts": None}, "root")
-    hosts, choices = hosts_of(settings, options["hosts"]), deploy_options(settings, options)
+    hosts, choices = hosts_of(settings, options["hosts"], "tune"), deploy_options(settings, options)
     app = options["app"] or settings.app
     acts = bool(typed) or options["reset"]
     if dry_run and acts:

@@ -62,7 +62,8 @@ def watch(
     heard: queue.SimpleQueue[Seen] = queue.SimpleQueue()
     app = options["app"] or settings.app
     watchers = [
-        Watcher(host, app, choices, period, heard.put) for host in hosts_of(settings, options["hosts"])
+        Watcher(host, app, choices, period, heard.put)
+        for host in hosts_of(settings, options["hosts"], "watch")
     ]
     show = _json if as_json else _Screen(watchers) if sys.stdout.isatty() else _line
     return _watch(watchers, heard, show, seconds)

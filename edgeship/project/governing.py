@@ -18,7 +18,7 @@ from edgeship.registry import did_you_mean
 SECTION = "governor"
 EXAMPLE = "governor.watts=3"
 WANTED = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-LIMITS = (("gt", "more than {:g}"), ("ge", "{:g} or more"), ("le", "{:g} at most"))
+LIMITS = (("gt", "more than {:.10g}"), ("ge", "{:.10g} or more"), ("le", "{:.10g} at most"))
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 NOTHING = ("", "null", "none", "~")
 

@@ -34,15 +34,22 @@ class Company(object):
         jobs = self._ladder.company(most - 1, lambda job: self._fits(job, time.monotonic() + takes))
         for job in jobs:
             self._seat(job)
-        found = self._computed([first] + [guest.tensors for guest in self._guests]) if self._guests else None
+        found = None
+        try:
+            if self._guests:
+                found = self._computed([first] + [guest.tensors for guest in self._guests])
+        finally:  # Whatever happened to this one: nobody else would answer those that were taken out of the queue.
+            self._answer_guests(found)
+            self._ladder.leave(jobs)
+        return None if found is None else found[0]
+
+    def _answer_guests(self, found):
         for place, guest in enumerate(self._guests):
             outputs = None if found is None else found[place + 1]
             guest.job.answer = answered(
                 lambda held, guest=guest, outputs=outputs: self._told(guest, outputs, held),
                 lambda error: None,
             )
-        self._ladder.leave(jobs)
-        return None if found is None else found[0]
 
     def _fits(self, job, until):
         """Whether a request can be answered with this one, and in time if the run ends at `until`."""

@@ -72,10 +72,11 @@ def tick(state, sample, profile):
     slow = state.slow
     if not abs(at) < 1e15:  # No clock gives that; it must not stay in the state for ever.
         at = slow.at or 0.0
-    dt = min(_LONGEST, at - slow.at) if slow.at is not None and at > slow.at else 0.0
+    span = at - slow.at if slow.at is not None and at > slow.at else 0.0
+    dt = min(_LONGEST, span)
     slow, blind = slow._replace(at=at), []
     slow = _battery(slow, readings, profile, blind)
-    slow = _energy(slow, readings, profile, dt, state.spent, blind)
+    slow = _energy(slow, readings, profile, (span, dt), state.spent, blind)
     slow = _supply(slow, readings, profile, blind)
     slow = _heat(slow, readings, profile, dt, blind)
     slow = _contention(slow, readings, profile, busy, blind)
@@ -102,9 +103,12 @@ def _battery(slow, readings, profile, blind):
     return slow
 
 
-def _energy(slow, readings, profile, dt, spent, blind):
-    """Bring the virtual queue of joules owed up to date: Z <- clamp(Z + used - budget * dt, 0, Zmax)."""
-    shown, counter = _shown(slow, readings, profile, dt)
+def _energy(slow, readings, profile, times, spent, blind):
+    """Bring the virtual queue of joules owed up to date: Z <- clamp(Z + used - budget * dt, 0, Zmax). `times`: seconds
+    since the last tick, and those that count; a counter went on for all of them.
+    """
+    span, dt = times
+    shown, counter = _shown(slow, readings, profile, span)
     estimate = profile.idle * dt + spent
     watts, ratio = slow.watts, slow.ratio
     if shown is not None:
@@ -127,7 +131,7 @@ def _energy(slow, readings, profile, dt, spent, blind):
     return slow._replace(z=z, watts=watts, energy=counter, ratio=ratio, broke=broke)
 
 
-def _shown(slow, readings, profile, dt):
+def _shown(slow, readings, profile, span):
     """Return (watts since the last tick as a meter shows them, its counter of joules); None where there is none."""
     name = "meter" if "meter" in readings else profile.meter
     value = _number(readings, name, 0.0, 1e15)
@@ -136,9 +140,9 @@ def _shown(slow, readings, profile, dt):
     if readings[name][2] == "power":
         return (value if value < _MOST_WATTS else None), None
     counter, before = (name, value), slow.energy
-    if before is None or before[0] != name or not dt > 0.0 or not 0.0 <= value - before[1] < _MOST_WATTS * dt:
+    if before is None or before[0] != name or not 0.0 <= value - before[1] < _MOST_WATTS * span:
         return None, counter
-    return (value - before[1]) / dt, counter
+    return (value - before[1]) / span, counter
 
 
 def _supply(slow, readings, profile, blind):

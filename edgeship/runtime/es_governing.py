@@ -3,6 +3,7 @@
 import time
 
 from es_asked import Asked
+from es_errors import Refused
 from es_governor import Governor
 from es_rung_worker import RungWorker
 
@@ -32,7 +33,12 @@ class Governing(object):
         asked.behind = behind
         if governor.can_finish(started, asked.glance(request), queued):
             return
-        self.worker.model.decoded(request)
+        try:
+            self.worker.model.decoded(request)
+        except Refused:
+            raise
+        except Exception:
+            return  # Whatever is wrong with it is told when its turn comes; it must not end the loop.
         governor.admit(started, asked.due, queued, asked.variant)
 
     def due(self):

@@ -31,6 +31,9 @@ class Governor(object):
 
     def __init__(self, release, directory, environ, clock=time.monotonic):
         self._clock, self._lock = clock, threading.Lock()
+        self._making = (
+            threading.Lock()
+        )  # Two that made a profile at a time would undo what the other took up.
         self._chosen = release.variant()["name"]
         self._document, self._environ = with_rung(release.service["governor"], self._chosen), environ
         self._path = os.path.join(directory, LOG_NAME)
@@ -66,11 +69,12 @@ class Governor(object):
         if not self._tuned.changed():
             return
         try:
-            settings = self._tuned.read()
-            self._apply(settings)
+            with self._making:
+                settings = self._tuned.read()
+                self._apply(settings)
+                self._tuned.settings = settings
         except CannotRun as error:
             return self._problem("settings", error.reason)
-        self._tuned.settings = settings
         self._problem("settings", None)
         log("governor-settings", tuned=settings or {})
 
@@ -123,12 +127,13 @@ class Governor(object):
         """From now on these variants can answer; `failed`: {variant: why it cannot}. `complete`: nothing more is to
         come, so decisions begin to be logged.
         """
-        self._names, self.failed = set(names), dict(failed)
-        self._apply(self._tuned.settings)
-        if complete and self.loading:
-            with self._lock:
-                self.loading = False
-                self._settle(self._tuned.settings)
+        with self._making:
+            self._names, self.failed = set(names), dict(failed)
+            self._apply(self._tuned.settings)
+            if complete and self.loading:
+                with self._lock:
+                    self.loading = False
+                    self._settle(self._tuned.settings)
 
     def prepare(self):
         """Make what the slow loop needs. Once the service is ready: its start does not wait for that."""
@@ -162,7 +167,8 @@ class Governor(object):
         if due is None:
             return True
         sample = ("admit", now, queued, self.tally.crowding(), self._left(now, due, queued), None)
-        return not es_govern.decide(self._state, sample, self.profile)[1].refuse
+        state, profile = self.seen()
+        return not es_govern.decide(state, sample, profile)[1].refuse
 
     def admit(self, now, due, queued, variant):
         """Raise Refused (503) where a request cannot be answered in time, whatever is done."""
@@ -188,8 +194,7 @@ class Governor(object):
         return profile.every[decision.rung], decision, reason
 
     def _refuse(self, decision, reason):
-        self.tally.refused += 1
-        self.tally.count(reason)
+        self.tally.refuse(reason)
         seconds = max(1, math.ceil(decision.retry_after))
         text = "refused (%s): it cannot be answered before its deadline, not even by the quickest variant"
         raise Refused(503, text % reason, [("Retry-After", "%d" % seconds)])
@@ -205,7 +210,7 @@ class Governor(object):
 
     def expected(self, name):
         """Return the seconds that one run of a variant is expected to take now."""
-        profile, state = self.profile, self._state
+        state, profile = self.seen()
         place = profile.index(name)
         return state.xi * profile.seconds[state.slow.threads][place] if place >= 0 else 0.0
 
@@ -275,6 +280,11 @@ class Governor(object):
     def names(self):
         """Return the variants that a request may name, cheapest first."""
         return [rung.name for rung in self.whole.every]
+
+    def seen(self):
+        """Return (es_govern's State, the Profile that it is one of): another thread may change both."""
+        with self._lock:
+            return self._state, self.profile
 
     def learned(self):
         """Return es_govern's State: what was learned of this device."""

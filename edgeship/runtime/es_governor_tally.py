@@ -1,6 +1,7 @@
 """What a governed service counts: arrivals, answers, which rung answered and why."""
 
 import math
+import threading
 
 from es_answers import log
 
@@ -13,14 +14,16 @@ _RECENT = 512  # Answers whose times make the percentiles.
 
 class Tally(object):
     """`rate`: arrivals a second, as of the last one; `overhead`: seconds that an answer takes beside the engine;
-    `busy`: seconds in which the engine was at work; `rung`, `reason`: what answers, and why.
+    `busy`: seconds in which the engine was at work; `rung`, `reason`: what answers, and why, None
+    before the first request that left it to the governor.
     """
 
     def __init__(self, rung, now):
         self.rate, self._arrival, self.overhead, self.busy = 0.0, None, 0.0, 0.0
         self.reasons, self.misses, self.refused, self.skipped = {}, 0, 0, 0
         self._recent, self._place = [], 0
-        self.rung, self.reason, self._since = rung, "only-rung", now
+        self._counting = threading.Lock()  # The loop refuses while the worker answers.
+        self.rung, self.reason, self._since = rung, None, now
         self._times, self._said, self._unsaid = {}, None, 0
 
     def arrived(self, now):
@@ -47,7 +50,14 @@ class Tally(object):
 
     def count(self, reason):
         """Count a decision."""
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        with self._counting:
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+    def refuse(self, reason):
+        """Count a decision to refuse."""
+        self.count(reason)
+        with self._counting:
+            self.refused += 1
 
     def answered(self, now, asked, status):
         """Note that an answer is on its way."""

@@ -5,8 +5,8 @@ from es_meter import ESTIMATED, MEASURED
 
 def document(governor, now):
     """Return the governor's document; docs/formats.md has its fields."""
-    profile, tally = governor.profile, governor.tally
-    xi, deviation, slow = governor.learned().xi, governor.learned().d, governor.learned().slow
+    state, profile = governor.seen()
+    tally, slow = governor.tally, state.slow
     joules, by, watts = governor.energy()
     readings, why = governor.readings(now)
     settings = profile.settings
@@ -15,7 +15,7 @@ def document(governor, now):
         "rung": tally.rung,
         "reason": tally.reason,
         "loading": governor.loading,
-        "rungs": [_rung(governor, rung, place) for place, rung in enumerate(profile.rungs)],
+        "rungs": [_rung(rung, place <= slow.cap) for place, rung in enumerate(profile.rungs)],
         "left_out": _left_out(governor),
         "settings": settings,
         "problems": _problems(governor),
@@ -42,12 +42,12 @@ def document(governor, now):
             "joules_owed": round(slow.z, 3),
             "blind": list(slow.blind),
         },
-        "stretch": [round(xi, 4), round(deviation, 4)],
-        "margin": round(governor.learned().margin, 4),
+        "stretch": [round(state.xi, 4), round(state.d, 4)],
+        "margin": round(state.margin, 4),
     }
 
 
-def _rung(governor, rung, place):
+def _rung(rung, allowed):
     told = {
         "variant": rung.name,
         "accuracy": rung.accuracy,
@@ -57,7 +57,7 @@ def _rung(governor, rung, place):
         "threads": rung.threads,
         "joules": rung.joules,
         "measured": rung.measured,
-        "allowed": place <= governor.learned().slow.cap,
+        "allowed": allowed,
     }
     if rung.cascade:
         told["cascade"] = dict(zip(("little", "big", "margin", "share"), rung.cascade))

@@ -79,7 +79,11 @@ class Tuned(object):
 
     def read(self):
         """Return what the file holds now, None where there is none; raises CannotRun for what is no settings."""
-        found = _document(self._path, SETTINGS_SCHEMA)
+        try:
+            found = _document(self._path, SETTINGS_SCHEMA)
+        except CannotRun:
+            self._seen = None  # Looked at again next time: it may be had then.
+            raise
         if found is None:
             return None
         settings = found.get("settings")

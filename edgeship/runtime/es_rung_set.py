@@ -78,6 +78,7 @@ class RungSet(object):
                 self.tell()
             return
         name, again = found
+        threads = self._threads.get(name)
         begun = time.monotonic()
         try:
             self._load(name)
@@ -86,7 +87,7 @@ class RungSet(object):
         except Exception as error:
             why = error.reason if isinstance(error, CannotRun) else "%s: %s" % (type(error).__name__, error)
             if again:
-                self._kept[name] = self._wanted_threads(name)
+                self._kept[name], self._threads[name] = self._wanted_threads(name), threads
                 log("rung-threads", variant=name, reason=why)
             else:
                 self._failed[name] = "it cannot be loaded: %s" % why

@@ -116,16 +116,22 @@ class RungWorker(Worker):
         if self._governor.can_finish(now, asked.seems_due, queued):
             return False
         try:
+            # Not as many as at the look: some were refused since, or had their turn.
+            queued = self.waiting.index(job) + 1
+            if self._governor.can_finish(now, asked.seems_due, queued):
+                return False
             self.waiting.remove(job)
         except ValueError:
             return False  # Its turn came meanwhile.
         try:
             self.model.decoded(job.request)
             self._governor.admit(now, asked.due, queued, asked.variant)
+            asked.seems_due = asked.due
         except Refused as error:
             job.answer = refusal(error)
             return True
-        asked.seems_due = asked.due
+        except Exception:
+            asked.seems_due = None  # Its turn tells what is wrong with it.
         self.waiting.insert(queued - 1, job)
         self._jobs.put(True)
         return False

@@ -229,8 +229,8 @@ class Ladder(object):
             return None
         try:
             call, own = self.decoded(request)
-        except Refused:
-            return None  # It is told so when its turn comes.
+        except Exception:
+            return None  # What is wrong with it is told when its turn comes.
         if call.runs != 1 or asked.stream is not None or asked.period is not None:
             return None
         if asked.variant not in (None, model.name) or not (own is model or fits(model, call)):

@@ -124,13 +124,16 @@ class Sensors(object):
             at = self._clock() if now is None else now
             if row.hangs or (at < row.due and not (fresh and not row.failures)):
                 continue
-            self._reading = (row, at)
+            self._reading = reading = (row, at)
             self._read(row, at)
             with self._lock:
+                if (
+                    self._reading is reading
+                ):  # Or it would seem to hang at the next look, minutes after a `stop`.
+                    self._reading = None
                 if generation is not None and self._generation != generation:
                     row.hangs = False  # Another thread reads the rest since; this one came back after all.
                     return
-                self._reading = None
 
     def _read(self, row, now):
         try:

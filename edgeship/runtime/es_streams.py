@@ -27,8 +27,9 @@ class Streams(object):
 
                 self._still = Still(limit)
             self._still.limit = limit
-            if self._still.same(asked.stream, call.samples, now):
-                teller, tensors, said = self._still.answer(asked.stream)
+            stream = asked.stream, asked.variant  # Whoever names a variant gets no other one's answer.
+            if self._still.same(stream, call.samples, now):
+                teller, tensors, said = self._still.answer(stream)
                 call.said = dict(said, skipped=True)
                 self._governor.tally.skipped += 1
                 return Answer(200, *es_infer.encode(call, tensors, teller))
@@ -39,7 +40,8 @@ class Streams(object):
     def after(self, asked, call, now, answer):
         """Remember what was computed for a stream: `answer` is (what tells it, tensors)."""
         if self._still is not None and asked.period is None:
-            self._still.computed(asked.stream, call.samples, now, answer + (call.said,))
+            stream = asked.stream, asked.variant
+            self._still.computed(stream, call.samples, now, answer + (call.said,))
 
     def _portion(self, asked, call, now):
         from es_duty import duty, share

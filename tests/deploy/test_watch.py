@@ -239,3 +239,19 @@ def test_nonsense_of_a_device_is_told_and_never_read() -> None:
     assert [each.lost is None for each in heard] == [False, False, False, True, False]
     assert all("nonsense" in str(each.lost) for each in heard if each.lost)
     assert len(watcher._rest) < 1 << 20
+
+
+def test_a_log_is_a_file_of_the_services_own(tmp_path: Path) -> None:
+    from edgeship.device.helper.live import read_log
+
+    secret, log = tmp_path / "shadow", tmp_path / "decisions.jsonl"
+    secret.write_text("root")
+    log.symlink_to(secret)
+    assert read_log(str(log)) is None
+    log.unlink()
+    os.mkfifo(log)
+    assert read_log(str(log)) is None
+    log.unlink()
+    assert read_log(str(log)) is None
+    log.write_text("[]\n")
+    assert read_log(str(log)) == "[]\n"

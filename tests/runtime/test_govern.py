@@ -308,6 +308,14 @@ def test_a_counter_of_joules_counts_by_its_difference() -> None:
     assert service.state.slow.watts == pytest.approx(0.5), "another counter counts from elsewhere"
 
 
+def test_a_counter_that_went_on_through_a_night_of_rest_is_no_burst_of_power() -> None:
+    service = Service(watts=3.0)
+    service.tick(given={"meter": (0.0, 0.1, "energy")})
+    service.at += 8 * 3600.0 - 2.0
+    slow = service.tick(given={"meter": (2.7 * 8 * 3600.0, 0.1, "energy")})
+    assert slow.watts == pytest.approx(2.7) and (slow.z, slow.ratio) == (0.0, 1.0)
+
+
 def test_a_budget_that_nothing_can_account_for_means_the_cheapest() -> None:
     service = Service(watts=3.0, sensors=[], power=None)
     assert "neither a meter nor a power model" in service.profile.problems[0]
@@ -495,6 +503,15 @@ def test_defaults_and_ranges_are_those_of_edgeship_yaml() -> None:
     for key, (least, most) in RANGES.items():
         rule = keys.get(key) or keys["battery"]["items"]["keys"][key]
         assert (rule["gt"], rule["le"]) == (least, most), key
+
+
+def test_a_device_takes_what_its_service_takes_and_no_more() -> None:
+    from edgeship.device.helper.tuning import SETTINGS
+
+    for key in set(RANGES) & set(SETTINGS):
+        least, most = RANGES[key]
+        assert SETTINGS[key](most) and not SETTINGS[key](least) and not SETTINGS[key](most * 1.001), key
+    assert set(SETTINGS) == set(checked())
 
 
 def test_a_ladder_without_rungs_cannot_be_governed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from es_asked import Asked
 from es_budget import Budget
 from es_cascade import margin
-from es_errors import EngineFailed
+from es_errors import EngineFailed, Refused
 from es_governor import Governor
 from es_head import parse_head
 from es_metrics import Metrics
@@ -21,7 +22,7 @@ from es_release import load_release
 from es_rung_worker import RungWorker
 from es_rungs import Ladder
 from es_worker import Job
-from governed_lab import INFER, asked, loaded, parameters_of, told
+from governed_lab import INFER, asked, loaded, parameters_of, told, tune
 from island_lab import IO, STATE, MakeRelease, Serve, make_ladder, rung
 
 X = [1.0, -2.0, 0.5, 3.0, 0.0, -1.5]
@@ -164,3 +165,99 @@ def test_a_request_is_decoded_for_the_rung_that_answers_it(
     document["inputs"][0].update(datatype="INT8", data=[13, -17, 8, 33, 3, -12])
     assert parameters_of(service.infer(document))["variant"] == "i8"
     assert told(service)["decisions"]["accurate"] == 2
+
+
+def test_who_waits_behind_refused_requests_waits_for_those_no_more() -> None:
+    class OneASecond:
+        """Each request takes a second."""
+
+        def can_finish(self, now: float, due: float | None, queued: int) -> bool:
+            return due is None or now + queued <= due
+
+        def admit(self, now: float, due: float | None, queued: int, variant: str | None) -> None:
+            if not self.can_finish(now, due, queued):
+                raise Refused(503, "late")
+
+    class Model:
+        def decoded(self, request: Any) -> None:
+            if request is broken.request:
+                raise ValueError("whatever a client may send")
+
+    worker: Any = RungWorker(None, Metrics({}), None, OneASecond(), -1)
+    worker.model = Model()
+    jobs = [Job(None, request_of(asked(X), 0.0, ms), 0.0, 99.0) for ms in (500, 600, 500, 3000)]
+    broken, last = jobs[2:]
+    for job in jobs:
+        worker.submit(job)
+    late = worker.refuse_late(0.6)
+    assert late == jobs[:2] and all(job.answer.status == 503 for job in late)
+    assert list(worker.waiting) == [broken, last], "the last one has one before it, and ends in time"
+    assert broken.request.asked.seems_due is None, "its turn tells what is wrong with it"
+
+
+def test_guests_are_answered_whatever_happens_to_their_host(
+    ladder: tuple[Ladder, Governor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import es_company
+
+    made, governor = ladder
+    now = time.monotonic()
+    guest = Job(None, request_of(asked(X), now), now, now + 60.0)
+    left: list[Job] = []
+    made.company = lambda most, accept: [guest] if accept(guest) else []
+    made.leave = left.extend
+    host = request_of(asked(X), now)
+    call, model = made.decoded(host)
+    call.said = {"reason": "accurate"}
+    lent: Any = governor.profile.every[governor.profile.index(model.name)]
+    lent.fixed, lent.each = 1e-5, 1e-5
+    monkeypatch.setattr(es_company, "together", lambda model, inputs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        es_company.Company(made, (lent, model), call, now + 60.0, None).answer(2, 1e-5)
+    assert left == [guest] and json.loads(guest.answer.body)["parameters"]["variant"] == model.name
+
+
+def test_a_named_variant_never_gets_the_still_answer_of_another(ladder: tuple[Ladder, Governor]) -> None:
+    made, governor = ladder
+    governor.profile.settings["still"] = 0.5
+
+    def answer(**parameters: Any) -> Any:
+        now = time.monotonic()
+        return json.loads(made.answer(request_of(asked(X, **parameters), now), now + 10.0).body)["parameters"]
+
+    assert answer(stream="door")["variant"] == "f32"
+    assert answer(stream="door")["skipped"] is True
+    assert answer(stream="door", variant="i8") == {"variant": "i8", "reason": "pinned"}
+    assert answer(stream="door", variant="i8") == {"variant": "i8", "reason": "pinned", "skipped": True}
+
+
+def test_settings_that_come_while_rungs_are_loaded_are_not_undone(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import es_govern
+
+    release = load_release(str(make_ladder(tmp_path / "release", models, RUNGS, FILES).path))
+    release.kept = str(tmp_path)
+    governor = Governor(release, str(tmp_path), {})
+    tune(tmp_path, {"watts": 3.0})
+    made = es_govern.profile_of
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> Any:
+        profile = made(*given)
+        if threading.current_thread() is loader:
+            begun.set()
+            go_on.wait(5.0)
+        return profile
+
+    monkeypatch.setattr(es_govern, "profile_of", slowly)
+    loader = threading.Thread(target=governor.available, args=(["i8", "f32"], {}, True))
+    loop = threading.Thread(target=governor.touch, args=(1.0,))
+    loader.start()
+    assert begun.wait(10.0)
+    loop.start()
+    loop.join(0.2)
+    go_on.set()
+    loader.join(10.0)
+    loop.join(10.0)
+    assert governor.profile.settings["watts"] == 3.0 and len(governor.profile.rungs) == 2

@@ -373,6 +373,22 @@ def test_the_thread_ends_and_leaves_no_other(tmp_path: Path) -> None:
     wait_for(lambda: threading.active_count() == before)
 
 
+def test_a_reading_that_a_stop_interrupts_does_not_seem_to_hang_later(tmp_path: Path) -> None:
+    class Resting(Sensors):
+        """Told to rest while it reads."""
+
+        def _raw(self, row: Any) -> Any:
+            self.stop()
+            return super()._raw(row)
+
+    (tmp_path / "heat").write_text("50000")
+    sensors = Resting([HEAT], root=str(tmp_path))
+    sensors._thread = threading.current_thread()
+    sensors.poll(generation=sensors._generation)
+    sensors.readings(time.monotonic() + 60.0)
+    assert not sensors._rows[0].hangs and sensors.reasons() == {}
+
+
 ODD = st.one_of(
     st.binary(max_size=60),
     st.sampled_from(

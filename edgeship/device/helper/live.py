@@ -5,10 +5,11 @@ import json
 import os
 import re
 import socket
+import stat
 import sys
 import time
 
-from .base import Refusal, boot_identity, read_text
+from .base import Refusal, boot_identity
 from .health import manager_for, serving
 from .kept import is_governed, own_settings
 from .state import read_state
@@ -126,6 +127,19 @@ def watch(place, request):
     return {"lines": count}
 
 
+def read_log(path):
+    """Return a log's text, None where there is none. The service's account owns the folder: what it put there instead
+    of a file (a link to somebody else's, a pipe that nobody writes) is not opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return stream.read(LOG_MOST).decode("utf-8", "replace")
+
+
 def decisions(place, request):
     """Return the log of decisions that the running service writes, the older part first, and the digests of what in its
     runtime decides: who runs the same, comes to the same."""
@@ -136,7 +150,7 @@ def decisions(place, request):
         raise Refusal("no-governor", "release %s has no governor: it decides nothing" % release[:12])
     announce = manager_for(place, release).announce
     path = os.path.join(os.path.dirname(announce or ""), LOG_FILE)
-    parts = [read_text(path + ".1", LOG_MOST), read_text(path, LOG_MOST)]
+    parts = [read_log(path + ".1"), read_log(path)]
     if not any(parts):
         raise Refusal("no-decision-log", "the service of release %s has logged no decisions" % release[:12])
     files = (kept_manifest(place, release) or {"files": {}})["files"]

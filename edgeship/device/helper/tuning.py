@@ -23,13 +23,14 @@ VARIANT = re.compile(r"[A-Za-z0-9._=,@+~-]{1,200}\Z")
 DEVICE = re.compile(r"[0-9a-f]{32}\Z")
 
 
-def is_number(low, high, least=False):
-    """Return what holds a number against its limits; `least`: the lower one itself may be."""
+def is_number(low, high):
+    """Return what holds a number against its limits, those of the runtime: it takes no settings with one that lies
+    outside. The lower one itself may not be."""
 
     def sound(value):
         if type(value) not in (int, float) or not math.isfinite(value):
             return False
-        return (value >= low if least else value > low) and value <= high
+        return low < value <= high
 
     return sound
 
@@ -63,18 +64,18 @@ def are_bands(value):
     return limits == sorted(set(limits), reverse=True)
 
 
-POWER = is_number(0, 1e6)
+POWER = is_number(0, 1e4)
 SETTINGS = {
     "mode": is_one_of("auto", "off"),
     "variant": is_variant,
-    "deadline_ms": is_number(0, 1e9),
+    "deadline_ms": is_number(0, 86400e3),
     "watts": POWER,
-    "joules_per_hour": is_number(0, 1e10),
+    "joules_per_hour": is_number(0, 36e6),
     "temperature_c": is_number(0, 150),
     "battery": are_bands,
     "coalesce": is_one_of("auto", "off"),
     "cascade": is_one_of("auto", "off"),
-    "still": is_number(0, 1, least=True),
+    "still": is_number(0, 1),
     "load": is_number(0, 1),
     "log": lambda value: isinstance(value, bool),
 }

@@ -18,7 +18,7 @@ from edgeship.values import Bundle
 
 PATIENCE = 600.0
 """Seconds a replay may take: a decision takes some 20 us, and a log has some 10,000."""
-DECIDES = re.compile(r"(es_govern(?!or)[a-z_]*|es_decisions)\.py\Z")
+DECIDES = re.compile(r"(es_govern(?:_[a-z_]+)?|es_decisions)\.py\Z")
 """What of a runtime decides: two releases in which these are the same decide alike. (As in the helper's live.py.)"""
 
 

@@ -87,7 +87,8 @@ def simulate(bundle: Path, out: Path | None, force: bool, as_json: bool, quiet: 
     opened = _opened(bundle, options["board"])
     request = _request(opened, options)
     with common.progress(quiet=quiet) as progress:
-        progress.note(f"simulating {len(request['traces'])} traces")
+        count = len(request["traces"])
+        progress.note(f"simulating {count} trace{'s' if count != 1 else ''}")
         document = simulation(opened, request)
     if out is not None:
         from edgeship.pages.simulation import simulation_page

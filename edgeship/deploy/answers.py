@@ -27,6 +27,7 @@ from edgeship.shape import (
     Record,
     maybe,
     problem,
+    text,
 )
 
 ANSWER_BYTES = 16 << 20
@@ -236,7 +237,7 @@ ANSWERS: dict[str, Kind] = {
         maybe={"governor": Named(of=ANY)},
     ),
     "tune": Record(fields={**TUNED.fields, "changed": BOOL, "by": TEXT}),
-    "decisions": Record(fields={"release": TEXT, "log": TEXT, "deciding": Named(of=TEXT)}),
+    "decisions": Record(fields={"release": TEXT, "log": text(LOG_BYTES), "deciding": Named(of=TEXT)}),
     "pin": Record(fields={"changed": BOOL, "pins": TEXTS}),
     "logs": Record(fields={"lines": TEXTS}),
     "bench": Record(fields={"release": TEXT, "bench": BENCH}),

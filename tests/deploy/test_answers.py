@@ -237,3 +237,13 @@ def test_what_is_taken_can_be_read(data: st.DataObject, heard: list[tuple[str, A
             place[key] = copy.deepcopy(data.draw(ODD))
     if "ok" in reply and answers.wrong(verb, reply) is None and reply["ok"] is True:
         read_all(verb, reply)
+
+
+def test_a_whole_log_of_decisions_is_an_answer() -> None:
+    from edgeship.device.helper.live import LOG_MOST
+
+    line = '[["dispatch",1.0,0.0,0,1.0,null,null,1],[0,false,0.0,1,1],"accurate"]\n'
+    reply = {"ok": True, "release": "a" * 64, "log": line * (2 * LOG_MOST // len(line)), "deciding": {}}
+    assert answers.wrong("decisions", reply) is None
+    assert answers.read(json.dumps(reply).encode(), answers.longest("decisions")) == reply
+    assert "log is not a text" in (answers.wrong("decisions", {**reply, "log": 3}) or "")

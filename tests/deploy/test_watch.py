@@ -255,3 +255,17 @@ def test_a_log_is_a_file_of_the_services_own(tmp_path: Path) -> None:
     assert read_log(str(log)) is None
     log.write_text("[]\n")
     assert read_log(str(log)) == "[]\n"
+
+
+def test_what_decides_is_the_same_on_both_sides_and_no_glue() -> None:
+    from edgeship.bundle.replay import deciding_files
+    from edgeship.device.helper.live import DECIDES
+
+    ours = set(deciding_files())
+    assert ours == {
+        path.name
+        for path in (ROOT / "edgeship/runtime").glob("*.py")
+        if DECIDES.match(f"runtime/{path.name}")
+    }
+    assert {"es_govern.py", "es_govern_slow.py", "es_decisions.py"} <= ours
+    assert not ours & {"es_governing.py", "es_governor.py", "es_governor_told.py"}

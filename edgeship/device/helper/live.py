@@ -18,7 +18,7 @@ from .store import kept_manifest
 ANSWER_SECONDS = 5.0
 ANSWER_BYTES = 1 << 18
 LOG_FILE, LOG_MOST = "decisions.jsonl", 4 << 20
-DECIDES = re.compile(r"runtime/(es_govern(?!or)[a-z_]*|es_decisions)\.py\Z")
+DECIDES = re.compile(r"runtime/(es_govern(?:_[a-z_]+)?|es_decisions)\.py\Z")
 """What of a runtime decides, and writes that down."""
 LEAST_PERIOD, LONGEST_PERIOD = 0.2, 60.0
 

@@ -79,7 +79,7 @@ def simulation(bundle: Bundle, request: Mapping[str, Any]) -> dict[str, Any]:
         if not (release / "runtime" / "es_simulated.py").exists():
             raise InputError(
                 "no-ladder",
-                "the bundle was made by an edgeship whose service had no governor",
+                "the bundle has no governor: it carries one variant, and no setting of one",
                 context={"bundle": bundle.path},
                 hint=HINTS["no-ladder"],
             )

@@ -19,7 +19,7 @@ from es_world import World
 
 SCHEMA = "edgeship.simulation/1"
 _SECONDS, _LEAST_SECONDS, _LOAD = 600.0, 2.0, 0.6
-_USUAL_REQUESTS = 60000
+_USUAL_REQUESTS = 20000
 _MOST_SECONDS, _MOST_REQUESTS = 86400.0 * 7, 2000000
 # Policies whose courses are kept for plots, beside the best fixed rungs.
 _DRAWN = {"governor", "load-ladder"}

@@ -49,6 +49,7 @@ class Case:
     model: Path
     datatype: str
     nested: bool
+    decimals: int | None = None  # What the client rounds its numbers to, None: not at all.
 
 
 def own_models(folder: Path) -> dict[str, Path]:
@@ -91,22 +92,24 @@ def cases(folder: Path, only: str) -> list[Case]:
     """Return the rows of the table whose name holds `only`."""
     models = own_models(folder)
     kws, resnet = DATA / "kws/mlperf_int8.tflite", DATA / "cifar10/mlperf_int8.tflite"
-    rows = [
-        ("MLP 8-16-4, FP32", models["tiny"], "FP32"),
-        ("KWS int8, 490 FP32", kws, "FP32"),
-        ("ResNet-8 int8, 3,072 UINT8", resnet, "UINT8"),
-        ("640 FP32 to 640 FP32", models["wide"], "FP32"),
-        ("picture 96x96x3, UINT8", models["picture"], "UINT8"),
+    rows: list[tuple[str, Path, str, int | None]] = [
+        ("MLP 8-16-4, FP32", models["tiny"], "FP32", None),
+        ("KWS int8, 490 FP32", kws, "FP32", None),
+        ("KWS int8, 490 FP32 of 4 decimals", kws, "FP32", 4),
+        ("ResNet-8 int8, 3,072 UINT8", resnet, "UINT8", None),
+        ("640 FP32 to 640 FP32", models["wide"], "FP32", None),
+        ("picture 96x96x3, UINT8", models["picture"], "UINT8", None),
     ]
     found = []
-    for name, model, datatype in rows:
+    for name, model, datatype, decimals in rows:
         if not model.is_file():
             print(f"{model} is missing: {name} is left out", file=sys.stderr)
             continue
         for nested in (False, True):
             full = f"{name}, {'nested' if nested else 'flat'}"
             if only in full and not (nested and model == models["tiny"]):
-                found.append(Case(name=full, model=model, datatype=datatype, nested=nested))
+                case = Case(name=full, model=model, datatype=datatype, nested=nested, decimals=decimals)
+                found.append(case)
     return found
 
 
@@ -118,7 +121,8 @@ def shaped(values: list[Any], shape: list[int]) -> list[Any]:
 
 
 def request_of(service: dict[str, Any], case: Case) -> tuple[bytes, bytes]:
-    """Return (the whole HTTP request, its body): numbers as `json.dumps(array.tolist())` spells them."""
+    """Return (the whole HTTP request, its body): numbers as `json.dumps(array.tolist())` spells them, a float32 with
+    the 17 digits of its double."""
     draw, inputs = random.Random(3), []
     for spec in service["variants"][0]["inputs"]:
         count = 1
@@ -129,6 +133,8 @@ def request_of(service: dict[str, Any], case: Case) -> tuple[bytes, bytes]:
             scale, zero = spec["tensor"]["scale"] or 1 / 64, spec["tensor"]["zero_point"] or 0
             real = [scale * (draw.uniform(-120, 120) - zero) for _ in range(count)]
             values = list(struct.unpack(f"<{count}f", struct.pack(f"<{count}f", *real)))
+            if case.decimals is not None:
+                values = [round(value, case.decimals) for value in values]
         data = shaped(values, spec["shape"]) if case.nested else values
         inputs.append({"name": spec["name"], "datatype": case.datatype, "shape": spec["shape"], "data": data})
     body = json.dumps({"id": "1", "inputs": inputs}).encode()

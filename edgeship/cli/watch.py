@@ -35,7 +35,9 @@ LOOK_SECONDS = 0.2
     help="Seconds between two looks.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 30 * 86_400), help="End after so long.  [default: at Ctrl-C]"
+    "--seconds",
+    type=click.FloatRange(0.1, 30 * 86_400),
+    help="End so long after every host was heard of.  [default: at Ctrl-C]",
 )
 @host_options
 @common.config_option
@@ -70,14 +72,18 @@ def _watch(watchers: Sequence[Watcher], heard: Any, show: Any, seconds: float | 
     """Show what is heard until the time is over, all have failed, or Ctrl-C. Raises what ended all of them."""
     from edgeship.deploy.watching import failure_of
 
-    until = None if seconds is None else time.monotonic() + seconds
+    until, silent = None, {each.host.text for each in watchers}
     threads = [threading.Thread(target=each.go, daemon=True) for each in watchers]
     for thread in threads:
         thread.start()
     try:
         while until is None or time.monotonic() < until:
             try:
-                show(heard.get(timeout=LOOK_SECONDS))
+                seen = heard.get(timeout=LOOK_SECONDS)
+                show(seen)
+                silent.discard(seen.host)
+                if seconds is not None and until is None and not silent:
+                    until = time.monotonic() + seconds  # to connect may take as long
             except queue.Empty:
                 if failed := failure_of(list(watchers)):
                     raise failed from None
@@ -115,13 +121,18 @@ class _Screen:
 
         self.shown: dict[str, Shown] = {each.host.text: Shown(each.host.text) for each in watchers}
         self.drawn = 0
+        self.draw()
 
     def __call__(self, seen: Seen) -> None:
+        self.shown[seen.host].take(seen)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw what is known over what was drawn before."""
         import shutil
 
         from edgeship.report.watching import watch_block
 
-        self.shown[seen.host].take(seen)
         columns, rows = shutil.get_terminal_size()
         lines = [line[: columns - 1] for line in watch_block(list(self.shown.values()))[: rows - 1]]
         up = f"\x1b[{self.drawn}A" if self.drawn else ""

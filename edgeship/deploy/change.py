@@ -17,6 +17,7 @@ from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.reach import filled
 from edgeship.deploy.refusals import Refused
 from edgeship.digest import canonical_json
+from edgeship.errors import DeviceError
 from edgeship.registry import did_you_mean
 from edgeship.values import Host, as_json
 
@@ -64,9 +65,19 @@ def shown(value: Any, nothing: str) -> str:
     """Return a setting's value as it is typed."""
     if value is None or value == []:
         return nothing
+    if isinstance(value, list):
+        return f"[{', '.join(_band(band) for band in value)}]"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _band(band: Any) -> str:
+    """Return what holds below so much of a battery, as it is typed."""
+    if not isinstance(band, Mapping):
+        return json.dumps(band)
+    said = [f"{key}: {shown(value, 'null')}" for key, value in band.items() if value is not None]
+    return f"{{{', '.join(said)}}}"
 
 
 def is_taken_up(governor: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
@@ -125,6 +136,15 @@ def explained(refused: Refused, host: Host, options: DeployOptions) -> Refused:
 
 def brought(ask: Callable[..., dict[str, Any]], app: str, options: DeployOptions) -> dict[str, Any] | None:
     """Return the settings that come with a release as they travel, signed where the device wants that; None: there are
-    none. `ask` asks the device's helper."""
+    none. `ask` asks the device's helper. Raises DeviceError `unsigned` where nobody is there to sign."""
     change = change_of(options)
-    return None if change is None else signed_fields(app, ask("tuned")["signed"], change, options.signers)
+    if change is None:
+        return None
+    wanted = ask("tuned")["signed"]
+    if wanted is not None and not options.signers:
+        raise DeviceError(
+            "unsigned",
+            "settings that come with a release are not signed, and this device takes signed ones only",
+            hint="run it again with --sign-with KEY",
+        )
+    return signed_fields(app, wanted, change, options.signers)

@@ -42,11 +42,9 @@ class Deployment:
         self.session, self.at = Session(host, options, app, progress.note), at(host, options)
         self.record = Record(host=host.text, app=app, target=target, release=release, progress=progress)
         self.trial: Trial | None = None
-        self.fence = 0
-        self.service = "auto"
-        self.kept = False
-        self.tx = uuid.uuid4().hex[:16]
-        self.cancelled = False
+        self.fence, self.service, self.kept = 0, "auto", False
+        self.change: dict[str, Any] | None = None
+        self.tx, self.cancelled = uuid.uuid4().hex[:16], False
 
     def interrupt(self) -> None:
         """Stop as soon as the device is in a safe state."""
@@ -153,6 +151,9 @@ class Deployment:
             reply = self._ask("lease", timeout=limit, **fields)
             self.fence = int(reply["fence"])
             self.record.from_release = reply["to"]
+            self.change = brought(
+                self._ask, self.app, self.options
+            )  # refused here rather than after the upload
             note.detail = f"fence {self.fence}"
             if reply.get("told_unsigned") and self.host.kind == "ssh":
                 note.detail += "; from now on this device takes unsigned releases"
@@ -241,10 +242,10 @@ class Deployment:
         with self.record.step("arm", "arming the dead-man") as note:
             self._check()
             self.trial = Trial(tx=self.tx, fence=self.fence, release=self.release)
-            change = brought(self._ask, self.app, self.options)
             fields = requests.arm_fields(
-                self.release, self.host, self.options, wanted=self.service, kept=self.kept, change=change
+                self.release, self.host, self.options, wanted=self.service, kept=self.kept
             )
+            fields |= {"change": self.change} if self.change else {}
             try:
                 reply = self._ask("arm", **fields, fence=self.fence, tx=self.tx)
             except Refused as refused:
@@ -304,9 +305,8 @@ class Deployment:
             seen = self._ask("status")
             self.trial.compare(seen)
             self._check_or_revert()
-            reply = self._ask(
-                "confirm", restarts=self.trial.serving["restarts"], fence=self.fence, tx=self.tx
-            )
+            restarts = self.trial.serving["restarts"]
+            reply = self._ask("confirm", restarts=restarts, fence=self.fence, tx=self.tx)
             self.trial.serving = seen["serving"]
             note.detail = f"pid {seen['serving']['pid']}, {seen['serving']['restarts']} restarts, same boot; "
             note.detail += describe_bake(reply, self.options.bake_restarts)

@@ -217,8 +217,8 @@ def _switching(asker: _Asker, release: str, *, wanted: str, kept: bool = False) 
     manager = options.service_on(host, wanted)
     watched = options.bake_seconds > 0
     change = change_of(options)
-    fields = change.fields() if change else None
-    arm = requests.arm_fields(release, host, options, wanted=wanted, kept=kept, change=fields)
+    arm = requests.arm_fields(release, host, options, wanted=wanted, kept=kept)
+    arm |= {"change": change.fields()} if change else {}
     return [
         PlannedStep(
             name="arm",

@@ -146,16 +146,10 @@ def prove_fields(release: str, options: DeployOptions) -> dict[str, Any]:
 
 
 def arm_fields(
-    release: str,
-    host: Host,
-    options: DeployOptions,
-    *,
-    wanted: str,
-    kept: bool,
-    change: dict[str, Any] | None = None,
+    release: str, host: Host, options: DeployOptions, *, wanted: str, kept: bool
 ) -> dict[str, Any]:
-    """Return what `arm` is asked with. `wanted`: the service manager that the bundle asks for; `change`: settings that
-    come with the release."""
+    """Return what `arm` is asked with, but for settings that come with the release. `wanted`: the service manager that
+    the bundle asks for."""
     return {
         "release": release,
         "ttl": options.trial_seconds,
@@ -164,7 +158,6 @@ def arm_fields(
         "kept": kept,
         "bake": {"seconds": options.bake_seconds, "restarts": options.bake_restarts},
         "hook_boot": options.sudo_on(host),
-        **({"change": change} if change else {}),
     }
 
 

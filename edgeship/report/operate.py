@@ -251,7 +251,8 @@ def history_text(host: str, found: dict[str, Any]) -> str:
             moment(entry.get("at"), "%Y-%m-%d %H:%M:%S"),
             str(entry.get("event") or "?"),
             str(entry.get("to") or "")[:12],
-            str(entry.get("reason") or entry.get("result") or ""),
+            str(entry.get("reason") or entry.get("result") or "")
+            + (f" (by {entry['by']})" if "by" in entry else ""),
         ]
         for entry in found["entries"]
     ]

@@ -106,13 +106,13 @@ def tune_text(found: Mapping[str, Any]) -> str:
             row["setting"],
             shown(row["value"], "none"),
             WHO[row["from"]],
+            shown(row["release"], "none") if "release" in row else "",
             shown(row["default"], "none"),
-            *(shown(row[who], "none") if who in row else "" for who in ("release", "device")),
         ]
         for row in rows_of(found)
     ]
     lines = [head + (f", tuned {moment(found['at'])} UTC" if found["at"] else "")]
-    lines.append(table(["setting", "in use", "from", "default", "release", "this device"], rows))
+    lines.append(table(["setting", "in use", "from", "release", "default"], rows))
     lines += [one_line(line.strip()) for line in _effect(found)[1:]]
     if found["rungs"]:
         lines.append(one_line("may serve, cheapest first: " + ", ".join(found["rungs"])))

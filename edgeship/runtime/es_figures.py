@@ -10,8 +10,10 @@ from es_errors import CannotRun, EngineFailed
 
 FIGURES_SCHEMA = "edgeship.figures/1"
 THREADS = (1, 2, 4)
-# What a process takes to start and to load a model beside what it measures.
-_STARTING = 15.0
+# Seconds after which a process that measures one variant is given up.
+_LIMIT = 60.0
+# A first run longer than this is of a slow model: of the counts of threads only the largest is tried beside its own.
+_SLOW = 0.25
 # Seconds that one count of threads is measured for, at the most: hundreds of runs of small models.
 _EACH = 0.5
 
@@ -34,7 +36,7 @@ def figures(release, name, seconds):
     found, failed = {}, {}
     for number, row in enumerate(rows):
         left = max(0.2, until - time.monotonic())
-        answer = ask_child(release, row["variant"], left / (len(rows) - number), left + _STARTING)
+        answer = ask_child(release, row["variant"], left / (len(rows) - number), left + _LIMIT)
         (failed if isinstance(answer, str) else found)[row["variant"]] = answer
     return {
         "schema": FIGURES_SCHEMA,
@@ -63,17 +65,20 @@ def left_out(release, found):
 def one(release, name, seconds):
     """Return what es_timing.rung_figures says of one variant, `memory_bytes` without what the engine takes itself."""
     from es_model import Model
-    from es_timing import rung_figures
+    from es_timing import cores, rung_figures
 
     try:  # Once before anything is measured: the engine's own memory is no rung's.
-        first = Model(release, name)
+        model = Model(release, name)
         try:
-            first.warm_up(1)
+            first = model.warm_up(1)[0] / 1e3
         finally:
-            first.close()
+            model.close()
     except EngineFailed as error:
         raise CannotRun("engine-failed", str(error))
-    return rung_figures(release, name, min(_EACH, seconds / (len(THREADS) + 1)), THREADS)
+    counts = [count for count in THREADS if count <= cores()]
+    if first > _SLOW:
+        counts = counts[-1:]
+    return rung_figures(release, name, min(_EACH, seconds / (len(counts) + 1)), counts)
 
 
 def ask_child(release, name, seconds, limit):

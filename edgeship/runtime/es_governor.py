@@ -272,6 +272,10 @@ class Governor(object):
         """Return {sensor: (value, age, kind)} and {sensor: why it is unknown}."""
         return ({}, {}) if self._sensors is None else (self._sensors.readings(now), self._sensors.reasons())
 
+    def names(self):
+        """Return the variants that a request may name, cheapest first."""
+        return [rung.name for rung in self.whole.every]
+
     def learned(self):
         """Return es_govern's State: what was learned of this device."""
         return self._state

@@ -92,6 +92,9 @@ class Routes(object):
         if variant.get("candidate"):
             told["candidate"] = variant["candidate"]
 
+        if self._state.governor is not None:
+            told["variants"] = self._state.governor.names()
+
         def public(specs):
             return [{key: spec[key] for key in ("name", "datatype", "shape")} for spec in specs]
 

@@ -3,6 +3,7 @@ more leaves it at once.
 """
 
 import collections
+import time
 
 from es_answers import refusal
 from es_errors import Refused
@@ -11,6 +12,8 @@ from es_worker import Worker
 
 # The queue is looked through at most this often: while it is long, each look costs as much as a small inference.
 _LOOK_SECONDS = 0.01
+# Seconds after which a rung is loaded although requests wait.
+_LOAD_SECONDS = 0.5
 
 
 class RungWorker(Worker):
@@ -21,7 +24,7 @@ class RungWorker(Worker):
         self._governor = governor
         self.waiting = collections.deque()
         self._earliest = None  # When the first of those that wait may be late.
-        self._looked, self._prepared = 0.0, False
+        self._looked, self._load_by, self._prepared = 0.0, 0.0, False
 
     def _ladder(self, release, metrics, budget):
         ladder = Ladder(release, metrics, budget, self._governor)
@@ -66,15 +69,23 @@ class RungWorker(Worker):
         if not self._prepared:
             self._prepared = True
             self._governor.prepare()
+            self._load_by = time.monotonic() + _LOAD_SECONDS
         while True:
             # Not watched as busy: an accelerator may take longer to load a model than any request may take.
-            while not self.waiting and self.model.to_load():
+            while self._may_load() and self.model.to_load():
                 self.model.load_next()
+                self._load_by = time.monotonic() + _LOAD_SECONDS
             self._jobs.get()
             try:
                 return self.waiting.popleft()
             except IndexError:
                 continue  # It was refused meanwhile, or there is none.
+
+    def _may_load(self):
+        """Whether a rung may be loaded now: while nothing waits, and now and then while something always does, for the
+        rung that is missing may be the one that could keep up.
+        """
+        return not self.waiting or time.monotonic() >= self._load_by
 
     def _answer(self, job):
         return self.model.answer(job.request, job.deadline, queued=len(self.waiting))

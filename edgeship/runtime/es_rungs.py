@@ -147,7 +147,7 @@ class Ladder(object):
             return self._set.models[rung.cascade[0] if rung.cascade else rung.name]
         place = whole.index(name)
         if place < 0:
-            known = ", ".join(rung.name for rung in whole.every)
+            known = ", ".join(self._governor.names())
             raise Refused(400, "there is no variant %r here; there are: %s" % (name, known))
         if whole.pin_reason == "off":
             raise Refused(400, "variant %r is not loaded: governor.mode is off" % name)

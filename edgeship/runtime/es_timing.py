@@ -13,6 +13,8 @@ _ON_CPU = ("xnnpack", "none")
 # More threads must be worth their energy and the cores that others want.
 _WORTH = 0.9
 _FEWEST, _MOST = 5, 10000
+# Of a model whose runs take seconds, two are enough: the others would keep a device waiting for minutes.
+_LONGEST = 3.0
 
 
 def cores():
@@ -47,12 +49,18 @@ def with_threads(release, threads):
 
 
 def timed(model, seconds, most=_MOST):
-    """Return the seconds of each run of a warmed-up model, sorted: `seconds` long, five runs at least."""
+    """Return the seconds of each run of a warmed-up model, sorted: `seconds` long, five runs at least; two of runs so
+    long that they take _LONGEST.
+    """
     inputs = model.zeros()
     times = []
     begun = time.perf_counter()
     now = begun
-    while len(times) < _FEWEST or (now - begun < seconds and len(times) < most):
+    while (
+        len(times) < 2
+        or (len(times) < _FEWEST and now - begun < _LONGEST)
+        or (now - begun < seconds and len(times) < most)
+    ):
         model.fresh()
         started = time.perf_counter()
         model.engine.run(inputs)

@@ -132,7 +132,7 @@ def make(tflite_files: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         parts = BundleParts(
             profile=load_profile(TARGETS[base], folders=(targets_folder(),)),
             project=load_project(out / "edgeship.yaml"), app="kws", version="2" if ladder else "1",
-            variants=(small, large), chosen=large, also=(small,) if ladder else (),
+            variants=(small, large), chosen=small if ladder else large, also=(large,) if ladder else (),
             source=open_model(paths[LARGE]), evaluation=None, calibration=None, rules=(InputRule(),), labels=(),
         )  # fmt: skip
         return make_bundle(parts, out=out, cache=cache_folder(), progress=Silent())
@@ -285,7 +285,7 @@ def test_it_follows_load_heat_sensors_and_people(
     # Load: requests come faster than the costly one could answer them, each with a deadline.
     cost = next(row["seconds"] for row in it.governor()["rungs"] if row["variant"] == LARGE)
     crowd = it.open_loop(min(150.0, 2 / cost), 2.0, deadline_ms=8e3 * cost + 60)
-    assert crowd[SMALL] > crowd[LARGE], (crowd, it.governor())
+    assert crowd[SMALL] > sum(crowd.values()) / 5, (crowd, it.governor())
     it.answers_as(LARGE, "accurate")
 
     # Heat: near the ceiling of the settings a rung less; a sensor that is lost then never allows more.
@@ -359,4 +359,4 @@ def test_on_an_emulated_arm_board(make: Any, lab: Any) -> None:
     it.answers_as(LARGE)
     assert run(["tune", *it.words("governor=off")]) == 0
     it.until(lambda: it.governor()["mode"] == "off")
-    assert it.ask()[0] == LARGE and it.governor()["settings"]["temperature_c"] == 60.0
+    assert it.ask()[0] == SMALL and it.governor()["settings"]["temperature_c"] == 60.0, "the chosen one"

@@ -222,3 +222,21 @@ def test_a_root_that_is_read_only_from_the_start(device: tuple[Any, Any]) -> Non
     two = deploy(bench.bundle("2", openrc=True), bench.host, bench.options, Silent())
     assert two.state == "committed", two.reason
     assert on(made, "ls -d /run/edgeship-kws-*").endswith("No such file or directory")
+
+
+def test_a_confined_service_reads_what_was_tuned(device: tuple[Any, Any]) -> None:
+    from tiny_release import GOVERNOR
+
+    from edgeship.deploy import status
+    from edgeship.deploy.change import Change
+    from edgeship.deploy.tuning import tune
+
+    made, bench = device
+    bundle = bench.bundle("1", openrc=True, governor=GOVERNOR)
+    report = deploy(bundle, bench.host, bench.options, Silent())
+    assert report.state == "committed", report.reason
+    told = tune(bench.host, "kws", bench.options, Change(settings={"watts": 3.0}))
+    assert told["governor"]["rung"] == "small" and told["governor"]["settings"]["watts"] == 3.0
+    serving = status(bench.host, "kws", bench.options)["apps"]["kws"]["serving"]
+    assert serving["manager"] == "openrc"
+    assert "--kept /run/edgeship-kws/app/kept" in on(made, f"tr '\\0' ' ' </proc/{serving['pid']}/cmdline")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,25 @@ def pid(bench: Any) -> int:
     return int(bench.status()["serving"]["pid"])
 
 
+@pytest.fixture(scope="module")
+def served(make_local: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A device with two variants to choose from, for tests that leave its settings as the release has them."""
+    with make_local(tmp_path_factory.mktemp("served")) as bench:
+        serve(bench)
+        yield bench
+
+
 def test_it_is_shown_changed_and_taken_back_without_a_restart(
-    local: Any, capsys: pytest.CaptureFixture[str]
+    served: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    serve(local)
+    local = served
     at = ["--host", local.host.text]
     before = pid(local)
     assert run(["tune", *at]) == 0
     shown = capsys.readouterr().out
     assert "governor.watts" in shown and "may serve, cheapest first: small, big" in shown
     row = next(line.split() for line in shown.splitlines() if line.startswith("governor.watts"))
-    assert row == ["governor.watts", "8", "release", "none", "8"]
+    assert row == ["governor.watts", "8", "release", "8", "none"]
     assert run(["tune", *at, "governor.watts=3", "governor.deadline_ms=none", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert (
@@ -98,11 +107,16 @@ def test_it_is_shown_changed_and_taken_back_without_a_restart(
     capsys.readouterr()
     assert run(["tune", *at, "governor.variant=small"]) == 0
     assert "nothing to change" in capsys.readouterr().out
+    bands = "[{below_percent: 50, watts: 3}, {below_percent: 20, variant: small}]"
+    assert run(["tune", *at, f"governor.battery={bands}"]) == 0
+    assert f"governor.battery={bands}" in capsys.readouterr().out
     assert run(["tune", *at, "--reset"]) == 0 and own(local) == {}
     assert pid(local) == before and local.status()["serving"]["restarts"] == 0
     log = [e for e in history(local.host, "kws", local.options)["entries"] if e["event"] == "tuned"]
     assert (
-        len(log) == 4 and log[0]["reason"] == "governor.deadline_ms=none, governor.watts=3.0" and log[0]["by"]
+        len(log) >= 5
+        and log[-5]["reason"] == "governor.deadline_ms=none, governor.watts=3.0"
+        and log[-5]["by"]
     )
 
 
@@ -119,12 +133,11 @@ WRONG = {
 
 
 def test_wrong_input_changes_nothing_and_says_what_to_type(
-    local: Any, capsys: pytest.CaptureFixture[str]
+    served: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at = ["--host", local.host.text]
-    assert run(["tune", *at, "governor.watts=3"]) == 2
+    local, at = served, ["--host", served.host.text]
+    assert run(["tune", "--host", "local:/nowhere", "governor.watts=3"]) == 2
     assert "error: not-deployed" in capsys.readouterr().err
-    serve(local)
     for typed, reference in WRONG.items():
         assert run(["tune", *at, typed]) in (1, 2)
         said = capsys.readouterr().err
@@ -140,6 +153,7 @@ def test_wrong_input_changes_nothing_and_says_what_to_type(
     said = capsys.readouterr()
     assert f"{local.host.text}: was changed" in said.err and "local:/nowhere: was not" in said.err
     assert json.loads(said.out)["reference"] == "not-deployed" and own(local) == {"watts": 3.0}
+    assert run(["tune", *at, "--reset"]) == 0
 
 
 def test_a_release_without_a_governor_has_nothing_to_tune(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from es_governor import Governor
 from es_head import parse_head
 from es_metrics import Metrics
 from es_release import load_release
+from es_rung_worker import RungWorker
 from es_rungs import Ladder
+from es_worker import Job
 from governed_lab import INFER, asked, loaded, parameters_of, told
 from island_lab import IO, STATE, MakeRelease, Serve, make_ladder, rung
 
@@ -90,6 +93,28 @@ def test_a_glance_tells_the_deadline_without_reading_and_never_refuses_by_itself
     assert wrong.asked.glance(wrong) is not None
     made.decoded(wrong)
     assert wrong.asked.due is None and wrong.asked.glance(wrong) is None
+
+
+def test_a_rung_is_loaded_although_requests_always_wait(models: Path, tmp_path: Path) -> None:
+    """Else a service that cannot keep up from its start would never get the rung that could."""
+    rungs, files = (
+        [rung("quick", 1e-4, 0.8), rung("middle", 0.02, 0.9)],
+        {"quick": "quick", "middle": "middle"},
+    )
+    release = load_release(str(make_ladder(tmp_path / "release", models, rungs, files).path))
+    governor = Governor(release, str(tmp_path), {})
+    reading, wake = os.pipe()
+    worker = RungWorker(release, Metrics({}), Budget(release.limits), governor, wake)
+    now = time.monotonic()
+    for _ in range(150):
+        worker.submit(Job(None, request_of(asked([0.001]), now), now, now + 60.0))
+    worker.start()
+    while len(worker.finished) < 150:
+        assert worker.failure is None
+        time.sleep(0.01)
+    answered = [json.loads(job.answer.body)["parameters"]["variant"] for job in worker.finished]
+    assert answered[0] == "middle" and "quick" in answered
+    os.close(reading)
 
 
 @pytest.mark.parametrize(

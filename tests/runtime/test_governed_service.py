@@ -58,6 +58,8 @@ def test_the_best_rung_answers_and_a_request_may_name_another(ladder: Service) -
         }
     refused = ladder.infer(document(variant="nope"))
     assert refused.status == 400 and "i8+f32, f32" in refused.json["error"]
+    metadata = ladder.ask("GET", "/v2/models/app").json
+    assert metadata["parameters"]["variants"] == ["i8", "i8+f32", "f32"]
 
 
 @pytest.mark.parametrize("value", ["-1", "0", '"x"', "1e400", "true", "[]", "1e9"])
@@ -99,6 +101,7 @@ def test_a_service_without_a_governor_has_none_of_it(dense_service: Service) -> 
     assert dense_service.ask("GET", "/v2/models/app/governor").status == 404
     assert dense_service.infer(document(deadline_ms="x", variant=7)).json["parameters"] == {"variant": "r"}
     assert b"governor" not in dense_service.ask("GET", "/metrics").body
+    assert "variants" not in dense_service.ask("GET", "/v2/models/app").json["parameters"]
 
 
 def test_a_broken_rung_is_left_out_and_said_so(models: Path, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def simulated(service, request):
         raise CannotRun("no-ladder", "service.json has no `governor`: nothing says what its variants cost")
     board = _board(governor, request)
     document = dict(governor, power=board["power"], thermal=board["thermal"])
+    document["queue"] = (service.get("limits") or {}).get("queue", 32)  # As es_governor has it.
     if board.get("sensors") is not None:
         document["sensors"] = board["sensors"]
     document["rungs"] = _scaled(governor.get("rungs") or [], _number(request, "scale", 1.0, 1e-3, 1e3))

@@ -35,7 +35,9 @@ class Governor(object):
             threading.Lock()
         )  # Two that made a profile at a time would undo what the other took up.
         self._chosen = release.variant()["name"]
-        self._document, self._environ = with_rung(release.service["governor"], self._chosen), environ
+        # The queue's limit is the service's own: with it in the document, decisions that it led to can be replayed.
+        document = with_rung(release.service["governor"], self._chosen)
+        self._document, self._environ = dict(document, queue=release.limits["queue"]), environ
         self._path = os.path.join(directory, LOG_NAME)
         self.problems, self.failed = {}, {}
         try:

@@ -251,8 +251,7 @@ class Governor(object):
             self._sensors.stop()
 
     def _look(self, now):
-        at, busy = self._ticked
-        self._ticked = (now, self.tally.busy)
+        (at, busy), self._ticked = self._ticked, (now, self.tally.busy)
         self.load = min(1.0, max(0.0, self.tally.busy - busy) / (now - at)) if now > at else 0.0
         self._look_at_settings()
         readings = self._sensors.readings(now)
@@ -279,18 +278,14 @@ class Governor(object):
         """Return {sensor: (value, age, kind)} and {sensor: why it is unknown}."""
         return ({}, {}) if self._sensors is None else (self._sensors.readings(now), self._sensors.reasons())
 
-    def names(self):
-        """Return the variants that a request may name, cheapest first."""
-        return [rung.name for rung in self.whole.every]
-
     def seen(self):
-        """Return (es_govern's State, the Profile that it is one of): another thread may change both."""
+        """Return (es_govern's State, what was learned of this device; the Profile that it is one of)."""
         with self._lock:
             return self._state, self.profile
 
-    def learned(self):
-        """Return es_govern's State: what was learned of this device."""
-        return self._state
+    def names(self):
+        """Return the variants that a request may name, cheapest first."""
+        return [rung.name for rung in self.whole.every]
 
     def document(self, now):
         """Return what GET .../governor tells."""

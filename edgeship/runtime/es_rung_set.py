@@ -41,7 +41,7 @@ class RungSet(object):
         place = profile.index(name)
         if not self._on_cpu or place < 0:
             return own
-        return max(1, min(profile.every[place].threads, self._governor.learned().slow.threads))
+        return max(1, min(profile.every[place].threads, self._governor.seen()[0].slow.threads))
 
     def _make(self, name):
         threads = self._wanted_threads(name)

@@ -4,6 +4,7 @@ made."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from edgeship.errors import InputError
 from edgeship.progress import Progress
 from edgeship.project import Project
 from edgeship.values import Bundle
+
+SIMULATION = re.compile(
+    r"runtime/es_(simulate|simulated|world|traces|traces_read|policies|oracle|tally)\.py\Z"
+)
+"""What simulates a ladder: of no use to a release that has none, and an eighth of what a runtime weighs."""
 
 
 def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progress) -> Bundle:
@@ -63,6 +69,8 @@ def make_bundle(parts: BundleParts, *, out: Path, cache: Path, progress: Progres
         loaded_bytes=loaded,
         governed=bool(values.get("governor")),
     )
+    if governor is None:
+        files = {name: content for name, content in files.items() if not SIMULATION.match(name)}
     files |= page_files(parts, values)
     files |= {
         "service.json": render("service.json.j2", values).encode(),

@@ -43,7 +43,9 @@ EXAMPLES = {"power": "idle=2.7,busy=3.6", "thermal": "ambient=25,c_per_watt=12,s
 @click.option(
     "--rate", type=float, metavar="R", help="Requests a second, mean.  [default: the best rung 60 % busy]"
 )
-@click.option("--seconds", type=float, metavar="S", help="Length of the patterns.  [default: 600]")
+@click.option(
+    "--seconds", type=float, metavar="S", help="Length of the patterns.  [default: 600, or 20,000 requests]"
+)
 @click.option(
     "--deadline-ms", type=float, metavar="T", help="Of each request.  [default: the governor's setting]"
 )

@@ -25,7 +25,7 @@ HINTS = {
     "no-board-figures": "edgeship simulate {bundle} " + EXAMPLE,
     "bad-trace": "edgeship simulate --help   says which forms a trace may have",
     "bad-settings": "edgeship simulate {bundle} --set governor.watts=3",
-    "bad-simulation": "edgeship simulate {bundle} --rate 300 --seconds 60",
+    "bad-simulation": "edgeship simulate {bundle} --rate 20 --seconds 600 --deadline-ms 150",
     "unknown-policy": "edgeship simulate {bundle} --policy governor --policy fixed --policy load-ladder",
     "unknown-pattern": "edgeship simulate {bundle} --pattern steady,diurnal,burst",
 }
@@ -79,7 +79,7 @@ def simulation(bundle: Bundle, request: Mapping[str, Any]) -> dict[str, Any]:
         if not (release / "runtime" / "es_simulated.py").exists():
             raise InputError(
                 "no-ladder",
-                "the bundle was made by an edgeship whose service had no governor",
+                "the bundle has no governor: it carries one variant, and no setting of one",
                 context={"bundle": bundle.path},
                 hint=HINTS["no-ladder"],
             )

@@ -19,6 +19,8 @@ BAR = 20
 CHANGES = 6
 """How many changes of what serves are shown."""
 NOTHING = "-"
+BUDGETS = ("watts", "joules_per_hour")
+BLIND = "nothing tells what this device draws (no meter, no figures of its power), so the cheapest serves: governor.{}"
 COUNTS = (("misses", "missed"), ("refused", "refused"))
 
 
@@ -63,8 +65,11 @@ def governor_text(document: Mapping[str, Any]) -> str:
 
 def problems(document: Mapping[str, Any]) -> list[str]:
     """Return what a service cannot do of what is wanted of it, and why."""
-    found = document.get("problems")
-    return [one_line(text) for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    found, settings = document.get("problems"), document.get("settings")
+    texts = [one_line(text) for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    if document.get("joules_by") == "cpu-seconds" and isinstance(settings, Mapping):
+        texts += [BLIND.format(key) for key in BUDGETS if number(settings, key) is not None]
+    return texts
 
 
 def percent(share: float | None) -> str:

@@ -150,6 +150,13 @@ def _choose(state, profile, age, queued, rate, left, runs):
         room = left - _SLACK * (age + left) - queued * sure * seconds[0]
     sure *= runs
     rung, reason = slow.cap, "accurate" if slow.cap == top else slow.cap_why
+    room_left = 2 * (profile.queue - queued)
+    if profile.queue > 0 and room_left < profile.queue:
+        # Beyond half of a queue that refuses what does not fit: a rung down for each part of the other half, so that
+        # it is the cheapest before anybody is refused for want of a place and not of time.
+        crowded = int(top * max(0.0, room_left) / profile.queue)
+        if crowded < rung:
+            rung, reason = crowded, "load"
     while rung >= 0:
         if left is not None and not sure * seconds[rung] <= room:
             reason = "in-time"

@@ -67,7 +67,7 @@ class Profile(object):
     __slots__ = (
         "document", "figures", "chosen", "settings", "rungs", "every", "left_out", "problems", "basis", "top",
         "pin", "pin_reason", "threads", "seconds", "values", "joules", "watts", "joins", "deviation", "slope",
-        "idle", "active", "estimates", "heats", "names", "meter", "_index",
+        "idle", "active", "estimates", "heats", "names", "meter", "queue", "_index",
     )  # fmt: skip
 
     def index(self, name):
@@ -147,6 +147,7 @@ def profile_of(document, settings=None, figures=None, chosen=None):
         figures = figures["rungs"]
     p = Profile()
     p.document, p.figures = document, figures
+    p.queue = int(_positive(document.get("queue")))
     p.settings = checked(document.get("settings"), settings)
     p.left_out, p.problems = [], []
     power = document.get("power") or {}

@@ -31,11 +31,11 @@ class Governor(object):
 
     def __init__(self, release, directory, environ, clock=time.monotonic):
         self._clock, self._lock = clock, threading.Lock()
-        self._making = (
-            threading.Lock()
-        )  # Two that made a profile at a time would undo what the other took up.
+        self._making = threading.Lock()  # One profile at a time: two would undo each other's.
         self._chosen = release.variant()["name"]
-        self._document, self._environ = with_rung(release.service["governor"], self._chosen), environ
+        # The queue's limit is the service's own: with it in the document, decisions that it led to can be replayed.
+        document = with_rung(release.service["governor"], self._chosen)
+        self._document, self._environ = dict(document, queue=release.limits["queue"]), environ
         self._path = os.path.join(directory, LOG_NAME)
         self.problems, self.failed = {}, {}
         try:

@@ -47,10 +47,6 @@ class Server(object):
         self._epoll = select.epoll()
         self._hub = Hub(self._epoll, self._listener, release, self.metrics, self._budget, self._handle)
         self._in_flight = 0
-        self._behind, self._turned = (
-            0,
-            0.0,
-        )  # Sockets with something to read behind this one; since when they have.
         self._started = False
         self._signals = 0
         self._drain_until = None
@@ -147,11 +143,9 @@ class Server(object):
         try:
             while not self._done():
                 events = self._epoll.poll(self._timeout())
-                self._behind = len(events)
                 if self._governing is not None:
-                    self._governing.turn()
+                    self._governing.turn(events, self._hub.connections)
                 for fd, event in events:
-                    self._behind -= 1
                     if fd == self._wake_read:
                         self._on_wake()
                     elif fd == listener:
@@ -291,7 +285,7 @@ class Server(object):
             raise Refused(503, reason, [("Retry-After", "1")])
         deadline = connection.started + self._limits["request_seconds"]
         if self._governing is not None:
-            self._governing.admit(request, connection.started, self._in_flight, self._behind)
+            self._governing.admit(request, connection, self._in_flight)
         if not self._in_flight:
             answer = self._worker.answer_here(request, deadline)
             if answer is not None:

@@ -18,8 +18,8 @@ from es_traces_read import read_trace
 from es_world import World
 
 SCHEMA = "edgeship.simulation/1"
-_SECONDS, _LEAST_SECONDS, _LOAD = 600.0, 10.0, 0.6
-_USUAL_REQUESTS = 60000
+_SECONDS, _LEAST_SECONDS, _LOAD = 600.0, 2.0, 0.6
+_USUAL_REQUESTS = 20000
 _MOST_SECONDS, _MOST_REQUESTS = 86400.0 * 7, 2000000
 # Policies whose courses are kept for plots, beside the best fixed rungs.
 _DRAWN = {"governor", "load-ladder"}
@@ -46,6 +46,7 @@ def simulated(service, request):
         raise CannotRun("no-ladder", "service.json has no `governor`: nothing says what its variants cost")
     board = _board(governor, request)
     document = dict(governor, power=board["power"], thermal=board["thermal"])
+    document["queue"] = (service.get("limits") or {}).get("queue", 32)  # As es_governor has it.
     if board.get("sensors") is not None:
         document["sensors"] = board["sensors"]
     document["rungs"] = _scaled(governor.get("rungs") or [], _number(request, "scale", 1.0, 1e-3, 1e3))

@@ -214,6 +214,7 @@ def test_a_sealed_ladder(
     jsonschema.validate(bundle.manifest, schema("manifest"))
     rows = {row["variant"]: row for row in service["governor"]["rungs"]}
     assert service["chosen"] in rows and all(row["seconds"] > 0 for row in rows.values())
+    assert (tmp_path / "release/runtime/es_simulated.py").is_file(), "a ladder can be simulated"
     assert all((tmp_path / f"release/golden/{name}.json").is_file() for name in rows), "each is proven"
     assert set(bundle.manifest["requires"]["ladder"]["resident_mb"]) == set(rows)
     assert f"the device decides which answers; {len(rows)} stay loaded" in bundle_text(bundle)

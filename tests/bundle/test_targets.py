@@ -111,6 +111,8 @@ def test_coral_dev_board_brings_its_own_runtime(made: Callable[..., Bundle], tmp
     assert requires["packages"] == ["tflite-runtime==2.5.0.post1", "numpy"]
     assert "libedgetpu.so.1" in requires["libraries"]
     assert requires["libc"]["version"] is None and requires["python"] == ["3.7"]
+    assert "runtime/es_governor.py" in names(bundle, "runtime"), "loaded where a release has a governor"
+    assert "runtime/es_simulated.py" not in names(bundle, "runtime"), "one variant has nothing to simulate"
     assert bundle.bytes < 200_000
     extract(bundle, tmp_path / "release")
     golden = json.loads((tmp_path / "release" / "golden" / "static_wi8_ai8.json").read_text())

@@ -216,6 +216,11 @@ def test_changes_are_kept_and_nothing_a_service_says_draws_elsewhere() -> None:
     assert watch_line(seen(0, lost="gone")).endswith("pi@a kws: not reached: gone")
     valid("watch", watch_document(seen(0, lost="gone")))
     valid("watch", watch_document(seen(0)))
+    blind = seen(0, joules_by="cpu-seconds")
+    assert "nothing tells what this device draws" in watch_line(blind) and "governor.watts" in watch_line(
+        blind
+    )
+    assert "nothing tells" not in watch_line(seen(0, joules_by="cpu-seconds", settings={"watts": None}))
     bare = seen(0)
     assert bare.line is not None
     bare.line["governor"] = {}

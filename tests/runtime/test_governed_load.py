@@ -34,18 +34,18 @@ def ladder(models: Path, tmp_path: Path) -> Iterator[Make]:
 
 
 def test_under_load_a_cheaper_rung_answers_and_then_the_best_again(ladder: Make, serve: Serve) -> None:
-    rungs = [rung("quick", 1e-4, 0.8), rung("middle", 0.02, 0.9)]
-    service = loaded(serve(ladder(rungs, {"quick": "quick", "middle": "middle"})))
-    assert parameters_of(service.infer(asked([0.001])))["variant"] == "middle"
-    replies = at_once(service, [asked([0.001], deadline_ms=60_000)] + [asked([0.001], deadline_ms=150)] * 24)
-    answers = [reply.json["parameters"] for reply in replies if reply.status == 200]
-    assert "quick" in [answer["variant"] for answer in answers]
-    assert {a["reason"] for a in answers if a["variant"] == "quick"} <= {"in-time", "load", "cheapest"}
-    assert {reply.status for reply in replies} <= {200, 503}
-    assert parameters_of(service.infer(asked([0.001]))) == {"variant": "middle", "reason": "accurate"}
+    """Figures ten times those of this machine: what is decided does not hang on who else wants its processor."""
+    rungs = [rung("quick", 1e-4, 0.8), rung("slow", 3.5, 0.9)]
+    service = loaded(serve(ladder(rungs, {"quick": "quick", "slow": "slow"})))
+    in_time = parameters_of(service.infer(asked([0.001], deadline_ms=3000)))
+    assert in_time == {"variant": "quick", "reason": "in-time"}
+    answers = [parameters_of(reply) for reply in at_once(service, [asked([0.001])] * 12)]
+    assert {"variant": "quick", "reason": "load"} in answers
+    assert {answer["reason"] for answer in answers} <= {"load", "accurate"}
+    assert parameters_of(service.infer(asked([0.001]))) == {"variant": "slow", "reason": "accurate"}
     document = told(service)
-    assert set(document["time_in_rung"]) == {"quick", "middle"}
-    assert document["misses"] + document["refused"] < 24
+    assert set(document["time_in_rung"]) == {"quick", "slow"}
+    assert document["misses"] == document["refused"] == 0
 
 
 def test_what_waits_in_vain_is_refused_before_its_turn(ladder: Make, serve: Serve) -> None:
@@ -196,9 +196,10 @@ def test_a_still_stream_gets_its_last_answer_again(ladder: Make, serve: Serve) -
 def test_a_periodic_job_does_less_of_its_work_while_the_engine_is_busy(ladder: Make, serve: Serve) -> None:
     service = loaded(serve(ladder([rung("middle", 0.02, 0.9)], {"middle": "middle"})))
     body = asked([0.001] * 8, 8, period_ms=1)
-    first = service.infer(body)
+    first, second = at_once(
+        service, [body, body]
+    )  # The second one waits: the engine has no pause between them.
     assert parameters_of(first)["done"] == 8 and parameters_of(first)["work"] == 1.0
-    second = service.infer(body)
     assert parameters_of(second)["done"] == 6 and parameters_of(second)["work"] == 0.7
     assert second.json["outputs"][0]["shape"] == [6, 1] and len(second.json["outputs"][0]["data"]) == 6
     slower = asked([0.001] * 8, 8, period_ms=3_600_000)

@@ -195,3 +195,27 @@ def test_refusing_begins_nothing_that_ends_too_late() -> None:
     plain, refusing = ran(fixed(2), trace), ran(lambda given: Fixed(given, 2, refusing=True), trace)
     assert plain["refused"] == 0 < refusing["refused"] and refusing["late"] < plain["late"]
     assert refusing["right"] > plain["right"]
+
+
+def test_a_queue_that_fills_before_deadlines_are_at_risk_makes_rungs_cheaper() -> None:
+    """A hundred requests fit the deadline, and 32 the queue: without knowing that, bursts are refused."""
+    request = {
+        "traces": [{"pattern": "square"}], "seconds": 30, "rate": 150, "deadline_ms": 2000, "curves": False,
+        "policies": ["governor", "fixed"],
+    }  # fmt: skip
+    rungs = [dict(row, seconds=row["seconds"] / 10, p95_seconds=row["p95_seconds"] / 10) for row in RUNGS]
+    rows = simulated({**SERVICE, "governor": {**GOVERNOR, "rungs": rungs}}, request)["traces"][0]["policies"]
+    own, large = rows[0], next(row for row in rows if row["policy"] == "fixed:large")
+    assert large["queue_full"] > 0.1 * large["requests"] and own["queue_full"] == 0
+    assert own["missed_share"] == 0 and own["right"] > max(row["right"] for row in rows[1:])
+
+
+def test_more_in_the_queue_never_makes_a_rung_dearer() -> None:
+    from es_govern import begin, decide
+
+    crowded = profile_of({**GOVERNOR, "queue": 32})
+    chosen = [
+        decide(begin(crowded), ("dispatch", 1.0, 0.0, queued, 1.0, 60.0, None, 1), crowded)[1].rung
+        for queued in range(40)
+    ]
+    assert chosen == sorted(chosen, reverse=True) and chosen[0] == 2 and set(chosen[32:]) == {0}

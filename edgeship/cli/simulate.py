@@ -91,7 +91,7 @@ def simulate(bundle: Path, out: Path | None, force: bool, as_json: bool, quiet: 
     with common.progress(quiet=quiet) as progress:
         count = len(request["traces"])
         progress.note(f"simulating {count} trace{'s' if count != 1 else ''}")
-        document = simulation(opened, request)
+        document = simulation(opened, request, progress)
     if out is not None:
         from edgeship.pages.simulation import simulation_page
 

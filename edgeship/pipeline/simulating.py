@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from edgeship.bundle.seal import extract
 from edgeship.errors import InputError, ToolError
 from edgeship.profile import TargetProfile
+from edgeship.progress import Progress
 from edgeship.values import Bundle
 
 SCHEMA = "edgeship.simulate/1"
@@ -67,8 +70,10 @@ def _listed(part: str, names: list[str]) -> str:
     return f"{part}.{names[0]}" if len(names) == 1 else f"{part} ({', '.join(names)})"
 
 
-def simulation(bundle: Bundle, request: Mapping[str, Any]) -> dict[str, Any]:
+def simulation(bundle: Bundle, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Return the `edgeship.simulate/1` document of a request; docs/simulator.md says what stands in either.
+
+    Each trace is a process of its own, as many at a time as there are processors.
 
     Raises InputError `no-ladder`, `bad-trace`, `no-board-figures` and what else the runtime says of its request,
     ToolError `simulation-failed`.
@@ -83,14 +88,29 @@ def simulation(bundle: Bundle, request: Mapping[str, Any]) -> dict[str, Any]:
                 context={"bundle": bundle.path},
                 hint=HINTS["no-ladder"],
             )
-        asked = Path(folder) / "request.json"
-        asked.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-I", "-B", str(release / "runtime" / "main.py"), "simulate"]
-        command += ["--release", str(release), "--request", str(asked)]
-        done = subprocess.run(command, capture_output=True, check=False)
-    document = _answer(bundle, done)
+        traces = request["traces"]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            begun = [pool.submit(_one, bundle, release, {**request, "traces": [trace]}) for trace in traces]
+            try:
+                for number, done in enumerate(as_completed(begun), 1):
+                    name = done.result()["traces"][0]["name"]
+                    progress.step(f"simulated {name}, {number} of {len(traces)}")
+            finally:
+                pool.shutdown(cancel_futures=True)  # what failed for one would fail for the others
+        documents = [done.result() for done in begun]
+    document = {**documents[0], "traces": [trace for one in documents for trace in one["traces"]]}
     own = {"bundle": str(bundle.path), "release": bundle.release, "target": bundle.target}
     return {**document, **own, "schema": SCHEMA}
+
+
+def _one(bundle: Bundle, release: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the runtime of an unpacked release says to a request of one trace."""
+    with tempfile.NamedTemporaryFile("w", dir=release.parent, suffix=".json", encoding="utf-8") as asked:
+        json.dump(request, asked)
+        asked.flush()
+        command = [sys.executable, "-I", "-B", str(release / "runtime" / "main.py"), "simulate"]
+        command += ["--release", str(release), "--request", asked.name]
+        return _answer(bundle, subprocess.run(command, capture_output=True, check=False))
 
 
 def _answer(bundle: Bundle, done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:

@@ -38,8 +38,8 @@ CASES = {
         model="kws/saved_model",
         folder="kws",
         chains=(
-            "cluster-16,steps=4000",
-            "cluster-12,steps=4000",
+            "cluster-16,steps=1000",
+            "cluster-12,steps=1000",
             "finetune",
         ),
     ),

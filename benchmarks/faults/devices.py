@@ -383,8 +383,8 @@ def patience(seconds: float) -> Iterator[None]:
     seconds *= min(1.75, slack())
 
     def capped(whole: Any) -> Any:
-        def run(self: Any, command: Any, progress: Any = None) -> Any:
-            return whole(self, replace(command, timeout=min(command.timeout, seconds)), progress)
+        def run(self: Any, command: Any, *heard: Any) -> Any:
+            return whole(self, replace(command, timeout=min(command.timeout, seconds)), *heard)
 
         return run
 

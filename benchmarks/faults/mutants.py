@@ -43,7 +43,7 @@ class Mutant:
 
 
 TRIAL = '        record = change_state(place, "TRIAL")\n'
-SWITCH = '        reason = switch(place, record["to"], manager_before(place, record))\n'
+SWITCH = "        reason = start_trial(place, record)\n"
 MUTANTS = (
     Mutant("one-state-slot", (("    return best, 1 - slot\n", "    return best, 0\n"),), ("upgrade",)),
     Mutant(

@@ -79,7 +79,14 @@ def test_a_soak_to_its_end(bench: Any, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_ctrl_c_ends_it_on_the_device_and_shows_what_there_is(bench: Any) -> None:
     command = [sys.executable, "-m", "edgeship", "bench", "--host", bench.host.text, "--soak", "1h", "--json"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells have what they run in the background ignore it, and whoever that starts inherits so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     bench.wait_for(lambda: list(bench.root.rglob("soak.jsonl")))
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
 import subprocess
@@ -209,6 +208,20 @@ class Board:
 
         self.until(so)
 
+    def slow_enough(self, seconds: float) -> tuple[int, float]:
+        """Return (samples of a request that takes the costly one so long, or longer, and its seconds): a quicker one
+        could not be sent often enough from here."""
+        samples, took = 1, 0.0
+        while took < seconds:
+            samples *= 2
+            times = []
+            for _ in range(5):
+                begun = time.monotonic()
+                assert self.ask(samples, variant=LARGE)[0] == LARGE
+                times.append(time.monotonic() - begun)
+            took = sorted(times)[2]
+        return samples, took
+
     def open_loop(self, rate: float, seconds: float, samples: int = 1, **parameters: Any) -> Counter[str]:
         """Send requests at moments fixed beforehand, whatever becomes of those before; count what answered."""
         found: list[str] = []
@@ -287,11 +300,9 @@ def test_it_follows_load_heat_sensors_and_people(
     it.until(lambda: len(it.governor()["rungs"]) == 2)
     it.answers_as(LARGE, "accurate")
 
-    # Load: four times what the costly one could answer, each with a deadline; several samples a request where the
-    # machine is too quick for the client.
-    cost = next(row["seconds"] for row in it.governor()["rungs"] if row["variant"] == LARGE)
-    samples = math.ceil(4 / (100 * cost))
-    crowd = it.open_loop(4 / (samples * cost), 2.0, samples, deadline_ms=8e3 * samples * cost + 60)
+    # Load: three times what the costly one can answer as measured here and now, each with a deadline.
+    samples, took = it.slow_enough(0.03)
+    crowd = it.open_loop(3 / took, 2.0, samples, deadline_ms=8e3 * took)
     assert crowd[SMALL] > sum(crowd.values()) / 5, (crowd, it.governor())
     it.answers_as(LARGE, "accurate")
 

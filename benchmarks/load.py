@@ -19,6 +19,16 @@ def percentile(values: list[float], fraction: float) -> float:
     return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
 
 
+def status_of(received: bytes) -> int | None:
+    """Return the status of an answer once all of it is here, else None."""
+    head, mark, body = received.partition(b"\r\n\r\n")
+    if not mark:
+        return None
+    at = head.lower().index(b"\r\ncontent-length:") + len(b"\r\ncontent-length:")
+    length = int(head[at:].split(b"\r\n", 1)[0])
+    return int(head[9:12]) if len(body) >= length else None
+
+
 class Client:
     """One keep-alive connection that has at most one request under way."""
 
@@ -41,13 +51,7 @@ class Client:
         if not data:
             raise SystemExit("the server closed a connection under load")
         self.received += data
-        head, mark, body = self.received.partition(b"\r\n\r\n")
-        if not mark:
-            return None
-        lower = head.lower()
-        at = lower.index(b"\r\ncontent-length:") + len(b"\r\ncontent-length:")
-        length = int(head[at:].split(b"\r\n", 1)[0])
-        return int(head[9:12]) if len(body) >= length else None
+        return status_of(self.received)
 
 
 def closed(clients: list[Client], seconds: float) -> dict[str, object]:

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.load import status_of
+
 
 class Client:
     """One keep-alive connection that has at most one request under way."""
@@ -42,13 +44,7 @@ class Client:
         if not data:
             return 0  # closed
         self.received += data
-        head, mark, body = self.received.partition(b"\r\n\r\n")
-        if not mark:
-            return None
-        lower = head.lower()
-        at = lower.index(b"\r\ncontent-length:") + len(b"\r\ncontent-length:")
-        length = int(head[at:].split(b"\r\n", 1)[0])
-        return int(head[9:12]) if len(body) >= length else None
+        return status_of(self.received)
 
 
 def run(clients: list[Client], request: bytes, at: list[float]) -> list[list[float]]:

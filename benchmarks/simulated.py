@@ -204,8 +204,8 @@ def sent(
     (folder / "request.bin").write_bytes(request)
     plan = {"host": "127.0.0.1", "port": port, "request": str(folder / "request.bin"), "at": at}
     (folder / "plan.json").write_text(json.dumps({**plan, "connections": connections}))
-    command = [sys.executable, str(ROOT / "benchmarks" / "scheduled.py"), str(folder / "plan.json")]
-    done = subprocess.run([*prefix, *command], check=True, capture_output=True, text=True)
+    command = [*prefix, sys.executable, "-m", "benchmarks.scheduled", str(folder / "plan.json")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     answers: list[list[float]] = json.loads(done.stdout)["latencies"]
     return answers
 

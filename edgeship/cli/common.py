@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgeship.cli.output import emit
-from edgeship.errors import InputError
+from edgeship.cli.output import emit, tell
+from edgeship.errors import EdgeshipError, InputError
 from edgeship.printable import json_text
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeship.profile import TargetProfile
     from edgeship.progress import Progress
     from edgeship.project import DeviceSettings, Project
+    from edgeship.values import Host
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -262,3 +263,36 @@ def write_file(out: Path, text: str) -> None:
             f"cannot write {out}: {error.strerror}",
             hint=f"mkdir -p {shlex.quote(str(out.parent))}",
         ) from None
+
+
+def on_each(
+    hosts: Sequence[Host],
+    do: Callable[[Host], dict[str, Any]],
+    became: Callable[[dict[str, Any]], str],
+    *,
+    missed: str,
+    keys: tuple[str, str],
+) -> list[dict[str, Any]]:
+    """Return what `do` gives for each device; one that cannot be had keeps no other from its turn.
+
+    Raises the first device's error in the end. Of several devices each is told what it `became` or that it was
+    `missed`, and the error names both under `keys` of its context.
+    """
+    done: list[dict[str, Any]] = []
+    failed: list[tuple[Host, EdgeshipError]] = []
+    for host in hosts:
+        try:
+            done.append(do(host))
+        except EdgeshipError as error:
+            failed.append((host, error))
+    if not failed:
+        return done
+    first = failed[0][1]
+    if len(hosts) > 1:
+        for found in done:
+            tell(f"{found['host']}: {became(found)}")
+        for host, each in failed:
+            tell(f"{host.text}: {missed}: {each.message}")
+        first.context[keys[0]] = ", ".join(found["host"] for found in done) or "none"
+        first.context[keys[1]] = ", ".join(host.text for host, _ in failed)
+    raise first

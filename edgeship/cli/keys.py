@@ -14,9 +14,8 @@ import click
 from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options
 from edgeship.cli.inspect import is_bundle
-from edgeship.cli.output import tell
 from edgeship.cli.signing import sign_option
-from edgeship.errors import EdgeshipError, InputError
+from edgeship.errors import InputError
 
 if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
@@ -278,29 +277,14 @@ def _change(
             ],
             as_json=as_json,
         )
-    done: list[dict[str, Any]] = []
-    failed: list[tuple[str, EdgeshipError]] = []
-    for host in hosts:
-        try:
-            done.append(change_trust(host, choices, **what))
-        except EdgeshipError as error:  # one device that is not there keeps no other from being told
-            failed.append((host.text, error))
-    if failed:
-        raise _not_all(done, failed)
+    done = common.on_each(
+        hosts,
+        lambda host: change_trust(host, choices, **what),
+        lambda _: "was told",
+        missed="was not told",
+        keys=("told", "not told"),
+    )
     return _show_devices(done, as_json=as_json)
-
-
-def _not_all(done: list[dict[str, Any]], failed: list[tuple[str, EdgeshipError]]) -> EdgeshipError:
-    """Tell what became of each of several devices, and return the first one's error."""
-    error = failed[0][1]
-    if len(done) + len(failed) > 1:
-        for device in done:
-            tell(f"{device['host']}: was told")
-        for name, each in failed:
-            tell(f"{name}: was not told: {each.message}")
-        error.context["told"] = ", ".join(device["host"] for device in done) or "none"
-        error.context["not told"] = ", ".join(name for name, _ in failed)
-    return error
 
 
 def _plan(steps: list[str], *, as_json: bool) -> int:

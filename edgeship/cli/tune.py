@@ -9,10 +9,8 @@ import click
 
 from edgeship.cli import common
 from edgeship.cli.deploy import deploy_options, host_options, hosts_of
-from edgeship.cli.output import tell
 from edgeship.cli.settings import change_from
 from edgeship.cli.signing import sign_option
-from edgeship.errors import EdgeshipError
 
 if TYPE_CHECKING:
     from edgeship.deploy import DeployOptions
@@ -91,28 +89,13 @@ def _go(hosts: tuple[Host, ...], each: Any, *, as_json: bool) -> int:
     """Ask or tell each device; one that cannot be had keeps no other from being told."""
     from edgeship.report.tuning import tune_document, tune_text
 
-    done: list[dict[str, Any]] = []
-    failed: list[tuple[Host, EdgeshipError]] = []
-    for host in hosts:
-        try:
-            done.append(each(host))
-        except EdgeshipError as error:
-            failed.append((host, error))
-    if failed:
-        raise _not_all(done, failed)
+    done = common.on_each(
+        hosts,
+        each,
+        lambda found: "was changed" if found.get("changed") else "was asked",
+        missed="was not",
+        keys=("done", "not done"),
+    )
     text = "\n\n".join(tune_text(found) for found in done)
     common.show(text, lambda: tune_document(done), as_json=as_json)
     return 0
-
-
-def _not_all(done: list[dict[str, Any]], failed: list[tuple[Host, EdgeshipError]]) -> EdgeshipError:
-    """Tell what became of each of several devices, and return the first one's error."""
-    error = failed[0][1]
-    if len(done) + len(failed) > 1:
-        for found in done:
-            tell(f"{found['host']}: {'was changed' if found.get('changed') else 'was asked'}")
-        for host, each in failed:
-            tell(f"{host.text}: was not: {each.message}")
-        error.context["done"] = ", ".join(found["host"] for found in done) or "none"
-        error.context["not done"] = ", ".join(host.text for host, _ in failed)
-    return error

@@ -91,7 +91,7 @@ ENGINE = Record(
 LATENCY = Record(maybe={"cold": FIGURE, "p50": FIGURE, "p95": FIGURE, "unavailable": TEXT})
 RUNG = Record(
     fields={**dict.fromkeys(("cold_seconds", "seconds", "p95_seconds"), NUMBER), "threads": COUNT},
-    maybe={"memory_bytes": maybe(COUNT)},
+    maybe={"memory_bytes": maybe(COUNT), "joules": maybe(NUMBER), "by_threads": Named(of=NUMBER)},
 )
 LADDER = Either(
     of=(
@@ -113,10 +113,6 @@ PROOF = Record(
 )
 HELD = Record(fields={"vectors": COUNT}, maybe=PROOF.maybe)
 """A proof that nothing was wrong with."""
-RUNG = Record(
-    fields={"seconds": NUMBER, "p95_seconds": NUMBER, "cold_seconds": NUMBER, "threads": COUNT},
-    maybe={"memory_bytes": maybe(NUMBER), "joules": maybe(NUMBER), "by_threads": Named(of=NUMBER)},
-)
 ENERGY = Record(
     fields={
         "by": TEXT,

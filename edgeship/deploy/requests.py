@@ -90,11 +90,12 @@ def helper_command(
     timeout: float = 60.0,
     payload: Callable[[], Iterable[bytes]] | None = None,
     most: int = OUTPUT_BYTES,
+    live: bool = False,
 ) -> Command:
     """Return the command that asks the helper: `request` on stdin, then what `payload` yields. `most`: bytes of the
-    answer."""
+    answer; `live`: it comes line by line, so that nothing is packed."""
     line = canonical_json(request)
-    if packs(host):
+    if packs(host) and not live:
         line = packed(line)
 
     def stream() -> Iterable[bytes]:

@@ -12,9 +12,6 @@ from edgeship.deploy import answers, requests
 from edgeship.deploy.options import DeployOptions
 from edgeship.deploy.session import Session
 from edgeship.deploy.verbs import only_app, with_helper
-from edgeship.device.layout import helper_path
-from edgeship.device.ship import helper_sha256
-from edgeship.digest import canonical_json
 from edgeship.errors import EdgeshipError
 from edgeship.remote import Command, LinkLost
 from edgeship.shape import ANY, BOOL, NUMBER, TEXT, Kind, Named, Record, maybe, problem
@@ -109,16 +106,10 @@ class Watcher:
             session.close()
 
     def _command(self) -> Command:
-        """Return the command that prints a line each period. (Nothing is packed: lines come one by one.)"""
-        fields = {"period": self.period}
-        request = requests.request_of(self.host, self.options, self.app, "watch", **fields)
-        path = helper_path(self.options.root_on(self.host), helper_sha256())
-        return Command(
-            argv=("sh", "-c", requests.START, "sh", path),
-            stdin=canonical_json(request),
-            sudo=self.options.sudo_on(self.host),
-            timeout=self.period + MARGIN_SECONDS,
-        )
+        """Return the command that prints a line each period."""
+        request = requests.request_of(self.host, self.options, self.app, "watch", period=self.period)
+        limit = self.period + MARGIN_SECONDS
+        return requests.helper_command(self.host, self.options, request, timeout=limit, live=True)
 
     def _heard(self, data: bytes) -> None:
         """Take what came of the device's output."""

@@ -32,7 +32,7 @@ class GovernorSection(Section):
     """auto: each request is answered by the most accurate variant that is in time and within the budgets. off: the
     chosen variant answers always, whatever the load."""
     variant: str | None = None
-    """The one variant that answers, whatever the load (edgeship bundle show BUNDLE names them); nothing: it is decided
+    """The one variant that answers, whatever the load (edgeship inspect BUNDLE names them); nothing: it is decided
     request by request."""
     deadline_ms: Annotated[Above0, Field(le=86.4e6)] | None = None
     """Milliseconds after which an answer is of no use, where a request says nothing else (parameters.deadline_ms).
@@ -59,4 +59,4 @@ class GovernorSection(Section):
     load: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.8
     """Share of the time that periodic jobs (parameters.period_ms) should keep the device busy."""
     log: bool = False
-    """Write every decision beside the service's state, for replay; about 200 bytes a request, the last 16 MiB kept."""
+    """Write every decision beside the service's state, for replay; about 200 bytes a request, the last 2 MiB kept."""

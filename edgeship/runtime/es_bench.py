@@ -4,8 +4,9 @@ import time
 
 from es_energy import Energy
 from es_errors import CannotRun, EngineFailed
+from es_metrics import percentile
 from es_model import Model
-from es_prove import peak_rss_mb, percentile
+from es_prove import peak_rss_mb
 
 BENCH_SCHEMA = "edgeship.bench/1"
 _GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"

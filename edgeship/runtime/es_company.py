@@ -4,8 +4,6 @@ import time
 
 import es_infer
 from es_answers import Answer, answered
-from es_errors import EngineFailed
-from es_joining import together
 
 
 class _Guest(object):
@@ -73,19 +71,12 @@ class Company(object):
             self._guests.append(guest)
 
     def _computed(self, inputs):
-        """Return [output tensors] of all, None where the engine cannot: one of them may hold what it never can."""
-        begun = time.perf_counter()
-        try:
-            found = together(self._model, inputs)
-        except EngineFailed:
-            self._model.engine.widen(1)
-            return None
-        seconds = time.perf_counter() - begun
-        self._model.failures = 0
-        self._call.seconds += seconds
-        self._call.said["joined"] = len(inputs)
-        self._ladder.metrics.inference.observe(seconds)
-        self._ladder.ran(self._model, seconds, len(inputs), self._due)
+        """Return [output tensors] of all, None where the engine cannot."""
+        before = self._call.seconds
+        found = self._ladder.together(self._model, inputs, self._call)
+        if found is not None:
+            self._call.said["joined"] = len(inputs)
+            self._ladder.ran(self._model, self._call.seconds - before, len(inputs), self._due)
         return found
 
     def _told(self, guest, outputs, held):

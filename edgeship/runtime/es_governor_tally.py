@@ -4,6 +4,7 @@ import math
 import threading
 
 from es_answers import log
+from es_metrics import percentile
 
 RATE_SECONDS = 2.0  # Time constant of the arrival rate.
 _OVERHEAD_GAIN = 0.1  # Weight of the newest request in the mean time that serving takes beside the engine.
@@ -74,7 +75,7 @@ class Tally(object):
     def percentile(self, share):
         """Return the milliseconds within which that share of the last answers came, None where there are none."""
         seen = sorted(self._recent)
-        return round(seen[min(len(seen) - 1, int(share * len(seen)))] * 1e3, 3) if seen else None
+        return round(percentile(seen, share) * 1e3, 3) if seen else None
 
     def serves(self, now, rung, reason):
         """Note which rung answers; where it is another, the journal has a line, unless it had one just now."""

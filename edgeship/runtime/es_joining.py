@@ -7,6 +7,7 @@ Only where every answer keeps every bit that it has alone: `why_not` tries that 
 import time
 
 from es_errors import EngineFailed
+from es_metrics import percentile
 from es_tensors import RANGES, count, is_float, pack
 
 MOST = 64
@@ -88,8 +89,6 @@ def measured(model, seconds):
 
 
 def _median(work, seconds):
-    from es_prove import percentile  # Here: a service joins, and measures nothing.
-
     times = []
     begun = now = time.perf_counter()
     while len(times) < _FEWEST or (now - begun < seconds and len(times) < 2000):

@@ -8,6 +8,11 @@ _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 _INFERENCE_BUCKETS = (0.0001, 0.00025) + _REQUEST_BUCKETS
 
 
+def percentile(ordered, share):
+    """Return the nearest-rank percentile of rising values."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
 class Histogram(object):
     """Counts of observations in seconds by upper bound, with their sum."""
 

@@ -22,6 +22,7 @@ from es_golden import (
     tolerance_of,
     vectors,
 )
+from es_metrics import percentile
 from es_model import Model, raw_shape
 from es_tensors import DATATYPES, pack, unpack
 from es_values import same_numbers
@@ -32,11 +33,6 @@ _TIMED_RUNS, _TIMED_SECONDS = 40, 2.0
 # As JSON a large tensor takes the service ten times its memory, and proves nothing that a small one does not.
 _JSON_BYTES = 8 << 20
 _PATIENCE_MS = 3600e3
-
-
-def percentile(sorted_values, fraction):
-    """Return the nearest-rank percentile of a sorted list."""
-    return sorted_values[min(len(sorted_values) - 1, int(fraction * len(sorted_values)))]
 
 
 def peak_rss_mb():

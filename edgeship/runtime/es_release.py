@@ -57,6 +57,18 @@ class Release(object):
         """Have the variant called `name` serve, as if it were the chosen one; None: the chosen one as it is."""
         self.service["chosen"] = self.variant(name)["name"]
 
+    @property
+    def on_cpu(self):
+        """Whether the processor computes: for other delegates threads change nothing."""
+        return self.engine_triple()["delegate"] in ("xnnpack", "none")
+
+    def with_threads(self, threads):
+        """Return the same release with another number of threads; itself where it has that number."""
+        if threads == self.engine["threads"]:
+            return self
+        service = dict(self.service, engine=dict(self.engine, threads=threads))
+        return Release(self.directory, self.id, service)
+
     def engine_triple(self):
         """Return {"name", "version", "delegate"} of the engine as the release pins it."""
         engine = self.engine

@@ -4,11 +4,7 @@ import time
 
 from es_answers import Answering, log
 from es_errors import CannotRun
-from es_release import Release
-
-WARM_UP_RUNS = 2
-# Delegates that compute on the processor: for the others threads change nothing.
-_ON_CPU = ("xnnpack", "none")
+from es_worker import WARM_UP_RUNS
 
 
 class RungSet(object):
@@ -20,7 +16,6 @@ class RungSet(object):
     def __init__(self, release, metrics, budget, governor, running):
         self._release, self._governor, self._running = release, governor, running
         self._new = lambda named, name: Answering(named, metrics, budget, name)
-        self._on_cpu = (release.engine.get("delegate") or "none") in _ON_CPU
         self._name = release.variant()["name"]
         self._threads, self._kept = (
             {},
@@ -39,26 +34,21 @@ class RungSet(object):
         own = self._release.engine["threads"]
         profile = self._governor.profile if self._governor.profile.index(name) >= 0 else self._governor.whole
         place = profile.index(name)
-        if not self._on_cpu or place < 0:
+        if not self._release.on_cpu or place < 0:
             return own
         return max(1, min(profile.every[place].threads, self._governor.seen()[0].slow.threads))
 
     def _make(self, name):
         threads = self._wanted_threads(name)
-        release = self._release
-        if threads != release.engine["threads"]:
-            service = dict(release.service, engine=dict(release.engine, threads=threads))
-            release = Release(release.directory, release.id, service)
-        model = self._new(release, name)
+        model = self._new(self._release.with_threads(threads), name)
         self._threads[name] = threads
         return model
 
     def next(self):
         """Return (name, whether it is loaded with another number of threads) of what to load next, or None."""
-        if self._governor.loading or len(self.models) + len(self._failed) < len(self._governor.wanted()):
-            for name in self._governor.wanted():
-                if name not in self.models and name not in self._failed:
-                    return name, False
+        missing = self._missing()
+        if missing is not None:
+            return missing, False
         if not self._governor.loading:
             for name in self.models:
                 threads = self._wanted_threads(name)
@@ -130,7 +120,9 @@ class RungSet(object):
         for name in self.models:
             if name not in healthy:
                 failed[name] = "its engine failed several times in a row"
-        self._governor.available(healthy or [self._name], failed, not self._more())
+        self._governor.available(healthy or [self._name], failed, self._missing() is None)
 
-    def _more(self):
-        return any(n not in self.models and n not in self._failed for n in self._governor.wanted())
+    def _missing(self):
+        """Return the first variant that should be loaded and is not, None where there is none."""
+        wanted = self._governor.wanted()
+        return next((n for n in wanted if n not in self.models and n not in self._failed), None)

@@ -13,8 +13,7 @@ from es_answers import Answer, answered
 from es_errors import EngineFailed, Refused
 from es_rung_set import RungSet
 from es_streams import Streams
-
-_HERE_SECONDS = 0.002  # As in es_worker: what the loop itself may answer.
+from es_worker import HERE_SECONDS
 
 
 class Ladder(object):
@@ -100,7 +99,7 @@ class Ladder(object):
                 return answer
         queued = asked.behind if quick else queued
         rung, decision, reason = self._governor.dispatch(now, asked, queued, call.runs)
-        if quick and not self._usual(rung.name) <= _HERE_SECONDS:
+        if quick and not self._usual(rung.name) <= HERE_SECONDS:
             return None
         tally = self._governor.tally
         tally.count(reason)
@@ -207,20 +206,30 @@ class Ladder(object):
 
     def _joined(self, model, call, deadline):
         """Return the output tensors of the samples of one request, computed together."""
+        found = self.together(
+            model, [model.encode(part) for part in es_batch.parts(call.samples, call.runs)], call
+        )
+        if found is None:  # As without joining.
+            return model.outputs(call, deadline)
+        return [b"".join(pieces) for pieces in zip(*found)]
+
+    def together(self, model, inputs, call):
+        """Return [output tensors] of several runs computed at once, their seconds counted as the call's; None where the
+        engine fails: one of them may hold what it never can compute.
+        """
         from es_joining import together
 
-        inputs = [model.encode(part) for part in es_batch.parts(call.samples, call.runs)]
         begun = time.perf_counter()
         try:
             found = together(model, inputs)
-        except EngineFailed:  # One of them may be what the engine cannot compute: as without joining.
+        except EngineFailed:
             model.engine.widen(1)
-            return model.outputs(call, deadline)
+            return None
         seconds = time.perf_counter() - begun
         self.metrics.inference.observe(seconds)
         call.seconds += seconds
         model.failures = 0
-        return [b"".join(pieces) for pieces in zip(*found)]
+        return found
 
     def guest(self, request, model):
         """Return the Call of a request that waits where it may be answered together with one for `model`, else None."""

@@ -11,8 +11,8 @@ from es_bench import BENCH_SCHEMA
 from es_energy import sensors_of
 from es_errors import CannotRun, EngineFailed
 from es_meter import Meter
+from es_metrics import percentile
 from es_model import Model
-from es_prove import percentile
 
 _LOOK_SECONDS = 1.0
 # More runs in a period are not kept: the percentiles of a million do not change with the next one.

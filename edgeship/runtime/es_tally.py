@@ -1,12 +1,9 @@
 """What a simulated run came to: answers in time and right, energy, heat, time in each rung."""
 
+from es_metrics import percentile
+
 _POINTS = 180
 """Points of a curve that is kept for plots: more than a plot has pixels for would not be seen."""
-
-
-def percentile(ordered, share):
-    """Return the nearest-rank percentile of rising values, None of none."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 class Tally(object):

@@ -4,12 +4,9 @@ import os
 import time
 
 from es_errors import CannotRun, EngineFailed
+from es_metrics import percentile, resident_bytes
 from es_model import Model
-from es_prove import percentile
-from es_release import Release
 
-# Delegates that compute on the processor: for the others threads change nothing.
-_ON_CPU = ("xnnpack", "none")
 # More threads must be worth their energy and the cores that others want.
 _WORTH = 0.9
 _FEWEST, _MOST = 5, 10000
@@ -25,7 +22,7 @@ def cores():
         return os.cpu_count() or 1
 
 
-def resident_bytes():
+def trimmed_bytes():
     """Return the resident memory of this process, what its allocator holds free given back first; None where /proc
     does not tell.
     """
@@ -35,17 +32,7 @@ def resident_bytes():
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
         pass  # musl has no such call.
-    try:
-        with open("/proc/self/statm") as stream:
-            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def with_threads(release, threads):
-    """Return the same release with another number of threads."""
-    service = dict(release.service, engine=dict(release.engine, threads=threads))
-    return Release(release.directory, release.id, service)
+    return resident_bytes()
 
 
 def timed(model, seconds, most=_MOST):
@@ -72,12 +59,12 @@ def timed(model, seconds, most=_MOST):
 
 def _measured(release, name, seconds):
     """Return (seconds of the first run, sorted seconds of the steady ones, bytes by which memory grew or None)."""
-    before = resident_bytes()
+    before = trimmed_bytes()
     try:
         model = Model(release, name)
         try:
             cold = model.warm_up(1)[0] / 1e3
-            after = resident_bytes()
+            after = trimmed_bytes()
             model.warm_up(2)
             times = timed(model, seconds)
         finally:
@@ -92,7 +79,7 @@ def counts_of(release, threads):
     where an accelerator computes.
     """
     own = release.engine["threads"]
-    if (release.engine.get("delegate") or "none") not in _ON_CPU:
+    if not release.on_cpu:
         return [own]
     return [own] + [count for count in sorted(set(threads)) if count != own and 1 <= count <= cores()]
 
@@ -117,13 +104,13 @@ def rung_figures(release, name, seconds=1.0, threads=(1, 2, 4)):
     """
     by_threads, kept = {}, {}
     for count in counts_of(release, threads):
-        cold, times, memory = _measured(with_threads(release, count), name, seconds)
+        cold, times, memory = _measured(release.with_threads(count), name, seconds)
         kept[count] = cold, times, memory
         by_threads[count] = percentile(times, 0.5)
     own = release.engine["threads"]
     best = best_count(by_threads)
-    joules = _joules(with_threads(release, best), name, seconds)
-    fixed = by_threads[best] * _fixed_share(with_threads(release, best), name, seconds)
+    joules = _joules(release.with_threads(best), name, seconds)
+    fixed = by_threads[best] * _fixed_share(release.with_threads(best), name, seconds)
     return {
         "cold_seconds": kept[own][0],
         "seconds": by_threads[best],

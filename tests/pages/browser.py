@@ -71,6 +71,13 @@ class Browser:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
+    def resize(self, width: int) -> None:
+        """Give the page that many CSS pixels; less than 600 as on a phone."""
+        phone = width < 600
+        self.ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=phone
+        )
+
     def close(self) -> None:
         os.close(self._write)
         os.close(self._read)

@@ -32,17 +32,11 @@ def browser(
     assert CHROMIUM is not None
     opened = load_beside("browser").Browser(CHROMIUM, folder / "home")
     try:
-        resize(opened, 1200)
+        opened.resize(1200)
         opened.open(path.as_uri())
         yield opened
     finally:
         opened.close()
-
-
-def resize(browser: Any, width: int) -> None:
-    browser.ask(
-        "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
-    )
 
 
 def seen(browser: Any, tip: str) -> bool:
@@ -58,7 +52,7 @@ def test_it_opens_in_silence_and_asks_for_nothing(browser: Any) -> None:
 
 
 def test_pointing_at_a_point_and_the_tab_key_show_what_it_is(browser: Any) -> None:
-    resize(browser, 1200)
+    browser.resize(1200)
     point = "document.getElementById('download-p16')"
     assert not seen(browser, "download-p16-tip")
     browser.value(f"{point}.scrollIntoView({{block: 'center'}})")
@@ -79,7 +73,7 @@ def test_pointing_at_a_point_and_the_tab_key_show_what_it_is(browser: Any) -> No
 
 @pytest.mark.parametrize("width", [360, 768, 1200])
 def test_nothing_is_wider_than_the_screen(browser: Any, width: int) -> None:
-    resize(browser, width)
+    browser.resize(width)
     assert browser.value("document.documentElement.clientWidth") == width
     assert browser.value("document.documentElement.scrollWidth") <= width
     beyond = (
@@ -97,10 +91,10 @@ def test_layers_have_a_plot_beside_their_table_on_a_desk_and_above_it_on_a_phone
         found = browser.value(f"[{plot}.right, {plot}.bottom, {table}.left, {table}.top]")
         return found[0], found[1], found[2], found[3]
 
-    resize(browser, 1200)
+    browser.resize(1200)
     right, bottom, left, top = places()
     assert right <= left and top < bottom
-    resize(browser, 360)
+    browser.resize(360)
     right, bottom, left, top = places()
     assert bottom <= top and right <= 360
     rows = "document.querySelectorAll('section[aria-labelledby=layers] tbody tr').length"
@@ -110,7 +104,7 @@ def test_layers_have_a_plot_beside_their_table_on_a_desk_and_above_it_on_a_phone
 
 
 def test_letters_of_plots_are_legible_on_a_phone(browser: Any) -> None:
-    resize(browser, 360)
+    browser.resize(360)
     heights = browser.value(
         "[...document.querySelectorAll('svg text')].filter(e => !e.closest('.tip')).map(e => e.getBoundingClientRect())"
         ".map(b => Math.min(b.height, b.width > 0 ? 99 : 0)).filter(h => h > 0)"
@@ -158,7 +152,7 @@ def test_it_prints_with_every_figure(browser: Any) -> None:
     drawn = sum(len(zlib.decompressobj().decompress(part)) for part in streams(pdf))
     assert drawn > 50_000
     browser.ask("Emulation.setEmulatedMedia", media="print")
-    resize(browser, 703)  # A4 less its margins, in CSS pixels
+    browser.resize(703)  # A4 less its margins, in CSS pixels
     assert browser.value("document.documentElement.scrollWidth") <= 703
     assert browser.value("getComputedStyle(document.querySelector('.tip')).display") == "none"
     assert browser.value("document.querySelector('.wide').innerText.includes('75.7 (73.8–77.5)')")

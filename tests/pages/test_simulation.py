@@ -87,12 +87,6 @@ def browser(load_beside: Callable[[str], ModuleType], simulated: Any, tmp_path_f
         opened.close()
 
 
-def resize(browser: Any, width: int) -> None:
-    browser.ask(
-        "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
-    )
-
-
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
 
@@ -109,7 +103,7 @@ def test_it_opens_in_silence_and_asks_for_nothing(browser: Any) -> None:
 @in_chromium
 @pytest.mark.parametrize("width", [360, 768, 1200])
 def test_nothing_is_wider_than_the_screen(browser: Any, width: int) -> None:
-    resize(browser, width)
+    browser.resize(width)
     assert browser.value("document.documentElement.clientWidth") == width
     assert browser.value("document.documentElement.scrollWidth") <= width
     beyond = (

@@ -13,10 +13,16 @@ SETTINGS_SCHEMA = "edgeship.settings/1"
 SETTINGS_FILE = "settings.json"
 
 
+def governor_of(place, release):
+    """Return what a release's service.json says of its governor, None where it has none."""
+    service = read_json(os.path.join(place.release(release), "service.json"))
+    governor = service.get("governor") if isinstance(service, dict) else None
+    return governor if isinstance(governor, dict) else None
+
+
 def is_governed(place, release):
     """Return whether a release's service reads what is kept here: those of before know no such option."""
-    service = read_json(os.path.join(place.release(release), "service.json"))
-    return isinstance(service, dict) and isinstance(service.get("governor"), dict)
+    return governor_of(place, release) is not None
 
 
 def own_settings(place):

@@ -11,7 +11,7 @@ import re
 from .base import Refusal, canonical, read_json
 from .files import make_folder, write_whole
 from .health import manager_for, serving
-from .kept import describe_settings, is_governed, keep_settings, own_settings, set_aside, sweep_aside
+from .kept import describe_settings, governor_of, keep_settings, own_settings, set_aside, sweep_aside
 from .live import governor_now
 from .state import IN_TRIAL, audit, read_floor, read_state, write_slots
 from .trust import holding, in_time, read_policy, read_signers, refuse_revoked
@@ -119,12 +119,13 @@ def changed_settings(place, change, release):
     if len(canonical(after)) > SETTINGS_BYTES:
         raise Refusal("wrong-setting", "all settings together are longer than %d bytes" % SETTINGS_BYTES)
     given = {key: value for key, value in settings.items() if value is not None}
-    if (given or lift) and not is_governed(place, release):
+    governor = governor_of(place, release)
+    if (given or lift) and governor is None:
         raise Refusal(
             "no-governor", "release %s has no governor: nothing in it reads settings" % release[:12]
         )
     wanted = [given.get("variant")] + [band.get("variant") for band in given.get("battery", [])]
-    known = rung_names(place, release)
+    known = rung_names(governor or {})
     for name in wanted:
         if name is not None and name not in known:
             raise Refusal(
@@ -136,17 +137,9 @@ def changed_settings(place, change, release):
     return after
 
 
-def governor_of(place, release):
-    """Return what a release's service.json says of its governor: {} where it has none."""
-    if not release or not is_governed(place, release):
-        return {}
-    return read_json(os.path.join(place.release(release), "service.json"))["governor"]
-
-
-def rung_names(place, release):
-    """Return what may serve of a release, cheapest first."""
-    rungs = governor_of(place, release).get("rungs")
-    names = [rung.get("variant") for rung in rungs or [] if isinstance(rung, dict)]
+def rung_names(governor):
+    """Return what may serve by a governor of service.json, cheapest first."""
+    names = [rung.get("variant") for rung in governor.get("rungs") or [] if isinstance(rung, dict)]
     return [name for name in names if isinstance(name, str)]
 
 
@@ -249,12 +242,13 @@ def seen_settings(place):
     record = read_state(place)
     release = record.get("to")
     own, at = own_settings(place)
-    governor = governor_of(place, release)
+    found = governor_of(place, release) if release else None
+    governor = found or {}
     return {
         "release": release,
-        "governed": bool(release) and is_governed(place, release),
+        "governed": found is not None,
         "settings": governor.get("settings") if isinstance(governor.get("settings"), dict) else {},
-        "rungs": rung_names(place, release) if release else [],
+        "rungs": rung_names(governor),
         "own": own,
         "at": at,
         "trial": record["state"] in IN_TRIAL,

@@ -223,6 +223,7 @@ def test_guests_are_answered_whatever_happens_to_their_host(
     ladder: tuple[Ladder, Governor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import es_company
+    import es_joining
 
     made, governor = ladder
     now = time.monotonic()
@@ -235,7 +236,7 @@ def test_guests_are_answered_whatever_happens_to_their_host(
     call.said = {"reason": "accurate"}
     lent: Any = governor.profile.every[governor.profile.index(model.name)]
     lent.fixed, lent.each = 1e-5, 1e-5
-    monkeypatch.setattr(es_company, "together", lambda model, inputs: 1 / 0)
+    monkeypatch.setattr(es_joining, "together", lambda model, inputs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         es_company.Company(made, (lent, model), call, now + 60.0, None).answer(2, 1e-5)
     assert left == [guest] and json.loads(guest.answer.body)["parameters"]["variant"] == model.name

@@ -75,11 +75,13 @@ def test_another_thread_must_be_worth_a_core() -> None:
 
 def test_an_accelerator_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import es_timing
+    from es_release import Release
 
-    class Release:
-        def __init__(self, **engine: object) -> None:
-            self.engine = engine
+    def counts(most: tuple[int, ...], **engine: object) -> list[int]:
+        named = {"name": "litert", "version": "2", **engine}
+        release = Release("", None, {"app": "a", "version": "1", "limits": {}, "engine": named})
+        return list(es_timing.counts_of(release, most))
 
     monkeypatch.setattr(es_timing, "cores", lambda: 4)
-    assert es_timing.counts_of(Release(threads=1, delegate="edgetpu"), (1, 2, 4)) == [1]
-    assert es_timing.counts_of(Release(threads=2, delegate="xnnpack"), (1, 2, 4, 8)) == [2, 1, 4]
+    assert counts((1, 2, 4), threads=1, delegate="edgetpu") == [1]
+    assert counts((1, 2, 4, 8), threads=2, delegate="xnnpack") == [2, 1, 4]

@@ -212,7 +212,7 @@ class Governor(object):
         """Return the seconds that one run of a variant is expected to take now."""
         state, profile = self.seen()
         place = profile.index(name)
-        return state.xi * profile.seconds[state.slow.threads][place] if place >= 0 else 0.0
+        return state.xi * es_govern.costs(state, profile)[place] if place >= 0 else 0.0
 
     def _decide(self, sample):
         outcome = es_govern.decide(self._state, sample, self.profile)

@@ -1,5 +1,6 @@
 """What a governor tells people and monitoring: the document of GET .../governor, and its metrics."""
 
+from es_govern_factors import factor_of
 from es_meter import ESTIMATED, MEASURED
 
 
@@ -15,7 +16,7 @@ def document(governor, now):
         "rung": tally.rung,
         "reason": tally.reason,
         "loading": governor.loading,
-        "rungs": [_rung(rung, place <= slow.cap) for place, rung in enumerate(profile.rungs)],
+        "rungs": [_rung(state, profile, place) for place in range(len(profile.rungs))],
         "left_out": _left_out(governor),
         "settings": settings,
         "problems": _problems(governor, state.slow, profile),
@@ -47,7 +48,8 @@ def document(governor, now):
     }
 
 
-def _rung(rung, allowed):
+def _rung(state, profile, place):
+    rung = profile.rungs[place]
     told = {
         "variant": rung.name,
         "accuracy": rung.accuracy,
@@ -57,7 +59,8 @@ def _rung(rung, allowed):
         "threads": rung.threads,
         "joules": rung.joules,
         "measured": rung.measured,
-        "allowed": allowed,
+        "factor": round(factor_of(state.factors, profile, place), 3),
+        "allowed": place <= state.slow.cap,
     }
     if rung.cascade:
         told["cascade"] = dict(zip(("little", "big", "margin", "share"), rung.cascade))

@@ -318,7 +318,7 @@ def test_a_counter_that_went_on_through_a_night_of_rest_is_no_burst_of_power() -
 
 def test_a_budget_that_nothing_can_account_for_means_the_cheapest() -> None:
     service = Service(watts=3.0, sensors=[], power=None)
-    assert "neither a meter nor a power model" in service.profile.problems[0]
+    assert "governor.watts is set, and neither a meter nor a power model" in service.profile.problems[0]
     service.tick(given={})
     assert service.ask()[:2] == ("small", "blind")
 

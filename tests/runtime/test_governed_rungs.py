@@ -15,7 +15,9 @@ from es_asked import Asked
 from es_budget import Budget
 from es_cascade import margin
 from es_errors import EngineFailed, Refused
+from es_govern import begin, profile_of
 from es_governor import Governor
+from es_governor_told import why_of
 from es_head import parse_head
 from es_metrics import Metrics
 from es_release import load_release
@@ -303,6 +305,21 @@ def test_a_budget_that_the_named_meter_does_not_account_for_is_a_problem(
     told = governor.document(1.5)
     assert told["slow"]["cap_why"] == "blind"
     assert told["problems"] == [
-        "a budget is set, and package does not tell what is used: the cheapest variant serves"
+        "governor.watts is set, and package does not tell what is used: the cheapest serves"
     ]
     governor._sensors.stop()
+
+
+def test_a_lost_sensor_is_told_by_its_name_and_other_reasons_by_what_they_mean() -> None:
+    sensors = [{"name": "soc", "kind": "temperature", "trips": [{"at": 80, "effect": "slower"}]}]
+    document = {"rungs": RUNGS, "sensors": sensors}
+    profile, slow = profile_of(document), begin(profile_of(document)).slow
+    assert why_of("load", slow, profile) == "a more accurate rung could not serve this many requests"
+    assert why_of(None, slow, profile) is None
+    lost = slow._replace(blind=("soc", "throttled"))
+    assert why_of("blind", lost, profile) == "no reading of soc, throttled: nothing goes up until it is back"
+    budget = profile.changed({"watts": 3.0})
+    assert "what this device draws" in str(why_of("blind", lost._replace(broke=True), budget))
+    ceiling = profile.changed({"temperature_c": 60.0})
+    assert "no temperature is known" in str(why_of("blind", slow._replace(cap_why="blind"), ceiling))
+    assert "a sensor that a limit needs is lost" in str(why_of("blind", slow, profile)), "it is back by now"

@@ -16,8 +16,7 @@ from es_governor_tally import Tally
 from es_kept import Tuned, figures_of, with_rung
 
 TICK_SECONDS = 2.0
-# The first tick after a rest: as soon as the sensors were read once.
-_FIRST_TICK = 0.25
+_FIRST_TICK = 0.25  # After a rest: as soon as the sensors were read once.
 # Without requests and questions for so long the governor rests: no sensor is read, nothing wakes up.
 _REST_SECONDS = 30.0
 LOG_NAME = "decisions.jsonl"
@@ -75,7 +74,8 @@ class Governor(object):
                 self._tuned.settings = settings
         except CannotRun as error:
             return self._problem("settings", error.reason)
-        self._problem("settings", None)
+        for what in ("settings", *self._tuned.looked):
+            self._problem(what, self._tuned.strange.get(what))
         log("governor-settings", tuned=settings or {})
 
     def _apply(self, tuned):

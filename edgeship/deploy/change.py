@@ -86,8 +86,8 @@ UNUSED = "ept on this device"
 
 def is_taken_up(governor: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     """Return whether a service, by what it says of itself, goes by the settings that were found on the device: the
-    release's, and its own. What it says in more words (bands of a battery) counts as said, and so does one that it says it cannot use (of a
-    newer release)."""
+    release's, and its own. What it says in more words (bands of a battery) counts as said, and so does one that it
+    says it cannot use (of a newer release)."""
     settings = governor.get("settings")
     if not isinstance(settings, Mapping):
         return False

@@ -15,8 +15,8 @@ from es_metrics import percentile
 from es_model import Model
 
 _LOOK_SECONDS = 1.0
-# Times that are kept of a period: the 99th percentile of so many is known to a tenth of a per cent of the runs, and they
-# take half a megabyte on a device whose memory is being watched.
+# Times that are kept of a period: the 99th percentile of so many is known to a tenth of a per cent of the runs, and
+# they take half a megabyte on a device whose memory is being watched.
 _MOST_TIMES = 65536
 
 

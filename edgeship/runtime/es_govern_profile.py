@@ -257,7 +257,8 @@ def _costs(p):
     p.joules = tuple(r.joules or r.seconds for r in p.every)
     p.watts = tuple(r.joules / r.seconds if r.joules and r.seconds else 0.0 for r in p.every)
     p.joins = tuple(r.joins() if p.settings["coalesce"] == "auto" else 1 for r in p.every)
-    spreads = [(r.p95 - r.seconds) / r.seconds / 2.0 for r in p.rungs if r.seconds]
+    # A cascade's 95th percentile is that of both its models together: no spread of the times of either.
+    spreads = [(r.p95 - r.seconds) / r.seconds / 2.0 for r in p.rungs if r.seconds and not r.cascade]
     p.deviation = min(1.0, max(spreads + [0.05]))
     # The steepest price of accuracy: half the largest debt makes the cheapest rung the best bargain.
     steps = [(p.values[i], p.joules[i] - p.joules[0]) for i in range(1, p.top + 1)]

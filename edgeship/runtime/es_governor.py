@@ -196,7 +196,7 @@ class Governor(object):
     def _refuse(self, decision, reason):
         self.tally.refuse(reason)
         seconds = max(1, math.ceil(decision.retry_after))
-        text = "refused (%s): it cannot be answered before its deadline, not even by the quickest variant"
+        text = "refused (%s): no variant that may answer it can do so before its deadline"
         raise Refused(503, text % reason, [("Retry-After", "%d" % seconds)])
 
     def done(self, now, name, seconds, runs, due=None):

@@ -91,9 +91,26 @@ def _problems(governor, slow, profile):
     if limited and not profile.estimates and profile.meter and slow.at is not None and not metered:
         text = "governor.%s is set, and %s does not tell what is used: the cheapest serves"
         told.append(text % (profile.budget_key() or "battery", profile.meter))
+    if slow.at is not None:
+        told += _unread(slow, profile)
     wanted = governor.whole.settings["variant"]
     if wanted in governor.failed:
         told.append("governor.variant %s: %s" % (wanted, governor.failed[wanted]))
+    return told
+
+
+def _unread(slow, profile):
+    """Return what limits wait for and was never read since the start, as texts. Where the target names no sensor of
+    temperature the profile says so itself.
+    """
+    told, settings = [], profile.settings
+    if settings["temperature_c"] is not None and slow.heats and all(steps is None for steps in slow.heats):
+        text = "governor.temperature_c is set, and %s was never read: after a minute the cheapest serves"
+        told.append(text % ", ".join(name for name, _ in profile.heats))
+    if settings["battery"] and slow.percent is None:
+        text = "governor.battery is set, and %s: no band holds"
+        names = ", ".join(profile.names.get("battery", ()))
+        told.append(text % ("%s was never read" % names if names else "the target names no battery"))
     return told
 
 

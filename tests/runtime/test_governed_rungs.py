@@ -313,6 +313,31 @@ def test_a_budget_that_the_named_meter_does_not_account_for_is_a_problem(
     governor._sensors.stop()
 
 
+def test_a_limit_whose_sensor_this_machine_lacks_is_a_problem(models: Path, tmp_path: Path) -> None:
+    soc = {"name": "soc", "kind": "temperature", "path": "/sys/temp", "scale": 1e-3}
+    bands = [{"below_percent": 20.0, "watts": 2.0}]
+    given = {"settings": {"temperature_c": 60.0, "battery": bands}, "sensors": [soc]}
+    release = load_release(str(make_ladder(tmp_path / "release", models, RUNGS, FILES, given).path))
+    governor = Governor(release, str(tmp_path), {"EDGESHIP_SENSOR_ROOT": str(tmp_path)})
+    governor.available(["i8", "f32"], {}, True)
+    governor.prepare()
+    assert governor.document(1.0)["problems"] == [], "nothing was looked at yet"
+    for at in (1.0, 1.25):
+        governor.tick(at)
+    assert governor.document(1.5)["problems"] == [
+        "governor.temperature_c is set, and soc was never read: after a minute the cheapest serves",
+        "governor.battery is set, and the target names no battery: no band holds",
+    ]
+    (tmp_path / "sys").mkdir()
+    (tmp_path / "sys/temp").write_text("40000")
+    deadline = time.monotonic() + 30
+    while len(governor.document(1.0)["problems"]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        governor.tick(time.monotonic())
+    assert [text[:16] for text in governor.document(1.0)["problems"]] == ["governor.battery"]
+    governor._sensors.stop()
+
+
 def test_a_lost_sensor_is_told_by_its_name_and_other_reasons_by_what_they_mean() -> None:
     sensors = [{"name": "soc", "kind": "temperature", "trips": [{"at": 80, "effect": "slower"}]}]
     document = {"rungs": RUNGS, "sensors": sensors}

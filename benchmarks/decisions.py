@@ -149,6 +149,7 @@ def checked(outcome: Any, profile: Any) -> str:
     assert 0 <= slow.cap <= profile.top and 1 <= slow.threads <= profile.threads, slow
     assert slow.z >= 0.0 and slow.price >= 0.0 and slow.z < 1e9, slow
     assert 0.0 <= state.xi <= 50.0 and 0.0 <= state.d <= 50.0 and 0.0 <= state.margin <= 4.0
+    assert all(0.249 < factor < 4.001 for factor in state.factors.values()), state.factors
     if decision is None:
         assert reason in ("done", "tick", "settings")
     elif decision.refuse:
@@ -193,6 +194,8 @@ def timed(repeats: int = 20000) -> dict[str, dict[str, float]]:
     state = begin(profile)
     for at in range(3):
         state = decide(state, ("tick", 2.0 * at, 0.5, told), profile)[0]
+    for rung in range(len(NAMES[:5])):  # Runs by turns: what a figure is wrong by is learned and counted.
+        state = decide(state, ("done", 6.0, rung, 0.003 * 3.0**rung, 1, None, False), profile)[0]
     samples = {
         "admit": ("admit", 9.0, 3, 20.0, 0.3, None),
         "dispatch": ("dispatch", 9.0, 0.01, 3, 20.0, 0.3, None, 1),

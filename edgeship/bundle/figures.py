@@ -31,8 +31,8 @@ def host_figures(
 ) -> dict[str, Any] | str:
     """Return MEASURED of the variant `name` of a release laid out in folder `twin`, or why there are none.
 
-    Seconds are those of one run at batch 1 with one thread: the median, the 95th percentile, and from loading to the
-    first answer. `memory_bytes` is what resident memory grew by.
+    Seconds are those of one run at batch 1 with as many threads as serve it best here: the median, the 95th percentile,
+    and from loading to the first answer. `memory_bytes` is what resident memory grew by.
     """
     key = {
         "form": FORM,

@@ -226,6 +226,7 @@ def _cascade_row(
         "agreement": agreement if labelled else _rounded(rank),
         "measure": _of_two(cascade, quality, parts.answers.about),
         "seconds": _rounded(seconds),
+        "threads": max(_threads(figures, name) for name in (little, big)),
         **{key: _both(figures, (little, big), key) for key in ("p95_seconds", "cold_seconds")},
     }
 
@@ -256,6 +257,11 @@ def _both(figures: Figures, names: tuple[str, str], key: str) -> float:
 def _seconds(figures: Figures, name: str) -> float:
     measured = figures[name]
     return float("inf") if isinstance(measured, str) else float(measured["seconds"])
+
+
+def _threads(figures: Figures, name: str) -> int:
+    measured = figures[name]
+    return 1 if isinstance(measured, str) else int(measured["threads"])
 
 
 def _rounded(value: float) -> float:

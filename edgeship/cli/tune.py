@@ -44,7 +44,7 @@ def tune(
     \b
     edgeship tune --host pi@10.0.0.7                                   every setting: default, release's, this device's
     edgeship tune --host pi@10.0.0.7 governor.watts=3                  a budget for the whole board, W
-    edgeship tune --host pi@10.0.0.7 governor.variant=int8             one variant, whatever the load
+    edgeship tune --host pi@10.0.0.7 governor.variant=static_wi8_ai8   one variant, whatever the load
     edgeship tune --host pi@10.0.0.7 governor.watts=null governor.deadline_ms=50
     edgeship tune --host pi@10.0.0.7 --reset                           as the release says again
     edgeship tune --host pi@10.0.0.7 governor.watts=3 --sign-with KEY  devices that take signed releases only

@@ -80,15 +80,26 @@ def _band(band: Any) -> str:
     return f"{{{', '.join(said)}}}"
 
 
+UNUSED = "ept on this device"
+"""What the service says of a setting that it cannot use (es_govern_settings.usable)."""
+
+
 def is_taken_up(governor: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     """Return whether a service, by what it says of itself, goes by the settings that were found on the device: the
-    release's, and its own. What it says in more words (bands of a battery) counts as said."""
+    release's, and its own. What it says in more words (bands of a battery) counts as said, and so does one that it
+    says it cannot use (of a newer release)."""
     settings = governor.get("settings")
     if not isinstance(settings, Mapping):
         return False
     wanted = {**found["settings"], **found["own"]}
     plain = {key: value for key, value in wanted.items() if not isinstance(value, list)}
-    return all(key in settings and settings[key] == value for key, value in plain.items())
+    said = governor.get("problems")
+    refused = [text for text in said if isinstance(text, str)] if isinstance(said, list) else []
+    return all(
+        (key in settings and settings[key] == value)
+        or any(text.startswith(f"governor.{key} is ") and UNUSED in text for text in refused)
+        for key, value in plain.items()
+    )
 
 
 def change_of(options: DeployOptions) -> Change | None:

@@ -14,6 +14,7 @@ from edgeship.compile.ship import Shipped, require_compiler, ship
 from edgeship.errors import EdgeshipError, ToolError
 from edgeship.model.source import open_model
 from edgeship.pipeline.answering import with_answers
+from edgeship.pipeline.governing import check_variants
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
 from edgeship.pipeline.plan import precision_given, recipes_for
 from edgeship.pipeline.rungs import UNPROVEN, rungs, seal_ladder, with_rungs
@@ -93,7 +94,8 @@ def build(
     given = precision_given(open_model(model, project.input_shapes), project.signature)
     calibrated = project.datasets.calibration
     for profile in profiles:  # what cannot be made for one of them is refused before anything is converted
-        recipes_for(project, profile, given, calibrated=bool(calibrated))
+        recipes, _ = recipes_for(project, profile, given, calibrated=bool(calibrated))
+        check_variants(project, profile, recipes)
     options = compiling or CompileOptions()
     if options.several:  # asked for by name: refused before anything is converted, too
         for profile in profiles:

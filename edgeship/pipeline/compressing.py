@@ -16,6 +16,7 @@ from edgeship.compress.search import Found, Way, search
 from edgeship.errors import InputError
 from edgeship.pipeline.build import keep_model, parts_of
 from edgeship.pipeline.candidates import Workshop
+from edgeship.pipeline.governing import check_candidates
 from edgeship.pipeline.inputs import Inputs, opened_for, writable
 from edgeship.pipeline.kept_bundle import kept_bundle
 from edgeship.pipeline.kept_layers import kept_layers
@@ -109,6 +110,7 @@ def compress(
         few_samples(held_out, progress)
     samples = inputs.train is not None or inputs.calibration is not None
     plan = plan_of(project, here, samples=samples, operations=operations_of(file))
+    check_candidates(project, profile, plan, sure=True)
     with tempfile.TemporaryDirectory(prefix="edgeship-compress-") as folder:
         site = BuildSite(
             project=project,

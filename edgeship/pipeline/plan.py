@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeship.errors import InputError
 from edgeship.model.source import open_model
+from edgeship.pipeline.governing import check_variants
 from edgeship.profile import TargetProfile
 from edgeship.project import Project
 from edgeship.quantize.choose import choose, explain
@@ -74,6 +75,7 @@ def plan_build(
             precision_given(source, project.signature),
             calibrated=bool(project.datasets.calibration),
         )
+        check_variants(project, profile, recipes)
         lines += [f"{profile.name}: leave out {alias}: no calibration data is given" for alias in left_out]
         lines += [f"{profile.name}: derive {line}" for line in explain(profile, recipes, project.recipes)]
         lines.append(

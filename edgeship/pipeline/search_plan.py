@@ -10,6 +10,7 @@ from edgeship.compress.plan import Planned, planned
 from edgeship.compress.rewriting.rules import RULES
 from edgeship.errors import InputError
 from edgeship.model.source import open_model
+from edgeship.pipeline.governing import check_candidates
 from edgeship.pipeline.plan import recipes_for
 from edgeship.profile import TargetProfile
 from edgeship.project import Project
@@ -41,7 +42,8 @@ def check_plan(project: Project, profile: TargetProfile) -> None:
     refused: list[InputError] = []
     for engine in profile.engines():
         try:
-            plan_of(project, engine, samples=samples)
+            plan = plan_of(project, engine, samples=samples)
+            check_candidates(project, profile, plan, sure=False)
         except InputError as error:
             refused.append(error)
         else:
@@ -114,7 +116,9 @@ def plan_search(project: Project, model: Path, profile: TargetProfile) -> tuple[
             lines.append(f"read and check the {role} data {reference}")
     samples = bool(datasets.train or datasets.calibration)
     known = operations_of(read_entry(model, project.signature)) if source.kind == "tflite" else ()
-    for one in plan_of(project, profile, samples=samples, operations=known):
+    plan = plan_of(project, profile, samples=samples, operations=known)
+    check_candidates(project, profile, plan, sure=bool(known))
+    for one in plan:
         control = ", the control" if one.control else ""
         lines.append(f"{profile.name}: try {one.candidate.name} ({one.stage}{control})")
     lines.append(f"{profile.name}: stop after {settings.minutes:g} minutes, choose by {_chosen_by(project)}")

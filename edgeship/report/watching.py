@@ -19,8 +19,6 @@ BAR = 20
 CHANGES = 6
 """How many changes of what serves are shown."""
 NOTHING = "-"
-BUDGETS = ("watts", "joules_per_hour")
-BLIND = "nothing tells what this device draws (no meter, no figures of its power), so the cheapest serves: governor.{}"
 COUNTS = (("misses", "missed"), ("refused", "refused"))
 
 
@@ -51,7 +49,7 @@ def governor_text(document: Mapping[str, Any]) -> str:
     of = f" of {budget:g}" if budget is not None else ""
     refused = number(document, "refused")
     parts = [
-        f"{word(document, 'rung')} ({word(document, 'reason')})",
+        f"{word(document, 'rung')} ({reason(document)})",
         f"{written(number(document, 'rate'))} requests/s",
         f"p50 {written(number(document, 'p50_ms'))} ms, p95 {written(number(document, 'p95_ms'))} ms",
         f"{written(number(document, 'misses'), '{:.0f}')} missed"
@@ -65,11 +63,14 @@ def governor_text(document: Mapping[str, Any]) -> str:
 
 def problems(document: Mapping[str, Any]) -> list[str]:
     """Return what a service cannot do of what is wanted of it, and why."""
-    found, settings = document.get("problems"), document.get("settings")
-    texts = [one_line(text) for text in found if isinstance(text, str)] if isinstance(found, list) else []
-    if document.get("joules_by") == "cpu-seconds" and isinstance(settings, Mapping):
-        texts += [BLIND.format(key) for key in BUDGETS if number(settings, key) is not None]
-    return texts
+    found = document.get("problems")
+    return [one_line(text) for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def reason(document: Mapping[str, Any]) -> str:
+    """Return why a service answers with what it does: a word, and where the word is `blind` what is not seen."""
+    said, why = word(document, "reason"), document.get("why")
+    return f"{said}: {one_line(why)[:200]}" if said == "blind" and isinstance(why, str) else said
 
 
 def percent(share: float | None) -> str:
@@ -97,8 +98,8 @@ class Shown:
         self.line = seen.line
         was, now = _serves(before), _serves(seen.line)
         if before is not None and was != now:
-            reason = word(seen.line["governor"], "reason")
-            self.changes = [*self.changes[1 - CHANGES :], (seen.moment, was, now, reason)]
+            why = word(seen.line["governor"], "reason")
+            self.changes = [*self.changes[1 - CHANGES :], (seen.moment, was, now, why)]
 
 
 def _serves(line: Mapping[str, Any] | None) -> str:
@@ -186,8 +187,8 @@ def _block(shown: Shown) -> list[str]:
     else:
         lines += _governor_lines(governor)
     lines += [
-        f"  {'changed' if not index else '':<12}{_clock(moment)}  {was} -> {now}  ({reason})"
-        for index, (moment, was, now, reason) in enumerate(reversed(shown.changes))
+        f"  {'changed' if not index else '':<12}{_clock(moment)}  {was} -> {now}  ({why})"
+        for index, (moment, was, now, why) in enumerate(reversed(shown.changes))
     ]
     return lines
 
@@ -202,7 +203,7 @@ def _governor_lines(governor: Mapping[str, Any]) -> list[str]:
     counts = [f"{written(number(governor, name), '{:.0f}')} {text}" for name, text in COUNTS]
     filled = round(BAR * min(1.0, max(0.0, load or 0.0)))
     return [
-        f"  {'serves':<12}{word(governor, 'rung')}  ({word(governor, 'reason')}; mode {word(governor, 'mode')})",
+        f"  {'serves':<12}{word(governor, 'rung')}  ({reason(governor)}; mode {word(governor, 'mode')})",
         f"  {'requests':<12}{written(number(governor, 'rate'))}/s, {times}, {', '.join(counts)}",
         f"  {'load':<12}[{'#' * filled}{'.' * (BAR - filled)}] {percent(load)}",
         f"  {'power':<12}{written(watts, '{:.2f}')} W"

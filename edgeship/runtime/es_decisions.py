@@ -10,7 +10,7 @@ import os
 
 from es_govern import decide, profile_from_json, state_from_json, state_to_json
 
-SCHEMA = "edgeship.decisions/1"
+SCHEMA = "edgeship.decisions/2"  # 1: of a governor without factors, which decides otherwise.
 LIMIT = 2 << 20  # Bytes of the file and the one before it together: on devices they lie in memory (/run).
 PER_SECOND = 60  # Decisions written in a second at most; ticks always are.
 _HELD = 32768  # Characters kept before they are written, at the latest at the next tick.
@@ -121,7 +121,8 @@ def replay(lines):
             if isinstance(entry, dict):
                 if "profile" in entry:
                     if entry.get("schema") != SCHEMA:
-                        raise ValueError("schema %r, not %s" % (entry.get("schema"), SCHEMA))
+                        text = "the log is of format %r, and this runtime decides as %s: take that of the log's release"
+                        raise ValueError(text % (entry.get("schema"), SCHEMA))
                     profile = profile_from_json(entry["profile"])
                 else:
                     told["gaps"] += 1

@@ -7,11 +7,12 @@ decides, with the reason for each constant: docs/governor.md.
 
 from collections import namedtuple
 
+from es_govern_factors import compared, costs, factor_of
 from es_govern_profile import Profile, Rung, profile_from_json, profile_of
 from es_govern_slow import Slow, begin_slow, refit, tick
 
 __all__ = [
-    "REASONS", "Decision", "Profile", "Rung", "State", "begin", "decide", "profile_from_json", "profile_of",
+    "REASONS", "Decision", "Profile", "Rung", "State", "begin", "costs", "decide", "profile_from_json", "profile_of",
     "state_from_json", "state_to_json",
 ]  # fmt: skip
 
@@ -52,10 +53,11 @@ _FEW, _PATIENCE = (
     1.0,
 )  # Without a deadline: so many may wait for whatever rung, more must not take longer (s).
 
-# xi: what runs take over what the profile says (mean), d: its mean deviation; margin: what misses have added to xi +
-# 2d; spent: joules by the profile's figures
-# since the last tick; ran: runs since then; slow: what only a tick changes.
-State = namedtuple("State", "xi d margin spent ran slow")
+# xi: what runs take over what the profile and the factors say (mean), d: its mean deviation; margin: what misses have
+# added to xi + 2d; factors: {rung's name: by how much its figure is wrong beside the others'} of those that were
+# compared; last: (name of the rung that ran last, what it took over its figure); spent: joules by the profile's
+# figures since the last tick; ran: runs since then; slow: what only a tick changes. Never changed, only replaced.
+State = namedtuple("State", "xi d margin factors last spent ran slow")
 # rung: position in profile.every, -1 where refused; retry_after: seconds; threads: at most; coalesce: most requests
 # to answer in one run, this one included.
 Decision = namedtuple("Decision", "rung refuse retry_after threads coalesce")
@@ -65,7 +67,7 @@ _ADMITTED = Decision(-1, False, 0.0, 0, 1)
 
 def begin(profile):
     """Return the State of a service that has seen nothing yet."""
-    return State(1.0, profile.deviation, 0.0, 0.0, 0, begin_slow(profile))
+    return State(1.0, profile.deviation, 0.0, {}, None, 0.0, 0, begin_slow(profile))
 
 
 def decide(state, sample, profile):
@@ -98,13 +100,13 @@ def _admit(state, sample, profile):
     Whoever is let in is looked at again, with what is known then, when its turn comes.
     """
     _, _, queued, _, left, pinned = sample
-    seconds = profile.seconds[state.slow.threads]
     own = 0 if profile.pin < 0 else profile.pin
     if pinned is not None:
         own = profile.index(pinned)
         if own < 0:
             return _refused(1.0, "unknown")
     if left is not None:
+        seconds = costs(state, profile)
         needs = state.xi * (seconds[own] + queued * seconds[0])
         if left <= 0.0 or needs > left:
             return _refused(needs - left, "late")
@@ -114,7 +116,7 @@ def _admit(state, sample, profile):
 def _dispatch(state, sample, profile):
     _, _, age, queued, rate, left, pinned, runs = sample
     slow = state.slow
-    seconds = profile.seconds[slow.threads]
+    seconds = costs(state, profile)
     if pinned is not None:
         rung, reason = profile.index(pinned), "pinned"
         if rung < 0:
@@ -122,13 +124,14 @@ def _dispatch(state, sample, profile):
     elif profile.pin >= 0:
         rung, reason = profile.pin, profile.pin_reason
     else:
-        rung, reason = _choose(state, profile, age, queued, rate, left, runs)
+        rung, reason = _choose(state, profile, seconds, sample)
     if left is not None and (left <= 0.0 or state.xi * seconds[rung] * runs > left):
         return _refused(state.xi * (seconds[rung] * runs + queued * seconds[0]), "late")
     most = profile.every[rung].threads
     joined = profile.joins[rung]
     if joined > 1:
-        joined = _join(profile.every[rung], _sure(state), age, queued, left, runs, joined)
+        sure = _sure(state) * factor_of(state.factors, profile, rung)
+        joined = _join(profile.every[rung], sure, age, queued, left, runs, joined)
     return Decision(rung, False, 0.0, min(most, slow.threads), joined), reason
 
 
@@ -137,12 +140,14 @@ def _sure(state):
     return state.xi + 2.0 * state.d + state.margin
 
 
-def _choose(state, profile, age, queued, rate, left, runs):
-    """Return (rung, reason): the best bargain of those that finish in time, can be kept up and are allowed."""
+def _choose(state, profile, seconds, sample):
+    """Return (rung, reason): the best bargain of those that finish in time, can be kept up and are allowed. `seconds`:
+    of a run of each rung, without what xi says.
+    """
+    _, _, age, queued, rate, left, _, runs = sample
     slow, top = state.slow, profile.top
     if not top:
         return 0, "only-rung"
-    seconds = profile.seconds[slow.threads]
     sure = _sure(state)
     mean = state.xi * runs
     crowd = mean * queued if left is None and queued > _FEW else 0.0
@@ -193,9 +198,9 @@ def _join(rung, sure, age, queued, left, runs, most):
 
 
 def _done(state, sample, profile):
-    """Note what a run took: xi and d by exponential means of the ratio to the profile, and its joules."""
+    """Note what a run took: xi and d by exponential means of the ratio to what was expected, and its joules."""
     _, _, rung, seconds, runs, joules = sample[:6]
-    xi, d, margin, spent, ran, slow = state
+    xi, d, margin, factors, last, spent, ran, slow = state
     if not 0 <= rung < len(profile.every) or not 0.0 <= seconds < 1e6:
         return state
     expected = profile.seconds[slow.threads][rung] * runs
@@ -204,6 +209,13 @@ def _done(state, sample, profile):
         expected *= (one.fixed + one.each * runs) / ((one.fixed + one.each) * runs)
     if expected > 0.0:
         ratio = min(_RATIO_MOST, seconds / expected)
+        if ratio > 0.0:
+            this = (profile.every[rung].name, ratio)
+            if last is not None and last[0] != this[0]:
+                factors, shift = compared(factors, profile, last, this)
+                xi, d = min(_RATIO_MOST, xi * shift), min(_RATIO_MOST, d * shift)
+            last = this
+        ratio = min(_RATIO_MOST, ratio / factor_of(factors, profile, rung))
         d += _GAIN * (abs(ratio - xi) - d)
         xi += _GAIN * (ratio - xi)
     if len(sample) > 6 and sample[6] is not None:
@@ -216,7 +228,7 @@ def _done(state, sample, profile):
     else:
         most = profile.every[rung].threads
         spent += profile.watts[rung] * seconds * min(most, slow.threads) / most
-    return State(xi, d, margin, spent, ran + 1, slow)
+    return State(xi, d, margin, factors, last, spent, ran + 1, slow)
 
 
 def state_to_json(state):
@@ -227,4 +239,5 @@ def state_to_json(state):
 def state_from_json(saved):
     """Return the State that `state_to_json` gave."""
     fields = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in saved[-1].items()}
-    return State(*(list(saved[:-1]) + [Slow(**fields)]))
+    state = State(*(list(saved[:-1]) + [Slow(**fields)]))
+    return state._replace(last=state.last and tuple(state.last))

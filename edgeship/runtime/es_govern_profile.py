@@ -98,6 +98,11 @@ class Profile(object):
             found.append((band["watts"], "battery"))
         return min(found) if found else (None, "budget")
 
+    def budget_key(self):
+        """Return the name of the setting that holds a budget, None without one."""
+        keys = ("watts", "joules_per_hour")
+        return next((key for key in keys if self.settings[key] is not None), None)
+
     def band(self, percent):
         """Return the battery band that `percent` lies in, or None."""
         if percent is not None:
@@ -252,7 +257,8 @@ def _costs(p):
     p.joules = tuple(r.joules or r.seconds for r in p.every)
     p.watts = tuple(r.joules / r.seconds if r.joules and r.seconds else 0.0 for r in p.every)
     p.joins = tuple(r.joins() if p.settings["coalesce"] == "auto" else 1 for r in p.every)
-    spreads = [(r.p95 - r.seconds) / r.seconds / 2.0 for r in p.rungs if r.seconds]
+    # A cascade's 95th percentile is that of both its models together: no spread of the times of either.
+    spreads = [(r.p95 - r.seconds) / r.seconds / 2.0 for r in p.rungs if r.seconds and not r.cascade]
     p.deviation = min(1.0, max(spreads + [0.05]))
     # The steepest price of accuracy: half the largest debt makes the cheapest rung the best bargain.
     steps = [(p.values[i], p.joules[i] - p.joules[0]) for i in range(1, p.top + 1)]
@@ -286,7 +292,10 @@ def _sensors(p, rows):
         p.problems.append("governor.temperature_c is set and the target names no temperature sensor")
     limited = p.settings["watts"] is not None or p.settings["joules_per_hour"] is not None
     if limited and not p.estimates and p.meter is None:
-        p.problems.append("a budget is set, and neither a meter nor a power model says what is used")
+        text = (
+            "governor.%s is set, and neither a meter nor a power model says what is used: the cheapest serves"
+        )
+        p.problems.append(text % p.budget_key())
     if limited and p.budget(None)[0] <= p.idle:
         p.problems.append(
             "the budget of %.3g W is not above the %.3g W of idling" % (p.budget(None)[0], p.idle)

@@ -99,3 +99,26 @@ def checked(*layers):
     if not isinstance(settings["log"], bool):
         raise _wrong("log", settings["log"], "true or false")
     return settings
+
+
+def usable(tuned):
+    """Return (those of the settings tuned on a device that this runtime can use, {"governor.KEY": why not another}).
+
+    They outlast releases: one may be of a newer runtime, and must take none of the others with it.
+    """
+    good, strange = {}, {}
+    for key in sorted(tuned):
+        if key not in DEFAULTS:
+            text = (
+                "governor.%s is kept on this device, and this release has no such setting: another release may."
+                " edgeship tune --reset takes all away that is kept"
+            )
+            strange["governor." + key] = text % key[:80]
+            continue
+        try:
+            checked({key: tuned[key]})
+            good[key] = tuned[key]
+        except CannotRun as error:
+            text = "%s. Kept on this device, not used by this release: edgeship tune governor.%s=null takes it away"
+            strange["governor." + key] = text % (error.reason[:300], key)
+    return good, strange

@@ -80,11 +80,13 @@ def tick(state, sample, profile):
     slow = _heat(slow, readings, profile, dt, blind)
     slow = _contention(slow, readings, profile, busy, blind)
     slow = refit(slow._replace(blind=tuple(sorted(blind))), profile)
-    xi, d = state.xi, state.d
+    xi, d, last = state.xi, state.d, state.last
     if not state.ran:
-        # Nothing ran: what was learned fades, or a service that refuses everything would never learn better.
+        # Nothing ran: what was learned fades, or a service that refuses everything would never learn better. The
+        # factors stay; the next run, of caches and clocks that have gone cold, is compared with none before it.
+        last = None
         xi, d = 1.0 + (xi - 1.0) / 2.0, profile.deviation + (d - profile.deviation) / 2.0
-    return state._replace(xi=xi, d=d, spent=0.0, ran=0, slow=slow)
+    return state._replace(xi=xi, d=d, last=last, spent=0.0, ran=0, slow=slow)
 
 
 def _battery(slow, readings, profile, blind):

@@ -16,8 +16,7 @@ from es_governor_tally import Tally
 from es_kept import Tuned, figures_of, with_rung
 
 TICK_SECONDS = 2.0
-# The first tick after a rest: as soon as the sensors were read once.
-_FIRST_TICK = 0.25
+_FIRST_TICK = 0.25  # After a rest: as soon as the sensors were read once.
 # Without requests and questions for so long the governor rests: no sensor is read, nothing wakes up.
 _REST_SECONDS = 30.0
 LOG_NAME = "decisions.jsonl"
@@ -75,7 +74,8 @@ class Governor(object):
                 self._tuned.settings = settings
         except CannotRun as error:
             return self._problem("settings", error.reason)
-        self._problem("settings", None)
+        for what in ("settings", *self._tuned.looked):
+            self._problem(what, self._tuned.strange.get(what))
         log("governor-settings", tuned=settings or {})
 
     def _apply(self, tuned):
@@ -196,7 +196,7 @@ class Governor(object):
     def _refuse(self, decision, reason):
         self.tally.refuse(reason)
         seconds = max(1, math.ceil(decision.retry_after))
-        text = "refused (%s): it cannot be answered before its deadline, not even by the quickest variant"
+        text = "refused (%s): no variant that may answer it can do so before its deadline"
         raise Refused(503, text % reason, [("Retry-After", "%d" % seconds)])
 
     def done(self, now, name, seconds, runs, due=None):
@@ -212,7 +212,7 @@ class Governor(object):
         """Return the seconds that one run of a variant is expected to take now."""
         state, profile = self.seen()
         place = profile.index(name)
-        return state.xi * profile.seconds[state.slow.threads][place] if place >= 0 else 0.0
+        return state.xi * es_govern.costs(state, profile)[place] if place >= 0 else 0.0
 
     def _decide(self, sample):
         outcome = es_govern.decide(self._state, sample, self.profile)

@@ -1,5 +1,7 @@
 """What a governor tells people and monitoring: the document of GET .../governor, and its metrics."""
 
+from es_govern import REASONS
+from es_govern_factors import factor_of
 from es_meter import ESTIMATED, MEASURED
 
 
@@ -8,14 +10,15 @@ def document(governor, now):
     state, profile = governor.seen()
     tally, slow = governor.tally, state.slow
     joules, by, watts = governor.energy()
-    readings, why = governor.readings(now)
+    readings, lost = governor.readings(now)
     settings = profile.settings
     return {
         "mode": settings["mode"],
         "rung": tally.rung,
         "reason": tally.reason,
+        "why": why_of(tally.reason, slow, profile),
         "loading": governor.loading,
-        "rungs": [_rung(rung, place <= slow.cap) for place, rung in enumerate(profile.rungs)],
+        "rungs": [_rung(state, profile, place) for place in range(len(profile.rungs))],
         "left_out": _left_out(governor),
         "settings": settings,
         "problems": _problems(governor, state.slow, profile),
@@ -32,7 +35,7 @@ def document(governor, now):
         "joules": round(joules, 3) if by in (MEASURED, ESTIMATED) else None,
         "cpu_seconds": None if by in (MEASURED, ESTIMATED) else round(joules, 3),
         "joules_by": by,
-        "readings": {name: _reading(row, why.get(name)) for name, row in readings.items()},
+        "readings": {name: _reading(row, lost.get(name)) for name, row in readings.items()},
         "time_in_rung": {name: round(s, 3) for name, s in tally.times(now).items()},
         "decisions": dict(tally.reasons),
         "slow": {
@@ -47,7 +50,21 @@ def document(governor, now):
     }
 
 
-def _rung(rung, allowed):
+def why_of(reason, slow, profile):
+    """Return what a reason means, for people; where it is a lost sensor, which one. None where there is none yet."""
+    if reason != "blind":
+        return REASONS.get(reason)
+    if slow.broke:
+        return "nothing tells what this device draws, and a budget is set: the cheapest variant"
+    if slow.blind:
+        return "no reading of %s: nothing goes up until it is back" % ", ".join(slow.blind)
+    if profile.settings["temperature_c"] is not None and slow.cap_why == "blind":
+        return "no temperature is known, and a ceiling is set: the cheapest variant"
+    return REASONS[reason]
+
+
+def _rung(state, profile, place):
+    rung = profile.rungs[place]
     told = {
         "variant": rung.name,
         "accuracy": rung.accuracy,
@@ -57,7 +74,8 @@ def _rung(rung, allowed):
         "threads": rung.threads,
         "joules": rung.joules,
         "measured": rung.measured,
-        "allowed": allowed,
+        "factor": round(factor_of(state.factors, profile, place), 3),
+        "allowed": place <= state.slow.cap,
     }
     if rung.cascade:
         told["cascade"] = dict(zip(("little", "big", "margin", "share"), rung.cascade))
@@ -71,11 +89,28 @@ def _problems(governor, slow, profile):
     limited = profile.budget(slow.percent)[0] is not None
     # Where the target names no meter the profile says so itself.
     if limited and not profile.estimates and profile.meter and slow.at is not None and not metered:
-        text = "a budget is set, and %s does not tell what is used: the cheapest variant serves"
-        told.append(text % profile.meter)
+        text = "governor.%s is set, and %s does not tell what is used: the cheapest serves"
+        told.append(text % (profile.budget_key() or "battery", profile.meter))
+    if slow.at is not None:
+        told += _unread(slow, profile)
     wanted = governor.whole.settings["variant"]
     if wanted in governor.failed:
         told.append("governor.variant %s: %s" % (wanted, governor.failed[wanted]))
+    return told
+
+
+def _unread(slow, profile):
+    """Return what limits wait for and was never read since the start, as texts. Where the target names no sensor of
+    temperature the profile says so itself.
+    """
+    told, settings = [], profile.settings
+    if settings["temperature_c"] is not None and slow.heats and all(steps is None for steps in slow.heats):
+        text = "governor.temperature_c is set, and %s was never read: after a minute the cheapest serves"
+        told.append(text % ", ".join(name for name, _ in profile.heats))
+    if settings["battery"] and slow.percent is None:
+        text = "governor.battery is set, and %s: no band holds"
+        names = ", ".join(profile.names.get("battery", ()))
+        told.append(text % ("%s was never read" % names if names else "the target names no battery"))
     return told
 
 

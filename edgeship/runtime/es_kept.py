@@ -6,6 +6,7 @@ import json
 import os
 
 from es_errors import CannotRun
+from es_govern_settings import usable
 
 SETTINGS_SCHEMA = "edgeship.settings/1"
 FIGURES_SCHEMA = "edgeship.figures/1"
@@ -56,12 +57,14 @@ def with_rung(document, name):
 
 
 class Tuned(object):
-    """The settings tuned on this device; `settings` is None where there are none."""
+    """The settings tuned on this device; `settings` is None where there are none. `strange`: {setting: why it is not
+    used} of those that were read last; `looked`: every one that ever was in it.
+    """
 
     def __init__(self, folder):
         self._path = None if folder is None else os.path.join(folder, "settings.json")
         self._seen = None
-        self.settings = None
+        self.settings, self.strange, self.looked = None, {}, set()
 
     def changed(self):
         """Return whether the file is another than at the last look."""
@@ -78,15 +81,20 @@ class Tuned(object):
         return True
 
     def read(self):
-        """Return what the file holds now, None where there is none; raises CannotRun for what is no settings."""
+        """Return what can be used of what the file holds now, None where there is none; raises CannotRun for what is no
+        settings.
+        """
         try:
             found = _document(self._path, SETTINGS_SCHEMA)
         except CannotRun:
             self._seen = None  # Looked at again next time: it may be had then.
             raise
         if found is None:
+            self.strange = {}
             return None
         settings = found.get("settings")
         if not isinstance(settings, dict):
             raise CannotRun("bad-settings", "%s: `settings` is no object" % self._path)
+        settings, self.strange = usable(settings)
+        self.looked |= set(self.strange)
         return settings

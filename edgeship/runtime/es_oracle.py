@@ -123,10 +123,14 @@ def _kept(found):
     return merged
 
 
+def _seconds(rung):
+    """Return the seconds of a request on a rung, in a batch where that pays."""
+    return rung.each if rung.fixed and rung.each else rung.seconds
+
+
 def _least_core_seconds(rung):
     """Return the fewest seconds of one core that a request takes on a rung, whatever the threads."""
-    seconds = rung.each if rung.fixed and rung.each else rung.seconds
-    scale = seconds / rung.seconds if rung.seconds else 1.0
+    scale = _seconds(rung) / rung.seconds if rung.seconds else 1.0
     return min(scale * n * rung.seconds_at(n) for n in range(1, rung.threads + 1))
 
 
@@ -137,21 +141,24 @@ def _choices(profile, trace, core_watts, overhead):
     """
     rows = []
     for rung, value in zip(profile.every, worths(profile)):
-        little = big = None
+        asked = [(rung, 1.0)]
         if rung.cascade:
             little, big = (profile.every[profile.index(name)] for name in rung.cascade[:2])
-        seconds = rung.each if rung.fixed and rung.each else rung.seconds
-        rows.append((value, seconds, _least_core_seconds(rung), spread_of(rung), rung.cascade, little, big))
+            asked = [(little, 1.0), (big, rung.cascade[3])]
+        rows.append(
+            (value, [(_seconds(r), _least_core_seconds(r), spread_of(r), share) for r, share in asked])
+        )
     found = []
     for noise, luck in zip(trace.noise, trace.luck):
         choices = []
-        for value, seconds, cores, sigma, cascade, little, big in rows:
-            if cascade:
-                unsure = luck < cascade[3]
-                seconds = little.seconds + (big.seconds if unsure else 0.0)
-                cores = _least_core_seconds(little) + (_least_core_seconds(big) if unsure else 0.0)
-            factor = math.exp(sigma * noise)
-            choices.append((value, seconds * factor + overhead, core_watts * (cores * factor + overhead)))
+        for value, asked in rows:
+            time = work = overhead
+            for seconds, cores, sigma, share in asked:
+                if luck < share:
+                    factor = math.exp(sigma * noise)
+                    time += seconds * factor
+                    work += cores * factor
+            choices.append((value, time, core_watts * work))
         found.append(choices)
     return found
 

@@ -115,11 +115,11 @@ class Governor(object):
 
     def __init__(self, profile):
         self._profile = profile
-        self._state = begin(profile)
+        self.state = begin(profile)
         self.reasons = {}
 
     def _ask(self, sample):
-        self._state, decision, reason = decide(self._state, sample, self._profile)
+        self.state, decision, reason = decide(self.state, sample, self._profile)
         return decision, reason
 
     def admit(self, now, queued, rate, left):

@@ -2,7 +2,8 @@
 
 One engine, first come first served, a queue with a limit. What the service reads from files (temperatures, throttle
 flags, load) comes from the world's state; what it measures (seconds of a run) from the profile's figures, shaken by a
-lognormal factor as wide as the profile's p95 says, and stretched by what else runs and by a slower clock.
+lognormal factor as wide as the profile's p95 says (of each of a cascade's two by itself), and stretched by what else
+runs and by a slower clock.
 """
 
 import math
@@ -39,7 +40,7 @@ class Run(object):
         self.profile, self.trace, self.world, self.policy = profile, trace, world, policy
         self.service, self.tally = service, tally
         self.waiting, self._head = [], 0
-        self.running = None  # (requests, rung, when begun, threads)
+        self.running = None  # (requests, rung, when begun, threads, models that are asked)
         self._work, self._finish, self._begin_at = 0.0, _FAR, _FAR
         self._busy = 0.0
         self.rate, self._last = 0.0, None
@@ -141,40 +142,61 @@ class Run(object):
             self._head = 0
         row = self.profile.every[rung]
         threads = max(1, min(row.threads, threads or row.threads))
-        work = self._cost(row, rung, taken, threads)
+        asked = self._asked(row, rung, taken, (now, threads))
         self._begin_at = _FAR
-        self.running = (taken, rung, now, threads)
-        self._work = work + self.service.overhead * count
+        self.running = (taken, rung, now, threads, asked)
+        self._work = sum(work for _, work, _ in asked) + self.service.overhead * count
         self._finish = now + self._work * self.world.slow
         self.tally.begun(now, rung, reason, taken)
 
-    def _cost(self, row, rung, taken, threads):
-        """Return the seconds of work of a run at full speed."""
-        number = taken[0][1]
-        if row.cascade:
-            little = self.profile.every[self.profile.index(row.cascade[0])]
-            big = self.profile.every[self.profile.index(row.cascade[1])]
-            unsure = sum(self.trace.luck[n] < row.cascade[3] for _, n in taken)
-            seconds = little.seconds_at(threads) * len(taken) + big.seconds_at(threads) * unsure
-        elif len(taken) > 1 and row.fixed and row.each:
-            seconds = row.fixed + row.each * len(taken)
-        else:
-            seconds = row.seconds_at(threads) * len(taken)
+    def _asked(self, row, rung, taken, around):
+        """Return [(rung, seconds of work at full speed, runs)] of the models that a run asks, one after the other; of a
+        cascade two, unless nobody is unsure, or waiting for the big one would be too late (es_cascade). `around`: now
+        and threads.
+        """
+        now, threads = around
+        number, count = taken[0][1], len(taken)
+        if not row.cascade:
+            seconds = row.seconds_at(threads) * count
+            if count > 1 and row.fixed and row.each:
+                seconds = row.fixed + row.each * count
+            return [(rung, self._shaken(seconds, rung, number), count)]
+        little, big = (self.profile.index(name) for name in row.cascade[:2])
+        first, second = (self.profile.every[place].seconds_at(threads) for place in (little, big))
+        asked = [(little, self._shaken(first * count, little, number), count)]
+        unsure = sum(self.trace.luck[n] < row.cascade[3] for _, n in taken)
+        if unsure and not self._late(taken, now + (asked[0][1] + second * unsure) * self.world.slow):
+            asked.append((big, self._shaken(second * unsure, big, number), unsure))
+        return asked
+
+    def _shaken(self, seconds, rung, number):
         return seconds * math.exp(self._sigma[rung] * self.trace.noise[number])
 
-    def _finished(self, now):
-        taken, rung, begun, threads = self.running
-        self.running, self._finish = None, _FAR
-        seconds = now - begun
+    def _late(self, taken, at):
+        """Return whether an answer of a run that ends then misses its deadline; None where none has one."""
         late = None
         for came, number in taken:
             deadline = self.trace.deadlines[number]
-            missed = deadline is not None and now - came > deadline
             if deadline is not None:
-                late = missed or bool(late)
-            self.tally.answered(now, came, rung, missed)
+                late = at - came > deadline or bool(late)
+        return late
+
+    def _finished(self, now):
+        taken, rung, begun, _, asked = self.running
+        self.running, self._finish = None, _FAR
+        seconds, work = now - begun, sum(work for _, work, _ in asked)
+        cascade = self.profile.every[rung].cascade
+        for came, number in taken:
+            deadline = self.trace.deadlines[number]
+            cut = cascade and len(asked) == 1 and self.trace.luck[number] < cascade[3]
+            self.tally.answered(
+                now, came, asked[0][0] if cut else rung, deadline is not None and now - came > deadline
+            )
         self.tally.ran(rung, seconds)
-        self.policy.done(now, rung, seconds, len(taken), late)
+        for place, part, runs in asked:  # As the service tells what each model took.
+            spent = seconds * part / work if work else seconds
+            begun += spent
+            self.policy.done(now, place, spent, runs, self._late(taken, begun))
         self._dispatch(now)
 
     def _tick(self, now):

@@ -180,6 +180,11 @@ def test_a_cascade_is_one_more(parts: BundleParts) -> None:
     assert (little, big) == ("static_wi8_ai8", "float_fp32") and 0 < share < 0.5
     assert row["seconds"] == pytest.approx(0.002 + share * 0.02, rel=1e-3)
     assert 0.9 < row["accuracy"] < 0.93 and "that its margin was not chosen on" in row["measure"]
+    entries = service_values(parts, ENGINE)["variants"]
+    timed = figures()
+    timed["static_wi8_ai8"]["threads"] = 2
+    found = governed(replace(parts, answers=answers), entries, timed, 100).entry["rungs"][-1]
+    assert (row["threads"], found["threads"]) == (1, 2), "or it seems to take less power than its little one"
 
 
 def test_settings_of_the_project_with_variants_by_their_names(parts: BundleParts, tmp_path: Path) -> None:

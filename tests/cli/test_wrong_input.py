@@ -79,6 +79,18 @@ def recipe_the_target_does_not_run(tiny: Path, here: Path) -> Any:
     return words, "recipe-not-accepted", ["coral-dev-board does not run weight_fp16", "--recipe int8"]
 
 
+def a_variant_for_the_governor_that_nothing_makes(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("governor: {variant: dynamci_wi8_afp32}\n")
+    words = _build(tiny / "model.tflite", "--ladder", "--recipe", "dynamic", "--recipe", "fp32")
+    return words, "unknown-variant", ["for host", "float_fp32", "governor: {variant: dynamic_wi8_afp32}"]
+
+
+def the_same_in_a_band_of_the_battery_in_a_dry_run(tiny: Path, here: Path) -> Any:
+    (here / "edgeship.yaml").write_text("governor: {battery: [{below_percent: 20, variant: int8}]}\n")
+    words = ["compress", tiny / "model.tflite", "--target", "host", "--recipe", "fp32", "--dry-run"]
+    return words, "unknown-variant", ["governor.battery", "variant 'int8'", "float_fp32"]
+
+
 def no_calibration_where_it_is_needed(tiny: Path, here: Path) -> Any:
     words = ["build", tiny / "model.tflite", "--target", "coral"]
     return words, "calibration-missing", ["--calibration DATA.npz"]

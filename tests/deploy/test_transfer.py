@@ -128,8 +128,8 @@ class Device:
 
 
 TAIL_BYTES = 5 + 2
-"""What deflate ends a stretch with tells nothing, so that all which was sent may be there without it: the empty block of a
-flush (5 bytes, RFC 1951 3.2.4) behind the end-of-block code (at most 15 bits, 3.2.7)."""
+"""What deflate ends a stretch with tells nothing, so that all which was sent may be there without it: the empty block
+of a flush (5 bytes, RFC 1951 3.2.4) behind the end-of-block code (at most 15 bits, 3.2.7)."""
 
 
 @st.composite

@@ -216,11 +216,16 @@ def test_changes_are_kept_and_nothing_a_service_says_draws_elsewhere() -> None:
     assert watch_line(seen(0, lost="gone")).endswith("pi@a kws: not reached: gone")
     valid("watch", watch_document(seen(0, lost="gone")))
     valid("watch", watch_document(seen(0)))
-    blind = seen(0, joules_by="cpu-seconds")
-    assert "nothing tells what this device draws" in watch_line(blind) and "governor.watts" in watch_line(
-        blind
+    lost = "no reading of soc: nothing goes up until it is back"
+    blind = seen(
+        0, reason="blind", why=lost, joules_by="cpu-seconds", problems=["governor.watts is set, and so on"]
     )
-    assert "nothing tells" not in watch_line(seen(0, joules_by="cpu-seconds", settings={"watts": None}))
+    told = watch_line(blind)
+    assert f"(blind: {lost})" in told and told.count("governor.watts") == 1, "the service says it, once"
+    assert "draws" not in told and "why" not in watch_line(seen(0, why="a sentence for every word"))
+    shown = Shown("pi@a")
+    shown.take(blind)
+    assert f"(blind: {lost}; mode" in watch_block([shown])[1]
     bare = seen(0)
     assert bare.line is not None
     bare.line["governor"] = {}

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from es_energy import energy_entry
 from es_sensors import Sensors
+from es_soak import _MOST_TIMES, _Period
 from island_lab import MakeRelease, ReleaseDir
 from sensor_readings import INA3221, LINUX, RAPL, pi, tree
 
@@ -203,3 +204,13 @@ def test_a_soak_ends_by_itself(release: MakeRelease, tmp_path: Path) -> None:
     found = json.loads(process.communicate(timeout=60)[0])
     assert found["soak"]["ended"] == "done" and len(found["soak"]["minutes"]) == 1
     assert found["soak"]["throttled_seconds"] is None and found["soak"]["minutes"][0]["frequency_hz"] is None
+
+
+def test_times_of_a_soak_are_of_the_whole_period_and_do_not_grow() -> None:
+    """A device that is throttled in the last third of a minute, and runs too often for all times to be kept."""
+    period, many = _Period(0.0), 6 * _MOST_TIMES
+    for number in range(many):
+        period.ran(1e-3 if number < many * 2 // 3 else 2e-3)
+    slow = sum(seconds == 2e-3 for seconds in period.times) / len(period.times)
+    assert (period.runs, len(period.times)) == (many, _MOST_TIMES) and abs(slow - 1 / 3) < 0.01
+    assert period.line(60.0, 60.0, (), "cpu-seconds")["p99_ms"] == 2.0

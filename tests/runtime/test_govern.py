@@ -97,9 +97,15 @@ def test_the_devices_own_figures_replace_the_hosts_and_may_turn_the_ladder_round
 def test_a_cascade_costs_what_the_device_measured_of_its_two() -> None:
     cascade = {"little": "small", "big": "large", "margin": 0.2, "share": 0.1}
     rows = [*ROWS, {"variant": "small+large", "cascade": cascade, "accuracy": 0.75, "seconds": 1.0}]
-    figures = {"small": {"seconds": 0.004}, "large": {"seconds": 0.1}}
+    figures = {
+        "small": {"seconds": 0.004, "p95_seconds": 0.005},
+        "large": {"seconds": 0.1, "p95_seconds": 0.11},
+    }
     profile = profile_of(document(rungs=rows), figures=figures)
     assert profile.every[profile.index("small+large")].seconds == pytest.approx(0.014)
+    assert profile.deviation == profile_of(document(), figures=figures).deviation, (
+        "the sum of two p95 is no spread"
+    )
     off = profile_of(document(rungs=rows, cascade="off"), figures=figures)
     assert ("small+large", "governor.cascade is off") in off.left_out
 
@@ -318,7 +324,7 @@ def test_a_counter_that_went_on_through_a_night_of_rest_is_no_burst_of_power() -
 
 def test_a_budget_that_nothing_can_account_for_means_the_cheapest() -> None:
     service = Service(watts=3.0, sensors=[], power=None)
-    assert "neither a meter nor a power model" in service.profile.problems[0]
+    assert "governor.watts is set, and neither a meter nor a power model" in service.profile.problems[0]
     service.tick(given={})
     assert service.ask()[:2] == ("small", "blind")
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from es_govern import begin, decide, profile_of, state_from_json, state_to_json
+from es_govern import begin, costs, decide, profile_of, state_from_json, state_to_json
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +77,8 @@ values = st.fixed_dictionaries(
     }
 )
 ticks = st.lists(st.tuples(values, shares, st.integers(0, 20)), min_size=1, max_size=12)
+factors = st.dictionaries(st.sampled_from(["v0", "v1", "v2", "v3", "v4"]), st.floats(0.25, 4.0))
+"""What was learned of the rungs' figures, whatever it is."""
 requests = st.tuples(
     st.floats(0.0, 1.0), st.integers(0, 30), st.floats(0.0, 200.0), st.none() | st.floats(0.0, 2.0)
 )
@@ -105,15 +107,17 @@ def ran(state: Any, profile: Any, times: int, slower: float = 1.0) -> Any:
 
 
 @few
-@given(documents(), requests, st.integers(1, 4), st.floats(0.3, 5.0), st.integers(0, 9))
-def test_no_request_is_served_that_is_not_expected_to_finish(document, request, runs_of_it, slower, times):  # type: ignore[no-untyped-def]
+@given(documents(), requests, st.integers(1, 4), st.floats(0.3, 5.0), st.integers(0, 9), factors)
+def test_no_request_is_served_that_is_not_expected_to_finish(
+    document, request, runs_of_it, slower, times, wrong
+):  # type: ignore[no-untyped-def]
     profile = profile_of(document)
-    state = ran(begin(profile), profile, times, slower)
+    state = ran(begin(profile)._replace(factors=wrong), profile, times, slower)
     left = request[3]
     rung, _ = choice(state, request, profile, runs_of_it)
     if left is not None and rung >= 0:
         assert left > 0
-        assert state.xi * profile.seconds[state.slow.threads][rung] * runs_of_it <= left
+        assert state.xi * costs(state, profile)[rung] * runs_of_it <= left
 
 
 @few
@@ -142,10 +146,11 @@ def test_a_served_queue_starts_nothing_past_its_deadline(document, arrivals):  #
 
 
 @few
-@given(documents(), ticks, requests, st.floats(0.1, 20.0), st.floats(0.0, 9.0), st.floats(0.0, 5.0))
-def test_slower_runs_never_choose_a_costlier_rung(document, told, request, xi, more, d):  # type: ignore[no-untyped-def]
+@given(documents(), ticks, requests, st.floats(0.1, 20.0), st.floats(0.0, 9.0), st.floats(0.0, 5.0),
+       factors)  # fmt: skip
+def test_slower_runs_never_choose_a_costlier_rung(document, told, request, xi, more, d, wrong):  # type: ignore[no-untyped-def]
     profile = profile_of(document)
-    state = begin(profile)
+    state = begin(profile)._replace(factors=wrong)
     for value, busy, _ in told:
         state, *_ = decide(state, ("tick", state.slow.at or 0.0 + 2.0, busy, readings(value)), profile)
     fast, slow = state._replace(xi=xi, d=d), state._replace(xi=xi + more, d=d)
@@ -156,11 +161,11 @@ def test_slower_runs_never_choose_a_costlier_rung(document, told, request, xi, m
 
 @few
 @given(
-    documents(), requests, st.integers(0, 40), st.floats(0.0, 300.0), st.integers(0, 9), st.floats(0.3, 5.0)
-)
-def test_more_load_never_chooses_a_costlier_rung(document, request, more, faster, times, slower):  # type: ignore[no-untyped-def]
+    documents(), requests, st.integers(0, 40), st.floats(0.0, 300.0), st.integers(0, 9), st.floats(0.3, 5.0), factors
+)  # fmt: skip
+def test_more_load_never_chooses_a_costlier_rung(document, request, more, faster, times, slower, wrong):  # type: ignore[no-untyped-def]
     profile = profile_of(document)
-    state = ran(begin(profile), profile, times, slower)
+    state = ran(begin(profile)._replace(factors=wrong), profile, times, slower)
     age, queued, rate, left = request
     calm = choice(state, request, profile)[0]
     assert choice(state, (age, queued + more, rate, left), profile)[0] <= calm
@@ -169,10 +174,10 @@ def test_more_load_never_chooses_a_costlier_rung(document, request, more, faster
 
 
 @few
-@given(documents(), ticks, requests, st.lists(st.floats(0.0, 30.0), min_size=12, max_size=12))
-def test_more_heat_never_chooses_a_costlier_rung(document, told, request, hotter):  # type: ignore[no-untyped-def]
+@given(documents(), ticks, requests, st.lists(st.floats(0.0, 30.0), min_size=12, max_size=12), factors)
+def test_more_heat_never_chooses_a_costlier_rung(document, told, request, hotter, wrong):  # type: ignore[no-untyped-def]
     profile = profile_of(document)
-    mild = hot = begin(profile)
+    mild = hot = begin(profile)._replace(factors=wrong)
     for number, (value, busy, _) in enumerate(told):
         at = 2.0 * number
         mild, *_ = decide(mild, ("tick", at, busy, readings(value)), profile)

@@ -92,6 +92,13 @@ def test_what_is_no_log_is_refused(lines: list[str]) -> None:
         replay(lines)
 
 
+def test_a_log_of_another_format_is_refused_with_what_to_replay_it_with(tmp_path: Path) -> None:
+    written(tmp_path / "log", 50)
+    old = (tmp_path / "log").read_text().replace(SCHEMA, "edgeship.decisions/1")
+    with pytest.raises(ValueError, match=r"line 1: .*'edgeship.decisions/1'.*the log's release"):
+        replay(old.splitlines())
+
+
 def test_without_a_path_nothing_is_written_and_what_fails_is_told_once(tmp_path: Path) -> None:
     log = DecisionLog(None)
     for one in runs(10, 1):

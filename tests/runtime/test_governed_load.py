@@ -77,6 +77,8 @@ def test_heat_goes_a_rung_down_and_a_lost_sensor_never_up(ladder: Make, serve: S
     until(lambda: "soc" in told(service)["slow"]["blind"])
     assert answer()["variant"] == "i8" and told(service)["temperature_c"] is None
     assert "why" in told(service)["readings"]["soc"]
+    until(lambda: answer()["reason"] == "blind")
+    assert told(service)["why"] == "no reading of soc: nothing goes up until it is back"
     temperature.write_text("60000\n")
     until(lambda: answer() == {"variant": "f32", "reason": "accurate"})
     assert service.stderr().count('"event": "rung"') >= 1
@@ -110,8 +112,8 @@ def test_settings_of_the_device_are_taken_over_while_it_serves(
     tune(kept, {"watts": -1})
     until(lambda: "watts" in str(told(service)["problems"]))
     (kept / "settings.json").unlink()
-    until(lambda: answer() == {"variant": "f32", "reason": "accurate"})
-    assert told(service)["problems"] == []
+    until(lambda: told(service)["problems"] == [])
+    assert answer() == {"variant": "f32", "reason": "accurate"}
 
 
 def test_figures_of_the_device_replace_the_hosts_and_leave_out_what_is_beaten(

@@ -15,7 +15,10 @@ from es_asked import Asked
 from es_budget import Budget
 from es_cascade import margin
 from es_errors import EngineFailed, Refused
+from es_govern import begin, profile_of
+from es_govern_settings import usable
 from es_governor import Governor
+from es_governor_told import why_of
 from es_head import parse_head
 from es_metrics import Metrics
 from es_release import load_release
@@ -24,6 +27,8 @@ from es_rungs import Ladder
 from es_worker import Job
 from governed_lab import INFER, asked, loaded, parameters_of, told, tune
 from island_lab import IO, STATE, MakeRelease, Serve, make_ladder, rung
+
+from edgeship.deploy.change import is_taken_up
 
 X = [1.0, -2.0, 0.5, 3.0, 0.0, -1.5]
 RUNGS = [rung("i8", 5e-6, 0.8), rung("f32", 2e-5, 0.9)]
@@ -303,6 +308,92 @@ def test_a_budget_that_the_named_meter_does_not_account_for_is_a_problem(
     told = governor.document(1.5)
     assert told["slow"]["cap_why"] == "blind"
     assert told["problems"] == [
-        "a budget is set, and package does not tell what is used: the cheapest variant serves"
+        "governor.watts is set, and package does not tell what is used: the cheapest serves"
     ]
     governor._sensors.stop()
+
+
+def test_a_limit_whose_sensor_this_machine_lacks_is_a_problem(models: Path, tmp_path: Path) -> None:
+    soc = {"name": "soc", "kind": "temperature", "path": "/sys/temp", "scale": 1e-3}
+    bands = [{"below_percent": 20.0, "watts": 2.0}]
+    given = {"settings": {"temperature_c": 60.0, "battery": bands}, "sensors": [soc]}
+    release = load_release(str(make_ladder(tmp_path / "release", models, RUNGS, FILES, given).path))
+    governor = Governor(release, str(tmp_path), {"EDGESHIP_SENSOR_ROOT": str(tmp_path)})
+    governor.available(["i8", "f32"], {}, True)
+    governor.prepare()
+    assert governor.document(1.0)["problems"] == [], "nothing was looked at yet"
+    for at in (1.0, 1.25):
+        governor.tick(at)
+    assert governor.document(1.5)["problems"] == [
+        "governor.temperature_c is set, and soc was never read: after a minute the cheapest serves",
+        "governor.battery is set, and the target names no battery: no band holds",
+    ]
+    (tmp_path / "sys").mkdir()
+    (tmp_path / "sys/temp").write_text("40000")
+    deadline = time.monotonic() + 30
+    while len(governor.document(1.0)["problems"]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        governor.tick(time.monotonic())
+    assert [text[:16] for text in governor.document(1.0)["problems"]] == ["governor.battery"]
+    governor._sensors.stop()
+
+
+def test_a_lost_sensor_is_told_by_its_name_and_other_reasons_by_what_they_mean() -> None:
+    sensors = [{"name": "soc", "kind": "temperature", "trips": [{"at": 80, "effect": "slower"}]}]
+    document = {"rungs": RUNGS, "sensors": sensors}
+    profile, slow = profile_of(document), begin(profile_of(document)).slow
+    assert why_of("load", slow, profile) == "a more accurate rung could not serve this many requests"
+    assert why_of(None, slow, profile) is None
+    lost = slow._replace(blind=("soc", "throttled"))
+    assert why_of("blind", lost, profile) == "no reading of soc, throttled: nothing goes up until it is back"
+    budget = profile.changed({"watts": 3.0})
+    assert "what this device draws" in str(why_of("blind", lost._replace(broke=True), budget))
+    ceiling = profile.changed({"temperature_c": 60.0})
+    assert "no temperature is known" in str(why_of("blind", slow._replace(cap_why="blind"), ceiling))
+    assert "a sensor that a limit needs is lost" in str(why_of("blind", slow, profile)), "it is back by now"
+
+
+def test_kept_settings_of_a_newer_release_leave_the_others_as_they_are(models: Path, tmp_path: Path) -> None:
+    """After a rollback: the file was written for a release that knew more."""
+    release = load_release(str(make_ladder(tmp_path / "release", models, RUNGS, FILES).path))
+    release.kept = str(tmp_path)
+    tune(
+        tmp_path,
+        {"watts": 3.0, "quiet_hours": [22, 6], "load": 9, "battery": [{"below": 3}], "cascade": None},
+    )
+    governor = Governor(release, str(tmp_path), {})
+    settings = governor.profile.settings
+    assert (settings["watts"], settings["load"], settings["battery"], settings["cascade"]) == (
+        3.0,
+        0.8,
+        [],
+        "auto",
+    )
+    kept = [text for text in governor.document(1.0)["problems"] if "ept on this device" in text]
+    told = {text.split(" ")[0]: text for text in kept}
+    assert set(told) == {"governor.quiet_hours", "governor.load", "governor.battery[0]"}
+    assert "this release has no such setting" in told["governor.quiet_hours"]
+    assert "edgeship tune --reset" in told["governor.quiet_hours"]
+    assert (
+        "at most 1" in told["governor.load"] and "edgeship tune governor.load=null" in told["governor.load"]
+    )
+    tune(tmp_path, {"watts": 4.0, "load": 0.5})
+    governor._look_at_settings()
+    assert governor.profile.settings["watts"] == 4.0 and governor.profile.settings["load"] == 0.5
+    assert not any("ept on this device" in text for text in governor.document(1.0)["problems"])
+
+
+def test_what_a_service_says_it_cannot_use_is_no_longer_waited_for() -> None:
+    """`edgeship tune` waits until the service goes by what was set."""
+    own = {"watts": 3.0, "quiet_hours": 7}
+    good, strange = usable(own)
+    found = {"settings": {}, "own": own}
+    now = {"settings": {"watts": 3.0, "load": 0.8}, "problems": list(strange.values())}
+    assert (
+        good == {"watts": 3.0} and is_taken_up(now, found) and not is_taken_up({**now, "problems": []}, found)
+    )
+    before = {
+        "settings": {"watts": 2.0},
+        "problems": ["governor.watts is set, and nothing says what is used"],
+    }
+    assert not is_taken_up(before, {"settings": {}, "own": {"watts": 3.0}})

@@ -219,3 +219,50 @@ def test_more_in_the_queue_never_makes_a_rung_dearer() -> None:
         for queued in range(40)
     ]
     assert chosen == sorted(chosen, reverse=True) and chosen[0] == 2 and set(chosen[32:]) == {0}
+
+
+CASCADE = {"little": "small", "big": "large", "margin": 0.1, "share": 0.1}
+TWO = [
+    {"variant": "small", "accuracy": 0.7, "seconds": 0.01, "p95_seconds": 0.011},
+    {"variant": "both", "accuracy": 0.85, "seconds": 0.02, "p95_seconds": 0.121, "cascade": CASCADE},
+    {"variant": "large", "accuracy": 0.9, "seconds": 0.1, "p95_seconds": 0.11},
+]
+
+
+def cascaded(deadline: float | None, rate: float = 2.0) -> tuple[dict[str, Any], Governor]:
+    """Return what one rung of two came to, and a governor that was told of the runs."""
+    whole = profile_of({**GOVERNOR, "rungs": TWO})
+    trace = pattern("steady", rate, 2000.0, deadline, 0)
+    world, tally = World(BOARD, trace.ambient, trace.others), Tally(whole, trace.seconds)
+    told, policy = Governor(whole), Fixed(whole, whole.index("both"))
+    policy.done = told.done  # type: ignore[method-assign]
+    Run(whole, trace, world, policy, Service(), tally).run()
+    tally.close(world)
+    return tally.document(), told
+
+
+def test_a_cascade_takes_its_two_models_times() -> None:
+    """Its 95th percentile is that of both together, and says nothing of how much its times differ."""
+    found, told = cascaded(None)
+    assert found["busy_share"] * 2000 / found["requests"] == pytest.approx(0.02, rel=0.05)
+    assert found["latency_ms"]["p50"] < 12
+    assert told.state.xi == pytest.approx(1.0, abs=0.1) and told.state.d < 0.1
+
+
+def test_the_big_one_of_a_cascade_is_not_asked_too_late() -> None:
+    """The little one's answer in time counts, for what the little one is worth."""
+    found, _ = cascaded(0.05, rate=0.2)
+    unsure = found["rung_answers"]["small"] / found["requests"]
+    assert found["late"] == 0 and 0.05 < unsure < 0.15
+    assert found["right_share"] == pytest.approx(0.85 - 0.15 * unsure)
+
+
+def test_nobody_does_better_than_the_oracle_with_a_cascade() -> None:
+    whole = profile_of({**GOVERNOR, "rungs": TWO})
+    trace = pattern("steady", 20.0, 60.0, 0.25, 1)
+    best = Oracle(whole, trace, 1.6).most_right()
+    for _, make in policies(whole):
+        world, tally = World(BOARD, trace.ambient, trace.others), Tally(whole, trace.seconds)
+        Run(whole, trace, world, make(), Service(), tally).run()
+        tally.close(world)
+        assert tally.document()["right"] <= best * (1 + 1e-9)

@@ -33,7 +33,7 @@ FORMS = {
     "records of journald": '{"__REALTIME_TIMESTAMP": "1764338400000000", "MESSAGE": "a"}\n'
     '{"__REALTIME_TIMESTAMP": "1764338400250000"}\n{"__REALTIME_TIMESTAMP": "1764338401000000"}\n'
     '{"__REALTIME_TIMESTAMP": "1764338403000000"}\n',
-    "the governor's own log": '{"schema": "edgeship.decisions/1", "profile": {}, "state": []}\n'
+    "the governor's own log": '{"schema": "edgeship.decisions/2", "profile": {}, "state": []}\n'
     '[["admit", 50.0, 0, 1.0, 0.08, null], [-1, false, 0.0, 0, 1], "admitted"]\n'
     '[["dispatch", 50.0, 0.0, 0, 1.0, 0.08, null, 1], [0, false, 0.0, 1, 1], "accurate"]\n'
     '[["admit", 50.25, 0, 1.0, 0.08, null], [-1, false, 0.0, 0, 1], "admitted"]\n{"state": []}\n'

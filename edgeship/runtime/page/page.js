@@ -351,7 +351,7 @@ function governor(told) {
   tiles([
     ['Answer time', known(told.p50_ms, time), known(told.p95_ms, v => `95 of 100 within ${time(v)}`)],
     ['Load', known(told.load, percent), known(told.rate, v => `${figure(v)} requests a second`)],
-    ['Serves now', variant, told.reason && `why: ${told.reason}`],
+    ['Serves now', variant, told.why || told.reason],
     ['Temperature', known(told.temperature_c, v => figure(v) + ' °C')],
     ['Power', known(told.watts, v => figure(v) + ' W'), told.joules_by],
     ['Too late', known(told.misses, whole), known(told.refused, v => `${whole(v)} refused`)],

@@ -173,9 +173,11 @@ def test_a_release_without_a_governor_has_nothing_to_tune(
     capsys.readouterr()
     assert run(["tune", *at]) == 0
     assert "kept on this device for one that has: governor.watts=3" in capsys.readouterr().out
+    assert run(["rollback", *at]) == 0 and governor(local)["settings"]["watts"] == 3.0
+    assert run(["rollback", *at]) == 0
+    capsys.readouterr()
     assert run(["tune", *at, "governor.watts=null"]) == 0 and own(local) == {}
     assert "changed: nothing is kept" in capsys.readouterr().out
-    assert run(["rollback", *at]) == 0 and governor(local)["settings"]["watts"] == 3.0
     assert run(["remove", *at, "--yes"]) == 0 and own(local) == {}
 
 

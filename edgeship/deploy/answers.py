@@ -95,7 +95,9 @@ RUNG = Record(
 )
 LADDER = Either(
     of=(
-        Record(fields={"rungs": Named(of=RUNG), "left_out": Many(of=TEXTS)}),
+        Record(
+            fields={"rungs": Named(of=RUNG), "left_out": Many(of=TEXTS)}, maybe={"within": Many(of=TEXTS)}
+        ),
         Record(fields={"unavailable": TEXT}),
     )
 )

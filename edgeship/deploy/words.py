@@ -36,6 +36,7 @@ def ladder_report(document: Mapping[str, Any] | None) -> tuple[RungReport, ...] 
     if "rungs" not in ladder:
         return Unavailable(reason=str(ladder.get("unavailable") or "the device timed no variants"))
     left_out = dict(pair for pair in ladder["left_out"] if len(pair) == 2)
+    within = dict(pair for pair in ladder.get("within") or () if len(pair) == 2)
     rungs = sorted(ladder["rungs"].items(), key=lambda rung: float(rung[1]["seconds"]))
     return tuple(
         RungReport(
@@ -49,6 +50,7 @@ def ladder_report(document: Mapping[str, Any] | None) -> tuple[RungReport, ...] 
             memory_bytes=_figure(times.get("memory_bytes")),
             used=name not in left_out,
             reason=str(left_out.get(name, "")),
+            within=str(within.get(name, "")),
         )
         for name, times in rungs
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeship.report.figures import duration, figure, size
 from edgeship.report.table import table
-from edgeship.values import DeployReport, Unavailable, as_json
+from edgeship.values import DeployReport, RungReport, Unavailable, as_json
 
 SEVERITY = (0, 1, 3, 4, 5)
 """Exit codes from good to bad: the worst host decides for all."""
@@ -98,13 +98,20 @@ def _ladder(report: DeployReport) -> list[str]:
         return [f"  variants: not timed on the device: {report.ladder.reason}"]
     rows = [
         [rung.variant, figure(rung.latency_ms.p50, 3), figure(rung.latency_ms.p95, 3), str(rung.threads),
-         "yes" if rung.used else f"no: {rung.reason}"]
+         _use(rung)]
         for rung in report.ladder
     ]  # fmt: skip
     if not rows:
         return []
     shown = table(["variant", "p50 ms", "p95 ms", "threads", "used here"], rows, right=(1, 2, 3))
     return ["  " + line for line in shown.splitlines()]
+
+
+def _use(rung: RungReport) -> str:
+    """Return whether, and for what, the device uses a variant."""
+    if rung.used:
+        return f"in {rung.within} only" if rung.within else "yes"
+    return f"no: {rung.reason}"
 
 
 def deploys_table(reports: Sequence[DeployReport]) -> str:

@@ -38,28 +38,31 @@ def figures(release, name, seconds):
         left = max(0.2, until - time.monotonic())
         answer = ask_child(release, row["variant"], left / (len(rows) - number), left + _LIMIT)
         (failed if isinstance(answer, str) else found)[row["variant"]] = answer
+    beaten, within = left_out(release, found)
     return {
         "schema": FIGURES_SCHEMA,
         "release": release.id,
         "rungs": found,
         "failed": failed,
-        "left_out": left_out(release, found),
+        "left_out": beaten,
+        "within": within,
     }
 
 
 def left_out(release, found):
-    """Return [[variant, why]] of those that are not used where these figures hold: another one is at least as accurate
-    and not slower. Those that a cascade is made of are used. Nothing where a figure is missing: the host's say nothing
-    about this machine.
+    """Return [[variant, why]] of those that are not used where these figures hold, since another one is at least as
+    accurate and not slower; and [[variant, cascade]] of those that only the cascade uses. Nothing where a figure is
+    missing: the host's say nothing about this machine.
     """
     governor = release.service.get("governor")
     if not isinstance(governor, dict) or len(found) < len(rows_of(release)):
-        return []
+        return [], []
     from es_govern_profile import profile_of
 
     profile = profile_of(governor, None, found, release.service["chosen"])
-    parts = [name for rung in profile.rungs if rung.cascade for name in rung.cascade[:2]]
-    return [list(pair) for pair in profile.left_out if pair[0] not in parts]
+    parts = {name: rung.name for rung in profile.rungs if rung.cascade for name in rung.cascade[:2]}
+    beaten = [list(pair) for pair in profile.left_out if pair[0] not in parts]
+    return beaten, [[name, parts[name]] for name, _ in profile.left_out if name in parts]
 
 
 def one(release, name, seconds):

@@ -1,9 +1,11 @@
 """The variants of a ladder that are loaded, each with an engine of its own."""
 
+import os
 import time
 
 from es_answers import Answering, log
-from es_errors import CannotRun
+from es_errors import CannotRun, EngineFailed
+from es_room import is_short
 from es_worker import WARM_UP_RUNS
 
 
@@ -38,8 +40,8 @@ class RungSet(object):
             return own
         return max(1, min(profile.every[place].threads, self._governor.seen()[0].slow.threads))
 
-    def _make(self, name):
-        threads = self._wanted_threads(name)
+    def _make(self, name, threads=None):
+        threads = threads or self._wanted_threads(name)
         model = self._new(self._release.with_threads(threads), name)
         self._threads[name] = threads
         return model
@@ -85,18 +87,58 @@ class RungSet(object):
         self.tell()
 
     def _load(self, name):
-        model = self._make(name)
+        before = self.models.get(name)
+        if before is not None and is_short(self._bytes(name)):
+            return self._load_again(name, before)
+        model = self._ready(name)
+        with self._running:
+            self.models = dict(self.models, **{name: model})
+            if before is not None:
+                before.close()
+
+    def _load_again(self, name, before):
+        """Load a variant with another number of threads where there may be no room for its engine twice, which nobody
+        counted: the one of before goes first, and nothing is computed meanwhile. What cannot be loaded then is loaded
+        as it was.
+        """
+        threads = self._threads[name]
+        with self._running:
+            before.close()
+            before.engine = _Gone(before.engine.info())
+            try:
+                model = self._ready(name)
+            except Exception:
+                try:
+                    self.models = dict(self.models, **{name: self._ready(name, threads)})
+                except Exception as error:
+                    while before.healthy:
+                        before.failed(error)
+                raise
+            self.models = dict(self.models, **{name: model})
+
+    def try_again(self, name):
+        """Have a variant that was lost by being loaded anew be loaded once more."""
+        if isinstance(self.models[name].engine, _Gone):
+            self._threads[name] = self._kept[name] = None
+
+    def _bytes(self, name):
+        """Return the bytes that loading a variant takes."""
+        whole = self._governor.whole
+        place = whole.index(name)
+        measured = whole.every[place].memory_bytes if place >= 0 else None
+        held = os.path.getsize(self._release.path(self._release.variant(name)["file"]))
+        return max(measured or 0, held)
+
+    def _ready(self, name, threads=None):
+        """Return a variant's model, loaded and warm."""
+        model = self._make(name, threads)
         try:
             model.warm_up(WARM_UP_RUNS)
             self._try_joining(model)
         except Exception:
             model.close()
             raise
-        with self._running:
-            before = self.models.get(name)
-            self.models = dict(self.models, **{name: model})
-            if before is not None:
-                before.close()
+        return model
 
     def _try_joining(self, model):
         """See whether runs of a model can be joined, where that is worth something."""
@@ -126,3 +168,20 @@ class RungSet(object):
         """Return the first variant that should be loaded and is not, None where there is none."""
         wanted = self._governor.wanted()
         return next((n for n in wanted if n not in self.models and n not in self._failed), None)
+
+
+class _Gone(object):
+    """Stands for an engine that was closed, and for which no other could be loaded."""
+
+    def __init__(self, info):
+        self.info = lambda: info
+
+    def run(self, inputs):
+        """Fail."""
+        raise EngineFailed("it could not be loaded again")
+
+    def widen(self, runs):
+        """Do nothing."""
+
+    def close(self):
+        """Do nothing."""

@@ -59,7 +59,9 @@ class Ladder(object):
         for model in self._set.models.values():
             was = model.healthy
             model.chores()
-            if model.healthy and not was:
+            if not model.healthy:
+                self._set.try_again(model.name)
+            elif not was:
                 self._set.tell()
 
     @property
@@ -99,7 +101,7 @@ class Ladder(object):
                 return answer
         queued = asked.behind if quick else queued
         rung, decision, reason = self._governor.dispatch(now, asked, queued, call.runs)
-        if quick and not self._usual(rung.name) <= HERE_SECONDS:
+        if quick and (self._engines.locked() or not self._usual(rung.name) <= HERE_SECONDS):
             return None
         tally = self._governor.tally
         tally.count(reason)

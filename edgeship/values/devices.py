@@ -119,6 +119,8 @@ class RungReport:
     used: bool
     reason: str = ""
     """Why it is not used there; empty: it is."""
+    within: str = ""
+    """The cascade of two that it serves in, and nowhere else; empty: it answers by itself, or is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

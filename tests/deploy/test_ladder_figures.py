@@ -49,6 +49,8 @@ def test_figures_are_kept_shown_and_gone_with_their_release(local: Any, notes: A
     assert told["ladder"][0]["latency_ms"] == {"cold": 50.0, "p50": 2.0, "p95": 4.0}
     assert f"no: {WHY}" in deploy_text(report)
 
+    assert [rung["within"] for rung in told["ladder"]] == ["", ""]
+
     # One that dies is gone back from: the figures of what serves again are there.
     dead = deploy(local.bundle("2", governor=GOVERNOR, serve="dies"), local.host, local.options, notes)
     assert dead.state == "reverted" and json.loads(kept.read_text()) == document
@@ -68,11 +70,29 @@ def test_figures_are_kept_shown_and_gone_with_their_release(local: Any, notes: A
     assert not list((local.root / "apps/kws/kept").glob("figures-*")), "version 1 is gone"
 
 
+def test_one_that_serves_as_half_of_a_cascade_only_is_told_so(local: Any, notes: Any) -> None:
+    one = local.bundle("1", governor=GOVERNOR, within=[["big", "small+big"]])
+    report = deploy(one, local.host, local.options, notes)
+    assert [(r.variant, r.used, r.within) for r in report.ladder] == [
+        ("small", True, ""),
+        ("big", True, "small+big"),
+    ]
+    told = deploy_document(report)
+    jsonschema.validate(told, json.loads(SCHEMA.read_text()))
+    assert told["ladder"][1]["within"] == "small+big"
+    rows = [line.split() for line in deploy_text(report).splitlines()]
+    assert ["in", "small+big", "only"] in [row[-3:] for row in rows] and any(
+        row[-1:] == ["yes"] for row in rows
+    )
+
+
 @pytest.mark.parametrize(
     ("ladder", "said"),
     [
         ({"unavailable": "no time"}, None),
         ({"rungs": {"a": RUNG}, "left_out": [["a", "why"]]}, None),
+        ({"rungs": {"a": RUNG}, "left_out": [], "within": [["a", "a+b"], ["a"]]}, None),
+        ({"rungs": {"a": RUNG}, "left_out": [], "within": "a"}, "ladder"),
         ({"rungs": {"a": {**RUNG, "memory_bytes": None}}, "left_out": []}, None),
         ({"rungs": {"a": {**RUNG, "seconds": "soon"}}, "left_out": []}, "ladder"),
         ({"rungs": {"a": {}}, "left_out": []}, "ladder"),

@@ -85,7 +85,7 @@ if verb == "figures":
         "by_threads": {"1": each}, "fixed_seconds": 0.0, "each_seconds": each, "memory_bytes": 4096}
         for name, each in said.items()}
     print(json.dumps({"schema": "edgeship.figures/1", "release": ident, "rungs": rungs, "failed": {},
-        "left_out": behaviour.get("left_out", [])}))
+        "left_out": behaviour.get("left_out", []), "within": behaviour.get("within", [])}))
     sys.exit(0)
 if behaviour.get("serve") == "dies":
     print("cannot map the model", flush=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import es_timing
 import pytest
+from es_figures import left_out
 from island_lab import MakeRelease
 
 ROWS = [
@@ -73,7 +74,23 @@ def test_every_variant_is_timed_and_one_that_cannot_be_is_told(release: MakeRele
 def test_what_a_cascade_is_made_of_is_used(release: MakeRelease) -> None:
     found = figures(ladder(release("dense_f32").path, rows=ROWS), "--seconds", "0.1")
     assert set(found["rungs"]) == {"quick", "worse"}, "the cascade's own times follow from theirs"
-    assert found["left_out"] == []
+    assert found["left_out"] == [] and [cascade for _, cascade in found["within"]] in ([], ["quick+worse"])
+
+
+def test_one_that_only_the_cascade_uses_is_told_beside_those_that_are_beaten() -> None:
+    cascade = {"little": "quick", "big": "large", "margin": 0.1, "share": 0.1}
+    rows = [
+        {"variant": "quick", "accuracy": 0.7}, {"variant": "large", "accuracy": 0.8},
+        {"variant": "worse", "accuracy": 0.75},
+        {"variant": "quick+large", "accuracy": 0.81, "cascade": cascade},
+    ]  # fmt: skip
+    release = SimpleNamespace(service={"chosen": "large", "governor": {"rungs": rows}})
+    found = {
+        name: {"seconds": seconds} for name, seconds in (("quick", 0.01), ("large", 0.1), ("worse", 0.2))
+    }
+    beaten, within = left_out(release, found)
+    assert [name for name, _ in beaten] == ["worse"] and within == [["large", "quick+large"]]
+    assert left_out(release, {"quick": found["quick"]}) == ([], [])
 
 
 def test_without_a_ladder_the_chosen_one_alone(release: MakeRelease) -> None:

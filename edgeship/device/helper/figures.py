@@ -48,7 +48,10 @@ def measured_ladder(place, release, seconds):
         write_whole(figures_path(place, release), canonical(kept))
     except OSError as error:  # a release is right without them, and a full disk is told where it matters
         return {"ladder": {"unavailable": "the figures could not be kept: %s" % (error.strerror or error)}}
-    return {"ladder": {"rungs": document["rungs"], "left_out": document["left_out"]}}
+    told = {"rungs": document["rungs"], "left_out": document["left_out"]}
+    if isinstance(document.get("within"), list):  # not said by the runtimes of before
+        told["within"] = document["within"]
+    return {"ladder": told}
 
 
 def sound_figures(status, out, err):

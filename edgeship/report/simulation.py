@@ -20,6 +20,9 @@ HEAD = (
     "hottest",
 )
 
+SETTLED = 60.0
+"""Seconds from which on a budget (a tick is 2 s, a debt of energy up to 30 s) has been kept for a while."""
+
 
 def simulation_text(document: dict[str, Any], page: Path | None) -> str:
     """Return the rungs, a table a trace, and what to hold the figures for."""
@@ -66,6 +69,11 @@ def notes(document: dict[str, Any]) -> list[str]:
             "rungs were timed on the machine that built the bundle: --figures FILE takes a device's own times, "
             "--scale X makes all X times as long"
         )
+    if any(trace["seconds"] < SETTLED for trace in document["traces"]):
+        found.append(
+            "a trace lasts less than a minute: heat, and what a budget comes to, show in longer ones "
+            "(--seconds 600 --rate 30)"
+        )
     found.append("the board is a model: one heat capacity, and power by the profile's two figures")
     return found
 
@@ -82,10 +90,15 @@ def _rung(row: dict[str, Any]) -> list[str]:
 
 def trace_lines(trace: dict[str, Any]) -> list[str]:
     """Return the table of a trace, the governor against the best fixed rung in words before it."""
-    head = f"{trace['name']}: {trace['requests']} requests in {trace['seconds']:.0f} s ({trace['rate']:.3g} a second)"
+    asked = f"{trace['requests']} requests in {trace['seconds']:.0f} s"
+    head = f"{trace['name']}: {asked} ({_rate(trace['rate'])} a second)"
     rows = sorted(trace["policies"], key=lambda row: -row["right_share"])
     shown = table(HEAD, [_policy(row, trace) for row in rows], right=range(1, 9))
     return [head, shown, *verdict(trace)]
+
+
+def _rate(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _policy(row: dict[str, Any], trace: dict[str, Any]) -> list[str]:

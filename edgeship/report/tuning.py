@@ -93,10 +93,14 @@ def tune_text(found: Mapping[str, Any]) -> str:
     own = ", ".join(f"governor.{key}={shown(value, 'none')}" for key, value in sorted(found["own"].items()))
     if not found["governed"]:
         kept = f"; kept on this device for one that has: {own}" if own else ""
-        return one_line(f"{head}: it has no governor, so there is nothing to tune{kept}")
+        said = "it has no governor, so there is nothing to tune"
+        if found.get("changed"):
+            said = f"changed{'' if own else ': nothing is kept'}, though it has no governor"
+        return one_line(f"{head}: {said}{kept}")
     if "changed" in found:
         said = "changed" if found["changed"] else "nothing to change"
-        lines = [f"{head}: {said}: {own or 'all settings are those of the release'}"]
+        holds = f"this device's own are {own}" if own else "all settings are those of the release"
+        lines = [f"{head}: {said}; {holds}"]
         lines += _effect(found)
         if found["changed"]:
             lines.append(f"  live: edgeship watch {way}")

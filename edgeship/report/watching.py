@@ -198,7 +198,7 @@ def _governor_lines(governor: Mapping[str, Any]) -> list[str]:
     settings = settings if isinstance(settings, Mapping) else {}
     load, watts = number(governor, "load"), number(governor, "watts")
     budget, ceiling = number(settings, "watts"), number(settings, "temperature_c")
-    joules, by = number(governor, "joules"), word(governor, "joules_by")
+    used = _used(number(governor, "joules"), number(governor, "cpu_seconds"), word(governor, "joules_by"))
     times = ", ".join(f"{name} {written(number(governor, f'{name}_ms'))} ms" for name in ("p50", "p95"))
     counts = [f"{written(number(governor, name), '{:.0f}')} {text}" for name, text in COUNTS]
     filled = round(BAR * min(1.0, max(0.0, load or 0.0)))
@@ -208,12 +208,19 @@ def _governor_lines(governor: Mapping[str, Any]) -> list[str]:
         f"  {'load':<12}[{'#' * filled}{'.' * (BAR - filled)}] {percent(load)}",
         f"  {'power':<12}{written(watts, '{:.2f}')} W"
         + (f" of {budget:g} W" if budget is not None else ", no budget")
-        + f"  {written(joules)} J {'' if by == NOTHING else by}",
+        + ("" if used is None else f"  {used}"),
         f"  {'temperature':<12}{written(number(governor, 'temperature_c'))} C"
         + (f" of {ceiling:g} C" if ceiling is not None else ""),
         f"  {'time':<12}{_shares(governor.get('time_in_rung'))}",
         *(f"  {'PROBLEM':<12}{text}" for text in problems(governor)),
     ]
+
+
+def _used(joules: float | None, seconds: float | None, by: str) -> str | None:
+    """Return the energy that was used, and how that is known; seconds of the processor are no joules."""
+    if joules is not None:
+        return f"{joules:.1f} J {'' if by == NOTHING else by}".rstrip()
+    return None if seconds is None else f"{seconds:.1f} s of processor time (no meter)"
 
 
 def _shares(times: Any) -> str:

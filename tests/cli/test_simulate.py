@@ -86,6 +86,7 @@ def test_a_table_a_document_and_a_page(
     assert "governor:" in said.out and "points more right answers in time than fixed:middle" in said.out
     assert "steady: " in said.out and "burst: " in said.out and f"page: {page}" in said.out
     assert "rungs were timed on the machine that built the bundle" in said.out
+    assert "a trace lasts less than a minute" in said.out, "a budget comes to nothing in so little"
     text = page.read_text()
     assert text.count("<svg") == 6 and "fixed:middle (most right" in text and "<script" not in text
     again = edgeship(*words)

@@ -86,7 +86,7 @@ def test_it_is_shown_changed_and_taken_back_without_a_restart(
     assert run(["tune", *at, "governor.watts=3", "governor.deadline_ms=none"]) == 0
     said = capsys.readouterr().out
     assert (
-        "changed: governor.deadline_ms=none, governor.watts=3" in said
+        "changed; this device's own are governor.deadline_ms=none, governor.watts=3" in said
         and "taken up, without a restart" in said
     )
     assert "problem: no meter: governor.watts cannot be held" in said
@@ -174,6 +174,10 @@ def test_a_release_without_a_governor_has_nothing_to_tune(
     assert run(["tune", *at]) == 0
     assert "kept on this device for one that has: governor.watts=3" in capsys.readouterr().out
     assert run(["rollback", *at]) == 0 and governor(local)["settings"]["watts"] == 3.0
+    assert run(["rollback", *at]) == 0
+    capsys.readouterr()
+    assert run(["tune", *at, "governor.watts=null"]) == 0 and own(local) == {}
+    assert "changed: nothing is kept" in capsys.readouterr().out
     assert run(["remove", *at, "--yes"]) == 0 and own(local) == {}
 
 

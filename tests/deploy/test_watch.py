@@ -226,6 +226,8 @@ def test_changes_are_kept_and_nothing_a_service_says_draws_elsewhere() -> None:
     shown = Shown("pi@a")
     shown.take(blind)
     assert f"(blind: {lost}; mode" in watch_block([shown])[1]
+    shown.take(seen(0, joules=None, joules_by="cpu-seconds", cpu_seconds=3.25))
+    assert "- W of 4 W  3.2 s of processor time (no meter)" in "\n".join(watch_block([shown]))
     bare = seen(0)
     assert bare.line is not None
     bare.line["governor"] = {}

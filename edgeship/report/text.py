@@ -37,7 +37,10 @@ def target_text(built: TargetBuild) -> str:
             serve = (
                 f"edgeship deploy {built.bundle.path} --variant {built.ladder[0].artifact.name} --host ..."
             )
-            lines.append(f"also in it: {names}; to serve another one: {serve}")
+            if "ladder" in built.bundle.manifest.get("requires", {}):
+                lines.append(f"also in it: {names}; the device decides which one answers. One alone: {serve}")
+            else:
+                lines.append(f"also in it: {names}; to serve another one: {serve}")
         lines += parts_lines("shares the chip", built.together)
     elif built.chosen and built.segments:
         lines += [f"chosen: {built.reason}", *compile_lines(built), *parts_lines("segment", built.segments)]

@@ -89,8 +89,9 @@ def _problems(governor, slow, profile):
     limited = profile.budget(slow.percent)[0] is not None
     # Where the target names no meter the profile says so itself.
     if limited and not profile.estimates and profile.meter and slow.at is not None and not metered:
-        text = "governor.%s is set, and %s does not tell what is used: the cheapest serves"
-        told.append(text % (profile.budget_key() or "battery", profile.meter))
+        text = "governor.%s is set, and %s does not tell what is used: %s"
+        what = "the cheapest serves" if profile.pin < 0 else "it cannot be kept"
+        told.append(text % (profile.budget_key() or "battery", profile.meter, what))
     if slow.at is not None:
         told += _unread(slow, profile)
     wanted = governor.whole.settings["variant"]
@@ -105,8 +106,9 @@ def _unread(slow, profile):
     """
     told, settings = [], profile.settings
     if settings["temperature_c"] is not None and slow.heats and all(steps is None for steps in slow.heats):
-        text = "governor.temperature_c is set, and %s was never read: after a minute the cheapest serves"
-        told.append(text % ", ".join(name for name, _ in profile.heats))
+        text = "governor.temperature_c is set, and %s was never read: %s"
+        what = "after a minute the cheapest serves" if profile.pin < 0 else "it cannot be kept"
+        told.append(text % (", ".join(name for name, _ in profile.heats), what))
     if settings["battery"] and slow.percent is None:
         text = "governor.battery is set, and %s: no band holds"
         names = ", ".join(profile.names.get("battery", ()))

@@ -52,6 +52,11 @@ def test_a_ladder_is_built_without_training_and_any_rung_serves(
     inspected = edgeship("inspect", target["bundle"], "--json").document()
     valid("inspect", inspected)
     assert {v["name"] for v in inspected["manifest"]["variants"]} == rungs
+    told, decides = (
+        edgeship(*asked, "-o", tmp_path / "text").out,
+        "ladder" in inspected["manifest"]["requires"],
+    )
+    assert ("the device decides which one answers. One alone: edgeship deploy" in told) == decides
     other = next((n for n in target["ladder"]), None)
     assert other, "the float model is exact, the int8 one small: two rungs"
 

@@ -18,7 +18,7 @@ from es_errors import EngineFailed, Refused
 from es_govern import begin, profile_of
 from es_govern_settings import usable
 from es_governor import Governor
-from es_governor_told import why_of
+from es_governor_told import _unread, why_of
 from es_head import parse_head
 from es_metrics import Metrics
 from es_release import load_release
@@ -328,6 +328,9 @@ def test_a_limit_whose_sensor_this_machine_lacks_is_a_problem(models: Path, tmp_
         "governor.temperature_c is set, and soc was never read: after a minute the cheapest serves",
         "governor.battery is set, and the target names no battery: no band holds",
     ]
+    state, profile = governor.seen()
+    named = _unread(state.slow, profile.changed({"temperature_c": 60.0, "variant": "f32"}))
+    assert named[0].endswith("it cannot be kept"), "what is named serves, whatever that means for a limit"
     (tmp_path / "sys").mkdir()
     (tmp_path / "sys/temp").write_text("40000")
     deadline = time.monotonic() + 30

@@ -4,14 +4,12 @@ One rule for every sensor: what is lost counts as its last value where that asks
 where it would allow more. A reading is lost where its value is None or it is too old (STALE).
 """
 
-import math
 from collections import namedtuple
+
+import es_govern_heat as heat
 
 _TICK = 2.0  # Seconds between two ticks while there is something to do.
 STALE, STALE_BATTERY = 10.0, 60.0  # Seconds; a battery is read every ten and changes in minutes.
-# Degrees: below a trip the first rung goes; between one and the next; between the first and the last at most; lower
-# than where it went a rung comes back.
-_FIRST, _APART, _SPREAD, _BACK = 3.0, 0.75, 2.25, 0.5
 _HOLD = 30.0  # Seconds on the cheapest after an under-voltage: going up at once would bring it back.
 _BLIND = 60.0  # Seconds without any temperature after which a ceiling that a person set counts as reached.
 _CROWDED, _QUIET = 0.25, 0.10  # Pressure (share of the time that somebody waits): too much, and none.
@@ -29,7 +27,8 @@ _WORST = 10.0  # Most that a meter may have shown over the estimate.
 # watts       last measured; energy: name and last value of a counter of joules
 # ratio       the most that a meter showed over the estimate; fades
 # steps       rungs down for heat; one more than there are: one thread, too; steps_why: its reason
-# heats       rungs down that each temperature wants, None: never seen; slowed: those for throttle flags
+# heats       each temperature as last seen, with its swing, None: never; slowed: rungs down for throttle flags
+# distance    degrees by which rungs go earlier, since the trip was reached all the same; fades
 # unseen      seconds of ticks without any temperature
 # flags       what throttles now, None: never seen; under: end of the hold after an under-voltage
 # percent     of the battery; crowd: last pressure; limit: threads that the pressure allows
@@ -37,8 +36,8 @@ _WORST = 10.0  # Most that a meter may have shown over the estimate.
 # blind       names of lost sensors; broke: there is a budget, and nothing to account for it
 Slow = namedtuple(
     "Slow",
-    "at z price price_why watts energy ratio steps steps_why heats slowed unseen flags under percent crowd limit"
-    " cap cap_why threads blind broke",
+    "at z price price_why watts energy ratio steps steps_why heats distance slowed unseen flags under percent crowd"
+    " limit cap cap_why threads blind broke",
 )
 
 
@@ -46,8 +45,8 @@ def begin_slow(profile):
     """Return the Slow of a service whose sensors were never read."""
     return Slow(
         at=None, z=0.0, price=0.0, price_why="budget", watts=None, energy=None, ratio=1.0, steps=0,
-        steps_why="temperature", heats=tuple(None for _ in profile.heats), slowed=0, unseen=0.0, flags=None, under=None,
-        percent=None, crowd=None, limit=profile.threads, cap=profile.top, cap_why="accurate",
+        steps_why="temperature", heats=tuple(None for _ in profile.heats), distance=0.0, slowed=0, unseen=0.0,
+        flags=None, under=None, percent=None, crowd=None, limit=profile.threads, cap=profile.top, cap_why="accurate",
         threads=profile.threads, blind=(), broke=False,
     )  # fmt: skip
 
@@ -170,44 +169,50 @@ def _supply(slow, readings, profile, blind):
 
 
 def _heat(slow, readings, profile, dt, blind):
-    """How many rungs down each temperature wants, and the throttle flags."""
-    top, heats, lost = profile.top, [], False
+    """How many rungs down the temperatures want, and the throttle flags."""
+    top, slowed, begun = profile.top, slow.slowed, False
+    heats, found = _temperatures(slow, readings, profile, blind)
     # A service that rested for an hour has not been blind for an hour.
-    unseen = slow.unseen + min(dt, _TICK)
-    for (name, trip), steps in zip(profile.heats, slow.heats):
-        value = _number(readings, name, -60.0, 200.0)
-        if value is not None:
-            unseen = 0.0
-            steps = 0 if trip is None else _relay(steps or 0, value, trip, top)
-        elif steps is not None:
-            blind.append(name)
-            lost = lost or steps > 0
-        heats.append(steps)
-    slowed = slow.slowed
+    unseen = 0.0 if not all(gone for _, _, _, gone in found) else slow.unseen + min(dt, _TICK)
     if not _SLOWED.isdisjoint(slow.flags or ()):
-        slowed = min(top + 1, slowed + 1)
+        slowed, begun = min(top + 1, slowed + 1), not slowed
     elif slowed and not any(name in blind for name in profile.names.get("throttle", ())):
         slowed -= 1
-    steps, why = max([h for h in heats if h] + [0]), "temperature"
-    if lost:  # It was warm when last seen, and may have got warmer.
-        steps, why = min(top + 1, steps + 1), "blind"
+    watched = [(value - trip, swing, gone) for trip, value, swing, gone in found if None not in (value, trip)]
+    distance = heat.distance(slow.distance, [over + swing / 2.0 for over, swing, _ in watched], begun, dt)
+    steps, why = 0, "temperature"
+    for over, swing, gone in watched:
+        down = heat.down(over, swing + distance, gone, top, profile.threads)
+        if down and gone:  # It was warm when last seen, and may have got warmer.
+            down = min(top + 1, down + 1)
+            why = "blind" if down >= steps else why
+        steps = max(steps, down)
     if slowed > steps:
         steps, why = slowed, "throttled"
     if profile.settings["temperature_c"] is not None and unseen > _BLIND and steps <= top:
         steps, why = max(steps, top), "blind"
-    return slow._replace(heats=tuple(heats), unseen=unseen, slowed=slowed, steps=steps, steps_why=why)
+    return slow._replace(
+        heats=heats, distance=distance, unseen=unseen, slowed=slowed, steps=steps, steps_why=why
+    )
 
 
-def _relay(steps, value, trip, top):
-    """Return how many rungs down a temperature wants: the first three degrees below the trip, the next 0.75 degrees
-    warmer each, after the last one thread. Each comes back half a degree below where it went, so that heat settles
-    between neighbours instead of swinging between the cheapest and the best.
+def _temperatures(slow, readings, profile, blind):
+    """Return (the next `heats`, [(trip or None, celsius or None, swing, whether it is gone)]). What is gone counts as
+    it was last, its swing included.
     """
-    apart = min(_APART, _SPREAD / max(1, top))
-    first = trip - _FIRST
-    down = math.ceil((value - first) / apart)
-    back = math.ceil((value + _BACK - first) / apart)
-    return min(top + 1, max(0, down, min(steps, back)))
+    heats, found = [], []
+    for (name, trip), last in zip(profile.heats, slow.heats):
+        value, swing = _number(readings, name, -60.0, 200.0), 0.0
+        gone = value is None
+        if gone:
+            value = last
+            if last is not None:
+                blind.append(name)
+        else:
+            swing = heat.swing(readings[name])
+        heats.append(None if value is None else value + swing)
+        found.append((trip, value, swing, gone))
+    return tuple(heats), found
 
 
 def _contention(slow, readings, profile, busy, blind):

@@ -252,7 +252,7 @@ class Governor(object):
         (at, busy), self._ticked = self._ticked, (now, self.tally.busy)
         self.load = min(1.0, max(0.0, self.tally.busy - busy) / (now - at)) if now > at else 0.0
         self._look_at_settings()
-        readings = self._sensors.readings(now)
+        readings = self._sensors.readings(now, swings=True)
         self._joules = self._meter.joules(now, self.tally.busy)
         if self._joules[1] == "measured":
             readings = dict(readings, meter=(self._joules[0], 0.0, "energy"))

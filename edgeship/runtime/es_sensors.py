@@ -9,7 +9,7 @@ import threading
 import time
 
 from es_sensors_find import below, find, read_text, run
-from es_sensors_judge import Busy, Counter, Judge, Load
+from es_sensors_judge import Busy, Counter, Judge, Load, Swing
 from es_sensors_text import answer, charge, flags, memory, power, pressure, processor_time
 
 KINDS = (
@@ -53,6 +53,7 @@ class _Row(object):
         "offset",
         "bits",
         "judge",
+        "swing",
         "counter",
         "found",
         "due",
@@ -70,7 +71,7 @@ class _Row(object):
         self.labels = [labels] if isinstance(labels, str) else list(labels or ())
         self.scale, self.offset = float(row.get("scale", 1.0)), float(row.get("offset", 0.0))
         self.bits = row.get("bits") or {}
-        self.judge = Judge(self.kind)
+        self.judge, self.swing = Judge(self.kind), Swing()
         self.counter = {"energy": Counter, "load": Busy}.get(self.kind, lambda: None)()
         self.found, self.due, self.failures, self.hangs = None, 0.0, 0, False
         self.value, self.at, self.why = None, None, "not read yet"
@@ -210,6 +211,8 @@ class Sensors(object):
                     return "a share needs two readings"
             value = raw * row.scale + row.offset
             why = row.judge.refuse(value, raw, now, self._load.now)
+            if row.kind == "temperature" and not why:
+                row.swing.add(value, now)
         if not why:
             row.value, row.at = value, now
         return why
@@ -224,8 +227,9 @@ class Sensors(object):
         if share is not None:
             self._load.add(share, now)
 
-    def readings(self, now=None):
-        """Return {name: (value or None, seconds since the last good reading or None, kind)}.
+    def readings(self, now=None, swings=False):
+        """Return {name: (value or None, seconds since the last good reading or None, kind)}; with `swings` a
+        temperature has a fourth item, how far the truth may be above it (degrees).
 
         Units: celsius, watts, joules (since `start`), hertz, bytes, per cent (battery), shares 0..1 (load, pressure);
         throttle: a tuple of the names that are set now. Never waits, and costs a few microseconds.
@@ -237,6 +241,8 @@ class Sensors(object):
             age = None if row.at is None else max(0.0, now - row.at)
             fresh = age is not None and age <= max(5.0, 3 * row.every(self.period))
             found[row.name] = (row.value if fresh and not row.why else None, age, row.kind)
+            if swings and row.kind == "temperature":
+                found[row.name] += (row.swing.degrees(),)
         return found
 
     def reasons(self):

@@ -25,6 +25,9 @@ STUCK_SECONDS, SETTLED_SECONDS, MOVED_SECONDS, MOVED_LOAD = 600.0, 300.0, 120.0,
 COUNTER_SECONDS = 30.0
 # Over so many seconds the machine's load is averaged, for the judge of what is stuck.
 LOAD_SECONDS = 60.0
+# Swing: seconds between two looks, at least and at most; over which its square is averaged; degrees that a sensor whose
+# steps nobody saw yet may have, and that a look counts at most; standard deviations.
+_LOOK, _APART, _SWINGS, _WIDEST, _LEAP, _DEVIATIONS = 1.9, 10.0, 300.0, 1.0, 5.0, 2.0
 # More than this between two readings of a counter of energy is no consumption: the counter was set anew.
 _MOST_WATTS = 5000.0
 
@@ -86,6 +89,35 @@ class Judge(object):
             self._moved = now
         long_enough = now - self._since >= STUCK_SECONDS
         return long_enough and self._moved is not None and now - self._moved >= MOVED_SECONDS
+
+
+class Swing(object):
+    """How far the truth may be above a temperature that a sensor shows, now or at the next look: the finest step that
+    the sensor was seen to make, or two standard deviations of what it changes by within two seconds, whichever is more.
+
+    Whole degrees say nothing between 79.0 and 79.9; a die without its board's inertia jumps; some sensors are noisy.
+    """
+
+    __slots__ = ("_value", "_at", "_step", "_square")
+
+    def __init__(self):
+        self._value, self._at, self._step, self._square = None, None, _WIDEST, 0.0
+
+    def add(self, value, now):
+        """Take a reading (celsius, seconds); more than one in two seconds count as one."""
+        span = _APART if self._at is None else now - self._at
+        if 0.0 <= span < _LOOK:
+            return
+        if 0.0 < span < _APART:  # Not over a rest.
+            change = abs(value - self._value)
+            if change > 1e-3:
+                self._step = min(self._step, change)
+            self._square += (1.0 - math.exp(-span / _SWINGS)) * (min(change, _LEAP) ** 2 - self._square)
+        self._value, self._at = value, now
+
+    def degrees(self):
+        """Return it, in degrees."""
+        return max(self._step, _DEVIATIONS * math.sqrt(self._square))
 
 
 class Counter(object):

@@ -8,6 +8,8 @@ runs and by a slower clock.
 
 import math
 
+from es_sensors_judge import Swing
+
 TICK_SECONDS = 2.0
 RATE_SECONDS = 2.0  # Time constant of the arrival rate that a policy is told.
 _LEAST_FREE = 0.05
@@ -42,6 +44,7 @@ class Run(object):
         self._work, self._finish, self._begin_at = 0.0, _FAR, _FAR
         self._busy = 0.0
         self.rate, self._last = 0.0, None
+        self._swing = Swing()  # What the service's thread of sensors makes of its readings.
         self._sigma = [spread_of(rung) for rung in profile.every]
 
     def run(self):
@@ -204,6 +207,7 @@ class Run(object):
     def _readings(self, busy):
         """Return what the sensors of the board say: {name: (value, age in seconds, kind)}."""
         world, found, metered = self.world, {}, False
+        self._swing.add(world.celsius, world.now)
         for row in self.profile.document.get("sensors") or ():
             kind = row.get("kind")
             value = None
@@ -221,6 +225,8 @@ class Run(object):
                     world.joules if kind == "energy" else world.watts(self.running[3] if self.running else 0)
                 )
             found[row["name"]] = (value, None if value is None else 1.0, kind)
+            if kind == "temperature":
+                found[row["name"]] += (self._swing.degrees(),)
         if metered:
             found["meter"] = (world.joules, 0.0, "energy")
         return found

@@ -1,7 +1,9 @@
 """The world of the simulator: a board's power, its heat, what the heat costs, and what else runs on it.
 
 Heat is one thermal resistance and one capacity: `T' = (ambient + c_per_watt * P - T) / seconds`, solved exactly
-between two moments at which anything changes. Power is `idle + (busy - idle) * cores * speed^2`: of the dynamic power
+between two moments at which anything changes. With `die_c_per_watt` and `die_seconds` the die is a stage of its own
+(a Foster network of two): of all resistance that part is the die's, which follows the power within seconds, and the
+sensor is on the die. Power is `idle + (busy - idle) * cores * speed^2`: of the dynamic power
 `C V^2 f` the voltage follows the clock over part of its range only, so that the exponent lies between 1 and 3.
 """
 
@@ -17,8 +19,9 @@ LEAST_SPEED = 0.4
 
 class World(object):
     """A board from second 0. `board`: {"power": {"idle_watts", "busy_watts"}, "thermal": {"ambient_c", "c_per_watt",
-    "seconds"}, "trips": [celsius, ...]}; `ambient`: [(second, celsius), ...], straight lines between them; `others`:
-    [(from, to, share, cores), ...]: what other processes take of the engine's core, and how many cores they keep busy.
+    "seconds", perhaps "die_c_per_watt", "die_seconds"}, "trips": [celsius, ...]}; `ambient`: [(second, celsius), ...],
+    straight lines between them; `others`: [(from, to, share, cores), ...]: what other processes take of the engine's
+    core, and how many cores they keep busy.
 
     Attributes: `now`, `celsius`, `speed` (clock, share of the highest), `slow` (seconds that one second of work takes),
     `joules` (of the whole board), `throttled` (seconds below full speed), `hottest` (celsius).
@@ -30,6 +33,8 @@ class World(object):
         self._core = float(power["busy_watts"]) - self._idle
         self._ambient = sorted(ambient or [(0.0, thermal["ambient_c"])])
         self._ohm, self._tau = float(thermal["c_per_watt"]), float(thermal["seconds"])
+        self._die_ohm = min(self._ohm, float(thermal.get("die_c_per_watt") or 0.0))
+        self._die_tau = float(thermal.get("die_seconds") or 0.0)
         self._trips = sorted(board.get("trips") or ())
         self._least = float(board.get("least_speed") or LEAST_SPEED)
         self._others = list(others)
@@ -39,6 +44,7 @@ class World(object):
         self._next_step, self._next_look, self._edge = STEP_SECONDS, _LOOK_SECONDS, 0
         self._around = self.ambient(0.0)
         # A board that has been idle, among its neighbours, for long.
+        self._die = self._die_ohm * self.watts(0)  # Degrees of the die above the board.
         self.celsius = self.hottest = self._around + self._ohm * self.watts(0)
         self.slow = 1.0 / (1.0 - self._share)
 
@@ -65,7 +71,8 @@ class World(object):
         """Return the most joules that the board can use in so many seconds from now and stay below its lowest
         trip; None where it has none.
 
-        The integral of the heat equation: what stays in the board and what it gives off at the trip, all the time.
+        The integral of the heat equation: what stays in the board and what it gives off at the trip, all the time. Of
+        two stages all could stay in the slow one.
         """
         if not self._trips or not self._ohm:
             return None
@@ -73,7 +80,7 @@ class World(object):
         span = seconds / steps
         middle = (self.ambient(self.now + (n + 0.5) * span) for n in range(steps))
         given_off = sum(max(0.0, trip - around) * span / self._ohm for around in middle)
-        return given_off + max(0.0, trip - self.celsius) * self._tau / self._ohm
+        return given_off + max(0.0, trip - self.celsius + self._die) * self._tau / self._ohm
 
     def pressure(self, waiting):
         """Return the share of time in which a task that wants the processor waits for it: PSI's `some`."""
@@ -90,8 +97,7 @@ class World(object):
         span = to - self.now
         if span > 0:
             watts = self.watts(cores)
-            goal = self._around + self._ohm * watts
-            self.celsius = goal + (self.celsius - goal) * math.exp(-span / self._tau)
+            self._warm(watts, span)
             self.joules += watts * span
             if self.speed < 1.0:
                 self.throttled += span
@@ -100,6 +106,15 @@ class World(object):
             self.now = to
         if to >= self.next_change():
             self._change()
+
+    def _warm(self, watts, span):
+        goal = self._around + (self._ohm - self._die_ohm) * watts
+        board = goal + (self.celsius - self._die - goal) * math.exp(-span / self._tau)
+        if self._die_ohm:
+            above = self._die_ohm * watts
+            fades = math.exp(-span / self._die_tau) if self._die_tau > 0 else 0.0
+            self._die = above + (self._die - above) * fades
+        self.celsius = board + self._die
 
     def _change(self):
         while self._edge < len(self._edges) and self._edges[self._edge] <= self.now:

@@ -68,6 +68,8 @@ values = st.fixed_dictionaries(
     {
         "soc": st.floats(20.0, 95.0),
         "case": st.floats(20.0, 70.0),
+        "soc swing": st.floats(0.0, 4.0),
+        "case swing": st.floats(0.0, 4.0),
         "throttled": st.sets(st.sampled_from(FLAGS), max_size=1).map(tuple),
         "board": st.floats(1.5, 8.0),
         "pressure": shares,
@@ -83,7 +85,10 @@ requests = st.tuples(
 
 
 def readings(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: (value, 0.5, KINDS[name]) for name, value in told.items()}
+    found = {name: (value, 0.5, KINDS[name]) for name, value in told.items() if name in KINDS}
+    for name in ("soc", "case"):
+        found[name] += (told[f"{name} swing"],)
+    return found
 
 
 def choice(state: Any, request: Any, profile: Any, runs: int = 1) -> tuple[int, int]:
@@ -195,7 +200,7 @@ def test_losing_a_sensor_never_raises_power(document, before, after, request, lo
     last = before[-1][0]
     held = blind = state
     for value, busy, times in after:
-        told = readings({**value, **{name: last[name] for name in lost}})
+        told = readings({**value, **{name: shown for name, shown in last.items() if name.split()[0] in lost}})
         held, *_ = decide(ran(held, profile, times), ("tick", at, busy, told), profile)
         for name in lost:
             age = {"none": 30.0, "old": 10.1, "gone": None}[how]

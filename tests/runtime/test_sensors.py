@@ -417,6 +417,14 @@ def test_whatever_a_sensor_says_the_others_are_read(texts: list[bytes], tmp_path
                 assert LIMITS[kind][0] <= value <= LIMITS[kind][1]
 
 
+def test_a_temperature_has_a_swing_for_who_asks(tmp_path: Path) -> None:
+    sensors = Sensors([HEAT], root=str(tmp_path))
+    for second, text in ((0.0, "50000"), (2.0, "50487"), (4.0, "50000"), (6.0, "50000")):
+        (tmp_path / "heat").write_text(text)
+        assert polled(sensors, second)["heat"][2:] == ("temperature",)
+    assert sensors.readings(6.0, swings=True)["heat"] == (50.0, 0.0, "temperature", pytest.approx(0.487))
+
+
 def test_kinds_are_those_of_profiles() -> None:
     assert set(KINDS) == set(UNITS)
     sensors = Sensors([{"name": "new", "kind": "smell", "path": "/proc/stat"}])

@@ -29,6 +29,28 @@ def test_a_step_of_power_heats_as_one_resistance_and_one_capacity_do(after: floa
     assert world.throttled == 0 and world.hottest == world.celsius
 
 
+def test_a_die_of_its_own_jumps_and_settles_at_the_same_degrees() -> None:
+    thermal = {**BOARD["thermal"], "die_c_per_watt": 3.0, "die_seconds": 4.0}
+    plain, staged = World({**BOARD, "trips": []}), World({**BOARD, "thermal": thermal, "trips": []})
+    assert staged.celsius == plain.celsius == 40.0
+    for after in (1.0, 5.0, 60.0):
+        live(staged, after, 1)
+        both = 21.0 * (1 - math.exp(-after / 120.0)) + 9.0 * (1 - math.exp(-after / 4.0))
+        assert staged.celsius == pytest.approx(40.0 + both, abs=1e-9)
+    live(plain, 3000.0, 1)
+    live(staged, 3000.0, 1)
+    assert staged.celsius == pytest.approx(plain.celsius, abs=1e-6) == pytest.approx(70.0, abs=1e-6)
+
+
+def test_with_a_die_of_its_own_no_more_joules_are_used_below_the_trip_than_the_bound_says() -> None:
+    world = World({**BOARD, "thermal": {**BOARD["thermal"], "die_c_per_watt": 3.0, "die_seconds": 4.0}})
+    most, at = world.joules_below_trips(600.0), 0.0
+    while at < 600.0:
+        at += 0.25
+        live(world, at, 1 if world.celsius < 58.5 else 0)
+    assert world.hottest < 60.0 and 0.85 * most < world.joules < most
+
+
 def test_what_it_gives_off_and_what_it_keeps_is_what_it_used() -> None:
     """The integral of the heat equation, under a load that changes."""
     world = World({**BOARD, "trips": []}, ambient=[(0, 20), (50, 35), (90, 10)])

@@ -244,6 +244,7 @@ ANSWERS: dict[str, Kind] = {
             "release": maybe(TEXT),
             "wanted": NUMBER,
             "running": BOOL,
+            "began": BOOL,
             "lines": Many(of=LINE),
             "document": Either(
                 of=(

@@ -49,6 +49,8 @@ class Soak:
             action = "look" if seconds is None else "start"
             try:
                 told = self._ask(session, action, line, soak=seconds, variant=variant, period=period)
+                if seconds is not None and not told["began"]:
+                    self.progress.note(f"{self.host.text}: a soak runs there already; this is that one")
                 while told["running"]:
                     time.sleep(self.looks_every)
                     told = self._look(session, line)

@@ -105,6 +105,22 @@ def test_it_goes_on_when_this_end_is_lost_and_is_found_again(bench: Any) -> None
     assert found["soak"]["ended"] == "done" and found["soak"]["wanted_seconds"] == 2.0
 
 
+def test_one_that_runs_is_shown_and_said_to_be_another(bench: Any) -> None:
+    class EndsWhatIsSaidToRun(Silent):
+        def note(self, text: str) -> None:
+            if "a soak runs there already; this is that one" in text:
+                raise KeyboardInterrupt
+
+    command = [sys.executable, "-m", "edgeship", "bench", "--host", bench.host.text, "--soak", "10m", "-q"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    bench.wait_for(lambda: list(bench.root.rglob("soak.jsonl")))
+    child.kill()
+    child.wait()
+    another = Soak(bench.host, "kws", bench.options, EndsWhatIsSaidToRun())
+    found = another.run(1.0, variant="big", line=lambda line, wanted: None)
+    assert (found["soak"]["ended"], found["soak"]["wanted_seconds"]) == ("stopped", 600.0)
+
+
 def test_a_lost_link_is_tried_again_then_told(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     soak = Soak(bench.host, "kws", bench.options, Silent())
     soak.looks_every = 0.0

@@ -23,12 +23,14 @@ def soak_path(place, name):
 def soak(place, request):
     """Begin a soak of the current release, end it, or only tell of it; return what is known of it.
 
-    One that runs is not begun again: whoever asks for one looks at that.
+    One that runs is not begun again: whoever asks for one looks at that, and is told by "began".
     """
+    began = False
     if request["action"] == "start":
         note = read_json(soak_path(place, "json"))
         if not (note and alive(note.get("process"))):
             begin_soak(place, request)
+            began = True
     elif request["action"] == "stop":
         note = read_json(soak_path(place, "json"))
         if note:
@@ -38,7 +40,7 @@ def soak(place, request):
                 time.sleep(0.05)
     elif request["action"] != "look":
         raise Refusal("bad-request", "a soak is started, looked at or stopped, not %r" % request["action"])
-    return told_of_soak(place, int(request.get("after") or 0))
+    return dict(told_of_soak(place, int(request.get("after") or 0)), began=began)
 
 
 def begin_soak(place, request):

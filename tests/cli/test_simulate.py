@@ -104,15 +104,18 @@ def test_settings_board_and_a_trace_of_ones_own(edgeship: Any, bundle: Path, tmp
     trace.write_text("".join(f"{n / 12}\n" for n in range(360)))
     words = [
         "simulate", bundle, "--trace", trace, "--speed", 2, "--deadline-ms", 150, "--board", "x86-64-linux",
-        "--power", "idle=10,busy=20", "--thermal", "ambient=20,c_per_watt=1,seconds=60", "--watts", 12,
-        "--set", "governor.coalesce=off", "--policy", "governor", "--policy", "fixed:best", "--ambient", 30,
-        "--scale", 0.5, "--seed", 4, "--json",
+        "--power", "idle=10,busy=20", "--thermal", "ambient=20,c_per_watt=1,seconds=60,die=0.5,die_seconds=2",
+        "--watts", 12, "--set", "governor.coalesce=off", "--policy", "governor", "--policy", "fixed:best",
+        "--ambient", 30, "--scale", 0.5, "--seed", 4, "--json",
     ]  # fmt: skip
     said = edgeship(*words)
     assert said.status == 0, said.err
     document = json.loads(said.out)
     assert document["board"]["title"].startswith("Linux") or "x86" in document["board"]["title"]
-    assert document["board"]["thermal"]["ambient_c"] == 30 and document["settings"]["watts"] == 12
+    assert (
+        document["board"]["thermal"]["ambient_c"] == 30 and document["board"]["thermal"]["die_seconds"] == 2
+    )
+    assert document["settings"]["watts"] == 12
     assert document["settings"]["coalesce"] == "off" and document["rungs"][0]["seconds"] == pytest.approx(
         0.002
     )

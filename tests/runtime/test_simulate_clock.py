@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from es_errors import CannotRun
 from es_govern import profile_of
 from es_oracle import Oracle
 from es_policies import Fixed, Governor, policies
@@ -266,3 +267,20 @@ def test_nobody_does_better_than_the_oracle_with_a_cascade() -> None:
         Run(whole, trace, world, make(), Service(), tally).run()
         tally.close(world)
         assert tally.document()["right"] <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("wrong", [{"die_c_per_watt": 13.0}, {"die_c_per_watt": -1}, {"die_seconds": "3"}])
+def test_a_die_that_no_board_can_have_is_refused(wrong: dict[str, Any]) -> None:
+    thermal = {**BOARD["thermal"], "die_c_per_watt": 3.0, "die_seconds": 3.0}
+    request = {
+        "board": {**BOARD, "thermal": thermal},
+        "traces": [{"pattern": "burst"}],
+        "seconds": 30.0,
+        "rate": 15.0,
+    }
+    staged, plain = (
+        simulated(SERVICE, one)["traces"][0]["policies"] for one in (request, {**request, "board": BOARD})
+    )
+    assert staged[0]["hottest_c"] > plain[0]["hottest_c"] + 1.0
+    with pytest.raises(CannotRun, match="die_"):
+        simulated(SERVICE, {**request, "board": {**BOARD, "thermal": {**thermal, **wrong}}})

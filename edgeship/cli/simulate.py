@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 KEYS = {
     "power": {"idle": "idle_watts", "busy": "busy_watts"},
-    "thermal": {"ambient": "ambient_c", "c_per_watt": "c_per_watt", "seconds": "seconds"},
-}
+    "thermal": {
+        "ambient": "ambient_c", "c_per_watt": "c_per_watt", "seconds": "seconds", "die": "die_c_per_watt",
+        "die_seconds": "die_seconds",
+    },
+}  # fmt: skip
 """What `--power` and `--thermal` take -> what profiles call it."""
 EXAMPLES = {"power": "idle=2.7,busy=3.6", "thermal": "ambient=25,c_per_watt=12,seconds=150"}
 

@@ -43,6 +43,7 @@ def document(governor, now):
             "cap_why": slow.cap_why,
             "threads": slow.threads,
             "joules_owed": round(slow.z, 3),
+            "heat_distance": round(slow.distance, 3),
             "blind": list(slow.blind),
         },
         "stretch": [round(state.xi, 4), round(state.d, 4)],

@@ -135,6 +135,9 @@ def _board(governor, request):
         raise CannotRun(
             "no-board-figures", "thermal.c_per_watt must not be below 0, thermal.seconds above it"
         )
+    for name, most in (("die_c_per_watt", thermal["c_per_watt"]), ("die_seconds", thermal["seconds"])):
+        if thermal.get(name) is not None:
+            thermal[name] = _number(thermal, name, None, 0, most)
     ambient = request.get("ambient_c")
     if ambient is not None:
         thermal["ambient_c"] = _number(request, "ambient_c", None, -60, 150)

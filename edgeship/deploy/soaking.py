@@ -30,6 +30,7 @@ class Soak:
         self.host, self.app, self.options, self.progress = host, app, options, progress
         self.lines: list[dict[str, Any]] = []
         self.looks_every = LOOKS_EVERY
+        self._ran = False
 
     def run(
         self,
@@ -41,7 +42,7 @@ class Soak:
     ) -> dict[str, Any]:
         """Return the `edgeship.bench/1` document. `seconds` None: only the one that runs, or that ran last.
 
-        `line(what a minute was, wanted seconds)` is called for every line. Ctrl-C ends the soak on the device, too.
+        `line(what a minute was, wanted seconds)` is called for every line of one that runs. Ctrl-C ends it on the device, too.
         Raises DeviceError `bench-failed` and `soak-out-of-reach`, InputError `no-soak`.
         """
         with closing(Session(self.host, self.options, self.app)) as session:
@@ -68,8 +69,10 @@ class Soak:
             session, lambda: session.ask("soak", action=action, after=known, timeout=60, **fields)
         )
         self.lines += told["lines"]
-        for new in told["lines"]:
-            line(new, told["wanted"])
+        self._ran = self._ran or told["running"]
+        if self._ran:  # One that had ended before is shown as a whole.
+            for new in told["lines"]:
+                line(new, told["wanted"])
         return told
 
     def _look(self, session: Session, line: Callable[[dict[str, Any], float], None]) -> dict[str, Any]:

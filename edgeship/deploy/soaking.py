@@ -42,8 +42,8 @@ class Soak:
     ) -> dict[str, Any]:
         """Return the `edgeship.bench/1` document. `seconds` None: only the one that runs, or that ran last.
 
-        `line(what a minute was, wanted seconds)` is called for every line of one that runs. Ctrl-C ends it on the device, too.
-        Raises DeviceError `bench-failed` and `soak-out-of-reach`, InputError `no-soak`.
+        `line(what a minute was, wanted seconds)` is called for every line of one that runs. Ctrl-C ends it on the
+        device, too. Raises DeviceError `bench-failed` and `soak-out-of-reach`, InputError `no-soak`.
         """
         with closing(Session(self.host, self.options, self.app)) as session:
             self.app = only_app(session, self.host, self.app)

@@ -49,6 +49,17 @@ def test_under_load_a_cheaper_rung_answers_and_then_the_best_again(ladder: Make,
     assert document["misses"] == document["refused"] == 0
 
 
+def test_a_figure_that_is_wrong_beside_the_others_is_found_out(ladder: Make, serve: Serve) -> None:
+    """The small one takes a tenth of its figure or less, beside the large one's: whatever this machine is."""
+    rungs = [rung("quick", 0.02, 0.8), rung("middle", 0.021, 0.9)]
+    service = loaded(serve(ladder(rungs, {"quick": "quick", "middle": "middle"})))
+    for _ in range(20):
+        for name in ("quick", "middle"):
+            assert parameters_of(service.infer(asked([0.001], variant=name)))["variant"] == name
+    factors = {row["variant"]: row["factor"] for row in told(service)["rungs"]}
+    assert factors["quick"] < 0.6 * factors["middle"], factors
+
+
 def test_what_waits_in_vain_is_refused_before_its_turn(ladder: Make, serve: Serve) -> None:
     service = loaded(serve(ladder([rung("slow", 0.35, 0.9)], {"slow": "slow"})))
     replies = at_once(service, [asked([0.001]), asked([0.001]), asked([0.001], deadline_ms=500)])

@@ -173,7 +173,7 @@ class _Place:
 
     def byte(self, number: int) -> int:
         place = self._field(number)
-        return self._content[place : place + 1][0] if place else 0
+        return int(struct.unpack_from("<B", self._content, place)[0]) if place else 0
 
     def text(self, number: int) -> str:
         start, count = self._span(number, 1) or (0, 0)

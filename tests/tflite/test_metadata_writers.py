@@ -217,6 +217,13 @@ def test_damaged_metadata_is_told_not_a_trace(data: st.DataObject) -> None:
         from_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
 
 
+def test_a_field_that_would_lie_behind_the_end_is_told() -> None:
+    content = bytearray(to_bytes(MetadataTables(name="n", inputs=(TensorTable(name="x", minimum=(1.0,)),))))
+    content[1] = 153
+    with pytest.raises((ValueError, struct.error)):
+        from_bytes(bytes(content[:189]))
+
+
 def _rounded(tables: MetadataTables) -> MetadataTables:
     """Return the tables with their numbers as float32 holds them."""
     return from_bytes(to_bytes(tables))

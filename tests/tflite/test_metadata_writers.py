@@ -219,7 +219,7 @@ def test_damaged_metadata_is_told_not_a_trace(data: st.DataObject) -> None:
 
 def test_a_field_that_would_lie_behind_the_end_is_told() -> None:
     content = bytearray(to_bytes(MetadataTables(name="n", inputs=(TensorTable(name="x", minimum=(1.0,)),))))
-    content[1] = 153
+    content[153] = 1
     with pytest.raises((ValueError, struct.error)):
         from_bytes(bytes(content[:189]))
 

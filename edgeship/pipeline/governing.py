@@ -43,10 +43,11 @@ def _check(
 ) -> None:
     if not profile.deployable or project.compiler.segments > 1:
         return  # nothing is brought to a device
+    made = set(recipes)
     known = set(names) if sure else {_shorter(name) for name in names}
     for key, asked in _named(project):
         recipe = RECIPES.resolve(asked) if asked in RECIPES else None
-        if recipe in set(recipes) or APART in asked or (asked if sure else _shorter(asked)) in known:
+        if recipe in made or APART in asked or (asked if sure else _shorter(asked)) in known:
             continue
         aliases = [RECIPES[name].alias for name in names if name in RECIPES]
         near = did_you_mean(asked, [*names, *aliases]) or names[0]

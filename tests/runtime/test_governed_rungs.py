@@ -293,11 +293,8 @@ def test_settings_that_come_while_rungs_are_loaded_are_not_undone(
     assert governor.profile.settings["watts"] == 3.0 and len(governor.profile.rungs) == 2
 
 
-def test_a_budget_that_the_named_meter_does_not_account_for_is_a_problem(
-    models: Path, tmp_path: Path
-) -> None:
-    counter = {"name": "package", "kind": "energy", "path": "/sys/energy_uj", "scale": 1e-6}
-    given = {"settings": {"watts": 3.0}, "sensors": [counter]}
+def looked_twice(models: Path, tmp_path: Path, given: dict[str, Any]) -> Any:
+    """Return the governor of a release on a machine without any sensor, after its first two looks."""
     release = load_release(str(make_ladder(tmp_path / "release", models, RUNGS, FILES, given).path))
     governor = Governor(release, str(tmp_path), {"EDGESHIP_SENSOR_ROOT": str(tmp_path)})
     governor.available(["i8", "f32"], {}, True)
@@ -305,6 +302,15 @@ def test_a_budget_that_the_named_meter_does_not_account_for_is_a_problem(
     assert governor.document(1.0)["problems"] == [], "nothing was looked at yet"
     for at in (1.0, 1.25):
         governor.tick(at)
+    return governor
+
+
+def test_a_budget_that_the_named_meter_does_not_account_for_is_a_problem(
+    models: Path, tmp_path: Path
+) -> None:
+    counter = {"name": "package", "kind": "energy", "path": "/sys/energy_uj", "scale": 1e-6}
+    given = {"settings": {"watts": 3.0}, "sensors": [counter]}
+    governor = looked_twice(models, tmp_path, given)
     told = governor.document(1.5)
     assert told["slow"]["cap_why"] == "blind"
     assert told["problems"] == [
@@ -317,13 +323,7 @@ def test_a_limit_whose_sensor_this_machine_lacks_is_a_problem(models: Path, tmp_
     soc = {"name": "soc", "kind": "temperature", "path": "/sys/temp", "scale": 1e-3}
     bands = [{"below_percent": 20.0, "watts": 2.0}]
     given = {"settings": {"temperature_c": 60.0, "battery": bands}, "sensors": [soc]}
-    release = load_release(str(make_ladder(tmp_path / "release", models, RUNGS, FILES, given).path))
-    governor = Governor(release, str(tmp_path), {"EDGESHIP_SENSOR_ROOT": str(tmp_path)})
-    governor.available(["i8", "f32"], {}, True)
-    governor.prepare()
-    assert governor.document(1.0)["problems"] == [], "nothing was looked at yet"
-    for at in (1.0, 1.25):
-        governor.tick(at)
+    governor = looked_twice(models, tmp_path, given)
     assert governor.document(1.5)["problems"] == [
         "governor.temperature_c is set, and soc was never read: after a minute the cheapest serves",
         "governor.battery is set, and the target names no battery: no band holds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,34 @@ def models(once: Callable[..., Path]) -> Path:
     )
 
 
-@pytest.fixture
-def release(models: Path, tmp_path: Path) -> MakeRelease:
-    """A function (model's name, limits=..., labels=..., engine=..., inputs=..., outputs=...) -> ReleaseDir."""
+def releases_in(folder: Path, models: Path) -> MakeRelease:
+    """A function (model's name, limits=..., labels=..., engine=..., inputs=..., outputs=...) -> ReleaseDir there."""
 
     def make(name: str = "dense_f32", **changes: Any) -> ReleaseDir:
         inputs, outputs = IO[name]
         made = {"inputs": inputs, "outputs": outputs, **changes}
-        return make_release(tmp_path / f"release-{name}", models / f"{name}.tflite", **made)
+        return make_release(folder / f"release-{name}", models / f"{name}.tflite", **made)
 
     return make
+
+
+@pytest.fixture
+def release(models: Path, tmp_path: Path) -> MakeRelease:
+    """Makes releases in the test's own folder."""
+    return releases_in(tmp_path, models)
+
+
+@pytest.fixture
+def near() -> Iterator[Path]:
+    """A folder with so short a path that unix sockets fit in it, for Linux takes 107 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def near_release(models: Path, near: Path) -> MakeRelease:
+    """Makes releases where a unix socket can stand beside them."""
+    return releases_in(near, models)
 
 
 @pytest.fixture

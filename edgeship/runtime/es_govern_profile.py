@@ -290,13 +290,13 @@ def _sensors(p, rows):
     p.meter = meters.get("power", meters.get("energy"))
     if p.settings["temperature_c"] is not None and not p.heats:
         p.problems.append("governor.temperature_c is set and the target names no temperature sensor")
-    limited = p.settings["watts"] is not None or p.settings["joules_per_hour"] is not None
-    if limited and not p.estimates and p.meter is None:
+    budget = p.budget_key()
+    if budget and not p.estimates and p.meter is None:
         text = (
             "governor.%s is set, and neither a meter nor a power model says what is used: the cheapest serves"
         )
-        p.problems.append(text % p.budget_key())
-    if limited and p.budget(None)[0] <= p.idle:
+        p.problems.append(text % budget)
+    if budget and p.budget(None)[0] <= p.idle:
         p.problems.append(
             "the budget of %.3g W is not above the %.3g W of idling" % (p.budget(None)[0], p.idle)
         )

@@ -106,7 +106,7 @@ def _unread(slow, profile):
     temperature the profile says so itself.
     """
     told, settings = [], profile.settings
-    if settings["temperature_c"] is not None and slow.heats and all(steps is None for steps in slow.heats):
+    if settings["temperature_c"] is not None and slow.heats and all(last is None for last in slow.heats):
         text = "governor.temperature_c is set, and %s was never read: %s"
         what = "after a minute the cheapest serves" if profile.pin < 0 else "it cannot be kept"
         told.append(text % (", ".join(name for name, _ in profile.heats), what))

@@ -1,5 +1,7 @@
 """How much memory this process can still have: the machine's, and what its own control group leaves it (MemoryMax)."""
 
+from es_sensors_find import read_text
+
 _MARGIN = 8 << 20  # Bytes left for what else is asked meanwhile.
 
 
@@ -40,8 +42,7 @@ def _left(root):
 
 def _text(path):
     try:
-        with open(path) as stream:
-            return stream.read(1 << 16)
+        return read_text(path)
     except (OSError, ValueError):
         return None
 
